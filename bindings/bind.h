@@ -1,0 +1,119 @@
+/* What every binding file shares: errors, options, userdata, memory accounting. Only this folder knows Lua.
+ *
+ * Two kinds of failure (Lua's own convention): misuse raises an error that names the argument, what was expected and
+ * what came; the outside world (files, data, disk, signals) returns nil, message, code. */
+#ifndef LIP_BIND_H
+#define LIP_BIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "core/lip.h"
+
+/* ---- types: one metatable name each ---- */
+#define LIP_TENSOR_T "lip.tensor"
+#define LIP_SPEC_T "lip.spec"
+#define LIP_NET_T "lip.net"
+#define LIP_LOSS_T "lip.loss"
+#define LIP_OPTIM_T "lip.optim"
+#define LIP_SCHEDULE_T "lip.schedule"
+#define LIP_DATASET_T "lip.dataset"
+#define LIP_LOADER_T "lip.loader"
+#define LIP_RNG_T "lip.rng"
+#define LIP_CERTIFIER_T "lip.certifier"
+
+/* Each file has one opener that adds its functions to the module table on top of the stack (and leaves it there). */
+void lipL_open_tensor(lua_State *L);
+void lipL_open_math(lua_State *L);
+void lipL_open_npy(lua_State *L);
+void lipL_open_rng(lua_State *L);
+void lipL_open_spec(lua_State *L);
+void lipL_open_net(lua_State *L);
+void lipL_open_train(lua_State *L);
+void lipL_open_cert(lua_State *L);
+void lipL_open_data(lua_State *L);
+void lipL_open_sys(lua_State *L);
+/* The module: a new table with everything above; luaopen_lip_core returns it. */
+LUAMOD_API int luaopen_lip_core(lua_State *L);
+
+/* ---- errors ---- */
+
+/* Misuse: raises err->msg with the position of the caller. Never returns. Release everything first: it longjmps. */
+int lipL_raise(lua_State *L, const lip_err *err);
+/* The outside world: pushes nil, message, code name; returns 3. */
+int lipL_fail(lua_State *L, const lip_err *err);
+/* By code: IO, NOT_FOUND, FORMAT, CANCELLED, MEMORY, NOT_FINITE give nil, message, code; the others raise. */
+int lipL_fault(lua_State *L, const lip_err *err);
+
+/* ---- userdata ---- */
+
+/* Registers a metatable `name`: `methods` become __index, `meta` the metamethods (__gc, __tostring, __len, ...);
+ * __metatable hides it. Either list may be NULL. */
+void lipL_newtype(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+/* Zeroed userdata of that type, pushed, with `user_values` user values: make the handle harmless, then fill it. */
+void *lipL_newobject(lua_State *L, const char *type, size_t size, int user_values);
+/* "dense spec", "nil", "number 3", "lip.tensor": what stands at idx, for messages. buf is returned. */
+const char *lipL_typetext(lua_State *L, int idx, char *buf, size_t size);
+
+/* Tells the collector about `bytes` of C memory just taken (Lua sees only the small handle). */
+void lipL_account(lua_State *L, size_t bytes);
+
+/* ---- options: tables by name ---- */
+
+/* A new conf from the named options of the table at idx (absent or nil: defaults; integer keys are left alone).
+ * Raises on unknown names, wrong types, values out of range and missing required options. The conf belongs to a
+ * userdata pushed on the stack (collected with it); the same conf is returned. `ignore` (NULL-terminated, may be
+ * NULL) lists names the caller reads itself. */
+void *lipL_checkconf(lua_State *L, int idx, const lip_desc *desc, const char *const *ignore);
+/* Sets one option from the value at idx; raises. */
+void lipL_setoption(lua_State *L, int idx, const lip_desc *desc, void *conf, const char *name);
+/* Pushes a table describing the options of a row: { {name=, type=, default=, required=, help=, choices=}, ... }. */
+void lipL_pushoptions(lua_State *L, const lip_desc *desc);
+/* Pushes the value of one option of a conf (number, boolean, string, list). */
+void lipL_pushoption(lua_State *L, const lip_opt *opt, const void *conf);
+
+/* Field helpers for tables of named arguments; idx is the table (or nil: absent). They raise naming `what.name`. */
+bool lipL_optfield_bool(lua_State *L, int idx, const char *what, const char *name, bool def);
+double lipL_optfield_number(lua_State *L, int idx, const char *what, const char *name, double def);
+size_t lipL_optfield_size(lua_State *L, int idx, const char *what, const char *name, size_t def);
+/* Raises unless every string key of the table at idx is in the NULL-terminated list. */
+void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const *known);
+
+/* ---- tensors ---- */
+
+/* The tensor at idx; raises naming the argument. Lent. */
+lip_tensor *lipL_checktensor(lua_State *L, int idx);
+lip_tensor *lipL_testtensor(lua_State *L, int idx); /* NULL when it is something else */
+/* Pushes a new zero-filled owner; raises on overflow or no memory. */
+lip_tensor *lipL_newtensor(lua_State *L, int ndim, const size_t *shape);
+/* Pushes a view; the object at `parent` (its owner) is kept alive by it. */
+lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent);
+/* A contiguous version of the tensor at idx: itself, or a copy pushed in its place (replaces the stack slot). */
+const lip_tensor *lipL_contiguous(lua_State *L, int idx);
+
+/* ---- objects of other files ---- */
+lip_spec *lipL_checkspec(lua_State *L, int idx); /* lent */
+lip_spec *lipL_testspec(lua_State *L, int idx);  /* NULL when it is something else */
+lip_net *lipL_checknet(lua_State *L, int idx);   /* lent; raises on a net that failed to load */
+void lipL_pushnet(lua_State *L, lip_net *net);   /* takes ownership (frees it should Lua fail) */
+lip_loss *lipL_checkloss(lua_State *L, int idx);
+lip_optim *lipL_checkoptim(lua_State *L, int idx);
+void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */
+lip_dataset *lipL_checkdataset(lua_State *L, int idx);
+lip_dataset *lipL_testdataset(lua_State *L, int idx);
+
+/* Class labels from the argument at idx: a table or 1-D tensor of whole numbers in 0..classes-1, B of them. Writes them
+ * to `out`; raises naming the argument, the position and what came. */
+void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
+
+/* ---- the process ---- */
+
+/* Threads and cancel flag shared by every net of this Lua state; made at the first use. */
+lip_engine *lipL_engine(lua_State *L);
+/* The cancel flag a SIGINT handler raises (one per process). */
+lip_cancel *lipL_cancel(void);
+
+#endif

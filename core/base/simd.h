@@ -1,0 +1,13 @@
+/* One word in front of a hot function: the compiler then builds it for AVX-512, AVX2 and the baseline, and
+ * the loader takes the best one this processor has. Contraction to fused multiply-add is off (see
+ * CMakeLists.txt), so the three differ only where a loop reorders a sum. */
+#ifndef LIP_BASE_SIMD_H
+#define LIP_BASE_SIMD_H
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(LIP_NO_CLONES)
+#define LIP_HOT __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define LIP_HOT
+#endif
+
+#endif

@@ -1,0 +1,45 @@
+/* A fixed pool of threads. Work is split by index, never by who comes first, so results do not
+ * depend on the number of threads as long as the pieces are independent. */
+#ifndef LIP_BASE_THREAD_H
+#define LIP_BASE_THREAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/error.h"
+
+#define LIP_MAX_THREADS 64
+
+typedef struct lip_pool lip_pool;
+
+/* `threads` workers in all, the calling thread included (1: no thread is made); 0 means the
+ * machine's processors, or what SLURM_CPUS_PER_TASK / LIPWB_THREADS allow. NULL + err on failure.
+ * Workers block every signal. Owned by the caller: lip_pool_free. */
+lip_pool *lip_pool_new(size_t threads, lip_err *err);
+void lip_pool_free(lip_pool *pool);            /* accepts NULL */
+size_t lip_pool_threads(const lip_pool *pool); /* 1 for NULL */
+
+/* Number of threads that lip_pool_new(0) would take. */
+size_t lip_default_threads(void);
+
+/* One thread's share of a parallel region. */
+typedef struct lip_worker {
+  lip_pool *pool;
+  size_t id, count; /* 0 <= id < count */
+} lip_worker;
+
+typedef void lip_task(void *arg, const lip_worker *me);
+
+/* Runs task(arg, worker) on every worker and waits; worker 0 is the calling thread. With `flush` the
+ * workers run with FTZ and DAZ set (denormals are zero) and the caller's mode is restored after.
+ * pool may be NULL: then the task runs alone. Not reentrant. */
+void lip_pool_run(lip_pool *pool, bool flush, lip_task *task, void *arg);
+
+/* Waits until every worker of the running region is here. Cheap when all arrive together. */
+void lip_barrier(const lip_worker *me);
+
+/* The share [*begin, *end) of 0..n-1 for worker `me`, in multiples of `grain` (the last may be short).
+ * Depends on n, grain, id and count only. */
+void lip_share(const lip_worker *me, size_t n, size_t grain, size_t *begin, size_t *end);
+
+#endif

@@ -1,0 +1,34 @@
+/* Certified radii: how far an input may move, in the norm of the net's input, before its class can change. */
+#ifndef LIP_CERT_CERTIFY_H
+#define LIP_CERT_CERTIFY_H
+
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/net/net.h"
+
+/* Everything that does not depend on the data: the pair constants L_ij (C, C) of z_i - z_j from the input norm,
+ * rounded up (Leino et al. 2021 for pairs in place of a global constant; any p: Hein, Andriushchenko 2017), and the
+ * terms of the float32 error. Valid until the weights change. */
+typedef struct lip_certifier lip_certifier;
+
+/* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of
+ * e_i - e_j when the last layer is not dense. LIP_MEMORY; unknown layers give INFINITY and radius 0. */
+lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err);
+void lip_certifier_free(lip_certifier *c);
+size_t lip_certifier_classes(const lip_certifier *c);
+const double *lip_certifier_pairs(const lip_certifier *c); /* (C, C), lent */
+
+/* What holds for one input. */
+typedef struct lip_radius {
+  int32_t label; /* executed argmax, the lowest index among equals; -1 when a logit is not finite */
+  double radius; /* rounded down; 0 for ties and anything not finite */
+  double margin; /* smallest difference to another class, as executed */
+} lip_radius;
+
+/* Rows of x (B, n_in), B <= capacity: fills out[B]. The radius holds for the float32 network as executed: any
+ * float32 input within the radius gets the same label (margins less twice the rounding error of a forward pass over
+ * that ball, Higham 2002 section 3.1). */
+lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *out, lip_err *err);
+
+#endif

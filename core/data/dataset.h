@@ -1,0 +1,61 @@
+/* Data sets: samples as bytes or float32, labels or target values, and batches gathered from them without copying
+ * or reordering the data. */
+#ifndef LIP_DATA_DATASET_H
+#define LIP_DATA_DATASET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/base/rng.h"
+
+/* Samples are kept as stored: pixels as bytes cost a quarter of float32 and become x/255 in the gather. */
+typedef struct lip_dataset {
+  char name[64];
+  size_t n; /* samples */
+  int ndim; /* of one sample: 1..3 */
+  size_t shape[3];
+  size_t features; /* product of shape */
+  uint8_t *bytes;  /* (n, features) or NULL */
+  float *values;   /* (n, features) or NULL: exactly one of the two */
+  int32_t *labels; /* (n) or NULL */
+  size_t classes;  /* 1 + largest label, or 0 */
+  float *targets;  /* (n, target_width) or NULL */
+  size_t target_width;
+  char sha256[65]; /* of the unpacked files, in reading order, concatenated digests hashed; "" unknown */
+} lip_dataset;
+
+/* Owned by the caller: lip_dataset_free (accepts NULL; frees the struct too). */
+void lip_dataset_free(lip_dataset *d);
+/* A fresh data set without arrays; LIP_SHAPE on overflow. */
+lip_status lip_dataset_new(const char *name, size_t n, int ndim, const size_t *shape, lip_dataset **out,
+                           lip_err *err);
+/* Bytes of memory held. */
+size_t lip_dataset_bytes(const lip_dataset *d);
+
+/* Rows index[0..B) of d as float32 into x (B, features); labels and targets likewise when not NULL. Indices proved. */
+void lip_dataset_gather(const lip_dataset *d, const uint32_t *index, size_t B, float *x, int32_t *labels,
+                        float *targets);
+
+/* A walk over the samples in batches: a permutation per epoch from (seed, epoch), so position (epoch, next) is all
+ * that must be stored to continue bit for bit. */
+typedef struct lip_loader {
+  const lip_dataset *data; /* borrowed */
+  size_t batch;
+  bool shuffle, drop_last;
+  uint64_t seed;
+  uint64_t epoch;  /* the one under way, from 0 */
+  size_t next;     /* samples of it already handed out */
+  uint32_t *index; /* (n) the permutation of this epoch */
+} lip_loader;
+
+lip_status lip_loader_new(const lip_dataset *d, size_t batch, bool shuffle, bool drop_last, uint64_t seed,
+                          lip_loader **out, lip_err *err);
+void lip_loader_free(lip_loader *l);
+/* Next batch: indices lent in *index, its size returned; 0 = the epoch has ended (the next call starts a new one). */
+size_t lip_loader_next(lip_loader *l, const uint32_t **index);
+/* Puts the walk where a stored (epoch, next) says. LIP_ARGUMENT when next > n. */
+lip_status lip_loader_seek(lip_loader *l, uint64_t epoch, size_t next, lip_err *err);
+
+#endif

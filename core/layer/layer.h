@@ -1,0 +1,205 @@
+/* The layer contract. A kind of layer is one file (mathematics, struct, options, functions, one const table, last)
+ * and one row in layers.def. Everything that can fail fails in `plan`; forward, backward, grad and project cannot.
+ * A missing entry means the cautious answer, decided in layer.c alone: no bound = infinity, no budget = refused.
+ *
+ * Shapes are per sample; B is the number of rows (samples) of a batch. All arrays are row-major float32. */
+#ifndef LIP_LAYER_LAYER_H
+#define LIP_LAYER_LAYER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/base/opt.h"
+#include "core/base/rng.h"
+#include "core/norm/pnorm.h"
+#include "core/norm/project.h"
+
+typedef struct lip_layer lip_layer;
+typedef struct lip_layer_kind lip_layer_kind;
+
+/* ---- a layer before it is planned: a plain value, what a script writes and a checkpoint stores ---- */
+
+typedef struct lip_spec {
+  const lip_layer_kind *kind;
+  void *conf;              /* options of the kind, owned */
+  struct lip_spec **child; /* containers only, owned */
+  size_t n_child;
+} lip_spec;
+
+/* Default options; LIP_MEMORY. Owned: lip_spec_free. */
+lip_spec *lip_spec_new(const lip_layer_kind *kind);
+void lip_spec_free(lip_spec *spec); /* accepts NULL; frees the children */
+lip_spec *lip_spec_copy(const lip_spec *spec);
+/* Takes ownership of `child` on success. LIP_MEMORY, LIP_UNSUPPORTED for a kind that is no container. */
+lip_status lip_spec_add(lip_spec *spec, lip_spec *child, lip_err *err);
+
+/* ---- a planned layer ---- */
+
+typedef struct lip_shape {
+  int ndim; /* 1..3: {features} or {channels, height, width} */
+  size_t dim[3];
+} lip_shape;
+size_t lip_shape_size(const lip_shape *s);
+
+/* A trainable array, laid out by the net inside its weight block; gradients and optimiser state mirror it. */
+typedef struct lip_param {
+  const char *name; /* "weight", "bias", ... */
+  int ndim;
+  size_t shape[4];
+  bool decay;          /* weight decay applies (matrices yes, biases no) */
+  size_t offset;       /* set by the net: first element in the flat block */
+  float *value, *grad; /* set by the net */
+} lip_param;
+
+#define LIP_LAYER_MAX_PARAMS 4
+
+/* How weights start. "on_ball" scales rows (or columns, or the whole) to the layer's budget. */
+typedef enum lip_init {
+  LIP_INIT_ORTHOGONAL,
+  LIP_INIT_HE,
+  LIP_INIT_GLOROT,
+  LIP_INIT_LECUN,
+  LIP_INIT_ON_BALL
+} lip_init;
+extern const char *const lip_init_names[]; /* "orthogonal", "he", "glorot", "lecun", "on_ball", NULL */
+
+/* What every layer of one net is planned with. */
+typedef struct lip_plan {
+  lip_project_method method;
+  lip_init init;
+  uint64_t seed;
+  size_t next_id; /* counts layers in order, containers included: the random stream of a layer */
+} lip_plan;
+
+struct lip_layer {
+  const lip_layer_kind *kind;
+  const void *conf;     /* of the spec, borrowed */
+  const lip_plan *plan; /* borrowed */
+  size_t id;            /* position in the depth-first order of the net */
+  lip_shape in, out;
+  size_t n_in, n_out; /* lip_shape_size of both */
+  lip_pq pq;          /* the step of the norm path it makes (p == q unless it is weighted) */
+  double budget;      /* K_l: project keeps its bound <= this; INFINITY = unconstrained */
+  lip_param param[LIP_LAYER_MAX_PARAMS];
+  size_t n_param;
+  size_t units;         /* independent pieces of `grad` (output features); 0 = nothing to learn */
+  size_t project_units; /* independent pieces of `project`; 0 = nothing to project */
+  size_t cache;         /* floats per sample kept from forward to backward */
+  size_t scratch;       /* bytes of working memory per thread, in any of the calls */
+  void *state;          /* private to the kind; released by its `release` */
+  lip_layer **child;    /* containers; owned by layer.c */
+  size_t n_child;
+
+  /* Buffers, set by whoever holds the layer (net or container) before the calls below. dx is NULL when nobody
+   * needs the input gradient. capacity = rows the buffers have room for. */
+  const float *x;  /* (capacity, n_in) */
+  float *y;        /* (capacity, n_out) */
+  const float *dy; /* (capacity, n_out) */
+  float *dx;       /* (capacity, n_in) or NULL */
+  float *kept;     /* (capacity * cache) floats, private layout */
+  size_t capacity;
+};
+
+/* One call's circumstances. */
+typedef struct lip_pass {
+  size_t r0, r1;    /* rows [r0, r1) are this call's */
+  bool training;    /* dropout and the like are active */
+  uint64_t seed;    /* random numbers of this step: Philox counters, so rows may be split at will */
+  void *scratch;    /* layer->scratch bytes (at least), aligned to 64, this thread's own */
+  float accumulate; /* grad: 0 overwrite, 1 add */
+  size_t rows;      /* grad: rows of the whole batch */
+} lip_pass;
+
+/* Error of the float32 forward pass in norms (Higham 2002, section 3.1; see cert/rounding.c). */
+typedef struct lip_deviation {
+  double size; /* >= norm of the exact activation, over the whole input region */
+  double off;  /* >= norm of (executed - exact) */
+} lip_deviation;
+
+enum {
+  LIP_LAYER_WEIGHTED = 1,    /* advances the norm path and takes a share of the budget */
+  LIP_LAYER_WHOLE_BATCH = 2, /* forward and backward want all rows in one call */
+  LIP_LAYER_ALIAS = 4,       /* y is x (flatten): forward and backward are never called */
+  LIP_LAYER_CONTAINER = 8,   /* has children */
+  LIP_LAYER_RANDOM =
+      16 /* behaves differently in training (dropout): gradients are tested with a fixed seed */
+};
+
+struct lip_layer_kind {
+  lip_desc desc;
+  unsigned flags;
+  /* Given kind, conf, plan, in, pq and children specs: sets out, params, units, project_units, cache, scratch, state.
+   * n_in and n_out are computed by layer.c around the call. Errors name the kind and both shapes. */
+  lip_status (*plan)(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err);
+  void (*release)(lip_layer *l); /* frees `state`; (optional) */
+  /* Initial values of the params, budget known; values are zero before. (optional) LIP_MEMORY. */
+  lip_status (*reset)(lip_layer *l, lip_rng *rng, lip_err *err);
+  /* Containers: hand buffers to the children; called whenever this layer's own buffers changed. (optional) */
+  void (*bind)(lip_layer *l);
+  void (*forward)(const lip_layer *l, const lip_pass *pass); /* rows r0..r1 of y from x */
+  void (*backward)(const lip_layer *l,
+                   const lip_pass *pass); /* rows r0..r1 of dx from dy (and x, y, kept); not
+                                                                   called when dx is NULL, unless a container */
+  /* Parameter gradients of output units u0..u1, summed over rows 0..pass->rows in row order. (units > 0) */
+  void (*grad)(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1);
+  /* Keeps the bound within `budget` after an update: units u0..u1 (project_units > 0). */
+  void (*project)(lip_layer *l, size_t u0, size_t u1);
+  /* The same made rigorous (allocates). (optional: then `project` is already exact) */
+  lip_status (*project_exact)(lip_layer *l, lip_err *err);
+  /* Share the budget out to children. (optional) Fails when the kind cannot meet it. */
+  lip_status (*set_budget)(lip_layer *l, double budget, lip_err *err);
+  /* Upper bound of the Lipschitz constant from norm pq.p to pq.q, rounding included; INFINITY when unknown. */
+  lip_status (*bound)(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
+  /* Upper bound of the slope or norm for printing and gradients only. (optional: `bound` is used) */
+  double (*estimate)(const lip_layer *l, lip_pq pq);
+  /* Carries size and off through the layer as executed in float32, both in norm pq.p before and pq.q after.
+   * (optional: then both become INFINITY) */
+  void (*deviate)(const lip_layer *l, lip_pq pq, lip_deviation *d);
+};
+
+/* Registry: one row per kind, in the order of layers.def. */
+const lip_layer_kind *lip_layer_kind_at(size_t i); /* NULL past the end */
+const lip_layer_kind *lip_layer_kind_find(const char *name);
+
+/* Builds and plans the layer of `spec` (borrowed, must outlive it). lip_layer_free releases. */
+lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_plan *plan,
+                         lip_layer **out, lip_err *err);
+void lip_layer_free(lip_layer *l); /* accepts NULL */
+/* Number of layers of the tree with their own units (depth first), and the i-th of them. */
+size_t lip_layer_leaves(lip_layer *l, lip_layer **out, size_t cap);
+
+/* The contract's defaults live in these. */
+lip_status lip_layer_set_budget(lip_layer *l, double budget, lip_err *err);
+lip_status lip_layer_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
+double lip_layer_estimate(const lip_layer *l, lip_pq pq);
+void lip_layer_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d);
+lip_status lip_layer_project_exact(lip_layer *l, lip_err *err);
+lip_status lip_layer_reset(lip_layer *l, uint64_t seed, lip_err *err);
+/* Buffers: sets x, y, dy, dx, kept, capacity and lets a container pass them on. */
+void lip_layer_bind(lip_layer *l, const float *x, float *y, const float *dy, float *dx, float *kept,
+                    size_t capacity);
+/* A parameter declared inside plan. */
+void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t *shape, bool decay);
+
+/* ---- chains: what a net and every container of layers in sequence are made of ---- */
+
+/* Plans specs in order as children of `l`; sets l->out. The i-th weighted child makes step `path` says (path NULL:
+ * every child maps l->pq.p to itself). */
+lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const lip_path *path,
+                          lip_plan *plan, lip_err *err);
+/* Floats per sample for the activations, gradients and caches between the children (the chain's own x, y, dy, dx
+ * are not counted). */
+size_t lip_chain_cache(const lip_layer *l);
+/* Lays the children's buffers over l->kept; the last child writes to y and reads dy, the first reads x and writes
+ * dx (NULL dx: the gradient is carried down to the first layer that learns, no further). */
+void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, float *dx, float *kept,
+                    size_t capacity);
+void lip_chain_forward(const lip_layer *l, const lip_pass *pass);
+void lip_chain_backward(const lip_layer *l, const lip_pass *pass);
+/* Product of the children's bounds and estimates along the path they were planned with, rounded up. */
+lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err);
+void lip_chain_deviate(const lip_layer *l, lip_deviation *d);
+
+#endif

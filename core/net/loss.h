@@ -1,0 +1,39 @@
+/* Losses: value and gradient with respect to the logits, row by row. The mean over the batch is taken by the caller:
+ * `value` and `dlogits` are per row, dlogits already divided by B. */
+#ifndef LIP_NET_LOSS_H
+#define LIP_NET_LOSS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/base/opt.h"
+
+typedef enum lip_target { LIP_TARGET_LABELS, LIP_TARGET_VALUES } lip_target;
+
+/* What a loss compares the logits with: class labels (B) or values (B, C). */
+typedef struct lip_targets {
+  lip_target kind;
+  const int32_t *labels; /* in 0..C-1, proved by the caller */
+  const float *values;
+} lip_targets;
+
+typedef struct lip_loss_kind {
+  lip_desc desc;
+  lip_target target;
+  size_t min_outputs; /* C at least */
+  /* Rows r0..r1 of z (B, C): value[r] and, if dz is not NULL, dz (B, C) scaled by 1/B. */
+  void (*rows)(const void *conf, const float *z, size_t B, size_t C, const lip_targets *t, size_t r0,
+               size_t r1, double *value, float *dz);
+} lip_loss_kind;
+
+typedef struct lip_loss {
+  const lip_loss_kind *kind;
+  void *conf;
+} lip_loss;
+
+const lip_loss_kind *lip_loss_kind_at(size_t i); /* rows of losses.def */
+const lip_loss_kind *lip_loss_kind_find(const char *name);
+
+#endif

@@ -1,0 +1,97 @@
+/* A network: specs compiled into planned layers over three blocks (weights, gradients, activations). */
+#ifndef LIP_NET_NET_H
+#define LIP_NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/cancel.h"
+#include "core/base/error.h"
+#include "core/base/thread.h"
+#include "core/layer/layer.h"
+#include "core/net/loss.h"
+#include "core/net/optim.h"
+
+typedef enum lip_split { LIP_SPLIT_EQUAL, LIP_SPLIT_GIVEN } lip_split;
+
+/* Options of a net beside its layers. */
+typedef struct lip_net_conf {
+  lip_shape input;
+  lip_path path;           /* norm path */
+  double budget;           /* K, total, from input norm to the norm of the logits; INFINITY = unconstrained */
+  lip_reals layer_budgets; /* n = 0: equal shares K^(1/n); else one per weighted layer, product <= budget */
+  lip_project_method method;
+  size_t project_every; /* project after every k-th update; 0 = never inside step */
+  lip_init init;
+  uint64_t seed;
+} lip_net_conf;
+
+/* What nets need from the process: threads and the flag that stops them. Both may be NULL. */
+typedef struct lip_engine {
+  lip_pool *pool;
+  lip_cancel *cancel;
+} lip_engine;
+
+typedef struct lip_net {
+  lip_net_conf conf;
+  lip_spec *spec; /* a chain holding the layers' specs, owned */
+  lip_plan plan;
+  lip_layer *root; /* the chain */
+  lip_engine engine;
+  lip_layer **leaf; /* layers that learn or project, in order */
+  size_t n_leaf;
+  size_t n_params;        /* length of the flat blocks (padding included) */
+  size_t n_trainable;     /* numbers that are really trained */
+  float *weights, *grads; /* n_params each, aligned */
+  float *decay;           /* n_params: 1 where weight decay applies */
+  /* batch-sized blocks, grown by lip_net_reserve */
+  size_t capacity;
+  float *block;
+  float *input, *logits, *dlogits, *dinput;
+  double *row_value;      /* per-row loss */
+  unsigned char *scratch; /* per thread */
+  size_t scratch_each;
+  size_t rows;          /* rows of the last forward */
+  bool trained_forward; /* the last forward kept what backward needs */
+  uint64_t step;        /* updates done: random stream of dropout */
+} lip_net;
+
+/* Copies conf and specs. Errors name the layer ("layer 3 (dense): ..."). Owned: lip_net_free. */
+lip_status lip_net_new(const lip_net_conf *conf, lip_spec *const *layers, size_t n, const lip_engine *engine,
+                       lip_net **out, lip_err *err);
+void lip_net_free(lip_net *net); /* accepts NULL */
+
+/* Buffers for batches of up to B rows; keeps what is there when it is large enough. LIP_MEMORY leaves the net as it
+ * was. Every call below that takes B needs B <= capacity. */
+lip_status lip_net_reserve(lip_net *net, size_t B, lip_err *err);
+
+/* Weights back to their initial values for `seed`; projects them exactly. */
+lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err);
+
+/* logits (B, n_out) of x (B, n_in), kept in net->logits until the next call. With `training` dropout is active and
+ * backward may follow. Runs on all threads; the same bits for any number of them. */
+void lip_net_forward(lip_net *net, const float *x, size_t B, bool training);
+/* After a training forward: gradients of the weights into net->grads (added to them when `accumulate`), and of the
+ * input into net->dinput (B, n_in) when `need_dx`. dlogits (B, n_out). LIP_STATE without such a forward. */
+lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate, bool need_dx, lip_err *err);
+/* One update of all weights from net->grads. LIP_STATE when the optimiser belongs to another size; LIP_MEMORY. */
+lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err);
+/* Projects every layer onto its budget: the cheap form used in steps, or the rigorous one. */
+void lip_net_project(lip_net *net);
+lip_status lip_net_project_exact(lip_net *net, lip_err *err);
+
+/* Mean loss of logits against targets (deterministic order); dlogits (B, n_out) may be NULL. */
+double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, size_t B, bool need_gradient);
+
+/* One whole training step: forward, loss, backward, clip, update, project (every conf.project_every-th). No
+ * allocation after the first call of that size. *value = mean loss before the update. LIP_CANCELLED (nothing
+ * updated), LIP_NOT_FINITE when the loss is NaN or infinite (nothing updated), LIP_STATE, LIP_MEMORY. */
+lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
+                        lip_optim *opt, double *value, lip_err *err);
+
+size_t lip_net_weighted(const lip_net *net); /* number of weighted layers in the chain */
+/* The i-th weighted layer of the chain, or NULL. Lent. */
+lip_layer *lip_net_weighted_layer(const lip_net *net, size_t i);
+
+#endif
