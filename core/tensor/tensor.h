@@ -30,6 +30,9 @@ size_t lip_tensor_size(const lip_tensor *t); /* number of elements */
 bool lip_tensor_is_contiguous(const lip_tensor *t);
 bool lip_tensor_same_shape(const lip_tensor *a, const lip_tensor *b);
 
+/* Shape and strides moved to the right end of four dimensions; the missing ones have extent 1 and stride 0. */
+void lip_tensor_expand(const lip_tensor *t, size_t shape[LIP_MAX_DIMS], size_t stride[LIP_MAX_DIMS]);
+
 /* Sub-range [first, last) of dimension `dim` in steps of `step` (> 0); the range must lie inside. */
 lip_tensor lip_tensor_slice(const lip_tensor *t, int dim, size_t first, size_t last, size_t step);
 /* Index `i` of dimension `dim`: one dimension fewer. */
