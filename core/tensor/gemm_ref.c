@@ -1,0 +1,35 @@
+/* The matrix product by plain loops: the reference, and the only product when built with LIP_BLAS=ref. */
+#include "core/tensor/gemm.h"
+
+void lip_gemm_ref(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
+                  size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc) {
+  for (size_t i = 0; i < M; i++)
+    for (size_t j = 0; j < N; j++) {
+      float sum = 0;
+      for (size_t k = 0; k < K; k++) {
+        float a = ta == LIP_N ? A[i * lda + k] : A[k * lda + i];
+        float b = tb == LIP_N ? B[k * ldb + j] : B[j * ldb + k];
+        sum += a * b;
+      }
+      float old = beta == 0 ? 0 : beta * C[i * ldc + j];
+      C[i * ldc + j] = old + alpha * sum;
+    }
+}
+
+#if !defined(LIP_BLIS)
+
+size_t lip_gemm_scratch(void) {
+  return 0;
+}
+
+const char *lip_gemm_backend(void) {
+  return "reference";
+}
+
+void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
+              size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch) {
+  (void)scratch;
+  lip_gemm_ref(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+
+#endif
