@@ -116,4 +116,17 @@ lip_engine *lipL_engine(lua_State *L);
 /* The cancel flag a SIGINT handler raises (one per process). */
 lip_cancel *lipL_cancel(void);
 
+/* ---- Ctrl-C: for the program; the module in a stock lua5.4 leaves signals alone ---- */
+
+/* From now on SIGINT stops what the state `L` runs: C code sees the cancel flag, Lua code (in any coroutine) an
+ * error "interrupted". A second SIGINT before lipL_sigint_rearm ends the process with exit code 130. L is the main
+ * thread; its coroutine.resume and coroutine.wrap are replaced by versions that tell who is running. */
+void lipL_sigint_install(lua_State *L);
+/* Forgets earlier interrupts: a session goes on. */
+void lipL_sigint_rearm(void);
+/* True when SIGINT came since the last rearm. */
+bool lipL_sigint_seen(void);
+/* The state is about to be closed: from here on SIGINT ends the process. */
+void lipL_sigint_uninstall(void);
+
 #endif

@@ -1,0 +1,193 @@
+--- Settings of a script: `local args = lip.args{ epochs = 8, widths = {256, 256}, preset = "default" }`.
+-- The table declares every setting with its default; `lipwb script.lua --set epochs=20` overrides it. The type is that of
+-- the default: number, boolean, string, or a list of numbers or strings. A default may be written
+-- `{ 8, "passes over the data", min = 1, whole = true }` or `{ "default", "what to aim at", choices = { ... } }`:
+-- the value, one line of help, and what is accepted.
+local core = require "lip.core"
+
+local RULES = { min = true, max = true, choices = true, whole = true }
+
+local function fail(format, ...)
+  error(string.format(format, ...), 0)
+end
+
+-- A declaration is { value, "help", rule = ... }; a table of plain values is a list.
+local function is_declaration(v)
+  if type(v) ~= "table" then return false end
+  for key in pairs(v) do
+    if RULES[key] then return true end
+  end
+  return #v == 2 and type(v[2]) == "string" and (type(v[1]) ~= "string" or v[2]:find(" ", 1, true) ~= nil)
+end
+
+local function declare(name, v)
+  if type(name) ~= "string" or not name:find "^[%a_][%w_]*$" then
+    fail("lip.args: settings are declared by name, got the key %s", tostring(name))
+  end
+  local s = { name = name, default = v, help = "" }
+  if is_declaration(v) then
+    s.default, s.help = v[1], v[2] or ""
+    for key, rule in pairs(v) do
+      if RULES[key] then
+        s[key] = rule
+      elseif key ~= 1 and key ~= 2 then
+        fail("lip.args: setting '%s': unknown rule '%s' (known: choices, max, min, whole)", name, tostring(key))
+      end
+    end
+  end
+  s.type = type(s.default)
+  if s.type == "table" then
+    s.element = type(s.default[1] == nil and 0 or s.default[1])
+  elseif s.type ~= "number" and s.type ~= "string" and s.type ~= "boolean" then
+    fail("lip.args: setting '%s' needs a number, boolean, string or list as its default, got %s", name, s.type)
+  end
+  return s
+end
+
+local INFINITE = { inf = math.huge, ["math.huge"] = math.huge, ["-inf"] = -math.huge, ["-math.huge"] = -math.huge }
+
+-- The number a text means, or nil. NaN is never one.
+local function number_of(text)
+  local v = INFINITE[text] or tonumber(text)
+  if v == nil or v ~= v then return nil end
+  return math.tointeger(v) or v
+end
+
+local TRUE = { ["true"] = true, yes = true, on = true, ["1"] = true }
+local FALSE = { ["false"] = true, no = true, off = true, ["0"] = true }
+
+local function convert_one(s, kind, text)
+  if kind == "number" then
+    local v = number_of(text)
+    if v == nil then fail("--set %s: expected a number, got '%s'", s.name, text) end
+    return v
+  elseif kind == "boolean" then
+    if TRUE[text] then return true end
+    if FALSE[text] then return false end
+    fail("--set %s: expected true or false, got '%s'", s.name, text)
+  end
+  return text
+end
+
+local function check(s, v)
+  local where = "setting '" .. s.name .. "'"
+  if type(v) == "number" then
+    if v ~= v then fail("%s: NaN is not accepted", where) end
+    if s.whole and not math.tointeger(v) then fail("%s: expected a whole number, got %s", where, v) end
+    if s.min and v < s.min then fail("%s: expected at least %s, got %s", where, s.min, v) end
+    if s.max and v > s.max then fail("%s: expected at most %s, got %s", where, s.max, v) end
+  end
+  if s.choices then
+    local words = {}
+    for i, word in ipairs(s.choices) do
+      if word == v then return v end
+      words[i] = tostring(word)
+    end
+    fail("%s: expected one of %s, got '%s'", where, table.concat(words, ", "), tostring(v))
+  end
+  return v
+end
+
+-- "256,128" or "{256, 128}" or "256 128" as a list.
+local function convert_list(s, text)
+  local list = {}
+  local inner = text:match "^%s*{(.*)}%s*$" or text
+  for word in inner:gmatch "[^%s,;]+" do
+    list[#list + 1] = check(s, convert_one(s, s.element, word))
+  end
+  return list
+end
+
+local function convert(s, text)
+  if s.type == "table" then return convert_list(s, text) end
+  return check(s, convert_one(s, s.type, text))
+end
+
+-- Edit distance, for "did you mean".
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      diagonal, row[j] = row[j], math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
+    end
+  end
+  return row[#b]
+end
+
+local function unknown(name, names)
+  local best, best_distance
+  for _, known in ipairs(names) do
+    local d = distance(name, known)
+    if not best or d < best_distance then best, best_distance = known, d end
+  end
+  local hint = best and best_distance <= math.max(2, #name // 3) and (", did you mean '" .. best .. "'?") or ""
+  fail("--set: this script has no setting '%s'%s (known: %s)", name, hint, table.concat(names, ", "))
+end
+
+local function text_of(v)
+  if type(v) ~= "table" then return tostring(v) end
+  local words = {}
+  for i, x in ipairs(v) do words[i] = tostring(x) end
+  return table.concat(words, ",")
+end
+
+local function print_help(settings, names)
+  io.write("settings of ", core.settings.script or "this script", " (--set NAME=VALUE):\n")
+  local width = 0
+  for _, name in ipairs(names) do
+    width = math.max(width, #name + 1 + #text_of(settings[name].default))
+  end
+  for _, name in ipairs(names) do
+    local s = settings[name]
+    local line = string.format("  %-" .. width .. "s  %s", name .. "=" .. text_of(s.default), s.help)
+    if s.choices then line = line .. " (" .. text_of(s.choices) .. ")" end
+    io.write((line:gsub("%s+$", "")), "\n")
+  end
+end
+
+local function copy(v)
+  if type(v) ~= "table" then return v end
+  return table.move(v, 1, #v, 1, {})
+end
+
+--- Declares the settings and returns their values.
+---@param declared table name = default, or name = { default, "help", min=, max=, choices=, whole= }
+---@return table values by name
+local function args(declared)
+  if type(declared) ~= "table" then
+    error("lip.args expects a table of settings with their defaults, got " .. type(declared), 2)
+  end
+  local settings, names, values = {}, {}, {}
+  for name, v in pairs(declared) do
+    settings[name] = declare(name, v)
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local given = core.settings
+  given.declared = true
+  if given.help then
+    print_help(settings, names)
+    os.exit(0, true)
+  end
+  for _, name in ipairs(names) do
+    local s = settings[name]
+    values[name] = copy(s.type == "table" and s.default or check(s, s.default))
+  end
+  local set = {}
+  for name in pairs(given.set) do set[#set + 1] = name end
+  table.sort(set)
+  for _, name in ipairs(set) do
+    if not settings[name] then unknown(name, names) end
+    values[name] = convert(settings[name], given.set[name])
+  end
+  if given.seed and settings.seed and given.set.seed == nil then
+    values.seed = check(settings.seed, given.seed)
+  end
+  return values
+end
+
+return args

@@ -1,0 +1,102 @@
+--- What the program lipwb does in Lua: showing values in a session, and the end of a script.
+local core = require "lip.core"
+
+local program = {}
+
+local MAX_ROWS, MAX_DEPTH, MAX_TEXT = 20, 3, 200
+
+local function is_name(key)
+  return type(key) == "string" and key:find "^[%a_][%w_]*$" ~= nil
+end
+
+local function by_kind_then_value(a, b)
+  local ta, tb = type(a), type(b)
+  if ta ~= tb then return ta < tb end
+  if ta == "number" or ta == "string" then return a < b end
+  return tostring(a) < tostring(b)
+end
+
+local show_value
+
+local function show_string(v)
+  if #v > MAX_TEXT then
+    return string.format("%q", v:sub(1, MAX_TEXT)):gsub("\\\n", "\\n") .. "... (" .. #v .. " bytes)"
+  end
+  return (string.format("%q", v):gsub("\\\n", "\\n"))
+end
+
+local function show_table(v, depth, seen)
+  if seen[v] then return "(this table again)" end
+  if next(v) == nil then return "{}" end
+  if depth >= MAX_DEPTH then return "{...}" end
+  seen[v] = true
+  local parts, length, count = {}, 0, 0
+  local n = rawlen(v)
+  local function add(text)
+    count = count + 1
+    if count > MAX_ROWS then return false end
+    parts[#parts + 1] = text
+    length = length + #text
+    return true
+  end
+  for i = 1, n do
+    if not add(show_value(rawget(v, i), depth + 1, seen)) then break end
+  end
+  local keys, total = {}, n
+  for key in next, v do
+    if not (math.type(key) == "integer" and key >= 1 and key <= n) then
+      keys[#keys + 1] = key
+      total = total + 1
+    end
+  end
+  table.sort(keys, by_kind_then_value)
+  for _, key in ipairs(keys) do
+    local name = is_name(key) and key or "[" .. show_value(key, MAX_DEPTH, seen) .. "]"
+    if not add(name .. " = " .. show_value(rawget(v, key), depth + 1, seen)) then break end
+  end
+  seen[v] = nil
+  if total > MAX_ROWS then parts[#parts + 1] = string.format("... (%d in all)", total) end
+  if length + 2 * #parts + 2 * depth <= 76 and not table.concat(parts):find("\n", 1, true) then
+    return "{ " .. table.concat(parts, ", ") .. " }"
+  end
+  local indent = string.rep("  ", depth + 1)
+  return "{\n" .. indent .. table.concat(parts, ",\n" .. indent) .. "\n" .. string.rep("  ", depth) .. "}"
+end
+
+function show_value(v, depth, seen)
+  local kind = type(v)
+  if kind == "string" then return show_string(v) end
+  if kind == "table" then
+    local meta = getmetatable(v)
+    if type(meta) == "table" and meta.__tostring then return tostring(v) end
+    return show_table(v, depth, seen)
+  end
+  return tostring(v)
+end
+
+--- One value as text, bounded in depth and length.
+function program.text(v)
+  return show_value(v, 0, {})
+end
+
+--- Prints the values of an expression typed in a session. A string alone is printed as it is.
+function program.show(...)
+  local parts = table.pack(...)
+  if parts.n == 1 and type(parts[1]) == "string" then
+    print(parts[1])
+    return
+  end
+  for i = 1, parts.n do parts[i] = program.text(parts[i]) end
+  print(table.concat(parts, "\t", 1, parts.n))
+end
+
+--- The end of a script: `row` is what it returned.
+function program.finish(_)
+  local settings = core.settings
+  local name = next(settings.set)
+  if name ~= nil and not settings.declared then
+    io.stderr:write("lipwb: --set ", name, ": the script declares no settings (lip.args), nothing was set\n")
+  end
+end
+
+return program
