@@ -10,4 +10,12 @@
 #define LIP_HOT
 #endif
 
+/* For small functions called inside of a hot one: gcc inlines across different targets only when it must, and a call
+ * left in a loop keeps that loop from becoming vectors. */
+#if defined(__GNUC__)
+#define LIP_INLINE static inline __attribute__((always_inline))
+#else
+#define LIP_INLINE static inline
+#endif
+
 #endif

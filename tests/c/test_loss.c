@@ -1,0 +1,282 @@
+/* losses: value against a plain formula in double, gradient against central differences of that formula, for every
+ * row of losses.def; large, NaN and infinite logits; ranges of rows. */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/rng.h"
+#include "core/net/loss.h"
+#include "core/tensor/vmath.h"
+
+enum { MAX_C = 1300 };
+
+/* ---- the formulas, in double ---- */
+
+typedef struct setting {
+  const char *option[2];
+  double value[2];
+} setting;
+
+/* One row: logits z, label y or values v; a and b are the two options of the setting. */
+typedef double formula(const double *z, size_t C, int32_t y, const float *v, double a, double b);
+
+static double cross_entropy(const double *z, size_t C, int32_t y, const float *v, double T, double u) {
+  double m = -INFINITY, sum = 0;
+  (void)v;
+  for (size_t i = 0; i < C; i++) m = fmax(m, (z[i] - (i == (size_t)y ? u : 0)) / T);
+  for (size_t i = 0; i < C; i++) sum += exp((z[i] - (i == (size_t)y ? u : 0)) / T - m);
+  return T * (m + log(sum) - (z[y] - u) / T);
+}
+
+typedef struct subject {
+  const char *name;
+  formula *f;
+  setting at[3];
+} subject;
+
+static const subject subjects[] = {
+    {"cross_entropy",
+     cross_entropy,
+     {{{"temperature", "offset"}, {1, 0}},
+      {{"temperature", "offset"}, {0.25, 1.5}},
+      {{"temperature", "offset"}, {3, 0.7}}}},
+};
+
+static const subject *subject_of(const char *name) {
+  for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++)
+    if (strcmp(subjects[i].name, name) == 0) return &subjects[i];
+  fail_msg("no formula for loss %s: add one", name);
+  return NULL;
+}
+
+static void *conf_of(const lip_loss_kind *kind, const setting *s) {
+  lip_err err;
+  void *conf = lip_conf_new(&kind->desc);
+  assert_non_null(conf);
+  for (int i = 0; i < 2; i++)
+    if (s->option[i])
+      assert_int_equal(lip_conf_set_number(&kind->desc, conf, s->option[i], s->value[i], &err), LIP_OK);
+  return conf;
+}
+
+/* ---- one batch ---- */
+
+typedef struct batch {
+  size_t B, C;
+  float *z, *v, *dz;
+  int32_t *y;
+  double *value;
+} batch;
+
+static batch new_batch(size_t B, size_t C, uint64_t seed, float spread) {
+  batch b = {B,
+             C,
+             malloc(B * C * sizeof(float)),
+             malloc(B * C * sizeof(float)),
+             malloc(B * C * sizeof(float)),
+             malloc(B * sizeof(int32_t)),
+             malloc(B * sizeof(double))};
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 0);
+  lip_rng_fill_normal(&rng, b.z, B * C, 0, spread);
+  lip_rng_fill_normal(&rng, b.v, B * C, 0, 1);
+  for (size_t r = 0; r < B; r++) b.y[r] = (int32_t)lip_rng_below(&rng, C == 1 ? 2 : C);
+  return b;
+}
+
+static void free_batch(batch *b) {
+  free(b->z), free(b->v), free(b->dz), free(b->y), free(b->value);
+}
+
+static lip_targets targets_of(const lip_loss_kind *kind, const batch *b) {
+  return (lip_targets){kind->target, b->y, b->v};
+}
+
+static void check_rows(const lip_loss_kind *kind, const subject *s, const setting *at, size_t B, size_t C) {
+  batch b = new_batch(B, C, 7 + C, 2);
+  lip_targets t = targets_of(kind, &b);
+  void *conf = conf_of(kind, at);
+  kind->rows(conf, b.z, B, C, &t, 0, B, b.value, b.dz);
+  static double z[MAX_C];
+  for (size_t r = 0; r < B; r++) {
+    for (size_t i = 0; i < C; i++) z[i] = (double)b.z[r * C + i];
+    const float *v = b.v + r * C;
+    double want = s->f(z, C, b.y[r], v, at->value[0], at->value[1]);
+    assert_true(fabs(b.value[r] - want) <= 2e-6 * (1 + fabs(want)));
+    for (size_t i = 0; i < C; i++) {
+      const double h = 1e-5, z0 = z[i];
+      z[i] = z0 + h;
+      double up = s->f(z, C, b.y[r], v, at->value[0], at->value[1]);
+      z[i] = z0 - h;
+      double down = s->f(z, C, b.y[r], v, at->value[0], at->value[1]);
+      z[i] = z0;
+      /* a kink within h of z gives a wrong quotient: none of these batches has one (seeds are fixed) */
+      assert_true(fabs((double)b.dz[r * C + i] * (double)B - (up - down) / (2 * h)) < 2e-6);
+    }
+  }
+  lip_conf_free(&kind->desc, conf);
+  free_batch(&b);
+}
+
+static void value_and_gradient_of_every_row(void **state) {
+  (void)state;
+  static const size_t widths[] = {1, 2, 3, 10, 16, 17, 100, 511, 1300};
+  size_t i = 0;
+  for (const lip_loss_kind *kind; (kind = lip_loss_kind_at(i)); i++) {
+    const subject *s = subject_of(kind->desc.name);
+    for (size_t k = 0; k < 3; k++)
+      for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        if (widths[w] >= kind->min_outputs)
+          check_rows(kind, s, &s->at[k], widths[w] > 100 ? 2 : 9, widths[w]);
+  }
+  assert_true(i >= sizeof subjects / sizeof *subjects);
+}
+
+/* The same bits for the value alone, for any split of the rows, and nothing written outside of the range. */
+static void ranges_and_value_alone_agree(void **state) {
+  (void)state;
+  static const size_t widths[] = {2, 10, 33, 600};
+  for (size_t i = 0; lip_loss_kind_at(i); i++) {
+    const lip_loss_kind *kind = lip_loss_kind_at(i);
+    void *conf = lip_conf_new(&kind->desc);
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+      enum { B = 7 };
+      size_t C = widths[w];
+      batch a = new_batch(B, C, 3, 1), b = new_batch(B, C, 3, 1);
+      lip_targets t = targets_of(kind, &a);
+      kind->rows(conf, a.z, B, C, &t, 0, B, a.value, a.dz);
+      memset(b.dz, 0x55, B * C * sizeof *b.dz);
+      kind->rows(conf, a.z, B, C, &t, 2, 5, b.value, b.dz);
+      assert_memory_equal(a.value + 2, b.value + 2, 3 * sizeof *a.value);
+      assert_memory_equal(a.dz + 2 * C, b.dz + 2 * C, 3 * C * sizeof *a.dz);
+      const unsigned char *before = (const unsigned char *)b.dz,
+                          *after = (const unsigned char *)(b.dz + 5 * C);
+      for (size_t k = 0; k < 2 * C * sizeof *b.dz; k++) assert_int_equal(before[k], 0x55);
+      for (size_t k = 0; k < 2 * C * sizeof *b.dz; k++) assert_int_equal(after[k], 0x55);
+      kind->rows(conf, a.z, B, C, &t, 0, B, b.value, NULL);
+      assert_true(memcmp(a.value, b.value, B * sizeof *a.value) == 0 || C > 512);
+      for (size_t r = 0; r < B; r++)
+        assert_true(fabs(a.value[r] - b.value[r]) <= 1e-12 * (1 + fabs(a.value[r])));
+      free_batch(&a);
+      free_batch(&b);
+    }
+    lip_conf_free(&kind->desc, conf);
+  }
+}
+
+/* A number must never come out of logits that are none, whichever of them it is. */
+static void what_is_not_finite_stays_visible(void **state) {
+  (void)state;
+  static const float bad[] = {NAN, INFINITY, -INFINITY};
+  for (size_t i = 0; lip_loss_kind_at(i); i++) {
+    const lip_loss_kind *kind = lip_loss_kind_at(i);
+    void *conf = lip_conf_new(&kind->desc);
+    for (size_t k = 0; k < 3; k++)
+      for (size_t at = 0; at < 20; at++) {
+        batch b = new_batch(2, 20, 5, 1);
+        lip_targets t = targets_of(kind, &b);
+        b.z[at] = bad[k];
+        kind->rows(conf, b.z, 2, 20, &t, 0, 2, b.value, b.dz);
+        assert_true(isnan(b.value[0]));
+        assert_true(isnan(b.dz[at]));
+        assert_true(isfinite(b.value[1]));
+        kind->rows(conf, b.z, 2, 20, &t, 0, 2, b.value, NULL);
+        assert_true(isnan(b.value[0]));
+        free_batch(&b);
+      }
+    lip_conf_free(&kind->desc, conf);
+  }
+}
+
+static void cross_entropy_of_large_logits(void **state) {
+  (void)state;
+  const lip_loss_kind *kind = lip_loss_kind_find("cross_entropy");
+  void *conf = lip_conf_new(&kind->desc);
+  static const float z[2][3] = {{1e30f, -1e30f, 0}, {-FLT_MAX, FLT_MAX, 1}};
+  static const int32_t y[2] = {1, 1};
+  lip_targets t = {LIP_TARGET_LABELS, y, NULL};
+  double value[2];
+  float dz[2][3];
+  kind->rows(conf, z[0], 2, 3, &t, 0, 2, value, dz[0]);
+  assert_true(value[0] == 2 * (double)1e30f);
+  assert_true(dz[0][0] == 0.5f && dz[0][1] == -0.5f && dz[0][2] == 0);
+  assert_true(value[1] == 0 && dz[1][0] == 0 && dz[1][1] == 0);
+  lip_conf_free(&kind->desc, conf);
+}
+
+static void gradient_of_cross_entropy_sums_to_zero(void **state) {
+  (void)state;
+  const lip_loss_kind *kind = lip_loss_kind_find("cross_entropy");
+  void *conf = lip_conf_new(&kind->desc);
+  static const float spread[] = {0.01f, 1, 30};
+  for (size_t k = 0; k < 3; k++) {
+    batch b = new_batch(50, 37, 11, spread[k]);
+    lip_targets t = targets_of(kind, &b);
+    kind->rows(conf, b.z, 50, 37, &t, 0, 50, b.value, b.dz);
+    for (size_t r = 0; r < 50; r++) {
+      double sum = 0, largest = 0;
+      for (size_t i = 0; i < 37; i++) sum += (double)b.dz[r * 37 + i];
+      for (size_t i = 0; i < 37; i++) largest = fmax(largest, fabs((double)b.dz[r * 37 + i]));
+      assert_true(fabs(sum) <= 0x1p-24 * largest);
+    }
+    free_batch(&b);
+  }
+  lip_conf_free(&kind->desc, conf);
+}
+
+static void fast_exponential_is_close(void **state) {
+  (void)state;
+  for (uint32_t sign = 0; sign < 2; sign++)
+    for (uint32_t bits = 0; bits < 0x7f800000u; bits += 1009) {
+      uint32_t u = bits | sign << 31;
+      float x;
+      memcpy(&x, &u, sizeof x);
+      double want = exp((double)x), got = (double)lip_expf(x);
+      if (want > (double)FLT_MAX)
+        assert_true(isinf(got));
+      else if (want >= (double)FLT_MIN)
+        assert_true(fabs(got - want) < 1e-7 * want);
+      else
+        assert_true(fabs(got - want) <= 0x1p-149);
+    }
+  assert_true(isnan(lip_expf(NAN)) && isinf(lip_expf(INFINITY)) && lip_expf(-INFINITY) == 0 &&
+              lip_expf(0) == 1);
+}
+
+static void names_and_ranges(void **state) {
+  (void)state;
+  lip_err err;
+  assert_null(lip_loss_kind_find("no such loss"));
+  for (size_t i = 0; lip_loss_kind_at(i); i++) {
+    const lip_loss_kind *kind = lip_loss_kind_at(i);
+    assert_ptr_equal(lip_loss_kind_find(kind->desc.name), kind);
+    assert_true(strlen(kind->desc.help) > 0 && kind->min_outputs >= 1);
+    void *conf = lip_conf_new(&kind->desc);
+    for (const lip_opt *o = kind->desc.opts; o && o->name; o++) {
+      assert_true(strlen(o->help) > 0);
+      assert_int_equal(lip_conf_set_number(&kind->desc, conf, o->name, -1, &err), LIP_OPTION);
+      assert_int_equal(lip_conf_set_number(&kind->desc, conf, o->name, NAN, &err), LIP_OPTION);
+      assert_int_equal(lip_conf_set_number(&kind->desc, conf, o->name, INFINITY, &err), LIP_OPTION);
+    }
+    lip_conf_free(&kind->desc, conf);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(value_and_gradient_of_every_row),
+      cmocka_unit_test(ranges_and_value_alone_agree),
+      cmocka_unit_test(what_is_not_finite_stays_visible),
+      cmocka_unit_test(cross_entropy_of_large_logits),
+      cmocka_unit_test(gradient_of_cross_entropy_sums_to_zero),
+      cmocka_unit_test(fast_exponential_is_close),
+      cmocka_unit_test(names_and_ranges),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
