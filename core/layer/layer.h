@@ -42,6 +42,8 @@ typedef struct lip_shape {
   size_t dim[3];
 } lip_shape;
 size_t lip_shape_size(const lip_shape *s);
+/* "1x28x28" into buf; returns buf. */
+const char *lip_shape_describe(const lip_shape *s, char *buf, size_t size);
 
 /* A trainable array, laid out by the net inside its weight block; gradients and optimiser state mirror it. */
 typedef struct lip_param {
@@ -200,6 +202,8 @@ void lip_chain_forward(const lip_layer *l, const lip_pass *pass);
 void lip_chain_backward(const lip_layer *l, const lip_pass *pass);
 /* Product of the children's bounds and estimates along the path they were planned with, rounded up. */
 lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err);
+/* Budget of the weighted children: equal shares of what the constants of the others leave. */
+lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err);
 void lip_chain_deviate(const lip_layer *l, lip_deviation *d);
 
 #endif

@@ -1,0 +1,205 @@
+/* chain: layers in sequence, y = f_n(...f_1(x)).
+ *
+ *   dx   through the layers backwards        constant   product of the layers' constants, rounded up
+ *
+ * The functions lip_chain_* are what a net and every other container of layers are made of. The kept block holds,
+ * child after child, the outputs that are not the chain's own, their gradients, and what each child keeps. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/layer/layer.h"
+
+static bool is_alias(const lip_layer *l) {
+  return (l->kind->flags & LIP_LAYER_ALIAS) != 0;
+}
+
+static bool is_weighted(const lip_layer *l) {
+  return (l->kind->flags & LIP_LAYER_WEIGHTED) != 0;
+}
+
+/* Index of the last child that computes something; n_child when none does. */
+static size_t last_worker(const lip_layer *l) {
+  for (size_t i = l->n_child; i-- > 0;)
+    if (!is_alias(l->child[i])) return i;
+  return l->n_child;
+}
+
+static bool learns(const lip_layer *l) {
+  if (l->units > 0) return true;
+  for (size_t i = 0; i < l->n_child; i++)
+    if (learns(l->child[i])) return true;
+  return false;
+}
+
+/* "layer 3 (dense): ..." in front of what the layer itself said; nested chains add their own place. */
+static lip_status at_place(lip_err *err, size_t i, const lip_layer_kind *kind, lip_status status) {
+  if (!err) return status;
+  char said[sizeof err->msg];
+  memcpy(said, err->msg, sizeof said);
+  const char *text = said;
+  size_t n = strlen(kind->desc.name);
+  if (strncmp(said, kind->desc.name, n) == 0 && said[n] == ':') text = said + n + 1 + (said[n + 1] == ' ');
+  return lip_fail(err, status, "layer %zu (%s): %.340s", i + 1, kind->desc.name, text);
+}
+
+lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const lip_path *path,
+                          lip_plan *plan, lip_err *err) {
+  size_t weighted = 0;
+  l->child = lip_alloc(n, sizeof(lip_layer *));
+  if (!l->child) return lip_fail(err, LIP_MEMORY, "%s: no memory for %zu layers", l->kind->desc.name, n);
+  l->out = l->in;
+  for (size_t i = 0; i < n; i++) {
+    lip_pq pq = {l->pq.p, l->pq.p};
+    bool heavy = (specs[i]->kind->flags & LIP_LAYER_WEIGHTED) != 0;
+    if (path) {
+      pq.p = pq.q = lip_path_at(path, weighted);
+      if (heavy) pq = lip_path_step(path, weighted);
+    }
+    if (heavy) weighted++;
+    lip_status status = lip_layer_new(specs[i], &l->out, pq, plan, &l->child[i], err);
+    if (status) return at_place(err, i, specs[i]->kind, status);
+    l->n_child = i + 1;
+    l->out = l->child[i]->out;
+    if (l->child[i]->scratch > l->scratch) l->scratch = l->child[i]->scratch;
+  }
+  return LIP_OK;
+}
+
+size_t lip_chain_cache(const lip_layer *l) {
+  size_t n = 0, last = last_worker(l);
+  for (size_t i = 0; i < l->n_child; i++) {
+    const lip_layer *c = l->child[i];
+    n += c->cache;
+    if (!is_alias(c) && i != last) n += 2 * c->n_out;
+  }
+  return n;
+}
+
+void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, float *dx, float *kept,
+                    size_t capacity) {
+  size_t last = last_worker(l);
+  bool need = dx != NULL; /* does anything before this child want a gradient? */
+  float *dx_here = dx;
+  for (size_t i = 0; i < l->n_child; i++) {
+    lip_layer *c = l->child[i];
+    if (is_alias(c)) { /* same numbers under another shape */
+      lip_layer_bind(c, x, (float *)(uintptr_t)x, dx_here, dx_here, kept, capacity);
+      continue;
+    }
+    float *yi = y, *dyi = (float *)(uintptr_t)dy;
+    if (i != last && kept) {
+      yi = kept;
+      dyi = yi + capacity * c->n_out;
+      kept = dyi + capacity * c->n_out;
+    }
+    lip_layer_bind(c, x, yi, dyi, need ? dx_here : NULL, kept, capacity);
+    if (kept) kept += capacity * c->cache;
+    need = need || learns(c);
+    x = yi;
+    dx_here = dyi;
+  }
+}
+
+void lip_chain_forward(const lip_layer *l, const lip_pass *pass) {
+  for (size_t i = 0; i < l->n_child; i++)
+    if (!is_alias(l->child[i])) l->child[i]->kind->forward(l->child[i], pass);
+  if (last_worker(l) == l->n_child) /* nothing computed: y = x */
+    memcpy(l->y + pass->r0 * l->n_in, l->x + pass->r0 * l->n_in,
+           (pass->r1 - pass->r0) * l->n_in * sizeof(float));
+}
+
+void lip_chain_backward(const lip_layer *l, const lip_pass *pass) {
+  for (size_t i = l->n_child; i-- > 0;) {
+    const lip_layer *c = l->child[i];
+    if (is_alias(c) || !(c->dx || c->kind->flags & LIP_LAYER_CONTAINER)) continue;
+    c->kind->backward(c, pass);
+  }
+  if (last_worker(l) == l->n_child && l->dx)
+    memcpy(l->dx + pass->r0 * l->n_in, l->dy + pass->r0 * l->n_in,
+           (pass->r1 - pass->r0) * l->n_in * sizeof(float));
+}
+
+lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err) {
+  double product = 1;
+  *upper = INFINITY;
+  for (size_t i = 0; i < l->n_child; i++) {
+    double k;
+    lip_status status = lip_layer_bound(l->child[i], l->child[i]->pq, &k, err);
+    if (status) return status;
+    if (isinf(k)) return LIP_OK;
+    if (k != 1) product = k == 0 ? 0 : nextafter(product * k, INFINITY);
+  }
+  *upper = product;
+  return LIP_OK;
+}
+
+void lip_chain_deviate(const lip_layer *l, lip_deviation *d) {
+  for (size_t i = 0; i < l->n_child; i++) lip_layer_deviate(l->child[i], l->child[i]->pq, d);
+}
+
+/* Equal shares K^(1/n) for the weighted children, what the others take already set aside. The share is a little
+ * short of the root, so that the product, rounded upwards, stays within K. */
+lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err) {
+  size_t weighted = 0;
+  double rest = budget;
+  for (size_t i = 0; i < l->n_child; i++) {
+    if (is_weighted(l->child[i])) {
+      weighted++;
+      continue;
+    }
+    double k;
+    lip_status status = lip_layer_bound(l->child[i], l->child[i]->pq, &k, err);
+    if (status) return status;
+    if (k > 0 && isfinite(k)) rest /= k;
+  }
+  if (weighted == 0) return LIP_OK;
+  double share = isinf(rest) ? INFINITY : pow(rest, 1 / (double)weighted) * (1 - 0x1p-40);
+  for (size_t i = 0; i < l->n_child; i++)
+    if (is_weighted(l->child[i])) {
+      lip_status status = lip_layer_set_budget(l->child[i], share, err);
+      if (status) return at_place(err, i, l->child[i]->kind, status);
+    }
+  return LIP_OK;
+}
+
+/* ---- the kind ---- */
+
+static lip_status chain_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
+  if (l->pq.p != l->pq.q)
+    return lip_fail(err, LIP_UNSUPPORTED, "chain: keeps one norm, but stands where the norm path steps %s",
+                    lip_pq_name(l->pq));
+  lip_status status = lip_chain_plan(l, spec->child, spec->n_child, NULL, plan, err);
+  if (status) return status;
+  l->cache = lip_chain_cache(l);
+  return LIP_OK;
+}
+
+static void chain_bind(lip_layer *l) {
+  lip_chain_bind(l, l->x, l->y, l->dy, l->dx, l->kept, l->capacity);
+}
+
+static lip_status chain_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  if (pq.p != l->pq.p || pq.q < l->pq.q) return LIP_OK; /* unknown; a larger exponent only shrinks the norm */
+  return lip_chain_bound(l, upper, err);
+}
+
+static void chain_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  if (pq.p != l->pq.p || pq.q != l->pq.q)
+    d->size = d->off = INFINITY;
+  else
+    lip_chain_deviate(l, d);
+}
+
+const lip_layer_kind lip_layer_chain = {
+    .desc = {"chain", "layers in sequence, used as one", NULL, 0},
+    .flags = LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED,
+    .plan = chain_plan,
+    .bind = chain_bind,
+    .forward = lip_chain_forward,
+    .backward = lip_chain_backward,
+    .set_budget = lip_chain_share_budget,
+    .bound = chain_bound,
+    .deviate = chain_deviate,
+};

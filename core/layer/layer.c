@@ -1,0 +1,223 @@
+/* The registry, specs, and the defaults of the contract: every cautious answer is decided here. */
+#include "core/layer/layer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+const char *const lip_init_names[] = {"orthogonal", "he", "glorot", "lecun", "on_ball", NULL};
+
+/* ---- registry ---- */
+
+#define LIP_LAYER(name) extern const lip_layer_kind lip_layer_##name;
+#include "core/layer/layers.def"
+#undef LIP_LAYER
+
+static const lip_layer_kind *const kinds[] = {
+#define LIP_LAYER(name) &lip_layer_##name,
+#include "core/layer/layers.def"
+#undef LIP_LAYER
+};
+
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+const lip_layer_kind *lip_layer_kind_at(size_t i) {
+  return i < KINDS ? kinds[i] : NULL;
+}
+
+const lip_layer_kind *lip_layer_kind_find(const char *name) {
+  for (size_t i = 0; i < KINDS; i++)
+    if (strcmp(kinds[i]->desc.name, name) == 0) return kinds[i];
+  return NULL;
+}
+
+/* ---- specs ---- */
+
+lip_spec *lip_spec_new(const lip_layer_kind *kind) {
+  lip_spec *s = lip_alloc(1, sizeof *s);
+  if (!s) return NULL;
+  s->kind = kind;
+  s->conf = lip_conf_new(&kind->desc);
+  if (s->conf) return s;
+  lip_free(s);
+  return NULL;
+}
+
+void lip_spec_free(lip_spec *s) {
+  if (!s) return;
+  for (size_t i = 0; i < s->n_child; i++) lip_spec_free(s->child[i]);
+  lip_free(s->child);
+  lip_conf_free(&s->kind->desc, s->conf);
+  lip_free(s);
+}
+
+lip_spec *lip_spec_copy(const lip_spec *spec) {
+  lip_spec *s = lip_alloc(1, sizeof *s);
+  if (!s) return NULL;
+  s->kind = spec->kind;
+  s->conf = lip_conf_copy(&spec->kind->desc, spec->conf);
+  bool ok = s->conf != NULL;
+  for (size_t i = 0; ok && i < spec->n_child; i++) {
+    lip_spec *child = lip_spec_copy(spec->child[i]);
+    ok = child && lip_spec_add(s, child, NULL) == LIP_OK;
+    if (!ok) lip_spec_free(child);
+  }
+  if (ok) return s;
+  lip_spec_free(s);
+  return NULL;
+}
+
+lip_status lip_spec_add(lip_spec *s, lip_spec *child, lip_err *err) {
+  const char *name = s->kind->desc.name;
+  if (!(s->kind->flags & LIP_LAYER_CONTAINER))
+    return lip_fail(err, LIP_UNSUPPORTED, "%s: cannot hold layers, got a %s inside", name,
+                    child->kind->desc.name);
+  lip_spec **list = lip_realloc(s->child, s->n_child + 1, sizeof *list);
+  if (!list) return lip_fail(err, LIP_MEMORY, "%s: no memory for layer %zu", name, s->n_child + 1);
+  s->child = list;
+  list[s->n_child++] = child;
+  return LIP_OK;
+}
+
+/* ---- planning ---- */
+
+size_t lip_shape_size(const lip_shape *s) {
+  size_t n = 1;
+  for (int i = 0; i < s->ndim; i++) n *= s->dim[i];
+  return n;
+}
+
+const char *lip_shape_describe(const lip_shape *s, char *buf, size_t size) {
+  size_t at = 0;
+  buf[0] = '\0';
+  for (int i = 0; i < s->ndim && at < size; i++)
+    at += (size_t)snprintf(buf + at, size - at, "%s%zu", i ? "x" : "", s->dim[i]);
+  return buf;
+}
+
+static lip_status check_shape(const lip_shape *s, size_t *size) {
+  size_t n = 1;
+  for (int i = 0; i < s->ndim; i++)
+    if (s->dim[i] == 0 || !lip_mul_fits(n, s->dim[i], &n)) return LIP_SHAPE;
+  *size = n;
+  return n <= (size_t)1 << 40 ? LIP_OK : LIP_SHAPE;
+}
+
+lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_plan *plan,
+                         lip_layer **out, lip_err *err) {
+  const lip_layer_kind *kind = spec->kind;
+  *out = NULL;
+  lip_layer *l = lip_alloc(1, sizeof *l);
+  if (!l) return lip_fail(err, LIP_MEMORY, "%s: out of memory", kind->desc.name);
+  l->kind = kind;
+  l->conf = spec->conf;
+  l->plan = plan;
+  l->id = plan->next_id++;
+  l->in = l->out = *in;
+  l->pq = pq;
+  l->budget = INFINITY;
+  lip_status status = check_shape(in, &l->n_in);
+  if (status) lip_fail(err, status, "%s: its input has no elements, or too many", kind->desc.name);
+  if (!status) status = kind->plan(l, spec, plan, err);
+  if (!status) {
+    status = check_shape(&l->out, &l->n_out);
+    if (status) lip_fail(err, status, "%s: its output has no elements, or too many", kind->desc.name);
+  }
+  if (status)
+    lip_layer_free(l);
+  else
+    *out = l;
+  return status;
+}
+
+void lip_layer_free(lip_layer *l) {
+  if (!l) return;
+  if (l->kind->release) l->kind->release(l);
+  for (size_t i = 0; i < l->n_child; i++) lip_layer_free(l->child[i]);
+  lip_free(l->child);
+  lip_free(l);
+}
+
+void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t *shape, bool decay) {
+  lip_param *p = &l->param[l->n_param++];
+  *p = (lip_param){.name = name, .ndim = ndim, .decay = decay};
+  for (int i = 0; i < ndim; i++) p->shape[i] = shape[i];
+}
+
+size_t lip_layer_leaves(lip_layer *l, lip_layer **out, size_t cap) {
+  size_t n = 0;
+  if (l->units > 0 || l->project_units > 0 || l->n_param > 0) {
+    if (cap > 0) out[0] = l;
+    n = 1;
+  }
+  for (size_t i = 0; i < l->n_child; i++)
+    n += lip_layer_leaves(l->child[i], out ? out + n : NULL, cap > n ? cap - n : 0);
+  return n;
+}
+
+void lip_layer_bind(lip_layer *l, const float *x, float *y, const float *dy, float *dx, float *kept,
+                    size_t capacity) {
+  l->x = x;
+  l->y = y;
+  l->dy = dy;
+  l->dx = dx;
+  l->kept = kept;
+  l->capacity = capacity;
+  if (l->kind->bind) l->kind->bind(l);
+}
+
+/* ---- defaults ---- */
+
+lip_status lip_layer_set_budget(lip_layer *l, double budget, lip_err *err) {
+  l->budget = budget;
+  return l->kind->set_budget ? l->kind->set_budget(l, budget, err) : LIP_OK;
+}
+
+lip_status lip_layer_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  *upper = INFINITY;
+  if (!l->kind->bound) return LIP_OK;
+  lip_status status = l->kind->bound(l, pq, upper, err);
+  if (status || !(*upper >= 0)) *upper = INFINITY; /* NaN is not a bound */
+  return status;
+}
+
+double lip_layer_estimate(const lip_layer *l, lip_pq pq) {
+  if (l->kind->estimate) return l->kind->estimate(l, pq);
+  double upper;
+  return lip_layer_bound(l, pq, &upper, NULL) == LIP_OK ? upper : INFINITY;
+}
+
+void lip_layer_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  if (l->kind->flags & LIP_LAYER_ALIAS && pq.p == pq.q) return;
+  if (l->kind->deviate)
+    l->kind->deviate(l, pq, d);
+  else
+    d->size = d->off = INFINITY;
+  if (!(d->size >= 0) || !(d->off >= 0)) d->size = d->off = INFINITY;
+}
+
+lip_status lip_layer_project_exact(lip_layer *l, lip_err *err) {
+  if (l->kind->project_exact) return l->kind->project_exact(l, err);
+  if (l->kind->project && l->project_units > 0) l->kind->project(l, 0, l->project_units);
+  return LIP_OK;
+}
+
+lip_status lip_layer_reset(lip_layer *l, uint64_t seed, lip_err *err) {
+  for (size_t i = 0; i < l->n_param; i++) {
+    size_t n = 1;
+    for (int k = 0; k < l->param[i].ndim; k++) n *= l->param[i].shape[k];
+    memset(l->param[i].value, 0, n * sizeof(float));
+  }
+  if (l->kind->reset) {
+    lip_rng rng = lip_rng_new(seed, LIP_RNG_INIT, l->id);
+    lip_status status = l->kind->reset(l, &rng, err);
+    if (status) return status;
+  }
+  for (size_t i = 0; i < l->n_child; i++) {
+    lip_status status = lip_layer_reset(l->child[i], seed, err);
+    if (status) return status;
+  }
+  return LIP_OK;
+}

@@ -1,0 +1,53 @@
+/* relu: y = max(x, 0).
+ *
+ *   dx = dy where x > 0, else 0 (0 at the kink)
+ *   constant  1 for every p -> q with q >= p (slopes in [0, 1]; norms fall as the exponent grows)
+ *   float32   exact: a selection */
+#include <math.h>
+
+#include "core/base/simd.h"
+#include "core/layer/layer.h"
+
+static lip_status relu_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
+  (void)l, (void)spec, (void)plan, (void)err;
+  return LIP_OK;
+}
+
+LIP_HOT static void relu(float *restrict y, const float *restrict x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = x[i] <= 0 ? 0 : x[i]; /* NaN passes */
+}
+
+LIP_HOT static void relu_back(float *restrict dx, const float *restrict dy, const float *restrict x,
+                              size_t n) {
+  for (size_t i = 0; i < n; i++) dx[i] = x[i] <= 0 ? 0 : dy[i];
+}
+
+static void relu_forward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  relu(l->y + at, l->x + at, n);
+}
+
+static void relu_backward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  relu_back(l->dx + at, l->dy + at, l->x + at, n);
+}
+
+static lip_status relu_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  (void)l, (void)err;
+  if (pq.q >= pq.p) *upper = 1;
+  return LIP_OK;
+}
+
+static void relu_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  (void)l;
+  if (pq.q < pq.p) d->size = d->off = HUGE_VAL;
+}
+
+const lip_layer_kind lip_layer_relu = {
+    .desc = {"relu", "y = max(x, 0)", NULL, 0},
+    .plan = relu_plan,
+    .forward = relu_forward,
+    .backward = relu_backward,
+    .bound = relu_bound,
+    .deviate = relu_deviate,
+};
