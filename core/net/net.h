@@ -90,6 +90,9 @@ double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, si
 lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
                         lip_optim *opt, double *value, lip_err *err);
 
+/* Points every layer at the net's buffers and at the input x, which must live until the calls that use it are over. */
+void lip_net_bind(lip_net *net, const float *x, bool need_dx);
+
 size_t lip_net_weighted(const lip_net *net); /* number of weighted layers in the chain */
 /* The i-th weighted layer of the chain, or NULL. Lent. */
 lip_layer *lip_net_weighted_layer(const lip_net *net, size_t i);

@@ -1,0 +1,258 @@
+/* The training step and its pieces. A step is one parallel region with four barriers:
+ *
+ *   1  every thread takes a share of the rows: forward, loss, gradient back to the input        | barrier
+ *   2  thread 0 adds the row losses in order; every thread takes a share of each layer's output
+ *      features and forms their weight gradient over all rows                                   | barrier
+ *   3  (only with clipping) partial norms of the gradient in fixed chunks                        | barrier
+ *   4  every thread updates a share of the flat weight vector                                   | barrier
+ *   5  every thread projects a share of each layer's rows or columns
+ *
+ * Shares depend on indices only and every sum has a fixed order, so the result has the same bits for any number of
+ * threads. Nothing is allocated. */
+#include <math.h>
+#include <string.h>
+
+#include "core/net/net.h"
+#include "core/tensor/vec.h"
+
+enum {
+  ROW_GRAIN = 4,   /* rows a thread takes at least */
+  UNIT_GRAIN = 32, /* output features: a multiple of every micro-kernel's block */
+  PARAM_GRAIN = 1024,
+  ROW_BLOCK = 64, /* rows carried through the whole net at a time, so that they stay in the cache */
+  CHUNK = 4096    /* of the gradient norm */
+};
+
+typedef struct job {
+  lip_net *net;
+  size_t B;
+  bool training, backward;
+  const lip_loss *loss;
+  const lip_targets *targets;
+  lip_optim *opt;
+  float accumulate;
+  bool project;
+  double value; /* mean loss */
+  float scale;  /* of the gradient, by clipping */
+  lip_status status;
+} job;
+
+static lip_pass make_pass(const job *j, const lip_worker *me) {
+  lip_net *net = j->net;
+  return (lip_pass){.training = j->training,
+                    .seed = net->conf.seed * UINT64_C(0x9E3779B97F4A7C15) + net->step,
+                    .scratch = net->scratch + me->id * net->scratch_each,
+                    .accumulate = j->accumulate,
+                    .rows = j->B};
+}
+
+/* Some layers (statistics over the batch) want all rows in one call. */
+static bool wants_whole_batch(const lip_net *net) {
+  for (size_t i = 0; i < net->root->n_child; i++)
+    if (net->root->child[i]->kind->flags & LIP_LAYER_WHOLE_BATCH) return true;
+  return false;
+}
+
+/* The rows of one thread. */
+static void row_share(const job *j, const lip_worker *me, bool whole, size_t *r0, size_t *r1) {
+  lip_share(me, j->B, ROW_GRAIN, r0, r1);
+  if (!whole) return;
+  *r0 = 0;
+  *r1 = me->id == 0 ? j->B : 0;
+}
+
+static void run_rows(const job *j, const lip_worker *me) {
+  lip_net *net = j->net;
+  lip_pass pass = make_pass(j, me);
+  size_t r0, r1;
+  bool whole = wants_whole_batch(net);
+  row_share(j, me, whole, &r0, &r1);
+  for (size_t r = r0; r < r1; r = pass.r1) {
+    if (lip_cancel_raised(net->engine.cancel)) return;
+    pass.r0 = r;
+    pass.r1 = whole || r1 - r < ROW_BLOCK ? r1 : r + ROW_BLOCK;
+    lip_chain_forward(net->root, &pass);
+    if (j->loss)
+      j->loss->kind->rows(j->loss->conf, net->logits, j->B, net->root->n_out, j->targets, pass.r0, pass.r1,
+                          net->row_value, j->backward ? net->dlogits : NULL);
+    if (j->backward) lip_chain_backward(net->root, &pass);
+  }
+}
+
+static void run_grads(const job *j, const lip_worker *me) {
+  lip_pass pass = make_pass(j, me);
+  for (size_t i = 0; i < j->net->n_leaf; i++) {
+    lip_layer *l = j->net->leaf[i];
+    size_t u0, u1;
+    lip_share(me, l->units, UNIT_GRAIN, &u0, &u1);
+    if (u0 < u1) l->kind->grad(l, &pass, u0, u1);
+  }
+}
+
+static void run_update(const job *j, const lip_worker *me) {
+  lip_net *net = j->net;
+  lip_optim *o = j->opt;
+  float *slot[8];
+  size_t i0, i1;
+  for (size_t k = 0; k < o->kind->slots; k++) slot[k] = o->state + k * o->n;
+  lip_share(me, net->n_params, PARAM_GRAIN, &i0, &i1);
+  if (j->scale != 1) lip_vec_scale(net->grads + i0, j->scale, i1 - i0);
+  if (i0 < i1) o->kind->update(o->conf, net->weights, net->grads, slot, net->decay, i0, i1, o->lr, o->t + 1);
+}
+
+static void run_project(const job *j, const lip_worker *me) {
+  for (size_t i = 0; i < j->net->n_leaf; i++) {
+    lip_layer *l = j->net->leaf[i];
+    lip_worker turn = *me;
+    turn.id = (me->id + i) % me->count; /* layers of a single unit go to different threads */
+    size_t u0, u1;
+    lip_share(&turn, l->project_units, 16, &u0, &u1);
+    if (u0 < u1) l->kind->project(l, u0, u1);
+  }
+}
+
+/* Sum of squares in chunks of fixed size, added in order. */
+static double gradient_norm(const lip_net *net) {
+  double sum = 0;
+  for (size_t i = 0; i < net->n_params; i += CHUNK)
+    sum += lip_vec_square_sum(net->grads + i, net->n_params - i < CHUNK ? net->n_params - i : CHUNK);
+  return sqrt(sum);
+}
+
+static double mean_rows(const double *v, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += v[i];
+  return n ? sum / (double)n : 0;
+}
+
+/* ---- whole step ---- */
+
+static void step_task(void *arg, const lip_worker *me) {
+  job *j = arg;
+  run_rows(j, me);
+  lip_barrier(me);
+  if (me->id == 0) {
+    j->value = mean_rows(j->net->row_value, j->B);
+    if (lip_cancel_raised(j->net->engine.cancel))
+      j->status = LIP_CANCELLED;
+    else if (!isfinite(j->value))
+      j->status = LIP_NOT_FINITE;
+  }
+  run_grads(j, me);
+  lip_barrier(me);
+  if (j->status) return; /* written before the barrier: every thread sees the same */
+  if (isfinite(j->opt->clip_norm)) {
+    if (me->id == 0) {
+      double norm = gradient_norm(j->net);
+      j->scale = norm > j->opt->clip_norm ? (float)(j->opt->clip_norm / norm) : 1;
+    }
+    lip_barrier(me);
+  }
+  run_update(j, me);
+  if (!j->project) return;
+  lip_barrier(me);
+  run_project(j, me);
+}
+
+/* Small steps stay on the calling thread: waking others costs more than it saves. */
+static void run(const lip_net *net, size_t B, bool flush, lip_task *task, job *j) {
+  double flops = (double)B * (double)net->n_params;
+  lip_pool_run(flops < 1e5 ? NULL : net->engine.pool, flush, task, j);
+}
+
+lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
+                        lip_optim *opt, double *value, lip_err *err) {
+  if (B == 0) return lip_fail(err, LIP_SHAPE, "net: a step needs at least one row");
+  lip_status status = lip_optim_reserve(opt, net->n_params, err);
+  if (!status) status = lip_net_reserve(net, B, err);
+  if (status) return status;
+  size_t every = net->conf.project_every;
+  job j = {.net = net,
+           .B = B,
+           .training = true,
+           .backward = true,
+           .loss = loss,
+           .targets = t,
+           .opt = opt,
+           .scale = 1,
+           .project = every > 0 && (opt->t + 1) % every == 0};
+  lip_net_bind(net, x, false);
+  net->rows = 0;
+  run(net, B, true, step_task, &j);
+  *value = j.value;
+  if (j.status == LIP_CANCELLED)
+    return lip_fail(err, LIP_CANCELLED, "cancelled; the weights are as before this step");
+  if (j.status)
+    return lip_fail(
+        err, LIP_NOT_FINITE,
+        "the loss is %g at update %llu; the weights are as before this step: lower the learning rate, or "
+        "check the data for NaN",
+        j.value, (unsigned long long)opt->t + 1);
+  opt->t++;
+  net->step++;
+  return LIP_OK;
+}
+
+/* ---- pieces ---- */
+
+static void rows_task(void *arg, const lip_worker *me) {
+  run_rows(arg, me);
+}
+
+void lip_net_forward(lip_net *net, const float *x, size_t B, bool training) {
+  job j = {.net = net, .B = B, .training = training};
+  lip_net_bind(net, x, training);
+  net->rows = B;
+  net->trained_forward = training;
+  run(net, B, training, rows_task, &j);
+}
+
+static void backward_task(void *arg, const lip_worker *me) {
+  const job *j = arg;
+  lip_pass pass = make_pass(j, me);
+  row_share(j, me, wants_whole_batch(j->net), &pass.r0, &pass.r1);
+  if (pass.r0 < pass.r1) lip_chain_backward(j->net->root, &pass);
+  lip_barrier(me);
+  run_grads(j, me);
+}
+
+lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate, bool need_dx, lip_err *err) {
+  if (net->rows == 0 || !net->trained_forward)
+    return lip_fail(err, LIP_STATE, "net: backward needs a forward in training mode before it");
+  job j = {.net = net, .B = net->rows, .training = true, .accumulate = accumulate ? 1 : 0};
+  lip_net_bind(net, net->root->x, need_dx);
+  if (dlogits != net->dlogits) memcpy(net->dlogits, dlogits, net->rows * net->root->n_out * sizeof(float));
+  run(net, j.B, true, backward_task, &j);
+  return LIP_OK;
+}
+
+static void update_task(void *arg, const lip_worker *me) {
+  run_update(arg, me);
+}
+
+lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
+  lip_status status = lip_optim_reserve(opt, net->n_params, err);
+  if (status) return status;
+  job j = {.net = net, .opt = opt, .scale = 1};
+  double norm = isfinite(opt->clip_norm) ? gradient_norm(net) : 0;
+  if (norm > opt->clip_norm) j.scale = (float)(opt->clip_norm / norm);
+  run(net, 1, true, update_task, &j);
+  opt->t++;
+  net->step++;
+  return LIP_OK;
+}
+
+static void project_task(void *arg, const lip_worker *me) {
+  run_project(arg, me);
+}
+
+void lip_net_project(lip_net *net) {
+  job j = {.net = net};
+  run(net, 1, true, project_task, &j);
+}
+
+double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, size_t B, bool need_gradient) {
+  loss->kind->rows(loss->conf, net->logits, B, net->root->n_out, t, 0, B, net->row_value,
+                   need_gradient ? net->dlogits : NULL);
+  return mean_rows(net->row_value, B);
+}
