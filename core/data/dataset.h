@@ -24,19 +24,40 @@ typedef struct lip_dataset {
   float *targets;  /* (n, target_width) or NULL */
   size_t target_width;
   char sha256[65]; /* of the unpacked files, in reading order, concatenated digests hashed; "" unknown */
+  bool borrowed;   /* the arrays belong to another data set, which must outlive this one */
 } lip_dataset;
+
+/* Labels at or above this are taken for a damaged or wrong file. */
+#define LIP_MAX_CLASSES 65536
 
 /* Owned by the caller: lip_dataset_free (accepts NULL; frees the struct too). */
 void lip_dataset_free(lip_dataset *d);
 /* A fresh data set without arrays; LIP_SHAPE on overflow. */
 lip_status lip_dataset_new(const char *name, size_t n, int ndim, const size_t *shape, lip_dataset **out,
                            lip_err *err);
-/* Bytes of memory held. */
+/* A view of samples [first, first + count) of d, which must outlive it; keeps d's number of classes. LIP_ARGUMENT when
+ * the range is not inside. */
+lip_status lip_dataset_view(const lip_dataset *d, size_t first, size_t count, lip_dataset **out,
+                            lip_err *err);
+/* Takes memory for the arrays of a fresh data set: samples as bytes or as float32, labels, targets of `target_width`
+ * values (0: none). LIP_MEMORY, LIP_SHAPE. */
+lip_status lip_dataset_alloc(lip_dataset *d, bool bytes, bool labels, size_t target_width, lip_err *err);
+/* Proves that labels are 0..LIP_MAX_CLASSES-1 and sets `classes` to max(least, 1 + largest). LIP_FORMAT names the
+ * sample. */
+lip_status lip_dataset_count_classes(lip_dataset *d, size_t least, lip_err *err);
+/* Sets sha256 from the digests (32 bytes each) of `files` files. */
+void lip_dataset_set_digest(lip_dataset *d, const uint8_t *digests, size_t files);
+/* Bytes of memory held (0 for a view). */
 size_t lip_dataset_bytes(const lip_dataset *d);
 
 /* Rows index[0..B) of d as float32 into x (B, features); labels and targets likewise when not NULL. Indices proved. */
 void lip_dataset_gather(const lip_dataset *d, const uint32_t *index, size_t B, float *x, int32_t *labels,
                         float *targets);
+
+/* Random shifts, the cheapest augmentation: each of the B samples in x (B, C, H, W) moves by up to `most` pixels in both
+ * directions, 0 comes in at the edges. Sample b's shift depends on (seed, draw, b) only. */
+void lip_augment_shift(float *x, size_t B, size_t C, size_t H, size_t W, size_t most, uint64_t seed,
+                       uint64_t draw);
 
 /* A walk over the samples in batches: a permutation per epoch from (seed, epoch), so position (epoch, next) is all
  * that must be stored to continue bit for bit. */

@@ -1,0 +1,41 @@
+/* Files read plain or gzip-packed (told apart by their first two bytes), hashed on the way. The only user of zlib. */
+#ifndef LIP_DATA_GZ_H
+#define LIP_DATA_GZ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/data/sha256.h"
+
+typedef struct lip_reader lip_reader;
+
+/* Opens a regular file. LIP_NOT_FOUND, LIP_IO, LIP_MEMORY. Owned by the caller: lip_reader_close (accepts NULL).
+ * `path` must outlive the reader (messages name it). */
+lip_status lip_reader_open(const char *path, lip_reader **out, lip_err *err);
+void lip_reader_close(lip_reader *r);
+const char *lip_reader_path(const lip_reader *r);
+
+/* Up to n bytes into `to`; *got < n only at the end of the data. Truncated or damaged gzip is LIP_FORMAT. */
+lip_status lip_reader_read(lip_reader *r, void *to, size_t n, size_t *got, lip_err *err);
+/* Exactly n bytes; LIP_FORMAT naming `what` when the file ends before. */
+lip_status lip_reader_exact(lip_reader *r, void *to, size_t n, const char *what, lip_err *err);
+/* LIP_FORMAT unless the data (and a gzip file's checksum) ends here. */
+lip_status lip_reader_end(lip_reader *r, lip_err *err);
+
+/* LIP_FORMAT when `count` items of `size` bytes cannot come any more from a file of this size: a plain file holds what
+ * is left of it, a packed one at most 1032 times its size (deflate's limit). Call it before taking memory for what a
+ * header claims. */
+lip_status lip_reader_claim(const lip_reader *r, size_t count, size_t size, lip_err *err);
+/* An estimate of the bytes still to come, never more than about 8 times the file's size: for first allocations. */
+size_t lip_reader_guess(const lip_reader *r);
+/* SHA-256 of the (unpacked) bytes handed out so far. */
+void lip_reader_digest(const lip_reader *r, uint8_t digest[LIP_SHA256_BYTES]);
+
+/* The whole (unpacked) file, with a 0 byte after its end; LIP_FORMAT when it has more than `cap` bytes. *bytes is owned
+ * by the caller (lip_free), NULL on failure. digest may be NULL. */
+lip_status lip_read_file(const char *path, size_t cap, char **bytes, size_t *n,
+                         uint8_t digest[LIP_SHA256_BYTES], lip_err *err);
+
+#endif
