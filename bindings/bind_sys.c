@@ -8,11 +8,6 @@
 #include <cpuid.h>
 #endif
 
-/* until the product's file is there */
-__attribute__((weak)) const char *lip_gemm_backend(void) {
-  return "none";
-}
-
 /* ---- engine: a pool per number of threads asked for, kept until the state closes, because nets made under one
  * number keep using its pool ---- */
 
