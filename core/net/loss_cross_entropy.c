@@ -7,14 +7,13 @@
  * Computed as T log sum_i exp((z'_i - max z')/T) + max z' - z'_y with z' = z - u e_y: no exponent is positive, no
  * size of logit overflows. The gradient of the true class is minus the sum of the others, which is more exact than
  * softmax - 1 and makes the row sum to zero. A row with NaN or infinity gives NaN everywhere. */
-#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "core/base/simd.h"
 #include "core/net/loss.h"
+#include "core/net/loss_row.h"
 #include "core/tensor/vmath.h"
 
 typedef struct cross_entropy_conf {
@@ -31,21 +30,15 @@ static const lip_opt options[] = {{"temperature", LIP_OPT_REAL, offsetof(cross_e
 enum { LANES = 16, BLOCK = 512 };
 
 /* Largest of x; *finite tells whether no element is NaN or infinite. */
-LIP_HOT static float row_max(const float *x, size_t n, uint32_t *finite) {
+LIP_HOT static float row_max(const float *x, size_t n, bool *finite) {
   float best[LANES], m = x[0];
-  uint32_t bad = 0;
   size_t i = 0;
   for (size_t k = 0; k < LANES; k++) best[k] = x[0];
   for (; i + LANES <= n; i += LANES)
     for (size_t k = 0; k < LANES; k++) best[k] = x[i + k] > best[k] ? x[i + k] : best[k];
   for (; i < n; i++) best[i % LANES] = x[i] > best[i % LANES] ? x[i] : best[i % LANES];
   for (size_t k = 0; k < LANES; k++) m = best[k] > m ? best[k] : m;
-  for (i = 0; i < n; i++) {
-    uint32_t bits;
-    memcpy(&bits, x + i, sizeof bits);
-    bad |= (bits & 0x7f800000u) == 0x7f800000u;
-  }
-  *finite = !bad;
+  *finite = lip_row_finite(x, n);
   return m;
 }
 
@@ -68,11 +61,10 @@ static void cross_entropy_rows(const void *conf, const float *z, size_t B, size_
     const float *row = z + r * C;
     float *out = dz ? dz + r * C : NULL;
     size_t y = (size_t)t->labels[r];
-    uint32_t finite;
+    bool finite;
     float max = row_max(row, C, &finite), shifted = (float)((double)row[y] - c->offset);
     if (!finite || !isfinite(shifted)) {
-      value[r] = NAN;
-      for (size_t i = 0; out && i < C; i++) out[i] = NAN;
+      lip_row_refuse(value + r, out, C);
       continue;
     }
     if (c->offset > 0 && row[y] == max) { /* the largest after the shift may be another one */

@@ -35,6 +35,36 @@ static double cross_entropy(const double *z, size_t C, int32_t y, const float *v
   return T * (m + log(sum) - (z[y] - u) / T);
 }
 
+static double multi_margin(const double *z, size_t C, int32_t y, const float *v, double margin, double none) {
+  double sum = 0;
+  (void)v, (void)none;
+  for (size_t i = 0; i < C; i++)
+    if (i != (size_t)y) sum += fmax(0, margin - z[y] + z[i]);
+  return sum / (double)(C - 1);
+}
+
+static double hinge(const double *z, size_t C, int32_t y, const float *v, double margin, double none) {
+  double sum = 0;
+  (void)v, (void)none;
+  if (C == 1) return fmax(0, margin - (2 * y - 1) * z[0]);
+  for (size_t i = 0; i < C; i++) sum += fmax(0, margin + (i == (size_t)y ? -z[i] : z[i]));
+  return sum / (double)C;
+}
+
+static double mse(const double *z, size_t C, int32_t y, const float *v, double none, double none2) {
+  double sum = 0;
+  (void)y, (void)none, (void)none2;
+  for (size_t i = 0; i < C; i++) sum += (z[i] - (double)v[i]) * (z[i] - (double)v[i]);
+  return sum / (double)C;
+}
+
+static double mae(const double *z, size_t C, int32_t y, const float *v, double none, double none2) {
+  double sum = 0;
+  (void)y, (void)none, (void)none2;
+  for (size_t i = 0; i < C; i++) sum += fabs(z[i] - (double)v[i]);
+  return sum / (double)C;
+}
+
 typedef struct subject {
   const char *name;
   formula *f;
@@ -47,6 +77,10 @@ static const subject subjects[] = {
      {{{"temperature", "offset"}, {1, 0}},
       {{"temperature", "offset"}, {0.25, 1.5}},
       {{"temperature", "offset"}, {3, 0.7}}}},
+    {"multi_margin", multi_margin, {{{"margin"}, {1}}, {{"margin"}, {0.1}}, {{"margin"}, {5}}}},
+    {"hinge", hinge, {{{"margin"}, {1}}, {{"margin"}, {0.1}}, {{"margin"}, {5}}}},
+    {"mse", mse, {{{NULL}, {0}}, {{NULL}, {0}}, {{NULL}, {0}}}},
+    {"mae", mae, {{{NULL}, {0}}, {{NULL}, {0}}, {{NULL}, {0}}}},
 };
 
 static const subject *subject_of(const char *name) {
