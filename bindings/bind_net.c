@@ -1,0 +1,642 @@
+/* Networks in Lua: making one from specs, its training pieces, and looking inside. Bounds and certificates are in
+ * bind_cert.c, files in bind_io.c. */
+#include "bindings/bind.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct net_box {
+  lip_net *net;
+  int32_t *labels; /* scratch of the steps, grown with the batch */
+  size_t label_room;
+} net_box;
+
+static net_box *check_box(lua_State *L, int idx) {
+  net_box *box = luaL_checkudata(L, idx, LIP_NET_T);
+  if (!box->net) luaL_argerror(L, idx, "this net is closed");
+  return box;
+}
+
+lip_net *lipL_checknet(lua_State *L, int idx) {
+  return check_box(L, idx)->net;
+}
+
+static int net_gc(lua_State *L) {
+  net_box *box = luaL_checkudata(L, 1, LIP_NET_T);
+  lip_net_free(box->net);
+  lip_free(box->labels);
+  *box = (net_box){0};
+  return 0;
+}
+
+void lipL_pushnet(lua_State *L, lip_net *net) {
+  /* the allocation below may raise: until it has succeeded the net belongs to nobody Lua knows */
+  net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
+  box->net = net;
+  lipL_account(L, net->n_params * 3 * sizeof(float));
+}
+
+/* ---- making ---- */
+
+typedef struct net_options {
+  lip_reals input, budgets;
+  double budget;
+  int projection, init;
+  size_t project_every, seed;
+} net_options;
+
+#define FIELD(member) .offset = offsetof(net_options, member)
+static const lip_opt net_opts[] = {
+    {.name = "input",
+     .type = LIP_OPT_REALS,
+     FIELD(input),
+     .required = true,
+     .low = 1,
+     .high = 0x1p30,
+     .help = "shape of one sample: features, or {channels, height, width}"},
+    {.name = "budget",
+     .type = LIP_OPT_REAL,
+     FIELD(budget),
+     .def = 1,
+     .low = 1e-300,
+     .high = HUGE_VAL,
+     .help = "Lipschitz constant K the whole net may have; math.huge: no limit"},
+    {.name = "budgets",
+     .type = LIP_OPT_REALS,
+     FIELD(budgets),
+     .low = 1e-300,
+     .high = HUGE_VAL,
+     .help = "one share per weighted layer instead of equal ones; their product is at most budget"},
+    {.name = "projection",
+     .type = LIP_OPT_ENUM,
+     FIELD(projection),
+     .names = lip_project_method_names,
+     .help = "how weights are brought back onto their budget"},
+    {.name = "project_every",
+     .type = LIP_OPT_SIZE,
+     FIELD(project_every),
+     .def = 1,
+     .help = "project after every so many updates; 0: only when told to"},
+    {.name = "init", .type = LIP_OPT_ENUM, FIELD(init), .names = lip_init_names, .help = "how weights start"},
+    {.name = "seed", .type = LIP_OPT_SIZE, FIELD(seed), .def = 1, .help = "of initial weights and dropout"},
+    {.name = NULL},
+};
+static const lip_desc net_desc = {"net", "a network of layers in sequence", net_opts, sizeof(net_options)};
+
+/* norm = 1, 2, math.huge, "inf", "1->inf" or {1, "inf"} */
+static void check_path(lua_State *L, int idx, lip_path *path) {
+  char text[400] = "", got[80];
+  size_t at = 0;
+  lip_err err;
+  int type = lua_getfield(L, idx, "norm");
+  if (type == LUA_TNIL)
+    luaL_error(L, "net: option 'norm' is required: 1, 2, \"inf\", or a path such as \"1->inf\"");
+  lua_Integer n = type == LUA_TTABLE ? luaL_len(L, -1) : 1;
+  for (lua_Integer i = 1; i <= n && at < sizeof text; i++) {
+    if (type == LUA_TTABLE)
+      lua_geti(L, -1, i);
+    else
+      lua_pushvalue(L, -1);
+    if (lua_type(L, -1) == LUA_TNUMBER && isinf(lua_tonumber(L, -1)) && lua_tonumber(L, -1) > 0) {
+      lua_pop(L, 1);
+      lua_pushliteral(L, "inf");
+    }
+    if (lua_type(L, -1) != LUA_TNUMBER && lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "net: option 'norm' expects 1, 2, \"inf\", or a path such as \"1->inf\", got %s",
+                 lipL_typetext(L, -1, got, sizeof got));
+    lua_Number whole = lua_tonumber(L, -1);
+    if (lua_type(L, -1) == LUA_TNUMBER && whole == floor(whole))
+      at += (size_t)snprintf(text + at, sizeof text - at, "%s%.0f", i > 1 ? "->" : "", whole);
+    else
+      at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i > 1 ? "->" : "", lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  if (lip_path_parse(text, path, &err)) luaL_error(L, "net: option 'norm': %s", err.msg);
+}
+
+static void check_input(lua_State *L, const lip_reals *input, lip_shape *shape) {
+  if (input->n < 1 || input->n > 3)
+    luaL_error(L, "net: option 'input' has 1 to 3 dimensions, got %d", (int)input->n);
+  shape->ndim = (int)input->n;
+  for (size_t i = 0; i < input->n; i++) {
+    if (input->v[i] != floor(input->v[i]))
+      luaL_error(L, "net: option 'input' expects whole numbers, got %f", input->v[i]);
+    shape->dim[i] = (size_t)input->v[i];
+  }
+}
+
+/* lip.net{ input=, norm=, budget=, ..., spec, spec, ... } */
+static int net_new(lua_State *L) {
+  static const char *const own[] = {"norm", NULL};
+  lip_net_conf conf = {0};
+  lip_err err;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  const net_options *o = lipL_checkconf(L, 1, &net_desc, own);
+  check_path(L, 1, &conf.path);
+  check_input(L, &o->input, &conf.input);
+  conf.budget = o->budget;
+  conf.layer_budgets = o->budgets;
+  conf.method = (lip_project_method)o->projection;
+  conf.project_every = o->project_every;
+  conf.init = (lip_init)o->init;
+  conf.seed = o->seed;
+  lua_Integer n = luaL_len(L, 1);
+  if (n == 0)
+    return luaL_error(
+        L, "net: has no layers: write them after the options, as in lip.net{input=..., lip.dense{out=10}}");
+  lip_spec **layers = lua_newuserdatauv(L, (size_t)n * sizeof *layers, 0);
+  for (lua_Integer i = 1; i <= n; i++) {
+    char got[80];
+    lua_geti(L, 1, i);
+    layers[i - 1] = lipL_testspec(L, -1); /* the table at 1 keeps it alive */
+    if (!layers[i - 1])
+      return luaL_error(L, "net: element %d is not a layer but %s", (int)i,
+                        lipL_typetext(L, -1, got, sizeof got));
+    lua_pop(L, 1);
+  }
+  lip_engine *engine = lipL_engine(L);
+  net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
+  if (lip_net_new(&conf, layers, (size_t)n, engine, &box->net, &err)) return lipL_raise(L, &err);
+  lipL_account(L, box->net->n_params * 3 * sizeof(float));
+  return 1;
+}
+
+/* ---- arguments ---- */
+
+/* Rows of inputs: (B, n_in), (B, dims of one sample...), one sample alone, or (B) for nets of one input. */
+static const float *check_rows(lua_State *L, int idx, const lip_net *net, size_t *B) {
+  const lip_tensor *given = lipL_checktensor(L, idx);
+  const lip_shape *in = &net->root->in;
+  bool batch = given->ndim == in->ndim + 1, single = given->ndim == in->ndim;
+  for (int i = 0; i < in->ndim; i++) {
+    batch = batch && given->shape[i + 1] == in->dim[i];
+    single = single && given->shape[i] == in->dim[i];
+  }
+  if (batch || (given->ndim == 2 && given->shape[1] == net->root->n_in))
+    *B = given->shape[0];
+  else if (given->ndim == 1 && net->root->n_in == 1)
+    *B = given->shape[0];
+  else if (single)
+    *B = 1;
+  else {
+    char want[64], got[64];
+    lip_shape_describe(in, want, sizeof want);
+    lip_shape_text(given->ndim, given->shape, got, sizeof got);
+    luaL_argerror(L, idx,
+                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want,
+                                  want, got));
+  }
+  if (*B == 0) luaL_argerror(L, idx, "the batch has no rows");
+  return lipL_contiguous(L, idx)->data;
+}
+
+/* Labels (B) or values (B, n_out), as the loss wants. */
+static lip_targets check_targets(lua_State *L, int idx, net_box *box, lip_target kind, size_t B, size_t C) {
+  lip_targets t = {.kind = kind};
+  if (kind == LIP_TARGET_LABELS) {
+    if (box->label_room < B) {
+      int32_t *more = lip_realloc(box->labels, B, sizeof *more);
+      if (!more) luaL_error(L, "net: out of memory");
+      box->labels = more;
+      box->label_room = B;
+    }
+    lipL_checklabels(L, idx, B, C > 1 ? C : 2, box->labels);
+    t.labels = box->labels;
+    return t;
+  }
+  const lip_tensor *y = lipL_checktensor(L, idx);
+  if (lip_tensor_size(y) != B * C || (y->ndim > 0 && y->shape[0] != B)) {
+    char got[64];
+    luaL_argerror(L, idx,
+                  lua_pushfstring(L, "targets do not fit: expected %dx%d, got %s", (int)B, (int)C,
+                                  lip_shape_text(y->ndim, y->shape, got, sizeof got)));
+  }
+  t.values = lipL_contiguous(L, idx)->data;
+  return t;
+}
+
+static lip_tensor *push_rows(lua_State *L, const float *data, size_t B, size_t width) {
+  lip_tensor *t = lipL_newtensor(L, 2, (size_t[]){B, width});
+  memcpy(t->data, data, B * width * sizeof(float));
+  return t;
+}
+
+static void reserve(lua_State *L, lip_net *net, size_t B) {
+  lip_err err;
+  size_t before = net->capacity;
+  if (lip_net_reserve(net, B, &err)) lipL_raise(L, &err);
+  if (net->capacity != before)
+    lipL_account(L, net->capacity * (net->root->cache + 2 * net->root->n_in + 2 * net->root->n_out) *
+                        sizeof(float));
+}
+
+/* ---- training ---- */
+
+/* net:forward(x[, training]) -> logits (B, n_out), a new tensor */
+static int net_forward(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1);
+  size_t B;
+  const float *x = check_rows(L, 2, net, &B);
+  bool training = lua_toboolean(L, 3);
+  reserve(L, net, B);
+  if (training) { /* backward needs the input again: keep it */
+    memcpy(net->input, x, B * net->root->n_in * sizeof(float));
+    x = net->input;
+  }
+  lip_net_forward(net, x, B, training);
+  push_rows(L, net->logits, B, net->root->n_out);
+  return 1;
+}
+
+/* net:backward(dlogits[, {accumulate=false, input_gradient=false}]) -> dx (B, n_in) or nothing */
+static int net_backward(lua_State *L) {
+  static const char *const known[] = {"accumulate", "input_gradient", NULL};
+  lip_net *net = lipL_checknet(L, 1);
+  const lip_tensor *dz = lipL_checktensor(L, 2);
+  lip_err err;
+  lipL_checkfields(L, 3, "backward", known);
+  bool add = lipL_optfield_bool(L, 3, "backward", "accumulate", false);
+  bool need = lipL_optfield_bool(L, 3, "backward", "input_gradient", false);
+  if (net->rows > 0 &&
+      (lip_tensor_size(dz) != net->rows * net->root->n_out || (dz->ndim > 0 && dz->shape[0] != net->rows))) {
+    char got[64];
+    return luaL_argerror(L, 2,
+                         lua_pushfstring(L, "gradient does not fit the last forward: expected %dx%d, got %s",
+                                         (int)net->rows, (int)net->root->n_out,
+                                         lip_shape_text(dz->ndim, dz->shape, got, sizeof got)));
+  }
+  if (lip_net_backward(net, lipL_contiguous(L, 2)->data, add, need, &err)) return lipL_raise(L, &err);
+  if (!need) return 0;
+  push_rows(L, net->dinput, net->rows, net->root->n_in);
+  return 1;
+}
+
+/* net:update(opt): one update from the gradients of the last backward */
+static int net_update(lua_State *L) {
+  lip_err err;
+  if (lip_net_update(lipL_checknet(L, 1), lipL_checkoptim(L, 2), &err)) return lipL_fault(L, &err);
+  return 0;
+}
+
+/* net:project([{exact=false}]) */
+static int net_project(lua_State *L) {
+  static const char *const known[] = {"exact", NULL};
+  lip_net *net = lipL_checknet(L, 1);
+  lip_err err;
+  lipL_checkfields(L, 2, "project", known);
+  if (!lipL_optfield_bool(L, 2, "project", "exact", true)) {
+    lip_net_project(net);
+  } else if (lip_net_project_exact(net, &err)) {
+    return lipL_fault(L, &err);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* net:step(x, y, opt, loss) -> mean loss before the update | nil, message, code */
+static int net_step(lua_State *L) {
+  net_box *box = check_box(L, 1);
+  lip_net *net = box->net;
+  lip_optim *opt = lipL_checkoptim(L, 4);
+  const lip_loss *loss = lipL_checkloss(L, 5);
+  lip_err err;
+  size_t B, C = net->root->n_out;
+  double value;
+  const float *x = check_rows(L, 2, net, &B);
+  if (C < loss->kind->min_outputs)
+    return luaL_argerror(L, 5,
+                         lua_pushfstring(L, "%s needs at least %d outputs, the net has %d",
+                                         loss->kind->desc.name, (int)loss->kind->min_outputs, (int)C));
+  lip_targets t = check_targets(L, 3, box, loss->kind->target, B, C);
+  reserve(L, net, B);
+  if (lip_net_step(net, x, &t, B, loss, opt, &value, &err)) return lipL_fault(L, &err);
+  lua_pushnumber(L, value);
+  return 1;
+}
+
+/* net:reset([seed]): back to initial weights */
+static int net_reset(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1);
+  lua_Integer seed = luaL_optinteger(L, 2, (lua_Integer)net->conf.seed);
+  lip_err err;
+  luaL_argcheck(L, seed >= 0, 2, "a seed is a whole number >= 0");
+  if (lip_net_reset(net, (uint64_t)seed, &err)) return lipL_fault(L, &err);
+  return 0;
+}
+
+/* ---- evaluation ---- */
+
+/* Index of the largest of n values, the first among equals; -1 when one is NaN. */
+static int32_t argmax(const float *z, size_t n) {
+  size_t best = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (isnan(z[i])) return -1;
+    if (z[i] > z[best]) best = i;
+  }
+  return (int32_t)best;
+}
+
+/* net:predict(x) -> table of labels 0..C-1 (-1 where a logit is NaN) */
+static int net_predict(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1);
+  size_t B, C = net->root->n_out;
+  const float *x = check_rows(L, 2, net, &B);
+  reserve(L, net, B);
+  lip_net_forward(net, x, B, false);
+  lua_createtable(L, (int)B, 0);
+  for (size_t r = 0; r < B; r++) {
+    lua_pushinteger(L, argmax(net->logits + r * C, C));
+    lua_rawseti(L, -2, (lua_Integer)r + 1);
+  }
+  return 1;
+}
+
+typedef struct tally {
+  size_t n, correct;
+  double loss;
+} tally;
+
+static void evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *loss, const uint32_t *index,
+                           size_t B, float *targets, tally *sum) {
+  lip_net *net = box->net;
+  size_t C = net->root->n_out;
+  lip_dataset_gather(d, index, B, net->input, d->labels ? box->labels : NULL, targets);
+  lip_net_forward(net, net->input, B, false);
+  if (loss) {
+    lip_targets t = {loss->kind->target, box->labels, targets};
+    sum->loss += lip_net_loss(net, loss, &t, B, false) * (double)B;
+  }
+  for (size_t r = 0; d->labels && r < B; r++)
+    sum->correct += argmax(net->logits + r * C, C) == box->labels[r];
+  sum->n += B;
+}
+
+static void check_evaluation(lua_State *L, const lip_net *net, const lip_dataset *d, const lip_loss *loss) {
+  if (d->features != net->root->n_in)
+    luaL_error(L, "evaluate: the data set has %d features, the net takes %d", (int)d->features,
+               (int)net->root->n_in);
+  if (d->labels && d->classes > net->root->n_out && net->root->n_out > 1)
+    luaL_error(L, "evaluate: the data set has %d classes, the net %d outputs", (int)d->classes,
+               (int)net->root->n_out);
+  if (!loss) return;
+  bool fits = loss->kind->target == LIP_TARGET_LABELS ? d->labels != NULL
+                                                      : d->targets && d->target_width == net->root->n_out;
+  if (!fits || net->root->n_out < loss->kind->min_outputs)
+    luaL_error(L, "evaluate: the loss %s does not fit this data set and net", loss->kind->desc.name);
+}
+
+/* net:evaluate(dataset, {batch=500, loss=, limit=}) -> {n=, accuracy=, loss=} | nil, message, code */
+static int net_evaluate(lua_State *L) {
+  static const char *const known[] = {"batch", "loss", "limit", NULL};
+  net_box *box = check_box(L, 1);
+  lip_net *net = box->net;
+  const lip_dataset *d = lipL_checkdataset(L, 2);
+  const lip_loss *loss = NULL;
+  lua_settop(L, 3);
+  lipL_checkfields(L, 3, "evaluate", known);
+  size_t batch = lipL_optfield_size(L, 3, "evaluate", "batch", 500);
+  size_t limit = lipL_optfield_size(L, 3, "evaluate", "limit", d->n);
+  if (lua_istable(L, 3) && lua_getfield(L, 3, "loss") != LUA_TNIL) loss = lipL_checkloss(L, -1);
+  check_evaluation(L, net, d, loss);
+  if (limit > d->n) limit = d->n;
+  if (batch > limit) batch = limit;
+  if (batch == 0)
+    return luaL_error(L, "evaluate: nothing to evaluate (batch or limit is 0, or the data set is empty)");
+  reserve(L, net, batch);
+  if (box->label_room < batch) {
+    int32_t *more = lip_realloc(box->labels, batch, sizeof *more);
+    if (!more) return luaL_error(L, "evaluate: out of memory");
+    box->labels = more;
+    box->label_room = batch;
+  }
+  uint32_t *index = lua_newuserdatauv(L, batch * sizeof *index, 0);
+  float *targets = d->targets ? lua_newuserdatauv(L, batch * d->target_width * sizeof *targets, 0) : NULL;
+  tally sum = {0};
+  for (size_t i = 0; i < limit; i += batch) {
+    size_t B = limit - i < batch ? limit - i : batch;
+    for (size_t r = 0; r < B; r++) index[r] = (uint32_t)(i + r);
+    if (lip_cancel_raised(net->engine.cancel)) {
+      lip_err err = {LIP_CANCELLED, "evaluation cancelled"};
+      return lipL_fail(L, &err);
+    }
+    evaluate_batch(box, d, loss, index, B, targets, &sum);
+  }
+  lua_newtable(L);
+  lua_pushinteger(L, (lua_Integer)sum.n);
+  lua_setfield(L, -2, "n");
+  if (d->labels) {
+    lua_pushnumber(L, (double)sum.correct / (double)sum.n);
+    lua_setfield(L, -2, "accuracy");
+  }
+  if (loss) {
+    lua_pushnumber(L, sum.loss / (double)sum.n);
+    lua_setfield(L, -2, "loss");
+  }
+  return 1;
+}
+
+/* ---- looking inside ---- */
+
+static void push_param(lua_State *L, lip_param *p, float *data) {
+  lip_tensor view = lip_tensor_wrap(data, p->ndim, p->shape);
+  lipL_pushview(L, &view, 1);
+}
+
+static int push_named(lua_State *L, const char *name) {
+  lip_net *net = lipL_checknet(L, 1);
+  lua_Integer want = luaL_checkinteger(L, 2), seen = 0;
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    lip_layer *l = net->leaf[i];
+    if (l->n_param == 0 || strcmp(l->param[0].name, "weight") != 0 || ++seen != want) continue;
+    for (size_t k = 0; k < l->n_param; k++)
+      if (strcmp(l->param[k].name, name) == 0) {
+        push_param(L, &l->param[k], l->param[k].value);
+        return 1;
+      }
+    lua_pushnil(L);
+    return 1;
+  }
+  return luaL_argerror(L, 2,
+                       lua_pushfstring(L, "the net has %d layers with weights, got %I", (int)seen, want));
+}
+
+/* net:weights(i), net:bias(i): lend the tensors of the i-th layer that has weights; bias may be nil */
+static int net_weights(lua_State *L) {
+  return push_named(L, "weight");
+}
+
+static int net_bias(lua_State *L) {
+  return push_named(L, "bias");
+}
+
+/* net:parameters() -> { {layer=, kind=, name=, value=view, grad=view}, ... } */
+static int net_parameters(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1);
+  lua_Integer at = 1;
+  lua_newtable(L);
+  for (size_t i = 0; i < net->n_leaf; i++)
+    for (size_t k = 0; k < net->leaf[i]->n_param; k++) {
+      lip_param *p = &net->leaf[i]->param[k];
+      lua_newtable(L);
+      lua_pushinteger(L, (lua_Integer)net->leaf[i]->id + 1);
+      lua_setfield(L, -2, "layer");
+      lua_pushstring(L, net->leaf[i]->kind->desc.name);
+      lua_setfield(L, -2, "kind");
+      lua_pushstring(L, p->name);
+      lua_setfield(L, -2, "name");
+      push_param(L, p, p->value);
+      lua_setfield(L, -2, "value");
+      push_param(L, p, p->grad);
+      lua_setfield(L, -2, "grad");
+      lua_rawseti(L, -2, at++);
+    }
+  return 1;
+}
+
+static int net_weighted(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lip_net_weighted(lipL_checknet(L, 1)));
+  return 1;
+}
+
+static void push_shape(lua_State *L, const lip_shape *s) {
+  lua_createtable(L, s->ndim, 0);
+  for (int i = 0; i < s->ndim; i++) {
+    lua_pushinteger(L, (lua_Integer)s->dim[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+static size_t count_numbers(const lip_layer *l) {
+  size_t n = 0;
+  for (size_t i = 0; i < l->n_param; i++) {
+    size_t k = 1;
+    for (int j = 0; j < l->param[i].ndim; j++) k *= l->param[i].shape[j];
+    n += k;
+  }
+  for (size_t i = 0; i < l->n_child; i++) n += count_numbers(l->child[i]);
+  return n;
+}
+
+/* net:info() -> {parameters=, norm=, budget=, projection=, project_every=, init=, seed=, input=, output=, layers={...}} */
+static int net_info(lua_State *L) {
+  const lip_net *net = lipL_checknet(L, 1);
+  char path[256];
+  lua_newtable(L);
+  lua_pushinteger(L, (lua_Integer)net->n_trainable);
+  lua_setfield(L, -2, "parameters");
+  lua_pushstring(L, lip_path_text(&net->conf.path, path, sizeof path));
+  lua_setfield(L, -2, "norm");
+  lua_pushnumber(L, net->conf.budget);
+  lua_setfield(L, -2, "budget");
+  lua_pushstring(L, lip_project_method_names[net->conf.method]);
+  lua_setfield(L, -2, "projection");
+  lua_pushinteger(L, (lua_Integer)net->conf.project_every);
+  lua_setfield(L, -2, "project_every");
+  lua_pushstring(L, lip_init_names[net->conf.init]);
+  lua_setfield(L, -2, "init");
+  lua_pushinteger(L, (lua_Integer)net->conf.seed);
+  lua_setfield(L, -2, "seed");
+  push_shape(L, &net->root->in);
+  lua_setfield(L, -2, "input");
+  push_shape(L, &net->root->out);
+  lua_setfield(L, -2, "output");
+  lua_newtable(L);
+  for (size_t i = 0; i < net->root->n_child; i++) {
+    const lip_layer *l = net->root->child[i];
+    lua_newtable(L);
+    lua_pushstring(L, l->kind->desc.name);
+    lua_setfield(L, -2, "kind");
+    push_shape(L, &l->in);
+    lua_setfield(L, -2, "input");
+    push_shape(L, &l->out);
+    lua_setfield(L, -2, "output");
+    lua_pushinteger(L, (lua_Integer)count_numbers(l));
+    lua_setfield(L, -2, "parameters");
+    lua_pushstring(L, lip_pq_name(l->pq));
+    lua_setfield(L, -2, "step");
+    lua_pushnumber(L, l->budget);
+    lua_setfield(L, -2, "budget");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "layers");
+  return 1;
+}
+
+static void add_number(luaL_Buffer *b, const char *fmt, double v) {
+  char text[64];
+  snprintf(text, sizeof text, fmt, v);
+  luaL_addstring(b, text);
+}
+
+/* One line per layer: kind, shapes, parameters, norm step, budget, bound now; the total below. */
+static int net_tostring(lua_State *L) {
+  const net_box *box = luaL_checkudata(L, 1, LIP_NET_T);
+  if (!box->net) {
+    lua_pushliteral(L, "lip.net (closed)");
+    return 1;
+  }
+  const lip_net *net = box->net;
+  char line[256], in[64], out[64], path[256];
+  double upper;
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  snprintf(line, sizeof line, "%3s  %-12s %-22s %10s  %-10s %10s %12s\n", "", "layer", "shape", "parameters",
+           "norm", "budget", "bound");
+  luaL_addstring(&b, line);
+  for (size_t i = 0; i < net->root->n_child; i++) {
+    const lip_layer *l = net->root->child[i];
+    char shapes[140];
+    snprintf(shapes, sizeof shapes, "%s -> %s", lip_shape_describe(&l->in, in, sizeof in),
+             lip_shape_describe(&l->out, out, sizeof out));
+    if (lip_layer_bound(l, l->pq, &upper, NULL)) upper = INFINITY;
+    snprintf(line, sizeof line, "%3zu  %-12s %-22s %10zu  %-10s ", i + 1, l->kind->desc.name, shapes,
+             count_numbers(l), lip_pq_name(l->pq));
+    luaL_addstring(&b, line);
+    if (isinf(l->budget))
+      luaL_addstring(&b, "         -");
+    else
+      add_number(&b, "%10.6g", l->budget);
+    add_number(&b, " %12.8g\n", upper);
+  }
+  if (lip_chain_bound(net->root, &upper, NULL)) upper = INFINITY;
+  snprintf(line, sizeof line, "%3s  %-12s %-22s %10zu  %-10s ", "", "total", "", net->n_trainable,
+           lip_path_text(&net->conf.path, path, sizeof path));
+  luaL_addstring(&b, line);
+  if (isinf(net->conf.budget))
+    luaL_addstring(&b, "         -");
+  else
+    add_number(&b, "%10.6g", net->conf.budget);
+  add_number(&b, " %12.8g", upper);
+  luaL_pushresult(&b);
+  return 1;
+}
+
+/* lip.net_options() -> the option table of lip.net, for help */
+static int net_options_list(lua_State *L) {
+  lipL_pushoptions(L, &net_desc);
+  return 1;
+}
+
+void lipL_open_net(lua_State *L) {
+  static const luaL_Reg methods[] = {{"forward", net_forward},
+                                     {"backward", net_backward},
+                                     {"update", net_update},
+                                     {"project", net_project},
+                                     {"step", net_step},
+                                     {"reset", net_reset},
+                                     {"predict", net_predict},
+                                     {"evaluate", net_evaluate},
+                                     {"weights", net_weights},
+                                     {"bias", net_bias},
+                                     {"parameters", net_parameters},
+                                     {"weighted", net_weighted},
+                                     {"info", net_info},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", net_tostring}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"net", net_new}, {"net_options", net_options_list}, {NULL, NULL}};
+  lipL_newtype(L, LIP_NET_T, methods, meta);
+  luaL_setfuncs(L, functions, 0);
+}
