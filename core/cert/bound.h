@@ -26,6 +26,9 @@ typedef struct lip_bound {
 
 /* The product of the layers' operator norms along the norm path (Szegedy et al. 2014). LIP_MEMORY. */
 lip_status lip_bound_product(const lip_net *net, lip_bound *out, lip_err *err);
+/* The same along another path of norms, one step per weighted layer (its last norm repeats); no slack, since the
+ * budget is stated for the net's own path. A step that is not tractable counts as unknown. */
+lip_status lip_bound_along(const lip_net *net, const lip_path *path, lip_bound *out, lip_err *err);
 void lip_bound_free(lip_bound *b);
 
 /* An attained lower bound: the largest ||J v||_q / ||v||_p over finite steps between the rows of x (B, n_in) and

@@ -1,0 +1,63 @@
+/* Outward arithmetic, and the rounding error of one dense layer in float32. */
+#ifndef LIP_CERT_ROUNDING_H
+#define LIP_CERT_ROUNDING_H
+
+#include <math.h>
+#include <stddef.h>
+
+#include "core/base/error.h"
+#include "core/layer/layer.h"
+#include "core/norm/pnorm.h"
+
+/* ---- one operation, then one step outwards: never on the wrong side of the exact result ---- */
+
+/* For operands >= 0. A zero factor gives an exact zero unless the other one is infinite: then INFINITY, since the
+ * infinite one means "unknown". NaN stays NaN: every test is written so that NaN fails it. */
+static inline double lip_up_mul(double a, double b) {
+  if (a == 0 || b == 0) return isinf(a) || isinf(b) ? (double)INFINITY : a * b;
+  return a == 1 ? b : b == 1 ? a : nextafter(a * b, INFINITY);
+}
+static inline double lip_up_add(double a, double b) {
+  return a == 0 ? b : b == 0 ? a : nextafter(a + b, INFINITY);
+}
+static inline double lip_down_sub(double a, double b) {
+  return b == 0 ? a : nextafter(a - b, -INFINITY);
+}
+/* Strictly below the exact quotient of a > 0 and b > 0 (or 0). */
+static inline double lip_below_div(double a, double b) {
+  return fmax(nextafter(a / b, 0.0), 0.0);
+}
+
+/* ---- || |W| || ---- */
+
+/* Upper bound of the norm of |W| (M, N), entry by entry absolute. For 2->2 by Collatz and Wielandt: rho(A) <=
+ * max_k (A v)_k / v_k for every positive v, A = |W|' |W| (Horn, Johnson 2013, theorem 8.1.26); for the other pairs
+ * it is the norm of W itself. LIP_MEMORY (*upper is then INFINITY). */
+lip_status lip_abs_opnorm_upper(const float *W, size_t M, size_t N, lip_pq pq, double *upper, lip_err *err);
+
+/* ---- y = W h + b in float32, in any order of summation, with or without fused multiply-add ---- */
+
+typedef struct lip_dense_error {
+  size_t M, N;
+  lip_pq pq;
+  const float *W, *b; /* borrowed; b may be NULL */
+  double norm;        /* >= ||W||_{p->q} */
+  double abs_norm;    /* >= || |W| ||_{p->q} */
+  double bias;        /* >= ||b||_q */
+  double *column;     /* (N) >= ||W e_k||_q, owned */
+} lip_dense_error;
+
+/* From a planned layer of kind "dense", whose bound `norm` is already known. LIP_MEMORY. */
+lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, double norm, lip_err *err);
+void lip_dense_error_free(lip_dense_error *d);
+
+/* sum_k column[k] |h_k| >= || |W| |h| ||_q by the triangle inequality, rounded up; *nonzero counts the h_k != 0. */
+double lip_dense_error_columns(const lip_dense_error *d, const float *h, size_t *nonzero);
+
+/* Bound of ||executed - exact||_q for inputs h (float32, given exactly) with ||h||_p <= size, || |W||h| ||_q <= terms
+ * and at most `n` nonzero h_k; INFINITY when an intermediate value could overflow. */
+double lip_dense_error_local(const lip_dense_error *d, double size, double terms, size_t n);
+/* The same for one row: terms >= |w|.|h| + |beta|, entry >= every |w_k|. */
+double lip_dot_error(size_t n, double size, double terms, double entry);
+
+#endif
