@@ -1,4 +1,4 @@
-/* Shared by the two files of the program lipwb. */
+/* Shared by the files of the program lipwb. */
 #ifndef LIP_PROGRAM_H
 #define LIP_PROGRAM_H
 
@@ -10,5 +10,14 @@ int lipL_docall(lua_State *L, int narg, int results);
 void lipL_report(lua_State *L);
 /* Reads, runs and prints until the end of the input. */
 void lipL_repl(lua_State *L);
+
+/* Where the lines of a session come from. */
+typedef struct lipL_lines lipL_lines;
+typedef enum lipL_line { LIPL_LINE, LIPL_END, LIPL_BREAK } lipL_line;
+
+lipL_lines *lipL_lines_open(lua_State *L); /* NULL: no memory. Owned: lipL_lines_close */
+void lipL_lines_close(lipL_lines *lines);  /* accepts NULL */
+/* LIPL_LINE pushes the next line without its end; LIPL_END is the end of the input, LIPL_BREAK Ctrl-C. */
+lipL_line lipL_lines_read(lipL_lines *lines, const char *prompt);
 
 #endif

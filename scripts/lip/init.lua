@@ -16,6 +16,8 @@ setmetatable(lip, {
     return value
   end,
   __name = "lip",
+  -- for completion: what may be loaded
+  __names = { "args", "data", "doc", "help", "plot", "train" },
 })
 
 return lip

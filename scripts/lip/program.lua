@@ -90,6 +90,64 @@ function program.show(...)
   print(table.concat(parts, "\t", 1, parts.n))
 end
 
+-- Calls visit(key, value) for every field that indexing `v` would find: its own, and those of the __index tables. The
+-- metatables of the engine's objects are hidden from getmetatable, hence debug.
+local function each_field(v, visit)
+  for _ = 1, 10 do
+    if type(v) == "table" then
+      for key, value in next, v do visit(key, value) end
+    end
+    local meta = debug.getmetatable(v)
+    if type(meta) ~= "table" then return end
+    if type(meta.__names) == "table" then
+      for _, name in ipairs(meta.__names) do visit(name, true) end
+    end
+    v = meta.__index
+    if type(v) ~= "table" then return end
+  end
+end
+
+-- The value that a chain of names means ("lip.data"), found by indexing only: nothing is called.
+local function resolve(chain)
+  local v = _G
+  for name in chain:gmatch "[%a_][%w_]*" do
+    local ok, field = pcall(function() return v[name] end)
+    if not ok or field == nil then return nil end
+    v = field
+  end
+  return v
+end
+
+local KEYWORDS = { "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local",
+  "nil", "not", "or", "repeat", "return", "then", "true", "until", "while" }
+
+--- Words that could stand at the end of `text`.
+---@param text string what is typed up to the cursor
+---@return string[] words, integer typed the words, and how many letters of them are there already
+function program.complete(text)
+  local chain, mark, prefix = text:match "([%a_][%w_%.]*)([%.:])([%a_]?[%w_]*)$"
+  local words, found = {}, {}
+  local function add(key, value)
+    if type(key) == "string" and key:find "^[%a_][%w_]*$" and key:sub(1, #prefix) == prefix and not found[key]
+      and (key:sub(1, 2) ~= "__" or prefix:sub(1, 2) == "__") and (mark ~= ":" or type(value) == "function") then
+      found[key] = true
+      words[#words + 1] = key
+    end
+  end
+  if chain then
+    local v = resolve(chain)
+    if v == nil then return {}, 0 end
+    each_field(v, add)
+  else
+    prefix = text:match "[%a_][%w_]*$"
+    if not prefix then return {}, 0 end
+    each_field(_G, add)
+    for _, word in ipairs(KEYWORDS) do add(word) end
+  end
+  table.sort(words)
+  return words, #prefix
+end
+
 --- The end of a script: `row` is what it returned.
 function program.finish(_)
   local settings = core.settings
