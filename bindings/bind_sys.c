@@ -1,6 +1,7 @@
 /* The process as seen from Lua: threads, the cancel flag, what this build is, and the program's settings. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bindings/bind.h"
 
@@ -78,6 +79,14 @@ static int sys_threads(lua_State *L) {
   return 1;
 }
 
+/* Seconds on a clock that never steps back; only differences mean something. */
+static int sys_time(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushnumber(L, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+  return 1;
+}
+
 static int sys_interrupted(lua_State *L) {
   lua_pushboolean(L, lip_cancel_raised(&cancel_flag) || lipL_sigint_seen());
   return 1;
@@ -135,8 +144,11 @@ static int sys_info(lua_State *L) {
 }
 
 void lipL_open_sys(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"info", sys_info}, {"threads", sys_threads}, {"interrupted", sys_interrupted}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"info", sys_info},
+                                       {"threads", sys_threads},
+                                       {"interrupted", sys_interrupted},
+                                       {"time", sys_time},
+                                       {NULL, NULL}};
   new_box(L);
   luaL_setfuncs(L, functions, 0);
   set_text(L, "arch", lip_gemm_backend());
