@@ -18,12 +18,15 @@ static void set_shape(lip_tensor *t, int ndim, const size_t *shape) {
   }
 }
 
+/* A block larger than this is a mistake in a shape, not a wish. */
+static const size_t max_bytes = (size_t)1 << 40;
+
 /* Bytes of a block of that shape. A dimension of 0 counts as 1, so that the strides stay in range too. */
 static bool block_bytes(int ndim, const size_t *shape, size_t *bytes) {
   *bytes = sizeof(float);
   for (int d = 0; d < ndim; d++)
     if (!lip_mul_fits(*bytes, shape[d] ? shape[d] : 1, bytes)) return false;
-  return *bytes <= PTRDIFF_MAX;
+  return *bytes <= max_bytes;
 }
 
 static lip_tensor empty_view(void) {
@@ -55,7 +58,7 @@ lip_status lip_tensor_init(lip_tensor *t, int ndim, const size_t *shape, lip_err
   if (ndim < 0 || ndim > LIP_MAX_DIMS)
     return lip_fail(err, LIP_SHAPE, "tensor: 0 to %d dimensions expected, got %d", LIP_MAX_DIMS, ndim);
   if (!block_bytes(ndim, shape, &bytes))
-    return lip_fail(err, LIP_SHAPE, "tensor: a shape of %s is too large for the address space",
+    return lip_fail(err, LIP_SHAPE, "tensor: a shape of %s is too large (at most 2^40 bytes)",
                     lip_shape_text(ndim, shape, text, sizeof text));
   lip_tensor made = {.owner = true};
   set_shape(&made, ndim, shape);
