@@ -247,6 +247,7 @@ void lip_tensor_reduce_dim(lip_reduction how, lip_tensor *out, const lip_tensor 
   const struct reduction_row *row = &reductions[how];
   size_t n[LIP_MAX_DIMS], s[LIP_MAX_DIMS];
   float *o = out->data;
+  if (lip_tensor_size(out) == 0) return;
   front(t, dim, n, s);
   bool empty = n[0] == 0; /* then t may have no data at all */
   for (size_t i = 0; i < n[1]; i++)
@@ -291,6 +292,7 @@ size_t lip_tensor_arg(const lip_tensor *t, bool largest) {
 void lip_tensor_arg_dim(lip_tensor *out, const lip_tensor *t, int dim, bool largest) {
   size_t n[LIP_MAX_DIMS], s[LIP_MAX_DIMS];
   float *o = out->data;
+  if (lip_tensor_size(out) == 0) return;
   front(t, dim, n, s);
   for (size_t i = 0; i < n[1]; i++)
     for (size_t j = 0; j < n[2]; j++)

@@ -178,6 +178,7 @@ void lip_tensor_copy(lip_tensor *to, const lip_tensor *from) {
 
 void lip_tensor_fill(lip_tensor *t, float v) {
   size_t n[LIP_MAX_DIMS], s[LIP_MAX_DIMS];
+  if (lip_tensor_size(t) == 0) return; /* a huge dimension beside an empty one would count for hours */
   lip_tensor_expand(t, n, s);
   for (size_t i = 0; i < n[0]; i++)
     for (size_t j = 0; j < n[1]; j++)
