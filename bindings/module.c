@@ -3,6 +3,9 @@
 
 LUAMOD_API __attribute__((visibility("default"))) int luaopen_lip_core(lua_State *L) {
   static void (*const open[])(lua_State *) = {
+      lipL_open_tensor,
+      lipL_open_math,
+      lipL_open_rng,
       lipL_open_sys,
   };
   luaL_checkversion(L);
