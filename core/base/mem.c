@@ -12,6 +12,7 @@ typedef struct head {
 
 static atomic_size_t used, count, fail_in;
 static atomic_bool failed;
+static _Thread_local size_t limit = SIZE_MAX;
 
 bool lip_mul_fits(size_t a, size_t b, size_t *out) {
   if (b != 0 && a > SIZE_MAX / b) return false;
@@ -42,9 +43,10 @@ void *lip_alloc(size_t n, size_t size) {
   if (!lip_mul_fits(n, size, &bytes) || bytes > SIZE_MAX / 2) return NULL;
   /* aligned_alloc wants a multiple of the alignment */
   total = LIP_ALIGN + (bytes + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
-  if (must_fail()) return NULL;
+  if (must_fail() || bytes > limit) return NULL;
   unsigned char *block = aligned_alloc(LIP_ALIGN, total);
   if (!block) return NULL;
+  if (limit != SIZE_MAX) limit -= bytes;
   memset(block, 0, total);
   ((head *)(void *)block)->size = bytes;
   atomic_fetch_add(&used, bytes);
@@ -95,4 +97,10 @@ void lip_mem_fail_nth(size_t n) {
 
 bool lip_mem_failed(void) {
   return atomic_load(&failed);
+}
+
+size_t lip_mem_limit(size_t bytes) {
+  size_t before = limit;
+  limit = bytes;
+  return before;
 }

@@ -26,6 +26,10 @@ size_t lip_mem_count(void);
 void lip_mem_fail_nth(size_t n);
 bool lip_mem_failed(void);
 
+/* From now on this thread may take at most `bytes` more; requests above fail (SIZE_MAX: no limit, as at the start).
+ * Returns what was left of the limit before. For readers: a file's claims must not outgrow its size. */
+size_t lip_mem_limit(size_t bytes);
+
 /* False when a*b does not fit in size_t; else *out = a*b. */
 bool lip_mul_fits(size_t a, size_t b, size_t *out);
 bool lip_add_fits(size_t a, size_t b, size_t *out);

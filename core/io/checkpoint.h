@@ -1,4 +1,9 @@
-/* Checkpoints: one safetensors file with the weights, the spec and (optionally) everything needed to resume. */
+/* Checkpoints: one safetensors file with the weights, the spec and (optionally) everything needed to resume.
+ *
+ * Arrays: "3.dense.weight" is the weight of the third layer, "5.residual.2.dense.bias" that of the second layer inside
+ * the fifth; "optim.0.3.dense.weight" is slot 0 of the optimiser's state for it.
+ * Metadata (texts): format = "lipwb", format_version, net and layers (spec_json.h), step, kernels (matrix product
+ * used), optim (kind, options, rate, clip_norm, updates), progress and progress_text, and what the caller adds. */
 #ifndef LIP_IO_CHECKPOINT_H
 #define LIP_IO_CHECKPOINT_H
 
@@ -18,11 +23,15 @@ typedef struct lip_progress {
 void lip_progress_free(lip_progress *p);
 
 /* Writes to a temporary name in the same folder, fsync, rename: an old file survives any failure. opt and progress
- * may be NULL. Metadata: format version, spec, norm path, budget, bound and its method. LIP_IO, LIP_MEMORY. */
-lip_status lip_checkpoint_save(const char *path, lip_net *net, const lip_optim *opt,
-                               const lip_progress *progress, lip_err *err);
+ * may be NULL. `extra` (may be NULL) lists further metadata, key, value, key, value, ..., NULL: the bound and its method
+ * (known to callers right of io), the program's version, ... LIP_IO, LIP_NOT_FOUND (no such folder), LIP_MEMORY,
+ * LIP_NOT_FINITE (a weight or optimiser state is NaN or infinite: the file is not written), LIP_STATE (the optimiser
+ * belongs to another net), LIP_UNSUPPORTED (a layer that exists in this run only), LIP_ARGUMENT (extra). */
+lip_status lip_checkpoint_save(const char *path, const lip_net *net, const lip_optim *opt,
+                               const lip_progress *progress, const char *const *extra, lip_err *err);
 /* A new net from the file; *opt and *progress are filled when asked for (not NULL) and present (*opt NULL if not).
- * The bound in the file is not used. LIP_NOT_FOUND, LIP_IO, LIP_FORMAT (what is wrong and where), LIP_MEMORY. */
+ * The bound in the file is not used. Everything is proved before it is used: a damaged file is refused as a whole.
+ * LIP_NOT_FOUND, LIP_IO, LIP_FORMAT (what is wrong and where), LIP_MEMORY. */
 lip_status lip_checkpoint_load(const char *path, const lip_engine *engine, lip_net **net, lip_optim **opt,
                                lip_progress *progress, lip_err *err);
 

@@ -1,0 +1,24 @@
+/* Files that are either there in full or not at all. */
+#ifndef LIP_IO_ATOMIC_H
+#define LIP_IO_ATOMIC_H
+
+#include <stddef.h>
+
+#include "core/base/error.h"
+
+/* A file being written under a temporary name in the folder of its final one. */
+typedef struct lip_atomic lip_atomic;
+
+/* Only a regular file (or nothing) may stand at `path`; a symbolic link is replaced by the file. LIP_IO, LIP_NOT_FOUND
+ * (no such folder), LIP_MEMORY. Ends with lip_atomic_commit or lip_atomic_abandon. */
+lip_status lip_atomic_open(const char *path, lip_atomic **out, lip_err *err);
+/* The first failure is remembered: later writes do nothing and commit reports it. */
+void lip_atomic_write(lip_atomic *a, const void *bytes, size_t n);
+/* Flushes to the disk, takes the final name, flushes the folder; releases `a`. On failure what stood at the path
+ * before is untouched and the temporary file is gone; only should the very last step fail, the new file is in place
+ * and may not survive a power cut. LIP_IO. */
+lip_status lip_atomic_commit(lip_atomic *a, lip_err *err);
+/* Removes the temporary file and releases `a`; accepts NULL. */
+void lip_atomic_abandon(lip_atomic *a);
+
+#endif
