@@ -12,12 +12,26 @@
 
 /* ---- arguments ---- */
 
+/* Finalisers run in an order the script chooses: a finaliser may still hold a view whose owner is already finalised.
+ * Every object that lends memory begins with a pointer that is NULL from then on. */
+static lip_tensor *check_alive(lua_State *L, int idx, lip_tensor *t) {
+  if (t->owner || lua_getiuservalue(L, idx, 1) != LUA_TUSERDATA) {
+    if (!t->owner) lua_pop(L, 1);
+    return t;
+  }
+  void *const *lender = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (!*lender) luaL_argerror(L, idx, "the object whose memory this tensor shows is gone");
+  return t;
+}
+
 lip_tensor *lipL_testtensor(lua_State *L, int idx) {
-  return luaL_testudata(L, idx, LIP_TENSOR_T);
+  lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
+  return t ? check_alive(L, idx, t) : NULL;
 }
 
 lip_tensor *lipL_checktensor(lua_State *L, int idx) {
-  return luaL_checkudata(L, idx, LIP_TENSOR_T);
+  return check_alive(L, idx, luaL_checkudata(L, idx, LIP_TENSOR_T));
 }
 
 size_t lipL_checkindex(lua_State *L, int idx, size_t n) {
@@ -430,12 +444,12 @@ static int tensor_flatten(lua_State *L) {
 /* ---- end ---- */
 
 static int tensor_gc(lua_State *L) {
-  lip_tensor_free(lipL_checktensor(L, 1));
+  lip_tensor_free(luaL_checkudata(L, 1, LIP_TENSOR_T));
   return 0;
 }
 
 static int tensor_close(lua_State *L) {
-  lipL_checktensor(L, 1);
+  luaL_checkudata(L, 1, LIP_TENSOR_T);
   return 0;
 }
 
