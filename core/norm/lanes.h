@@ -1,0 +1,53 @@
+/* Vectors of eight lanes in GCC's and clang's vector notation: the compiler makes one AVX-512, two AVX2 or four SSE2
+ * instructions of each, and the order of a sum does not depend on which. */
+#ifndef LIP_NORM_LANES_H
+#define LIP_NORM_LANES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LIP_LANES 8
+
+typedef double lip_d8 __attribute__((vector_size(64)));
+typedef int64_t lip_l8 __attribute__((vector_size(64)));
+typedef float lip_f8 __attribute__((vector_size(32)));
+typedef int32_t lip_i8 __attribute__((vector_size(32)));
+
+#define LIP_INLINE static inline __attribute__((always_inline))
+
+/* Vectors go by pointer: by value their calling convention would depend on the instruction set. */
+
+/* The next k (1..8) floats, zeros behind them. */
+LIP_INLINE void lip_load(lip_f8 *v, const float *x, size_t k) {
+  if (k >= LIP_LANES) {
+    memcpy(v, x, sizeof *v);
+  } else {
+    float t[LIP_LANES] = {0};
+    for (size_t i = 0; i < k; i++) t[i] = x[i];
+    memcpy(v, t, sizeof t);
+  }
+}
+LIP_INLINE void lip_store(float *x, const lip_f8 *v, size_t k) {
+  if (k >= LIP_LANES)
+    memcpy(x, v, sizeof *v);
+  else
+    for (size_t i = 0; i < k; i++) x[i] = (*v)[i];
+}
+LIP_INLINE void lip_abs(lip_f8 *v) {
+  *v = (lip_f8)((lip_i8)*v & 0x7fffffff);
+}
+/* Non-negative doubles to floats, towards zero; NaN stays NaN. The bits of a positive float are ordered, so one
+ * less is the float below. */
+LIP_INLINE void lip_narrow_down(lip_f8 *out, const lip_d8 *d) {
+  lip_f8 f = __builtin_convertvector(*d, lip_f8);
+  lip_l8 above = __builtin_convertvector(f, lip_d8) > *d;
+  *out = (lip_f8)((lip_i8)f + __builtin_convertvector(above, lip_i8));
+}
+LIP_INLINE double lip_sum_lanes(const lip_d8 *v) {
+  double a = ((*v)[0] + (*v)[4]) + ((*v)[2] + (*v)[6]);
+  double b = ((*v)[1] + (*v)[5]) + ((*v)[3] + (*v)[7]);
+  return a + b;
+}
+
+#endif

@@ -1,0 +1,56 @@
+/* Rounding upwards and downwards in plain round-to-nearest arithmetic: no rounding mode is changed, so compilers
+ * and threads cannot spoil it. For finite values >= 0. */
+#ifndef LIP_NORM_ROUND_H
+#define LIP_NORM_ROUND_H
+
+#include <fenv.h>
+#include <math.h>
+#include <stddef.h>
+
+/* Unit roundoff of double: fl(a op b) = (a op b)(1 + d), |d| <= LIP_U. */
+#define LIP_U 0x1p-53
+
+/* Next double outside [0, x] and inside it. */
+static inline double lip_up(double x) {
+  return nextafter(x, INFINITY);
+}
+static inline double lip_down(double x) {
+  return x > 0 ? nextafter(x, 0) : 0;
+}
+static inline double lip_mul_up(double a, double b) {
+  return lip_up(a * b);
+}
+static inline double lip_add_up(double a, double b) {
+  return lip_up(a + b);
+}
+/* Exact when a is a square: the sign of r*r - a is known through one fused multiply-add. */
+static inline double lip_sqrt_up(double a) {
+  double r = sqrt(a);
+  return fma(r, r, -a) < 0 ? lip_up(r) : r;
+}
+static inline double lip_sqrt_down(double a) {
+  double r = sqrt(a);
+  return fma(r, r, -a) > 0 ? lip_down(r) : r;
+}
+/* gamma_k = k u / (1 - k u) rounded upwards (Higham 2002, section 3.1); INFINITY when k u >= 1/2. */
+static inline double lip_gamma(size_t k) {
+  double ku = (double)k * LIP_U;
+  return ku < 0.5 ? ku / (1 - ku) * (1 + 0x1p-50) : INFINITY;
+}
+/* Largest float <= x, for 0 <= x. */
+static inline float lip_float_down(double x) {
+  float f = (float)x;
+  return (double)f > x ? nextafterf(f, 0) : f;
+}
+
+/* Training threads run with denormals flushed; norms and projections are exact about them, so they work in the
+ * default environment (FE_DFL_ENV clears flush-to-zero and sets round-to-nearest) and put the caller's back. */
+static inline void lip_ieee_enter(fenv_t *saved) {
+  fegetenv(saved);
+  fesetenv(FE_DFL_ENV);
+}
+static inline void lip_ieee_leave(const fenv_t *saved) {
+  fesetenv(saved);
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* The 2->2 norm: enclosures that do not trust what they are given, and the warm-started clip of a training step. */
+#ifndef LIP_NORM_SPECTRAL_H
+#define LIP_NORM_SPECTRAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+
+/* sigma_max(W) <= *upper, proved by a Cholesky factorisation (verify.c). */
+lip_status lip_spectral_upper(const float *W, size_t M, size_t N, double *upper, lip_err *err);
+/* ||Wx|| / ||x|| of the best x found, rounded down. */
+lip_status lip_spectral_lower(const float *W, size_t M, size_t N, double *lower, lip_err *err);
+/* The Gram iteration (see opnorm.h). */
+lip_status lip_spectral_gram(const float *W, size_t M, size_t N, size_t iterations, double *upper,
+                             lip_err *err);
+/* Power iteration (see lip_opnorm_estimate). */
+double lip_spectral_estimate(const float *W, size_t M, size_t N, size_t iterations, double *v,
+                             double *scratch);
+
+/* State of the in-step projection of one matrix: an orthonormal basis that follows the leading singular vectors of
+ * the smaller side. */
+typedef struct lip_spectral lip_spectral;
+lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block); /* NULL: no memory */
+void lip_spectral_free(lip_spectral *s);                          /* accepts NULL */
+/* Lowers the singular values above `radius` in the span of the basis to it; or scales the whole matrix. */
+void lip_spectral_clip(lip_spectral *s, float *W, double radius);
+void lip_spectral_radial(lip_spectral *s, float *W, double radius);
+
+/* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. */
+lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, lip_err *err);
+
+#endif

@@ -1,0 +1,137 @@
+#include "core/norm/symmetric.h"
+
+#include <math.h>
+
+#include "core/base/simd.h"
+#include "core/norm/lanes.h"
+
+enum { TILE = 4, PANEL = 64, BLOCK = 32 };
+
+#define LOAD(v, p) memcpy(&(v), (p), sizeof(v))
+
+/* out[i][j] = sum_p a[i][p] b[j][p] for 4 rows of each. */
+LIP_INLINE void tile_dot(const double *a, size_t lda, const double *b, size_t ldb, size_t n,
+                         double out[TILE][TILE]) {
+  lip_d8 c[TILE][TILE] = {{{0}}};
+  for (size_t p = 0; p < n; p += LIP_LANES) {
+    lip_d8 x[TILE], y;
+    for (size_t i = 0; i < TILE; i++) LOAD(x[i], a + i * lda + p);
+    for (size_t j = 0; j < TILE; j++) {
+      LOAD(y, b + j * ldb + p);
+      for (size_t i = 0; i < TILE; i++) c[i][j] += x[i] * y;
+    }
+  }
+  for (size_t i = 0; i < TILE; i++)
+    for (size_t j = 0; j < TILE; j++) out[i][j] = lip_sum_lanes(&c[i][j]);
+}
+
+LIP_HOT void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n) {
+  double t[TILE][TILE];
+  for (size_t jb = 0; jb < k; jb += PANEL)
+    for (size_t i = jb; i < k; i += TILE) {
+      size_t end = jb + PANEL < i + TILE ? jb + PANEL : i + TILE;
+      for (size_t j = jb; j < end; j += TILE) {
+        tile_dot(A + i * lda, lda, A + j * lda, lda, n, t);
+        for (size_t r = 0; r < TILE; r++)
+          for (size_t c = 0; c < TILE; c++) G[(i + r) * k + j + c] += t[r][c];
+      }
+    }
+}
+
+void lip_sym_mirror(double *G, size_t k) {
+  for (size_t ib = 0; ib < k; ib += LIP_PAD)
+    for (size_t jb = ib; jb < k; jb += LIP_PAD)
+      for (size_t i = ib; i < ib + LIP_PAD; i++)
+        for (size_t j = jb > i ? jb : i + 1; j < jb + LIP_PAD; j++) G[i * k + j] = G[j * k + i];
+}
+
+/* Columns [J, J+w) of the rows from J on, less the part of the columns before. */
+LIP_INLINE void update(double *B, size_t k, size_t J, size_t w) {
+  double t[TILE][TILE];
+  if (J == 0) return;
+  for (size_t i = J; i < k; i += TILE) {
+    size_t end = J + w < i + TILE ? J + w : i + TILE;
+    for (size_t j = J; j < end; j += TILE) {
+      tile_dot(B + i * k, k, B + j * k, k, J, t);
+      for (size_t r = 0; r < TILE; r++)
+        for (size_t c = 0; c < TILE; c++)
+          if (j + c <= i + r) B[(i + r) * k + j + c] -= t[r][c];
+    }
+  }
+}
+
+/* Factor of the w x w block at D; its transpose goes to T, whose other entries are zero. */
+static bool factor(double *D, size_t k, size_t w, double T[BLOCK][BLOCK]) {
+  memset(T, 0, sizeof(double[BLOCK][BLOCK]));
+  for (size_t c = 0; c < w; c++) {
+    for (size_t r = c; r < w; r++) {
+      double s = D[r * k + c];
+      for (size_t p = 0; p < c; p++) s -= D[r * k + p] * D[c * k + p];
+      if (r == c) {
+        if (!(s > 0)) return false;
+        D[c * k + c] = sqrt(s);
+      } else {
+        T[c][r] = D[r * k + c] = s / D[c * k + c];
+      }
+    }
+  }
+  return true;
+}
+
+/* Four rows below the block: x L^T = b by substitution, column after column. */
+LIP_INLINE void substitute(double *x0, size_t k, size_t w, const double *D, double T[BLOCK][BLOCK]) {
+  double x[TILE][BLOCK];
+  memset(x, 0, sizeof x);
+  for (size_t r = 0; r < TILE; r++) memcpy(x[r], x0 + r * k, w * sizeof(double));
+  for (size_t c = 0; c < w; c++)
+    for (size_t r = 0; r < TILE; r++) {
+      double v = x[r][c] / D[c * k + c];
+      for (size_t q = 0; q < BLOCK; q++) x[r][q] -= v * T[c][q];
+      x[r][c] = v;
+    }
+  for (size_t r = 0; r < TILE; r++) memcpy(x0 + r * k, x[r], w * sizeof(double));
+}
+
+LIP_HOT bool lip_sym_cholesky(double *B, size_t k) {
+  double T[BLOCK][BLOCK];
+  for (size_t J = 0; J < k; J += BLOCK) {
+    size_t w = k - J < BLOCK ? k - J : BLOCK;
+    double *D = B + J * k + J;
+    update(B, k, J, w);
+    if (!factor(D, k, w, T)) return false;
+    for (size_t i = J + w; i < k; i += TILE) substitute(B + i * k + J, k, w, D, T);
+  }
+  return true;
+}
+
+LIP_INLINE double dot(const double *x, const double *y, size_t n) {
+  lip_d8 s0 = {0}, s1 = {0}, a, b;
+  size_t i = 0;
+  for (; i + 2 * LIP_LANES <= n; i += 2 * LIP_LANES) {
+    LOAD(a, x + i);
+    LOAD(b, y + i);
+    s0 += a * b;
+    LOAD(a, x + i + LIP_LANES);
+    LOAD(b, y + i + LIP_LANES);
+    s1 += a * b;
+  }
+  for (; i < n; i += LIP_LANES) {
+    LOAD(a, x + i);
+    LOAD(b, y + i);
+    s0 += a * b;
+  }
+  s0 += s1;
+  return lip_sum_lanes(&s0);
+}
+
+LIP_HOT double lip_sym_dot(const double *x, const double *y, size_t n) {
+  return dot(x, y, n);
+}
+
+LIP_HOT void lip_sym_apply(const double *G, size_t k, const double *x, double *y) {
+  for (size_t i = 0; i < k; i++) y[i] = dot(G + i * k, x, k);
+}
+
+LIP_HOT void lip_sym_axpy(double *y, double a, const double *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}

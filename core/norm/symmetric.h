@@ -1,0 +1,24 @@
+/* Symmetric double matrices (k,k), row-major, lower triangle, k a multiple of LIP_PAD: the kernels of the proofs in
+ * verify.c. Sums run in blocks; every error bound used there holds for any order. */
+#ifndef LIP_NORM_SYMMETRIC_H
+#define LIP_NORM_SYMMETRIC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LIP_PAD 8
+
+/* G += A A^T on the lower triangle; A (k, n), leading dimension lda, n a multiple of LIP_PAD. */
+void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n);
+/* Copies the lower triangle to the upper. */
+void lip_sym_mirror(double *G, size_t k);
+/* Cholesky factorisation in place (lower triangle; the upper is not touched). False as soon as a pivot is not
+ * positive (NaN included). */
+bool lip_sym_cholesky(double *B, size_t k);
+/* y = G x for a mirrored G. */
+void lip_sym_apply(const double *G, size_t k, const double *x, double *y);
+/* Dot product and y += a x; n a multiple of LIP_PAD. */
+double lip_sym_dot(const double *x, const double *y, size_t n);
+void lip_sym_axpy(double *y, double a, const double *x, size_t n);
+
+#endif
