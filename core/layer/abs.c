@@ -1,0 +1,34 @@
+/* y = |x|. dx = dy for x >= 0, -dy below: the gradient's norm is kept (Anil, Lucas, Grosse 2019, section 4).
+ * Constant: 1 for every p -> p, hence for every p -> q with q >= p. Executed without rounding. */
+#include <math.h>
+
+#include "core/base/simd.h"
+#include "core/layer/same_shape.h"
+
+LIP_HOT static void abs_forward(float *restrict y, const float *restrict x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] = fabsf(x[i]);
+}
+
+LIP_HOT static void abs_backward(float *restrict dx, const float *restrict dy, const float *restrict x,
+                                 size_t n) {
+  for (size_t i = 0; i < n; i++) dx[i] = x[i] >= 0 ? dy[i] : -dy[i];
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in;
+  abs_forward(l->y + at, l->x + at, (pass->r1 - pass->r0) * l->n_in);
+}
+
+static void backward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in;
+  abs_backward(l->dx + at, l->dy + at, l->x + at, (pass->r1 - pass->r0) * l->n_in);
+}
+
+const lip_layer_kind lip_layer_abs = {
+    .desc = {"abs", "absolute value; keeps the norm of gradients", NULL, 0},
+    .plan = lip_same_shape_plan,
+    .forward = forward,
+    .backward = backward,
+    .bound = lip_unit_bound,
+    .deviate = lip_exact_deviate,
+};

@@ -1,0 +1,221 @@
+/* conv2d: y[o, oy, ox] = b[o] + sum over c, ky, kx of w[o, c, ky, kx] x[c, oy s + ky - pad, ox s + kx - pad], the
+ * cross-correlation that deep learning calls convolution; groups split input and output channels into blocks.
+ * As a matrix product of each sample's patches: y = W col(x), W (OUT, IN/groups * kernel^2).
+ *
+ *   dx = col^T(W' dy)      dW = sum over samples of dy col(x)'      db = sum over samples and places of dy
+ *   constant  exact for 1->q and p->inf, with stride and borders; 2->2 rigorous, not tight (conv_norm.c)
+ *   float32   as for dense with K = IN/groups * kernel^2 terms: |error| <= (K + 2) u (|W||x| + |b|) */
+#include <float.h>
+#include <math.h>
+
+#include "core/base/mem.h"
+#include "core/layer/conv_norm.h"
+#include "core/layer/same_shape.h"
+#include "core/tensor/gemm.h"
+#include "core/tensor/vec.h"
+
+typedef struct conf {
+  size_t channels, kernel, stride, padding, groups;
+  bool bias;
+} conf;
+
+static const lip_opt options[] = {
+    {.name = "channels",
+     .type = LIP_OPT_SIZE,
+     .offset = offsetof(conf, channels),
+     .required = true,
+     .low = 1,
+     .high = 1 << 20,
+     .help = "number of output channels"},
+    {.name = "kernel",
+     .type = LIP_OPT_SIZE,
+     .offset = offsetof(conf, kernel),
+     .def = 3,
+     .low = 1,
+     .high = LIP_CONV_MAX_KERNEL,
+     .help = "height and width of the kernel"},
+    {.name = "stride",
+     .type = LIP_OPT_SIZE,
+     .offset = offsetof(conf, stride),
+     .def = 1,
+     .low = 1,
+     .high = 1024,
+     .help = "step from one output place to the next"},
+    {.name = "padding",
+     .type = LIP_OPT_SIZE,
+     .offset = offsetof(conf, padding),
+     .low = 0,
+     .high = 1024,
+     .help = "zeros around the image"},
+    {.name = "groups",
+     .type = LIP_OPT_SIZE,
+     .offset = offsetof(conf, groups),
+     .def = 1,
+     .low = 1,
+     .high = 1 << 20,
+     .help = "blocks of channels that do not see each other"},
+    {.name = "bias",
+     .type = LIP_OPT_BOOL,
+     .offset = offsetof(conf, bias),
+     .def = 1,
+     .help = "add a trained offset to every output channel"},
+    {.name = NULL},
+};
+
+static size_t places(const lip_conv *c) {
+  return c->at.OH * c->at.OW;
+}
+
+/* Bytes of one group's patches, rounded so that the product's scratch behind it is aligned. */
+static size_t patch_bytes(const lip_conv *c) {
+  return (c->K * places(c) * sizeof(float) + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
+}
+
+static lip_status check(const lip_layer *l, const conf *o, lip_err *err) {
+  char shape[64];
+  lip_shape_describe(&l->in, shape, sizeof shape);
+  if (l->in.ndim != 3)
+    return lip_fail(err, LIP_SHAPE, "conv2d: expects an input of channels x height x width, got %s", shape);
+  if (l->in.dim[0] % o->groups != 0 || o->channels % o->groups != 0)
+    return lip_fail(err, LIP_SHAPE,
+                    "conv2d: %zu groups do not divide the input %s and the %zu output channels", o->groups,
+                    shape, o->channels);
+  if (l->in.dim[1] + 2 * o->padding < o->kernel || l->in.dim[2] + 2 * o->padding < o->kernel)
+    return lip_fail(err, LIP_SHAPE, "conv2d: the kernel %zux%zu is larger than the input %s with padding %zu",
+                    o->kernel, o->kernel, shape, o->padding);
+  return LIP_OK;
+}
+
+static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
+  const conf *o = spec->conf;
+  lip_status status = check(l, o, err);
+  if (status) return status;
+  const size_t H = l->in.dim[1], W = l->in.dim[2], k = o->kernel, s = o->stride;
+  const size_t OH = (H + 2 * o->padding - k) / s + 1, OW = (W + 2 * o->padding - k) / s + 1;
+  size_t weights, columns;
+  if (!lip_mul_fits(o->channels, l->in.dim[0] / o->groups * k * k, &weights) || weights > (size_t)1 << 40 ||
+      !lip_mul_fits(l->in.dim[0] / o->groups * k * k, OH * OW, &columns) || columns > (size_t)1 << 40)
+    return lip_fail(err, LIP_SHAPE, "conv2d: too many weights or patches");
+  lip_conv *c = lip_alloc(1, sizeof *c);
+  if (!c) return lip_fail(err, LIP_MEMORY, "conv2d: out of memory");
+  l->state = c; /* released by layer.c from here on */
+  c->at = (lip_patches){H, W, k, s, o->padding, OH, OW};
+  c->C = l->in.dim[0];
+  c->OUT = o->channels;
+  c->groups = o->groups;
+  status = lip_conv_init(c, l->pq, p->method, err);
+  if (status) return status;
+  l->out = (lip_shape){3, {o->channels, OH, OW}};
+  lip_layer_add_param(l, "weight", 4, (size_t[]){c->OUT, c->Cg, k, k}, true);
+  if (o->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){c->OUT}, false);
+  l->units = c->OUT;
+  l->project_units = lip_conv_project_units(c);
+  l->scratch = patch_bytes(c) + lip_gemm_scratch();
+  return LIP_OK;
+}
+
+static void release(lip_layer *l) {
+  if (!l->state) return;
+  lip_conv_release(l->state);
+  lip_free(l->state);
+}
+
+static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
+  return lip_conv_reset(l->state, l->param[0].value, l->plan->init, l->budget, rng, err);
+}
+
+static void add_bias(const lip_layer *l, float *y, size_t P) {
+  for (size_t o = 0; o < l->units; o++)
+    for (size_t i = 0; i < P; i++) y[o * P + i] += l->param[1].value[o];
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  const lip_conv *c = l->state;
+  const size_t P = places(c), image = c->at.H * c->at.W;
+  float *col = pass->scratch;
+  void *rest = (unsigned char *)pass->scratch + patch_bytes(c);
+  for (size_t r = pass->r0; r < pass->r1; r++) {
+    float *y = l->y + r * l->n_out;
+    for (size_t g = 0; g < c->groups; g++) {
+      lip_im2col(col, l->x + r * l->n_in + g * c->Cg * image, c->Cg, &c->at);
+      lip_gemm(LIP_N, LIP_N, c->OUTg, P, c->K, 1, l->param[0].value + g * c->OUTg * c->K, c->K, col, P, 0,
+               y + g * c->OUTg * P, P, rest);
+    }
+    if (l->n_param > 1) add_bias(l, y, P);
+  }
+}
+
+static void backward(const lip_layer *l, const lip_pass *pass) {
+  const lip_conv *c = l->state;
+  const size_t P = places(c), image = c->at.H * c->at.W;
+  float *col = pass->scratch;
+  void *rest = (unsigned char *)pass->scratch + patch_bytes(c);
+  for (size_t r = pass->r0; r < pass->r1; r++) {
+    float *dx = l->dx + r * l->n_in;
+    for (size_t i = 0; i < l->n_in; i++) dx[i] = 0;
+    for (size_t g = 0; g < c->groups; g++) {
+      lip_gemm(LIP_T, LIP_N, c->K, P, c->OUTg, 1, l->param[0].value + g * c->OUTg * c->K, c->K,
+               l->dy + r * l->n_out + g * c->OUTg * P, P, 0, col, P, rest);
+      lip_col2im_add(dx + g * c->Cg * image, col, c->Cg, &c->at);
+    }
+  }
+}
+
+static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
+  const lip_conv *c = l->state;
+  const size_t P = places(c), image = c->at.H * c->at.W;
+  float *col = pass->scratch, *dw = l->param[0].grad;
+  void *rest = (unsigned char *)pass->scratch + patch_bytes(c);
+  for (size_t r = 0; r < pass->rows; r++)
+    for (size_t g = u0 / c->OUTg; g * c->OUTg < u1; g++) {
+      size_t o0 = g * c->OUTg > u0 ? g * c->OUTg : u0, o1 = (g + 1) * c->OUTg < u1 ? (g + 1) * c->OUTg : u1;
+      lip_im2col(col, l->x + r * l->n_in + g * c->Cg * image, c->Cg, &c->at);
+      lip_gemm(LIP_N, LIP_T, o1 - o0, c->K, P, 1, l->dy + r * l->n_out + o0 * P, P, col, P,
+               r > 0 ? 1 : pass->accumulate, dw + o0 * c->K, c->K, rest);
+    }
+  for (size_t o = u0; l->n_param > 1 && o < u1; o++) {
+    double sum = pass->accumulate != 0 ? (double)l->param[1].grad[o] : 0;
+    for (size_t r = 0; r < pass->rows; r++) sum += lip_vec_sum(l->dy + r * l->n_out + o * P, P);
+    l->param[1].grad[o] = (float)sum;
+  }
+}
+
+static void project(lip_layer *l, size_t u0, size_t u1) {
+  lip_conv_project(l->state, l->param[0].value, l->budget, u0, u1);
+}
+
+static lip_status project_exact(lip_layer *l, lip_err *err) {
+  return lip_conv_project_exact(l->state, l->param[0].value, l->budget, err);
+}
+
+static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  return lip_conv_norm_upper(l->state, l->param[0].value, pq, upper, err);
+}
+
+static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  if (lip_step_down(pq, d)) return;
+  const lip_conv *c = l->state;
+  const double u = 0x1p-24, kappa = ((double)c->K + 2) * u, executed = d->size + d->off;
+  double norm, bias = 0, spread = lip_conv_abs_norm_upper(c, l->param[0].value, pq);
+  if (lip_layer_bound(l, pq, &norm, NULL)) norm = spread;
+  if (l->n_param > 1) bias = lip_norm_upper(l->param[1].value, c->OUT, pq.q) * lip_ones_norm(places(c), pq.q);
+  double underflow = 2 * ((double)c->K + 2) * (double)FLT_MIN * lip_ones_norm(l->n_out, pq.q);
+  bool fits = (spread * executed + bias) * (1 + 2 * kappa) < (double)FLT_MAX / 2;
+  d->off = fits ? lip_round_up(norm * d->off + kappa * (spread * executed + bias)) + underflow : INFINITY;
+  d->size = lip_round_up(norm * d->size + bias);
+}
+
+const lip_layer_kind lip_layer_conv2d = {
+    .desc = {"conv2d", "two-dimensional convolution", options, sizeof(conf)},
+    .flags = LIP_LAYER_WEIGHTED,
+    .plan = plan,
+    .release = release,
+    .reset = reset,
+    .forward = forward,
+    .backward = backward,
+    .grad = grad,
+    .project = project,
+    .project_exact = project_exact,
+    .bound = bound,
+    .deviate = deviate,
+};

@@ -1,0 +1,326 @@
+/* A convolution is a matrix whose row for output (o, oy, ox) holds the taps that fall inside the image, and whose
+ * column for input (c, iy, ix) holds the taps that read that place: all ky with ky = iy + padding modulo the stride,
+ * fewer near a border. Rows and columns differ by these sets only, and a set is a product of one along y and one
+ * along x. So every norm that is a maximum over rows (p->inf) or columns (1->q) is found exactly from the kernel.
+ *
+ * 2->2, rigorous but not tight; per group (a block-diagonal matrix has the largest norm of its blocks) the smaller of
+ *   sqrt(||.||_1->1 ||.||_inf->inf)       Schur's test (Higham 2002, equation 6.20)
+ *   sqrt(m) ||R||_2, R = w as (OUT, K)    every patch is mapped by R, and an input place is in at most m patches
+ *                                         (Tsuzuku, Sato, Sugiyama 2018)
+ *
+ * Projections: p->inf limits the rows of R; 1->q limits, for every input channel and phase of the stride, the taps of
+ * that phase over all outputs, gathered into the rows of a matrix. Both are Euclidean projections of the kernel where
+ * some place of the image meets the whole set. 2->2 clips R to budget / sqrt(m) when the bound is above the budget. */
+#include "core/layer/conv_norm.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/layer/init.h"
+#include "core/norm/opnorm.h"
+#include "core/tensor/vec.h"
+
+/* ---- which taps meet ---- */
+
+static void add_set(lip_tap_sets *s, uint64_t set, uint64_t all) {
+  size_t kept = 0;
+  for (size_t i = 0; i < s->n; i++)
+    if ((set | s->set[i]) == s->set[i]) return; /* inside one that is there */
+  for (size_t i = 0; i < s->n; i++)
+    if ((set | s->set[i]) != set) s->set[kept++] = s->set[i];
+  s->n = kept;
+  if (s->n == LIP_CONV_MAX_SETS) { /* too many to tell apart: all taps is an upper bound */
+    s->n = 0;
+    set = all;
+  }
+  s->set[s->n++] = set;
+}
+
+static void find_sets(const lip_patches *g, size_t n, size_t out, lip_tap_sets *reads,
+                      lip_tap_sets *read_by) {
+  uint64_t all = g->kernel == 64 ? ~UINT64_C(0) : (UINT64_C(1) << g->kernel) - 1;
+  for (size_t o = 0; o < out; o++) {
+    uint64_t set = 0;
+    for (size_t k = 0; k < g->kernel; k++) {
+      size_t i = o * g->stride + k; /* place, moved by the padding */
+      if (i >= g->padding && i - g->padding < n) set |= UINT64_C(1) << k;
+    }
+    add_set(reads, set, all);
+  }
+  for (size_t i = 0; i < n; i++) {
+    uint64_t set = 0;
+    for (size_t k = 0; k < g->kernel && k <= i + g->padding; k++) {
+      size_t from = i + g->padding - k;
+      if (from % g->stride == 0 && from / g->stride < out) set |= UINT64_C(1) << k;
+    }
+    add_set(read_by, set, all);
+  }
+}
+
+static size_t largest_set(const lip_tap_sets *s) {
+  size_t most = 0;
+  for (size_t i = 0; i < s->n; i++) {
+    size_t n = 0;
+    for (uint64_t set = s->set[i]; set; set &= set - 1) n++;
+    if (n > most) most = n;
+  }
+  return most;
+}
+
+/* ---- norms ---- */
+
+/* A running p-norm of float32 numbers; squares and sums in double. */
+typedef struct running {
+  lip_p p;
+  double v;
+  size_t n;
+} running;
+
+static void running_add(running *r, float w) {
+  double a = fabs((double)w);
+  r->n++;
+  if (r->p == LIP_PINF)
+    r->v = a > r->v ? a : r->v;
+  else
+    r->v += r->p == LIP_P2 ? a * a : a;
+}
+
+/* n additions, each off by 2^-53 of a sum that only grows, and the last operations. */
+static double running_upper(const running *r) {
+  if (r->p == LIP_PINF) return r->v;
+  double v = r->v * (1 + (double)(r->n + 4) * 0x1p-52);
+  return r->p == LIP_P2 ? sqrt(v) * (1 + 0x1p-51) : v;
+}
+
+/* Adds the taps in my x mx of one (output, input channel) kernel. */
+static void add_taps(running *r, const float *w, size_t kernel, uint64_t my, uint64_t mx) {
+  for (size_t ky = 0; ky < kernel; ky++)
+    for (size_t kx = 0; kx < kernel; kx++)
+      if (my >> ky & mx >> kx & 1) running_add(r, w[ky * kernel + kx]);
+}
+
+/* Largest p-norm of a row that belongs to group g. */
+static double row_norm(const lip_conv *c, const float *w, size_t g, lip_p p) {
+  const size_t k2 = c->at.kernel * c->at.kernel;
+  double most = 0;
+  for (size_t o = g * c->OUTg; o < (g + 1) * c->OUTg; o++)
+    for (size_t i = 0; i < c->out_y.n; i++)
+      for (size_t j = 0; j < c->out_x.n; j++) {
+        running r = {p, 0, 0};
+        for (size_t ch = 0; ch < c->Cg; ch++)
+          add_taps(&r, w + o * c->K + ch * k2, c->at.kernel, c->out_y.set[i], c->out_x.set[j]);
+        most = fmax(most, running_upper(&r));
+      }
+  return most;
+}
+
+static double column_norm(const lip_conv *c, const float *w, size_t g, lip_p p) {
+  const size_t k2 = c->at.kernel * c->at.kernel;
+  double most = 0;
+  for (size_t ch = 0; ch < c->Cg; ch++)
+    for (size_t i = 0; i < c->in_y.n; i++)
+      for (size_t j = 0; j < c->in_x.n; j++) {
+        running r = {p, 0, 0};
+        for (size_t o = g * c->OUTg; o < (g + 1) * c->OUTg; o++)
+          add_taps(&r, w + o * c->K + ch * k2, c->at.kernel, c->in_y.set[i], c->in_x.set[j]);
+        most = fmax(most, running_upper(&r));
+      }
+  return most;
+}
+
+static double schur(const lip_conv *c, const float *w, size_t g) {
+  double v = sqrt(row_norm(c, w, g, LIP_P1) * column_norm(c, w, g, LIP_P1));
+  return v * (1 + 0x1p-51) + 0x1p-1022;
+}
+
+static double group_abs_norm(const lip_conv *c, const float *w, size_t g, lip_pq pq) {
+  if (pq.q == LIP_PINF) return row_norm(c, w, g, lip_p_dual(pq.p));
+  if (pq.p == LIP_P1) return column_norm(c, w, g, pq.q);
+  return schur(c, w, g);
+}
+
+double lip_conv_abs_norm_upper(const lip_conv *c, const float *w, lip_pq pq) {
+  double most = 0;
+  if (!lip_pq_tractable(pq) || !lip_vec_all_finite(w, c->OUT * c->K)) return INFINITY;
+  for (size_t g = 0; g < c->groups; g++) most = fmax(most, group_abs_norm(c, w, g, pq));
+  return most;
+}
+
+/* 2->2 of one group. */
+static lip_status group_spectral(const lip_conv *c, const float *w, size_t g, double *upper, lip_err *err) {
+  double sigma, test = schur(c, w, g);
+  *upper = test;
+  lip_status status =
+      lip_opnorm_upper(w + g * c->OUTg * c->K, c->OUTg, c->K, (lip_pq){LIP_P2, LIP_P2}, &sigma, err);
+  double reshaped = sqrt((double)c->overlap) * sigma;
+  size_t root = (size_t)(sqrt((double)c->overlap) + 0.5);
+  if (root * root != c->overlap || root > 2) reshaped *= 1 + 0x1p-51;
+  if (!status && reshaped < test) *upper = reshaped;
+  return status;
+}
+
+lip_status lip_conv_norm_upper(const lip_conv *c, const float *w, lip_pq pq, double *upper, lip_err *err) {
+  *upper = lip_conv_abs_norm_upper(c, w, pq);
+  if (pq.p != LIP_P2 || pq.q != LIP_P2 || isinf(*upper)) return LIP_OK;
+  double most = 0;
+  for (size_t g = 0; g < c->groups; g++) {
+    double one;
+    lip_status status = group_spectral(c, w, g, &one, err);
+    if (status) return status;
+    most = fmax(most, one);
+  }
+  *upper = most;
+  return LIP_OK;
+}
+
+/* ---- projections ---- */
+
+static bool by_columns(lip_pq pq) {
+  return pq.p == LIP_P1 && pq.q != LIP_PINF;
+}
+
+static bool is_spectral(lip_pq pq) {
+  return pq.p == LIP_P2 && pq.q == LIP_P2;
+}
+
+static size_t gathered_rows(const lip_conv *c) {
+  return c->C * c->phases * c->phases;
+}
+
+static size_t gathered_width(const lip_conv *c) {
+  return c->OUTg * c->taps * c->taps;
+}
+
+/* Moves rows [r0, r1) of the gathered matrix out of the kernel or back into it. Places without a tap are zero. */
+static void exchange_rows(const lip_conv *c, float *w, size_t r0, size_t r1, bool back) {
+  const size_t k = c->at.kernel, s = c->at.stride, width = gathered_width(c);
+  for (size_t r = r0; r < r1; r++) {
+    float *row = c->gathered + r * width;
+    size_t channel = r / (c->phases * c->phases), a = r / c->phases % c->phases, b = r % c->phases;
+    float *first = w + channel / c->Cg * c->OUTg * c->K + channel % c->Cg * k * k;
+    for (size_t o = 0; o < c->OUTg; o++)
+      for (size_t ky = a; ky < k; ky += s)
+        for (size_t kx = b; kx < k; kx += s) {
+          float *kernel = first + o * c->K + ky * k + kx;
+          float *place = row + (o * c->taps + ky / s) * c->taps + kx / s;
+          if (back)
+            *kernel = *place;
+          else
+            *place = *kernel;
+        }
+  }
+}
+
+/* The budget less the rounding that the norms above add, so that what sits on the ball is within the budget. */
+static double radius_of(const lip_conv *c, double budget) {
+  double terms = (double)(by_columns(c->pq) ? gathered_width(c) : c->K);
+  double root = is_spectral(c->pq) ? sqrt((double)c->overlap) : 1;
+  return isinf(budget) ? budget : budget / root * (1 - (terms + 16) * 0x1p-50);
+}
+
+lip_status lip_conv_init(lip_conv *c, lip_pq pq, lip_project_method method, lip_err *err) {
+  const lip_patches *g = &c->at;
+  c->pq = pq;
+  c->Cg = c->C / c->groups;
+  c->OUTg = c->OUT / c->groups;
+  c->K = c->Cg * g->kernel * g->kernel;
+  find_sets(g, g->H, g->OH, &c->out_y, &c->in_y);
+  find_sets(g, g->W, g->OW, &c->out_x, &c->in_x);
+  c->overlap = largest_set(&c->in_y) * largest_set(&c->in_x);
+  c->phases = g->stride < g->kernel ? g->stride : g->kernel;
+  c->taps = (g->kernel + g->stride - 1) / g->stride;
+  c->n_projector = is_spectral(pq) ? c->groups : 1;
+  c->projector = lip_alloc(c->n_projector, sizeof(lip_projector *));
+  if (by_columns(pq)) c->gathered = lip_alloc(gathered_rows(c), gathered_width(c) * sizeof(float));
+  if (!c->projector || (by_columns(pq) && !c->gathered))
+    return lip_fail(err, LIP_MEMORY, "conv2d: no memory for the projection of %zu weights", c->OUT * c->K);
+  size_t rows = is_spectral(pq) ? c->OUTg : c->OUT, width = c->K;
+  if (by_columns(pq)) {
+    rows = gathered_rows(c);
+    width = gathered_width(c);
+    pq = (lip_pq){lip_p_dual(pq.q), LIP_PINF}; /* columns have become rows */
+  }
+  for (size_t i = 0; i < c->n_projector; i++) {
+    lip_status status = lip_projector_new(rows, width, pq, method, &c->projector[i], err);
+    if (status) return status;
+  }
+  return LIP_OK;
+}
+
+void lip_conv_release(lip_conv *c) {
+  for (size_t i = 0; c->projector && i < c->n_projector; i++) lip_projector_free(c->projector[i]);
+  lip_free(c->projector);
+  lip_free(c->gathered);
+}
+
+size_t lip_conv_project_units(const lip_conv *c) {
+  return is_spectral(c->pq) ? c->groups : lip_projector_units(c->projector[0]);
+}
+
+void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1) {
+  const double radius = radius_of(c, budget);
+  if (isinf(budget)) return;
+  if (is_spectral(c->pq)) {
+    for (size_t g = u0; g < u1; g++)
+      if (!(schur(c, w, g) <= budget)) lip_project(c->projector[g], w + g * c->OUTg * c->K, radius, 0, 1);
+  } else if (by_columns(c->pq)) {
+    bool single = lip_projector_units(c->projector[0]) == gathered_rows(c);
+    size_t r0 = single ? u0 : 0, r1 = single ? u1 : gathered_rows(c);
+    exchange_rows(c, w, r0, r1, false);
+    lip_project(c->projector[0], c->gathered, radius, u0, u1);
+    exchange_rows(c, w, r0, r1, true);
+  } else {
+    lip_project(c->projector[0], w, radius, u0, u1);
+  }
+}
+
+lip_status lip_conv_project_exact(lip_conv *c, float *w, double budget, lip_err *err) {
+  const double radius = radius_of(c, budget);
+  lip_status status = LIP_OK;
+  if (isinf(budget)) return LIP_OK;
+  if (is_spectral(c->pq)) {
+    for (size_t g = 0; g < c->groups && !status; g++) {
+      double now;
+      status = group_spectral(c, w, g, &now, err);
+      if (!status && !(now <= budget))
+        status = lip_project_exact(c->projector[g], w + g * c->OUTg * c->K, radius, err);
+    }
+  } else if (by_columns(c->pq)) {
+    exchange_rows(c, w, 0, gathered_rows(c), false);
+    status = lip_project_exact(c->projector[0], c->gathered, radius, err);
+    if (!status) exchange_rows(c, w, 0, gathered_rows(c), true);
+  } else {
+    status = lip_project_exact(c->projector[0], w, radius, err);
+  }
+  return status;
+}
+
+/* Scales the gathered rows that are outside (every row, for on_ball) to the ball, inside by float32's rounding. */
+static void scale_columns(lip_conv *c, float *w, bool all, double radius) {
+  const size_t width = gathered_width(c);
+  exchange_rows(c, w, 0, gathered_rows(c), false);
+  for (size_t r = 0; r < gathered_rows(c); r++) {
+    float *row = c->gathered + r * width;
+    double norm = lip_norm_upper(row, width, c->pq.q);
+    if (!(norm > radius || (all && norm > 0))) continue;
+    double scale = radius / norm * (1 - 0x1p-22);
+    for (size_t i = 0; i < width; i++) row[i] = (float)((double)row[i] * scale);
+  }
+  exchange_rows(c, w, 0, gathered_rows(c), true);
+}
+
+lip_status lip_conv_reset(lip_conv *c, float *w, lip_init init, double budget, lip_rng *rng, lip_err *err) {
+  const double radius = radius_of(c, budget);
+  if (by_columns(c->pq)) {
+    lip_status status = lip_init_weights(w, c->OUT, c->K, init, c->pq, INFINITY, rng, err);
+    if (!status && isfinite(budget)) scale_columns(c, w, init == LIP_INIT_ON_BALL, radius);
+    return status;
+  }
+  for (size_t g = 0; g < c->n_projector; g++) {
+    size_t rows = c->OUT / c->n_projector;
+    lip_status status = lip_init_weights(w + g * rows * c->K, rows, c->K, init, c->pq, radius, rng, err);
+    if (status) return status;
+  }
+  return LIP_OK;
+}

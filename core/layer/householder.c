@@ -1,0 +1,131 @@
+/* householder: neighbouring channels in pairs x = (x1, x2), an angle t for each pair, trained (Singla, Singla, Feizi
+ * 2022, "Improved deterministic l2 robustness", section 5). With v = (sin t/2, -cos t/2):
+ *
+ *   y = x where v.x > 0, else x reflected at the line orthogonal to v:
+ *       y1 = x1 cos t + x2 sin t,  y2 = x1 sin t - x2 cos t          (t = pi/2 is maxmin)
+ *   dx = dy or the same reflection of dy (it is symmetric); dt = sum over rows reflected of y1 dy2 - y2 dy1
+ *   constant  1 for p <= 2 <= q: continuous, and orthogonal on either side of the line. For 1->1 and inf->inf the
+ *             norm |cos t| + |sin t| of a reflection is at most sqrt 2, the constant taken for every angle
+ *   float32   cosines are rounded once; with the wrong side taken near the line, where both agree, the error of a
+ *             pair is below 16 u |x| (3 roundings in each product, 2 * 3 sqrt 2 u |x| from the choice) */
+#include <float.h>
+#include <math.h>
+
+#include "core/base/simd.h"
+#include "core/layer/same_shape.h"
+
+enum { TABLES = 4 }; /* cos t, sin t, sin t/2, cos t/2 */
+
+static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
+  (void)spec, (void)p;
+  size_t C = l->in.dim[0];
+  char shape[64];
+  if (C % 2 != 0)
+    return lip_fail(err, LIP_SHAPE,
+                    "householder: expects an even number of channels, got %zu of the input %s", C,
+                    lip_shape_describe(&l->in, shape, sizeof shape));
+  lip_layer_add_param(l, "angle", 1, (size_t[]){C / 2}, false);
+  l->units = C / 2;
+  l->scratch = TABLES * (C / 2) * sizeof(float);
+  return LIP_OK;
+}
+
+/* Near maxmin, and not all alike. */
+static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
+  (void)err;
+  const float right = 1.57079633f, spread = 0.5f;
+  lip_rng_fill_uniform(rng, l->param[0].value, l->in.dim[0] / 2, right - spread, right + spread);
+  return LIP_OK;
+}
+
+/* Tables of the angles of pairs [k0, k1), each of k1 - k0 entries. */
+static void fill_tables(const lip_layer *l, float *table, size_t k0, size_t k1) {
+  size_t n = k1 - k0;
+  for (size_t k = 0; k < n; k++) {
+    double t = (double)l->param[0].value[k0 + k];
+    table[k] = (float)cos(t);
+    table[n + k] = (float)sin(t);
+    table[2 * n + k] = (float)sin(t / 2);
+    table[3 * n + k] = (float)cos(t / 2);
+  }
+}
+
+/* One row: `in` turned as the side of x says; forward has in = x. Element i of pair k is at 2kS + i and (2k+1)S + i. */
+LIP_HOT static void turn(float *restrict out, const float *in, const float *x, const float *restrict table,
+                         size_t pairs, size_t S) {
+  for (size_t k = 0; k < pairs; k++) {
+    float c = table[k], s = table[pairs + k], sh = table[2 * pairs + k], ch = table[3 * pairs + k];
+    for (size_t i = 2 * k * S; i < (2 * k + 1) * S; i++) {
+      float a = in[i], b = in[i + S];
+      float ra = a * c + b * s, rb = a * s - b * c;
+      float side = sh * x[i] - ch * x[i + S];
+      out[i] = side > 0 ? a : ra;
+      out[i + S] = side > 0 ? b : rb;
+    }
+  }
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  size_t C, S, n = l->n_in;
+  lip_shape_channels(&l->in, &C, &S);
+  fill_tables(l, pass->scratch, 0, C / 2);
+  for (size_t r = pass->r0; r < pass->r1; r++)
+    turn(l->y + r * n, l->x + r * n, l->x + r * n, pass->scratch, C / 2, S);
+}
+
+static void backward(const lip_layer *l, const lip_pass *pass) {
+  size_t C, S, n = l->n_in;
+  lip_shape_channels(&l->in, &C, &S);
+  fill_tables(l, pass->scratch, 0, C / 2);
+  for (size_t r = pass->r0; r < pass->r1; r++)
+    turn(l->dx + r * n, l->dy + r * n, l->x + r * n, pass->scratch, C / 2, S);
+}
+
+static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
+  size_t C, S, n = l->n_in, pairs = u1 - u0;
+  lip_shape_channels(&l->in, &C, &S);
+  float *table = pass->scratch, *g = l->param[0].grad;
+  fill_tables(l, table, u0, u1);
+  for (size_t k = 0; k < pairs; k++) {
+    double sum = pass->accumulate != 0 ? (double)g[u0 + k] : 0;
+    float sh = table[2 * pairs + k], ch = table[3 * pairs + k];
+    for (size_t r = 0; r < pass->rows; r++)
+      for (size_t i = r * n + 2 * (u0 + k) * S; i < r * n + (2 * (u0 + k) + 1) * S; i++) {
+        float side = sh * l->x[i] - ch * l->x[i + S];
+        double d = (double)l->y[i] * (double)l->dy[i + S] - (double)l->y[i + S] * (double)l->dy[i];
+        sum += side > 0 ? 0 : d;
+      }
+    g[u0 + k] = (float)sum;
+  }
+}
+
+static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  (void)l, (void)err;
+  const double root2 = 0x1.6a09e667f3bcdp+0; /* the double next above sqrt 2 */
+  bool through_two = pq.p != LIP_PINF && pq.q != LIP_P1;
+  return lip_constant_bound(pq, through_two ? 1 : root2, upper);
+}
+
+static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  if (lip_step_down(pq, d)) return;
+  double K;
+  bound(l, pq, &K, NULL);
+  /* ||.||_q of the pairs' l2 errors is at most sqrt 2 times as large in q = 1, no larger in 2 and inf */
+  double u16 = 16 * 0x1p-24, ones = lip_ones_norm(l->n_out, pq.q);
+  double rounding = 2 * u16 * (d->size + d->off) + 8 * (double)FLT_MIN * ones;
+  d->off = lip_round_up(K * d->off + rounding);
+  d->size = lip_round_up(K * d->size);
+  lip_check_overflow(d);
+}
+
+const lip_layer_kind lip_layer_householder = {
+    .desc = {"householder", "reflects pairs of channels on one side of a trained line; keeps l2 norms", NULL,
+             0},
+    .plan = plan,
+    .reset = reset,
+    .forward = forward,
+    .backward = backward,
+    .grad = grad,
+    .bound = bound,
+    .deviate = deviate,
+};

@@ -1,0 +1,78 @@
+/* y = x for x >= 0, slope * x below (Maas, Hannun, Ng 2013); slope as stored in float32.
+ * dx = dy for x >= 0, slope * dy below (at 0 the right-hand slope).
+ * Constant: max(1, |slope|) for every p -> p, element by element, hence for every p -> q with q >= p. */
+#include <float.h>
+#include <math.h>
+
+#include "core/base/simd.h"
+#include "core/layer/same_shape.h"
+
+typedef struct conf {
+  double slope;
+} conf;
+
+static const lip_opt options[] = {{.name = "slope",
+                                   .type = LIP_OPT_REAL,
+                                   .offset = offsetof(conf, slope),
+                                   .def = 0.01,
+                                   .low = -1e3,
+                                   .high = 1e3,
+                                   .help = "slope below zero"},
+                                  {0}};
+
+static float slope_of(const lip_layer *l) {
+  return (float)((const conf *)l->conf)->slope;
+}
+
+LIP_HOT static void select_forward(float *restrict y, const float *restrict x, float slope, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float below = slope * x[i];
+    y[i] = x[i] >= 0 ? x[i] : below; /* NaN takes `below` and stays NaN */
+  }
+}
+
+LIP_HOT static void select_backward(float *restrict dx, const float *restrict dy, const float *restrict x,
+                                    float slope, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float below = slope * dy[i];
+    dx[i] = x[i] >= 0 ? dy[i] : below;
+  }
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  select_forward(l->y + at, l->x + at, slope_of(l), n);
+}
+
+static void backward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  select_backward(l->dx + at, l->dy + at, l->x + at, slope_of(l), n);
+}
+
+static double constant(const lip_layer *l) {
+  return fmax(1, fabs((double)slope_of(l)));
+}
+
+static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  (void)err;
+  return lip_constant_bound(pq, constant(l), upper);
+}
+
+/* One rounded product: u |slope x|, or less than FLT_MIN where it underflows. */
+static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  if (lip_step_down(pq, d)) return;
+  double K = constant(l), slope = fabs((double)slope_of(l));
+  double rounding = 0x1p-24 * slope * (d->size + d->off) + (double)FLT_MIN * lip_ones_norm(l->n_out, pq.q);
+  d->off = lip_round_up(K * d->off + rounding);
+  d->size = lip_round_up(K * d->size);
+  lip_check_overflow(d);
+}
+
+const lip_layer_kind lip_layer_leaky_relu = {
+    .desc = {"leaky_relu", "x above zero, slope * x below", options, sizeof(conf)},
+    .plan = lip_same_shape_plan,
+    .forward = forward,
+    .backward = backward,
+    .bound = bound,
+    .deviate = deviate,
+};

@@ -1,0 +1,31 @@
+/* What the layers that keep the shape share: plan, constants and executed errors that do not depend on weights. */
+#ifndef LIP_LAYER_SAME_SHAPE_H
+#define LIP_LAYER_SAME_SHAPE_H
+
+#include "core/layer/layer.h"
+
+/* out = in, nothing learnt, nothing kept. */
+lip_status lip_same_shape_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err);
+
+/* *upper = constant for q >= p, where ||.||_q <= ||.||_p carries a p->p constant over; INFINITY for a step down. */
+lip_status lip_constant_bound(lip_pq pq, double constant, double *upper);
+/* The same for constant 1, as a table entry. */
+lip_status lip_unit_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
+/* A table entry for layers that are non-expansive, map 0 to 0 and are executed without rounding. */
+void lip_exact_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d);
+
+/* For `deviate`: true and *d infinite when pq is a step down, for which nothing is known. */
+bool lip_step_down(lip_pq pq, lip_deviation *d);
+
+/* ||(1, ..., 1)||_p of n ones, rounded up: turns an error per element into a norm. */
+double lip_ones_norm(size_t n, lip_p p);
+/* A sum or product of a few doubles, moved up past the rounding of those few operations. */
+double lip_round_up(double v);
+
+/* The last word of `deviate` where numbers grow: values that float32 cannot hold make the error infinite. */
+void lip_check_overflow(lip_deviation *d);
+
+/* Channels C and positions S of one channel: {features} has S = 1. */
+void lip_shape_channels(const lip_shape *s, size_t *C, size_t *S);
+
+#endif

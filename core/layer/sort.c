@@ -1,0 +1,157 @@
+/* Sorting activations along the channels (features, or the channels at each pixel):
+ *
+ *   maxmin           y = (max(a, b), min(a, b)) for each pair (a, b) of neighbouring channels
+ *   groupsort{size}  each group of `size` neighbouring channels in ascending order
+ *   fullsort         all channels in ascending order
+ *
+ * (Anil, Lucas, Grosse 2019, "Sorting out Lipschitz function approximation"; Chernodub, Nowicki 2016.)
+ * dx = dy put back where the values came from; equal values keep their order, by (value, index), so the permutation
+ * is unique. Constant: 1 for every p -> p, since sorting never moves two vectors apart in any p-norm (rearrangement
+ * inequality), hence for every p -> q with q >= p. Executed without rounding.
+ *
+ * NaN is moved, never lost: maxmin exchanges nothing with it, the others sort by the bits, where a NaN stands
+ * beyond the infinity of its sign; -0 is returned as +0 by groupsort and fullsort. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/base/simd.h"
+#include "core/layer/same_shape.h"
+#include "core/tensor/lanesort.h"
+
+/* ---- maxmin ---- */
+
+static lip_status maxmin_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  if (C % 2 != 0)
+    return lip_fail(err, LIP_SHAPE,
+                    "maxmin: expects an even number of channels (2, 4, ...), got %zu of %zu values", C,
+                    l->n_in);
+  return lip_same_shape_plan(l, spec, plan, err);
+}
+
+/* Pairs lie side by side: (a, b), (a, b), ... */
+LIP_HOT static void pairs_forward(float *restrict y, const float *restrict x, size_t pairs) {
+  for (size_t i = 0; i < pairs; i++) {
+    float a = x[2 * i], b = x[2 * i + 1];
+    y[2 * i] = a >= b ? a : b;
+    y[2 * i + 1] = a >= b ? b : a;
+  }
+}
+
+LIP_HOT static void pairs_backward(float *restrict dx, const float *restrict dy, const float *restrict x,
+                                   size_t pairs) {
+  for (size_t i = 0; i < pairs; i++) {
+    float a = x[2 * i], b = x[2 * i + 1], da = dy[2 * i], db = dy[2 * i + 1];
+    dx[2 * i] = a >= b ? da : db;
+    dx[2 * i + 1] = a >= b ? db : da;
+  }
+}
+
+/* Pairs of planes of S values: a a a ... b b b ... */
+LIP_HOT static void planes_forward(float *restrict y, const float *restrict x, size_t pairs, size_t S) {
+  for (size_t k = 0; k < pairs; k++)
+    for (size_t i = 2 * k * S; i < (2 * k + 1) * S; i++) {
+      float a = x[i], b = x[i + S];
+      y[i] = a >= b ? a : b;
+      y[i + S] = a >= b ? b : a;
+    }
+}
+
+LIP_HOT static void planes_backward(float *restrict dx, const float *restrict dy, const float *restrict x,
+                                    size_t pairs, size_t S) {
+  for (size_t k = 0; k < pairs; k++)
+    for (size_t i = 2 * k * S; i < (2 * k + 1) * S; i++) {
+      float da = dy[i], db = dy[i + S];
+      dx[i] = x[i] >= x[i + S] ? da : db;
+      dx[i + S] = x[i] >= x[i + S] ? db : da;
+    }
+}
+
+static void maxmin_forward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  if (S == 1)
+    pairs_forward(l->y + at, l->x + at, n / 2);
+  else
+    planes_forward(l->y + at, l->x + at, n / (2 * S), S);
+}
+
+static void maxmin_backward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  if (S == 1)
+    pairs_backward(l->dx + at, l->dy + at, l->x + at, n / 2);
+  else
+    planes_backward(l->dx + at, l->dy + at, l->x + at, n / (2 * S), S);
+}
+
+/* ---- groupsort and fullsort ---- */
+
+typedef struct conf {
+  size_t size;
+} conf;
+
+static const lip_opt options[] = {{.name = "size",
+                                   .type = LIP_OPT_SIZE,
+                                   .offset = offsetof(conf, size),
+                                   .def = 2,
+                                   .low = 1,
+                                   .high = 1048576,
+                                   .help = "channels in a group; must divide their number"},
+                                  {0}};
+
+static size_t group_size(const lip_layer *l) {
+  return l->kind->desc.opts ? ((const conf *)l->conf)->size : l->in.dim[0];
+}
+
+static lip_status sort_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
+  size_t C, S, size = group_size(l);
+  lip_shape_channels(&l->in, &C, &S);
+  if (size == 0 || C % size != 0)
+    return lip_fail(err, LIP_SHAPE, "%s: groups of size %zu do not divide the %zu channels of its input",
+                    l->kind->desc.name, size, C);
+  l->cache = l->n_in; /* where each value came from */
+  l->scratch = lip_lanesort_scratch(size);
+  return lip_same_shape_plan(l, spec, plan, err);
+}
+
+static void sort_forward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  lip_lanesort(l->y + at, l->kept + at, l->x + at, n, group_size(l), S, pass->scratch);
+}
+
+static void sort_backward(const lip_layer *l, const lip_pass *pass) {
+  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  lip_lanesort_back(l->dx + at, l->dy + at, l->kept + at, n, group_size(l), S);
+}
+
+const lip_layer_kind lip_layer_maxmin = {
+    .desc = {"maxmin", "sorts pairs of channels: larger first", NULL, 0},
+    .plan = maxmin_plan,
+    .forward = maxmin_forward,
+    .backward = maxmin_backward,
+    .bound = lip_unit_bound,
+    .deviate = lip_exact_deviate,
+};
+
+const lip_layer_kind lip_layer_groupsort = {
+    .desc = {"groupsort", "sorts groups of neighbouring channels", options, sizeof(conf)},
+    .plan = sort_plan,
+    .forward = sort_forward,
+    .backward = sort_backward,
+    .bound = lip_unit_bound,
+    .deviate = lip_exact_deviate,
+};
+
+const lip_layer_kind lip_layer_fullsort = {
+    .desc = {"fullsort", "sorts all channels", NULL, 0},
+    .plan = sort_plan,
+    .forward = sort_forward,
+    .backward = sort_backward,
+    .bound = lip_unit_bound,
+    .deviate = lip_exact_deviate,
+};
