@@ -1,0 +1,43 @@
+/* NPY, NumPy's format for one array (NumPy Enhancement Proposal 1; versions 1 to 3): the mark "\x93NUMPY", a version, the
+ * length of a Python dictionary {descr, fortran_order, shape}, the dictionary, the values. Plain or gzip. */
+#ifndef LIP_DATA_NPY_H
+#define LIP_DATA_NPY_H
+
+#include <stdbool.h>
+
+#include "core/base/error.h"
+#include "core/data/dataset.h"
+#include "core/data/gz.h"
+#include "core/tensor/tensor.h"
+
+/* An open file whose header has been read, and checked against the file's size. */
+typedef struct lip_npy {
+  lip_reader *reader;
+  char kind;   /* 'f' float, 'i' signed, 'u' unsigned, 'b' truth value */
+  size_t item; /* bytes of one value: 1, 2, 4, 8 (floats: 4, 8) */
+  bool swap;   /* the file's byte order is not this machine's */
+  bool fortran;
+  int ndim;
+  size_t shape[LIP_MAX_DIMS];
+  size_t count; /* product of shape */
+} lip_npy;
+
+/* LIP_NOT_FOUND, LIP_IO, LIP_MEMORY; LIP_FORMAT also for types that are not numbers (objects, structures, text) and for
+ * more than LIP_MAX_DIMS dimensions. `path` must outlive *f. After a failure *f needs no close (but takes one). */
+lip_status lip_npy_open(const char *path, lip_npy *f, lip_err *err);
+/* All values, as float32 in row-major order whatever the file's type and order, into to (count). */
+lip_status lip_npy_read(lip_npy *f, float *to, lip_err *err);
+/* The same for files of kind 'u' with 1-byte items, kept as bytes. LIP_ARGUMENT for others. */
+lip_status lip_npy_read_bytes(lip_npy *f, uint8_t *to, lip_err *err);
+/* Harmless on what is closed already. */
+void lip_npy_close(lip_npy *f);
+
+/* Writes version 1, float32, row-major, to a temporary name beside `path` and renames it. LIP_IO, LIP_MEMORY. */
+lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const float *values, lip_err *err);
+
+/* A data set from two files. x: (N), (N, F), (N, H, W) = one channel, or (N, C, H, W); unsigned bytes stay bytes (and
+ * become x/255), other types float32. y (may be NULL): whole numbers (N) or (N, 1) are labels, floats (N) or (N, T)
+ * targets. */
+lip_status lip_npy_dataset(const char *name, const char *x, const char *y, lip_dataset **out, lip_err *err);
+
+#endif
