@@ -6,6 +6,8 @@ LUAMOD_API __attribute__((visibility("default"))) int luaopen_lip_core(lua_State
       lipL_open_tensor,
       lipL_open_math,
       lipL_open_rng,
+      lipL_open_npy,
+      lipL_open_data,
       lipL_open_sys,
   };
   luaL_checkversion(L);
