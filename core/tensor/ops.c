@@ -97,18 +97,10 @@ lip_status lip_op_shape(const char *what, const lip_tensor *a, const lip_tensor 
   return LIP_OK;
 }
 
-/* Strides of t inside a result of `ndim` dimensions; all 0 for the dimensions it is repeated over. */
-static void broadcast_strides(const lip_tensor *t, int ndim, size_t stride[LIP_MAX_DIMS]) {
-  size_t shape[LIP_MAX_DIMS];
-  lip_tensor_expand(t, shape, stride);
-  if (t->ndim < ndim)
-    for (int d = 0; d < LIP_MAX_DIMS; d++)
-      if (t->ndim == 0 || d < LIP_MAX_DIMS - 1) stride[d] = 0;
-}
-
 void lip_tensor_apply(lip_op op, lip_tensor *out, const lip_tensor *a, const lip_tensor *b, float p,
                       float q) {
-  size_t n[LIP_MAX_DIMS], so[LIP_MAX_DIMS], sa[LIP_MAX_DIMS], sb[LIP_MAX_DIMS], size = lip_tensor_size(out);
+  size_t n[LIP_MAX_DIMS], so[LIP_MAX_DIMS], sa[LIP_MAX_DIMS], sb[LIP_MAX_DIMS];
+  size_t na[LIP_MAX_DIMS], nb[LIP_MAX_DIMS], size = lip_tensor_size(out);
   kernel *run = ops[op].run;
   if (ops[op].tensors == 1) b = a;
   if (size == 0) return;
@@ -118,8 +110,8 @@ void lip_tensor_apply(lip_op op, lip_tensor *out, const lip_tensor *a, const lip
     return;
   }
   lip_tensor_expand(out, n, so);
-  broadcast_strides(a, out->ndim, sa);
-  broadcast_strides(b, out->ndim, sb);
+  lip_tensor_expand(a, na, sa); /* the dimensions that a smaller tensor is repeated over get step 0 */
+  lip_tensor_expand(b, nb, sb);
   for (size_t i = 0; i < n[0]; i++)
     for (size_t j = 0; j < n[1]; j++)
       for (size_t k = 0; k < n[2]; k++)

@@ -42,11 +42,13 @@ static lip_tensor make(int ndim, const size_t *shape) {
   return t;
 }
 
+enum { LONG = 400 }; /* longest dimension */
+
 /* A random owner of up to 4 dimensions, and a random view of it made by slicing and turning. */
 static lip_tensor random_owner(lip_rng *rng) {
   size_t shape[LIP_MAX_DIMS];
   int ndim = (int)lip_rng_below(rng, 5);
-  for (int d = 0; d < ndim; d++) shape[d] = 1 + lip_rng_below(rng, d == ndim - 1 ? 150 : 5);
+  for (int d = 0; d < ndim; d++) shape[d] = 1 + lip_rng_below(rng, d == ndim - 1 ? LONG : 5);
   lip_tensor t = make(ndim, shape);
   lip_rng_fill_normal(rng, t.data, lip_tensor_size(&t), 0, 1);
   return t;
@@ -342,7 +344,7 @@ static double brute_reduce(lip_reduction how, const double *x, size_t n) {
 }
 
 /* The elements along `dim` that belong to result number `flat`. */
-static size_t line(const lip_tensor *t, int dim, size_t flat, double x[200]) {
+static size_t line(const lip_tensor *t, int dim, size_t flat, double x[LONG]) {
   lip_tensor rest = lip_tensor_select(t, dim, 0);
   size_t index[LIP_MAX_DIMS] = {0};
   unravel(&rest, flat, index);
@@ -352,7 +354,7 @@ static size_t line(const lip_tensor *t, int dim, size_t flat, double x[200]) {
 
 static void reductions_agree_with_plain_loops(void **state) {
   (void)state;
-  static double all[200000], x[200];
+  static double all[200000], x[LONG];
   lip_rng rng = lip_rng_new(4, LIP_RNG_USER, 0);
   for (int round = 0; round < 150; round++) {
     lip_tensor o = random_owner(&rng), t = random_view(&rng, &o);
@@ -426,7 +428,7 @@ static void arg_finds_the_first_extreme(void **state) {
     assert_int_equal(lip_tensor_arg(&t, true), high);
     assert_int_equal(lip_tensor_arg(&t, false), low);
     for (int dim = 0; dim < t.ndim; dim++) {
-      double x[200];
+      double x[LONG];
       lip_tensor rest = lip_tensor_select(&t, dim, 0), out = make(rest.ndim, rest.shape);
       lip_tensor_arg_dim(&out, &t, dim, true);
       for (size_t i = 0; i < lip_tensor_size(&out); i++) {
@@ -469,9 +471,9 @@ static void check_sort(const lip_tensor *t, int dim, bool descending) {
   assert_int_equal(lip_tensor_sort(&sorted, &index, t, dim, descending, &err), LIP_OK);
   lip_tensor rest = lip_tensor_select(&sorted, dim, 0);
   for (size_t i = 0; i < lip_tensor_size(&rest); i++) {
-    double value[200], at[200], from[200];
+    double value[LONG], at[LONG], from[LONG];
     size_t n = line(&sorted, dim, i, value);
-    bool seen[200] = {false};
+    bool seen[LONG] = {false};
     line(&index, dim, i, at);
     line(t, dim, i, from);
     for (size_t k = 0; k < n; k++) {
