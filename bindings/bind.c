@@ -57,7 +57,8 @@ const char *lipL_typetext(lua_State *L, int idx, char *buf, size_t size) {
     snprintf(buf, size, "%s", lua_tostring(L, -1));
     lua_pop(L, 1);
   } else if (type == LUA_TNUMBER) {
-    snprintf(buf, size, "the number %.14g", lua_tonumber(L, idx));
+    double v = lua_tonumber(L, idx);
+    snprintf(buf, size, "the number %.14g", isnan(v) ? fabs(v) : v); /* never "-nan" */
   } else if (type == LUA_TSTRING) {
     snprintf(buf, size, "the string \"%.40s\"", lua_tostring(L, idx));
   } else if (type == LUA_TBOOLEAN) {

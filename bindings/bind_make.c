@@ -205,7 +205,8 @@ static void add_row(luaL_Buffer *b, const lip_tensor *row) {
       luaL_addstring(b, "       ...");
       i = n - EDGE;
     }
-    snprintf(text, sizeof text, " %10.4g", (double)row->data[i * row->stride[0]]);
+    double v = (double)row->data[i * row->stride[0]];
+    snprintf(text, sizeof text, " %10.4g", isnan(v) ? fabs(v) : v); /* the sign of NaN means nothing */
     luaL_addstring(b, text);
   }
 }
@@ -236,8 +237,13 @@ void lipL_pushtext(lua_State *L, const lip_tensor *t) {
     snprintf(text, sizeof text, " %.7g", (double)t->data[0]);
     luaL_addstring(&b, text);
   } else {
-    snprintf(text, sizeof text, "  min %.4g  max %.4g  mean %.4g", lip_tensor_reduce(LIP_REDUCE_MIN, t),
-             lip_tensor_reduce(LIP_REDUCE_MAX, t), lip_tensor_reduce(LIP_REDUCE_MEAN, t));
+    double mean = lip_tensor_reduce(LIP_REDUCE_MEAN, t);
+    if (lip_tensor_all_finite(t)) {
+      snprintf(text, sizeof text, "  min %.4g  max %.4g  mean %.4g", lip_tensor_reduce(LIP_REDUCE_MIN, t),
+               lip_tensor_reduce(LIP_REDUCE_MAX, t), mean);
+    } else {
+      snprintf(text, sizeof text, "  (not all finite)  mean %.4g", isnan(mean) ? fabs(mean) : mean);
+    }
     luaL_addstring(&b, text);
     if (t->ndim > 2) luaL_addstring(&b, t->ndim == 3 ? "\n [1]" : "\n [1][1]");
     while (shown.ndim > 2) shown = lip_tensor_select(&shown, 0, 0);
