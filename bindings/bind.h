@@ -36,6 +36,7 @@ void lipL_open_train(lua_State *L);
 void lipL_open_cert(lua_State *L);
 void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);
+void lipL_open_io(lua_State *L);
 /* The module: a new table with everything above; luaopen_lip_core returns it. */
 LUAMOD_API int luaopen_lip_core(lua_State *L);
 
@@ -102,6 +103,8 @@ void lipL_pushnet(lua_State *L, lip_net *net);   /* takes ownership (frees it sh
 lip_loss *lipL_checkloss(lua_State *L, int idx);
 lip_optim *lipL_checkoptim(lua_State *L, int idx);
 void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */
+/* net:save, for the methods of nets (bind_io.c). */
+int lipL_net_save(lua_State *L);
 lip_dataset *lipL_checkdataset(lua_State *L, int idx);
 lip_dataset *lipL_testdataset(lua_State *L, int idx);
 

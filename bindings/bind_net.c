@@ -634,6 +634,7 @@ void lipL_open_net(lua_State *L) {
                                      {"parameters", net_parameters},
                                      {"weighted", net_weighted},
                                      {"info", net_info},
+                                     {"save", lipL_net_save},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", net_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"net", net_new}, {"net_options", net_options_list}, {NULL, NULL}};
