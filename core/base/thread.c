@@ -17,7 +17,7 @@
 
 #include "core/base/mem.h"
 
-enum { SPINS = 4000, YIELDS = 200 };
+enum { SPINS = 200, YIELDS = 2000 };
 
 typedef struct slot {
   lip_pool *pool;
