@@ -1,0 +1,308 @@
+--- lip.train(net, dataset, options): the training loop, around net:step.
+--
+-- Where a run stands is one number, the updates done: epoch, batch and rate follow from it. So a run may be stopped
+-- anywhere (an error in a callback, Ctrl-C between any two instructions) and its checkpoint is still exact.
+local lip = require "lip.core"
+
+---@class lip.train.options
+---@field epochs? integer        passes over the data (10)
+---@field batch? integer         samples per update (128)
+---@field loss? lip.loss|function  lip.loss.cross_entropy(); a function(z, y) returns value, dz (its gradient in z)
+---@field opt? lip.optim         lip.optim.adam()
+---@field schedule? lip.schedule|function  factor of the optimiser's rate: function(step, total, per_epoch), step from 0
+---@field seed? integer          of the order of samples and of augmentation (1)
+---@field shuffle? boolean       a new order every epoch (true)
+---@field drop_last? boolean     leave out the last, smaller batch of an epoch (false)
+---@field augment? function      function(x, y, rng) returns the batch to train on (x, y may be changed in place)
+---@field validation? lip.dataset  evaluated after every epoch
+---@field on_batch? function     function(info) after every update; false stops
+---@field on_epoch? function     function(info) after every epoch; false stops
+---@field checkpoint? string     file, written after every epoch, at the end, and when cancelled
+---@field checkpoint_every? integer  also after every so many updates (0: never)
+---@field resume? boolean        go on from the checkpoint if the file exists (false)
+---@field verbose? boolean       print one line per epoch (false)
+
+local defaults = {
+  epochs = 10, batch = 128, seed = 1, shuffle = true, drop_last = false, checkpoint_every = 0, resume = false,
+  verbose = false,
+}
+local kinds = {
+  epochs = "count", batch = "count", seed = "whole", checkpoint_every = "whole",
+  shuffle = "boolean", drop_last = "boolean", resume = "boolean", verbose = "boolean",
+  augment = "function", on_batch = "function", on_epoch = "function", checkpoint = "string",
+  loss = "lip.loss", opt = "lip.optim", schedule = "lip.schedule", validation = "lip.dataset",
+}
+local callable = { loss = true, schedule = true }
+
+local function type_name(v)
+  local meta = type(v) == "userdata" and debug.getmetatable(v)
+  return meta and meta.__name or math.type(v) or type(v)
+end
+
+local function fits(kind, name, v)
+  if kind == "count" or kind == "whole" then
+    local n = math.tointeger(v)
+    return type(v) == "number" and n ~= nil and n >= (kind == "count" and 1 or 0)
+  end
+  if callable[name] and type(v) == "function" then return true end
+  return type_name(v) == kind
+end
+
+local expected = { count = "a whole number >= 1", whole = "a whole number >= 0" }
+
+--- The options with defaults; an unknown name or a wrong type raises on the caller's line.
+local function check_options(given)
+  local o = {}
+  for name, v in pairs(given) do
+    local kind = kinds[name]
+    if not kind then
+      local known = {}
+      for k in pairs(kinds) do known[#known + 1] = k end
+      table.sort(known)
+      error(("train: unknown option '%s' (known: %s)"):format(tostring(name), table.concat(known, ", ")), 3)
+    end
+    if not fits(kind, name, v) then
+      local got = type(v) == "number" and tostring(v) or type_name(v)
+      error(("train: option '%s' expects %s%s, got %s"):format(name, expected[kind] or kind,
+        callable[name] and " or a function" or "", got), 3)
+    end
+    o[name] = expected[kind] and math.tointeger(v) or v
+  end
+  for name, v in pairs(defaults) do
+    if o[name] == nil then o[name] = v end
+  end
+  if (o.resume or o.checkpoint_every > 0) and not o.checkpoint then
+    error("train: resume and checkpoint_every need the option 'checkpoint', a file name", 3)
+  end
+  o.loss = o.loss or lip.loss.cross_entropy()
+  o.opt = o.opt or lip.optim.adam()
+  return o
+end
+
+---@class lip.train.run
+local run = {}
+run.__index = run
+
+local function new_run(net, dataset, o)
+  local n = dataset:size()
+  local per_epoch = o.drop_last and n // o.batch or (n + o.batch - 1) // o.batch
+  if per_epoch == 0 then
+    error(("train: %d samples make no batch of %d%s"):format(n, o.batch,
+      o.drop_last and " (drop_last leaves them all out)" or ""), 3)
+  end
+  return setmetatable({
+    net = net, o = o, opt = o.opt, n = n, per_epoch = per_epoch, total = per_epoch * o.epochs,
+    loader = dataset:batches { size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last },
+    rate = o.opt:lr(), step = 0, sum = 0, rows = 0, history = {}, started = lip.time(),
+  }, run)
+end
+
+-- ---- checkpoints ----
+
+--- What must agree for a run to continue as if it had never stopped.
+function run:signature()
+  local o = self.o
+  return ("n=%d batch=%d seed=%d shuffle=%s drop_last=%s"):format(self.n, o.batch, o.seed, o.shuffle, o.drop_last)
+end
+
+--- true | nil, message, code
+function run:save()
+  local o = self.o
+  if not o.checkpoint then return true end
+  self.opt:lr(self.rate) -- the file holds the base rate: the next update computes its own
+  local within = self.step % self.per_epoch
+  return self.net:save(o.checkpoint, {
+    optimizer = self.opt,
+    progress = {
+      step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed,
+      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d}'):format(self:signature(), self.sum, self.rows),
+    },
+  })
+end
+
+--- Takes over what the checkpoint holds; true | nil, message, code. No file: starts from the beginning.
+function run:resume()
+  local net, opt, progress = lip.load(self.o.checkpoint)
+  if not net then
+    if progress == "not_found" then return true end
+    return nil, opt, progress
+  end
+  if not (opt and progress) then
+    return nil, self.o.checkpoint .. ": holds no run to resume (saved without optimizer and progress)", "format"
+  end
+  local text = progress.text or ""
+  local signature = text:match '"run": "([^"]*)"'
+  if signature ~= self:signature() then
+    error(("train: %s belongs to another run (%s), this one has %s"):format(self.o.checkpoint,
+      signature or "unknown", self:signature()), 4)
+  end
+  local ok, message, code = lip.restore(self.net, self.opt, net, opt)
+  if not ok then return nil, message, code end
+  self.step = progress.step
+  self.sum = tonumber(text:match '"epoch_sum": "([^"]*)"') or 0
+  self.rows = tonumber(text:match '"epoch_rows": (%d+)') or 0
+  self.resumed = true
+  return true
+end
+
+-- ---- the loop ----
+
+--- One update with a loss written in Lua, in pieces; value | nil, message, code.
+function run:step_by_pieces(x, y)
+  local value, dz = self.o.loss(self.net:forward(x, true), y)
+  if type(value) ~= "number" or type_name(dz) ~= "lip.tensor" then
+    error(("train: the loss must return a number and a tensor, got %s and %s"):format(type_name(value),
+      type_name(dz)), 0)
+  end
+  if value ~= value or value == math.huge or value == -math.huge then
+    return nil, ("the loss is %g at update %d; the weights are as before it"):format(value, self.step + 1),
+      "not_finite"
+  end
+  self.net:backward(dz)
+  local ok, message, code = self.opt:step(self.net, true)
+  if not ok then return nil, message, code end
+  return value
+end
+
+--- One batch; value | nil, message, code.
+function run:batch()
+  local o, x, y = self.o, self.loader:next()
+  if not x then x, y = self.loader:next() end -- nil marks the end of an epoch
+  local rows = #x
+  if o.augment then
+    local x2, y2 = o.augment(x, y, lip.rng(o.seed, self.step))
+    x, y = x2 or x, y2 or y
+  end
+  if o.schedule then
+    local factor = o.schedule(self.step, self.total, self.per_epoch)
+    if type(factor) ~= "number" then
+      error("train: the schedule must return a number, got " .. type_name(factor), 0)
+    end
+    self.opt:lr(self.rate * factor)
+  end
+  local value, message, code
+  if type(o.loss) == "function" then
+    value, message, code = self:step_by_pieces(x, y)
+  else
+    value, message, code = self.net:step(x, y, self.opt, o.loss)
+  end
+  if not value then return nil, message, code end
+  self.step = self.step + 1
+  self.sum, self.rows = self.sum + value * rows, self.rows + rows
+  return value
+end
+
+--- After the last batch of an epoch: info for the history and the callback; nil, message, code on failure.
+function run:end_epoch(began)
+  local o, seconds = self.o, lip.time() - began
+  local info = {
+    epoch = self.step // self.per_epoch, epochs = o.epochs, step = self.step, total = self.total,
+    loss = self.sum / self.rows, lr = self.opt:lr(), seconds = seconds, rate = self.rows / seconds,
+  }
+  if o.validation then
+    local seen, message, code = self.net:evaluate(o.validation,
+      { loss = type(o.loss) ~= "function" and o.loss or nil })
+    if not seen then return nil, message, code end
+    info.validation = { accuracy = seen.accuracy, loss = seen.loss }
+  end
+  self.sum, self.rows = 0, 0
+  self.history[#self.history + 1] = info
+  if o.verbose then
+    local v = info.validation
+    io.write(("epoch %d/%d  loss %.5f%s%s  lr %.3g  %.2f s  %.0f/s\n"):format(info.epoch, o.epochs, info.loss,
+      v and v.accuracy and ("  accuracy %.2f %%"):format(100 * v.accuracy) or "",
+      v and v.loss and ("  validation loss %.5f"):format(v.loss) or "", info.lr, seconds, info.rate))
+  end
+  return info
+end
+
+--- After an update: callbacks and checkpoint; true, false when a callback stops the run; nil, message, code.
+function run:after(value, began)
+  local o, go_on = self.o, true
+  local ends = self.step % self.per_epoch == 0
+  if o.on_batch and value then
+    go_on = o.on_batch {
+      epoch = (self.step - 1) // self.per_epoch + 1, step = self.step, total = self.total, loss = value,
+      lr = self.opt:lr(),
+    } ~= false
+  end
+  if ends then
+    local info, message, code = self:end_epoch(began)
+    if not info then return nil, message, code end
+    if o.on_epoch and o.on_epoch(info) == false then go_on = false end
+  end
+  if ends or not go_on or (o.checkpoint_every > 0 and self.step % o.checkpoint_every == 0) then
+    local ok, message, code = self:save()
+    if not ok then return nil, message, code end
+  end
+  return go_on
+end
+
+--- true at the end, false when a callback stopped it; nil, message, code.
+function run:loop()
+  local began = lip.time()
+  if self.step % self.per_epoch == 0 and self.rows > 0 then -- stopped between the last update and the epoch's end
+    local go_on, message, code = self:after(nil, began)
+    if not go_on then return go_on, message, code end
+  end
+  self.loader:seek(self.step // self.per_epoch, self.step % self.per_epoch * self.o.batch)
+  while self.step < self.total do
+    if self.step % self.per_epoch == 0 then began = lip.time() end
+    local value, message, code = self:batch()
+    if not value then return nil, message, code end
+    local go_on
+    go_on, message, code = self:after(value, began)
+    if not go_on then return go_on, message, code end
+  end
+  return true
+end
+
+--- The loop under protection: Ctrl-C arrives as an error between any two instructions, so the number of updates done
+--- is asked of the optimiser, which counts them inside of the step.
+function run:protected()
+  local before = self.opt:state().updates - self.step
+  local ok, done, message, code = pcall(self.loop, self)
+  if not ok and lip.interrupted() and tostring(done):find("interrupted", 1, true) then
+    self.step = self.opt:state().updates - before
+    ok, done, message, code = true, nil, "cancelled", "cancelled"
+  end
+  if ok and code == "cancelled" then
+    local saved, why, failure = self:save()
+    message = "cancelled"
+    if not saved then message, code = "cancelled, and the checkpoint could not be written: " .. why, failure end
+  end
+  self.opt:lr(self.rate)
+  if not ok then error(done, 0) end
+  return done, message, code
+end
+
+--- Trains net on dataset. Prints nothing unless verbose.
+---@param net lip.net
+---@param dataset lip.dataset
+---@param options? lip.train.options
+---@return table|nil result { epochs=, steps=, seconds=, loss=, history=, stopped=, resumed= }
+---@return string|nil message
+---@return string|nil code  "cancelled" (the checkpoint is written), "not_finite", "io", ...
+local function train(net, dataset, options)
+  if type_name(net) ~= "lip.net" then error("train: the first argument must be a net, got " .. type_name(net), 2) end
+  if type_name(dataset) ~= "lip.dataset" then
+    error("train: the second argument must be a data set, got " .. type_name(dataset), 2)
+  end
+  if options ~= nil and type(options) ~= "table" then
+    error("train: the options are a table, got " .. type_name(options), 2)
+  end
+  local self = new_run(net, dataset, check_options(options or {}))
+  if self.o.resume then
+    local ok, message, code = self:resume()
+    if not ok then return nil, message, code end
+  end
+  local done, message, code = self:protected()
+  if done == nil then return nil, message, code end
+  local last = self.history[#self.history]
+  return {
+    epochs = self.step // self.per_epoch, steps = self.step, seconds = lip.time() - self.started,
+    loss = last and last.loss, history = self.history, stopped = not done or nil, resumed = self.resumed,
+  }
+end
+
+return train
