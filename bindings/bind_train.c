@@ -323,12 +323,19 @@ static int optim_reset(lua_State *L) {
 
 /* ---- resuming ---- */
 
-/* True when both nets lay out the same arrays in the same places. */
+static bool same_kinds(const lip_spec *a, const lip_spec *b) {
+  if (a->kind != b->kind || a->n_child != b->n_child) return false;
+  for (size_t i = 0; i < a->n_child; i++)
+    if (!same_kinds(a->child[i], b->child[i])) return false;
+  return true;
+}
+
+/* True when both nets have the same kinds of layers, with the same arrays in the same places. */
 static bool same_layout(const lip_net *a, const lip_net *b) {
-  if (a->n_params != b->n_params || a->n_leaf != b->n_leaf) return false;
+  if (a->n_params != b->n_params || a->n_leaf != b->n_leaf || !same_kinds(a->spec, b->spec)) return false;
   for (size_t i = 0; i < a->n_leaf; i++) {
     const lip_layer *l = a->leaf[i], *m = b->leaf[i];
-    if (l->kind != m->kind || l->n_param != m->n_param) return false;
+    if (l->n_param != m->n_param) return false;
     for (size_t k = 0; k < l->n_param; k++)
       if (l->param[k].offset != m->param[k].offset || l->param[k].ndim != m->param[k].ndim ||
           memcmp(l->param[k].shape, m->param[k].shape,

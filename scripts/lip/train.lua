@@ -131,7 +131,7 @@ function run:resume()
     return nil, self.o.checkpoint .. ": holds no run to resume (saved without optimizer and progress)", "format"
   end
   local text = progress.text or ""
-  local signature = text:match '"run": "([^"]*)"'
+  local signature = text:match '"run"%s*:%s*"([^"]*)"'
   if signature ~= self:signature() then
     error(("train: %s belongs to another run (%s), this one has %s"):format(self.o.checkpoint,
       signature or "unknown", self:signature()), 4)
@@ -139,8 +139,8 @@ function run:resume()
   local ok, message, code = lip.restore(self.net, self.opt, net, opt)
   if not ok then return nil, message, code end
   self.step = progress.step
-  self.sum = tonumber(text:match '"epoch_sum": "([^"]*)"') or 0
-  self.rows = tonumber(text:match '"epoch_rows": (%d+)') or 0
+  self.sum = tonumber(text:match '"epoch_sum"%s*:%s*"([^"]*)"') or 0
+  self.rows = tonumber(text:match '"epoch_rows"%s*:%s*(%d+)') or 0
   self.resumed = true
   return true
 end

@@ -1,0 +1,368 @@
+-- losses, optimisers, schedules and lip.train from Lua
+local lu = require "luaunit"
+local lip = require "lip"
+
+local function raises(pattern, f, ...)
+  local ok, message = pcall(f, ...)
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, pattern)
+end
+
+-- ---- registries ----
+
+local Registry = {}
+
+function Registry.test_every_row_is_listed_and_can_be_made()
+  local required = { time_decay = { d = 0.1 }, step = { every = 5 }, exponential = { factor = 0.9 } }
+  for plural, family in pairs { losses = "loss", optims = "optim", schedules = "schedule" } do
+    local list, seen = lip[plural](), 0
+    for _, row in ipairs(list) do
+      local object = lip[family][row.name](required[row.name])
+      lu.assertEquals(object:name(), row.name)
+      lu.assertStrContains(tostring(object), row.name .. "{")
+      lu.assertTrue(#row.help > 0)
+      for _, option in ipairs(row.options) do
+        local value = object:options()[option.name]
+        lu.assertNotNil(value)
+        if not option.required then lu.assertEquals(value, option.default) end
+      end
+    end
+    for _ in pairs(lip[family]) do seen = seen + 1 end
+    lu.assertEquals(seen, #list)
+    lu.assertTrue(seen >= 5)
+  end
+end
+
+function Registry.test_wrong_options_raise()
+  raises("unknown option 'temprature' (known: temperature, offset)", lip.loss.cross_entropy, { temprature = 1 })
+  raises("[1e-06, 1e+06]", lip.loss.cross_entropy, { temperature = 0 })
+  raises("known: none", lip.loss.mse, { x = 1 })
+  raises("given by name", lip.optim.adam, { 0.1 })
+  raises("'lr'", lip.optim.sgd, { lr = -1 })
+  raises("'lr'", lip.optim.sgd, { lr = 0 / 0 })
+  raises("true or false", lip.optim.sgd, { nesterov = 1 })
+  raises("'every' is required", lip.schedule.step, {})
+  raises("one of update, epoch", lip.schedule.constant, { unit = "day" })
+  raises("table expected", lip.optim.adam, 0.1)
+end
+
+-- ---- losses ----
+
+local Loss = {}
+
+function Loss.test_known_values()
+  local z = lip.tensor { { 0, 0, 0 }, { 0, 0, 0 } }
+  local value, dz = lip.loss.cross_entropy():gradient(z, { 0, 2 })
+  lu.assertAlmostEquals(value, math.log(3), 1e-7)
+  lu.assertTrue(dz:allclose(lip.tensor { { -1 / 3, 1 / 6, 1 / 6 }, { 1 / 6, 1 / 6, -1 / 3 } }, 1e-7))
+  lu.assertEquals(lip.loss.cross_entropy():value(z, { 0, 2 }), value)
+  lu.assertAlmostEquals(lip.loss.cross_entropy { temperature = 0.25, offset = 1 }:value(z, lip.tensor { 0, 2 }),
+    0.25 * math.log(2 + math.exp(-4)) + 1, 1e-6)
+  lu.assertEquals(lip.loss.multi_margin { margin = 1 }:value(lip.tensor { { 2, 0, 1.5 } }, { 0 }), 0.25)
+  lu.assertEquals(lip.loss.hinge():value(lip.tensor { { 2, 0, -0.5 } }, { 0 }), 0.5)
+  lu.assertEquals(lip.loss.hinge():value(lip.tensor { { 0.5 }, { 0.5 } }, { 1, 0 }), 1)
+  local x, v = lip.tensor { { 1, 2 }, { 3, 4 } }, lip.tensor { { 1, 0 }, { 3, 8 } }
+  lu.assertEquals(lip.loss.mse():value(x, v), 5)
+  lu.assertEquals(lip.loss.mae():value(x, v), 1.5)
+  lu.assertEquals(lip.loss.mse():value(lip.tensor { { 1 }, { 2 } }, lip.tensor { 3, 2 }), 2)
+  lu.assertEquals(lip.loss.mse():target(), "values")
+  lu.assertEquals(lip.loss.hinge():target(), "labels")
+end
+
+function Loss.test_views_give_the_same_as_copies()
+  local z = lip.tensor { { 1, 5, 2 }, { 0, -1, 3 } }
+  local t = z:transpose()
+  local ce, y = lip.loss.cross_entropy(), { 0, 1, 0 }
+  lu.assertEquals(ce:value(t, y), ce:value(t:clone(), y))
+end
+
+function Loss.test_misuse_raises()
+  local ce, mse = lip.loss.cross_entropy(), lip.loss.mse()
+  raises("shape 3", ce.value, ce, lip.zeros(3), { 0 })
+  raises("at least 2", ce.value, ce, lip.zeros(3, 1), { 0, 0, 0 })
+  raises("2x3", mse.value, mse, lip.zeros(3, 2), lip.zeros(2, 3))
+  raises("lip.tensor", mse.value, mse, lip.zeros(3, 2), { 1, 2, 3 })
+  lu.assertFalse((pcall(ce.value, ce, lip.zeros(2, 3), { 0, 3 })))
+  lu.assertFalse((pcall(ce.value, ce, lip.zeros(2, 3), { 0, -1 })))
+  lu.assertFalse((pcall(ce.value, ce, lip.zeros(2, 3), { 0, 0.5 })))
+  lu.assertFalse((pcall(ce.value, ce, lip.zeros(2, 3), { 0 })))
+  local value = ce:value(lip.tensor { { 0 / 0, 1 } }, { 0 })
+  lu.assertTrue(value ~= value)
+end
+
+-- ---- schedules ----
+
+local Schedule = {}
+
+function Schedule.test_factor_and_call_agree()
+  local s = lip.schedule.cosine { final = 0.2, warmup = 4 }
+  lu.assertEquals(s:factor(1, 104, 10), 0.5)
+  lu.assertAlmostEquals(s(54, 104, 10), 0.6, 1e-12)
+  lu.assertAlmostEquals(lip.schedule.time_decay { d = 0.5, unit = "epoch" }(25, 100, 10), 0.5, 1e-12)
+  raises("#2", s.factor, s, -1, 10, 1)
+  raises("#3", s.factor, s, 0, 0, 1)
+end
+
+-- ---- training ----
+
+local function points(n, seed)
+  local x, labels = lip.zeros(n, 3), {}
+  x:normal_(lip.rng(seed), 0, 1)
+  for i = 1, n do labels[i] = x:get(i, 1) + x:get(i, 2) * x:get(i, 3) > 0 and 1 or 0 end
+  return lip.data.tensors(x, lip.tensor(labels))
+end
+
+local function new_net(seed)
+  return lip.net { input = 3, norm = "inf", budget = 6, seed = seed or 5, lip.dense { out = 24 }, lip.relu {},
+    lip.dense { out = 2 } }
+end
+
+local function same_weights(a, b)
+  for i, p in ipairs(a:parameters()) do
+    if not p.value:equal(b:parameters()[i].value) then return false end
+  end
+  return true
+end
+
+local Optim = {}
+
+function Optim.test_rate_state_and_reset()
+  local opt, net = lip.optim.amsgrad { lr = 0.01 }, new_net()
+  lu.assertEquals(opt:lr(), 0.01)
+  lu.assertEquals(opt:lr(0.5), 0.5)
+  raises("learning rate", opt.lr, opt, -1)
+  raises("learning rate", opt.lr, opt, 0 / 0)
+  lu.assertEquals(opt:lr(), 0.5)
+  lu.assertEquals(#opt:state().slots, 0)
+  net:step(lip.ones(4, 3), { 0, 1, 0, 1 }, opt, lip.loss.cross_entropy())
+  local state = opt:state()
+  lu.assertEquals({ state.name, state.updates, state.lr, #state.slots }, { "amsgrad", 1, 0.5, 3 })
+  lu.assertEquals(state.slots[1]:size(), state.parameters)
+  lu.assertTrue(state.slots[2]:max() > 0)
+  local view = state.slots[2]
+  opt:reset()
+  lu.assertEquals({ opt:state().updates, opt:lr(), view:max() }, { 0, 0.01, 0 })
+  raises("another net", opt.step, opt, lip.net { input = 2, norm = 1, lip.dense { out = 300 } })
+end
+
+function Optim.test_views_of_the_state_outlive_the_handle()
+  local net = new_net()
+  local slots
+  do
+    local opt = lip.optim.sgd { momentum = 0.9 }
+    net:step(lip.ones(4, 3), { 0, 1, 0, 1 }, opt, lip.loss.cross_entropy())
+    slots = opt:state().slots
+  end
+  collectgarbage()
+  collectgarbage()
+  lu.assertTrue(slots[1]:abs():max() > 0)
+end
+
+local Train = {}
+
+function Train.test_it_learns_and_tells_how_it_went()
+  local data, net, seen = points(600, 1), new_net(), {}
+  local result = lip.train(net, data, {
+    epochs = 6, batch = 50, opt = lip.optim.adam { lr = 0.02 }, validation = data,
+    on_epoch = function(info) seen[#seen + 1] = info.epoch end,
+  })
+  lu.assertEquals({ result.epochs, result.steps, #result.history }, { 6, 72, 6 })
+  lu.assertEquals(seen, { 1, 2, 3, 4, 5, 6 })
+  lu.assertTrue(result.history[6].loss < 0.8 * result.history[1].loss)
+  lu.assertTrue(result.history[6].validation.accuracy > 0.85)
+  lu.assertNil(result.stopped)
+end
+
+function Train.test_schedule_sets_the_rate_of_every_update()
+  local data, opt, rates, asked = points(70, 1), lip.optim.sgd { lr = 0.5 }, {}, {}
+  lip.train(new_net(), data, {
+    epochs = 2, batch = 30, opt = opt,
+    schedule = function(step, total, per_epoch)
+      asked[#asked + 1] = { step, total, per_epoch }
+      return 1 / (1 + step)
+    end,
+    on_batch = function(info) rates[#rates + 1] = info.lr end,
+  })
+  lu.assertEquals(asked, { { 0, 6, 3 }, { 1, 6, 3 }, { 2, 6, 3 }, { 3, 6, 3 }, { 4, 6, 3 }, { 5, 6, 3 } })
+  for i, rate in ipairs(rates) do lu.assertEquals(rate, 0.5 / i) end
+  lu.assertEquals(#rates, 6)
+  lu.assertEquals(opt:lr(), 0.5) -- as it was given
+end
+
+function Train.test_a_loss_in_lua_does_what_the_one_in_c_does()
+  local data, a, b = points(200, 2), new_net(), new_net()
+  local ce = lip.loss.cross_entropy()
+  local options = { epochs = 2, batch = 64, loss = ce, opt = lip.optim.adam { lr = 0.05, clip_norm = 0.1 } }
+  local one = lip.train(a, data, options)
+  options.loss = function(z, y) return ce:gradient(z, y) end
+  options.opt = lip.optim.adam { lr = 0.05, clip_norm = 0.1 }
+  local two = lip.train(b, data, options)
+  lu.assertTrue(same_weights(a, b))
+  lu.assertEquals(one.loss, two.loss)
+  lu.assertFalse(same_weights(a, new_net()))
+end
+
+function Train.test_augmentation_is_seen_and_repeats()
+  local data, weights = points(64, 3), {}
+  for k = 1, 2 do
+    local net, calls = new_net(), 0
+    lip.train(net, data, {
+      epochs = 2, batch = 32,
+      augment = function(x, y, rng)
+        calls = calls + 1
+        return x:clone():add_(rng:normal()), y
+      end,
+    })
+    lu.assertEquals(calls, 4)
+    weights[k] = net
+  end
+  lu.assertTrue(same_weights(weights[1], weights[2]))
+  local plain = new_net()
+  lip.train(plain, data, { epochs = 2, batch = 32 })
+  lu.assertFalse(same_weights(weights[1], plain))
+end
+
+function Train.test_callbacks_stop_and_errors_pass()
+  local data = points(100, 1)
+  local result = lip.train(new_net(), data, { batch = 20, on_batch = function(info) return info.step < 7 end })
+  lu.assertEquals({ result.steps, result.epochs, result.stopped }, { 7, 1, true })
+  result = lip.train(new_net(), data, { batch = 20, on_epoch = function(info) return info.epoch < 3 end })
+  lu.assertEquals({ result.steps, result.epochs, result.stopped }, { 15, 3, true })
+  local opt = lip.optim.sgd { lr = 0.25 }
+  raises("my own fault", lip.train, new_net(), data,
+    { opt = opt, schedule = function() return 0.5 end, on_batch = function() error "my own fault" end })
+  lu.assertEquals(opt:lr(), 0.25)
+end
+
+function Train.test_what_is_not_finite_is_returned()
+  local x = lip.ones(40, 3)
+  x:set(33, 2, 0 / 0)
+  local net, before, step = new_net(), new_net(), 0
+  local result, message, code = lip.train(net, lip.data.tensors(x, lip.zeros(40)), { batch = 10, shuffle = false,
+    on_batch = function(info)
+      step = info.step
+      for i, p in ipairs(net:parameters()) do before:parameters()[i].value:copy(p.value) end
+    end })
+  lu.assertNil(result)
+  lu.assertEquals(code, "not_finite")
+  lu.assertStrContains(message, "loss")
+  lu.assertEquals(step, 3)
+  lu.assertTrue(same_weights(net, before)) -- the batch with the NaN left no trace
+end
+
+function Train.test_wrong_arguments_raise()
+  local data, net = points(100, 1), new_net()
+  raises("must be a net", lip.train, 1, data)
+  raises("must be a data set", lip.train, net, { 1, 2 })
+  raises("unknown option 'epoch' (known: augment, batch, ", lip.train, net, data, { epoch = 3 })
+  raises("'epochs' expects a whole number >= 1, got 0", lip.train, net, data, { epochs = 0 })
+  raises("'batch' expects a whole number >= 1, got 1.5", lip.train, net, data, { batch = 1.5 })
+  raises("'loss' expects lip.loss or a function, got lip.optim", lip.train, net, data, { loss = lip.optim.sgd() })
+  raises("'resume' expects boolean", lip.train, net, data, { resume = "yes", checkpoint = "x" })
+  raises("need the option 'checkpoint'", lip.train, net, data, { resume = true })
+  raises("no batch of 200", lip.train, net, data, { batch = 200, drop_last = true })
+  raises("must return a number", lip.train, net, data, { schedule = function() end })
+end
+
+-- ---- stopping and going on ----
+
+local Resume = {}
+
+function Resume:setUp()
+  self.path = os.tmpname()
+  os.remove(self.path)
+end
+
+function Resume:tearDown()
+  os.remove(self.path)
+end
+
+local function dropout_net()
+  return lip.net { input = 3, norm = "inf", budget = 6, seed = 5, lip.dense { out = 24 }, lip.relu {},
+    lip.dropout { rate = 0.3 }, lip.dense { out = 2 } }
+end
+
+-- 3 epochs of 4 batches (the last one short) with everything that has a memory; history without the times
+local function long_run(more)
+  local net = dropout_net()
+  local options = {
+    epochs = 3, batch = 30, seed = 9, opt = lip.optim.amsgrad { lr = 0.02, weight_decay = 0.01 },
+    schedule = lip.schedule.one_cycle { warmup = 2 },
+    augment = function(x, y, rng) return x:add_(0.01 * rng:normal()), y end,
+  }
+  for name, value in pairs(more) do options[name] = value end
+  local result, message, code = lip.train(net, points(100, 4), options)
+  local losses = {}
+  for _, info in ipairs(result and result.history or {}) do losses[info.epoch] = info.loss end
+  return net, result, losses, message, code
+end
+
+function Resume:test_a_run_stopped_anywhere_ends_with_the_same_bits()
+  local whole, _, losses = long_run {}
+  for stop = 1, 12 do
+    os.remove(self.path)
+    local part, result = long_run { checkpoint = self.path, resume = true,
+      on_batch = function(info) return info.step < stop end }
+    lu.assertEquals(result.steps, stop)
+    if stop < 12 then lu.assertFalse(same_weights(whole, part)) end
+    local rest, second, late = long_run { checkpoint = self.path, resume = true }
+    lu.assertTrue(second.resumed)
+    lu.assertEquals(second.steps, 12)
+    lu.assertTrue(same_weights(whole, rest))
+    for epoch, loss in pairs(late) do lu.assertEquals(loss, losses[epoch]) end
+  end
+end
+
+function Resume:test_a_failed_run_goes_on_from_the_last_checkpoint()
+  local whole = long_run {}
+  raises("power cut", long_run, { checkpoint = self.path, checkpoint_every = 3,
+    on_batch = function(info) if info.step == 8 then error "power cut" end end })
+  local first
+  local rest = long_run { checkpoint = self.path, resume = true,
+    on_batch = function(info) first = first or info.step end }
+  lu.assertEquals(first, 7) -- updates 1 to 6 are in the file
+  lu.assertTrue(same_weights(whole, rest))
+end
+
+-- The signal comes while Lua runs; it can be sent once per process, the second one means "at once".
+function Resume:test_ctrl_c_writes_the_checkpoint()
+  local whole = long_run {}
+  local stat = assert(io.open "/proc/self/stat")
+  local pid = stat:read "n"
+  stat:close()
+  local _, result, _, message, code = long_run { checkpoint = self.path, on_batch = function(info)
+    if info.step == 6 then io.popen("kill -INT " .. pid):close() end
+  end }
+  lu.assertNil(result)
+  lu.assertEquals({ message, code }, { "cancelled", "cancelled" })
+  local first
+  local rest = long_run { checkpoint = self.path, resume = true,
+    on_batch = function(info) first = first or info.step end }
+  lu.assertEquals(first, 7)
+  lu.assertTrue(same_weights(whole, rest))
+end
+
+function Resume:test_the_wrong_file_is_refused()
+  long_run { checkpoint = self.path, epochs = 1 }
+  raises("another run", long_run, { checkpoint = self.path, resume = true, batch = 31 })
+  raises("other layers or shapes", lip.train, new_net(), points(100, 4),
+    { checkpoint = self.path, resume = true, batch = 30, seed = 9, opt = lip.optim.amsgrad() })
+  raises("saved optimiser is amsgrad, this one is sgd", long_run,
+    { checkpoint = self.path, resume = true, opt = lip.optim.sgd() })
+  local file = assert(io.open(self.path, "wb"))
+  file:write "no checkpoint"
+  file:close()
+  local _, result, _, _, code = long_run { checkpoint = self.path, resume = true }
+  lu.assertNil(result)
+  lu.assertEquals(code, "format")
+end
+
+function Resume:test_a_checkpoint_that_cannot_be_written_is_an_error()
+  local _, result, _, message, code = long_run { checkpoint = self.path .. "/no/such/folder" }
+  lu.assertNil(result)
+  lu.assertEquals(type(message), "string")
+  lu.assertTrue(code == "io" or code == "not_found")
+end
+
+return { TestRegistry = Registry, TestLoss = Loss, TestSchedule = Schedule, TestOptim = Optim, TestTrain = Train,
+  TestResume = Resume }
