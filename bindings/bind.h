@@ -112,6 +112,10 @@ lip_dataset *lipL_testdataset(lua_State *L, int idx);
  * to `out`; raises naming the argument, the position and what came. */
 void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
 
+/* Methods of lip.net that live in bind_cert.c. */
+int lipL_net_bound(lua_State *L);
+int lipL_net_certify(lua_State *L);
+
 /* ---- the process ---- */
 
 /* Threads and cancel flag shared by every net of this Lua state; made at the first use. */

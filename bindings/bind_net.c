@@ -634,6 +634,8 @@ void lipL_open_net(lua_State *L) {
                                      {"parameters", net_parameters},
                                      {"weighted", net_weighted},
                                      {"info", net_info},
+                                     {"bound", lipL_net_bound},
+                                     {"certify", lipL_net_certify},
                                      {"save", lipL_net_save},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", net_tostring}, {NULL, NULL}};

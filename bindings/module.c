@@ -12,6 +12,7 @@ LUAMOD_API __attribute__((visibility("default"))) int luaopen_lip_core(lua_State
       lipL_open_spec,
       lipL_open_net,
       lipL_open_train,
+      lipL_open_cert,
       lipL_open_io,
   };
   luaL_checkversion(L);

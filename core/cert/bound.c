@@ -6,12 +6,14 @@
 
 #include "core/base/mem.h"
 #include "core/cert/rounding.h"
+#include "core/norm/round.h"
 
 /* One row; a container states its constant for the path it was planned with only. */
 static lip_status fill_row(lip_bound_row *row, const lip_layer *l, lip_pq pq, lip_err *err) {
-  *row = (lip_bound_row){l->kind->desc.name, pq, INFINITY, l->budget};
+  bool planned = pq.p == l->pq.p && pq.q == l->pq.q;
+  *row = (lip_bound_row){l->kind->desc.name, pq, INFINITY, planned ? l->budget : (double)INFINITY};
   if (!lip_pq_tractable(pq)) return LIP_OK;
-  if (l->n_child > 0 && (pq.p != l->pq.p || pq.q != l->pq.q)) return LIP_OK;
+  if (l->n_child > 0 && !planned) return LIP_OK;
   lip_status status = lip_layer_bound(l, pq, &row->upper, err);
   if (status || !(row->upper >= 0)) row->upper = INFINITY;
   return status == LIP_UNSUPPORTED ? LIP_OK : status;
@@ -35,7 +37,10 @@ lip_status lip_bound_along(const lip_net *net, const lip_path *path, lip_bound *
       return status;
     }
     if (isinf(row[i].upper) && !out->unknown) out->unknown = l->kind->desc.name;
+    fenv_t saved;
+    lip_ieee_enter(&saved);
     product = lip_up_mul(product, row[i].upper);
+    lip_ieee_leave(&saved);
   }
   out->upper = product;
   out->pq = (lip_pq){lip_path_at(path, 0), lip_path_at(path, weighted)};

@@ -21,6 +21,7 @@
 #include "core/base/simd.h"
 #include "core/cert/rounding.h"
 #include "core/cert/walk.h"
+#include "core/norm/round.h"
 
 /* A larger radius says nothing about float32 inputs, and would overflow in the terms of the error. */
 #define LARGEST_RADIUS 0x1p100
@@ -141,7 +142,10 @@ lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err) {
     lip_certifier_free(c);
     return status;
   }
+  fenv_t saved;
+  lip_ieee_enter(&saved);
   fill_pairs(c);
+  lip_ieee_leave(&saved);
   *out = c;
   return LIP_OK;
 }
@@ -302,6 +306,8 @@ static void certify_rows(void *arg, const lip_worker *me) {
   lip_certifier *c = b->c;
   size_t r0, r1, n_in = c->net->root->n_in;
   lip_centre *centre = &c->centre[me->id];
+  fenv_t saved;
+  lip_ieee_enter(&saved); /* the bounds are evaluated with gradual underflow, whatever the caller's mode */
   lip_share(me, b->B, 1, &r0, &r1);
   for (size_t r = r0; r < r1; r++) {
     const float *z = c->net->logits + r * c->C;
@@ -318,6 +324,7 @@ static void certify_rows(void *arg, const lip_worker *me) {
       lip_walk_centre(&c->walk, b->x, r, centre);
     out->radius = radius_of(&q);
   }
+  lip_ieee_leave(&saved);
 }
 
 lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *out, lip_err *err) {
@@ -330,7 +337,6 @@ lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *o
   /* a cancelled pass leaves rows as an earlier one filled them: nothing may be read from it */
   if (lip_cancel_raised(c->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
   batch b = {c, x, B, out};
-  /* denormals stay on: the bounds below are evaluated with gradual underflow */
   lip_pool_run(c->walk.costly ? NULL : c->net->engine.pool, false, certify_rows, &b);
   return LIP_OK;
 }

@@ -9,6 +9,7 @@
 #include "core/base/mem.h"
 #include "core/cert/bound.h"
 #include "core/cert/walk.h"
+#include "core/norm/round.h"
 
 enum { ROWS = 64, ITERATIONS = 5, SCALES = 5 };
 
@@ -173,10 +174,12 @@ static void search_free(search *s) {
 lip_status lip_bound_lower(lip_net *net, const float *x, size_t B, double *lower, lip_err *err) {
   search s = {.net = net, .n_in = net->root->n_in, .C = net->root->n_out};
   size_t rows = B < ROWS ? B : ROWS;
+  fenv_t saved;
   *lower = 0;
   if (B == 0) return LIP_OK;
   s.p = lip_path_at(&net->conf.path, 0);
   s.q = lip_path_at(&net->conf.path, lip_net_weighted(net));
+  lip_ieee_enter(&saved);
   lip_status status = lip_net_reserve(net, rows, err);
   if (!status) status = lip_walk_init(&s.walk, net, err);
   if (!status) status = search_init(&s, rows, err);
@@ -184,5 +187,6 @@ lip_status lip_bound_lower(lip_net *net, const float *x, size_t B, double *lower
     status = search_rows(&s, x + r * s.n_in, B - r < rows ? B - r : rows, err);
   *lower = s.best;
   search_free(&s);
+  lip_ieee_leave(&saved);
   return status;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/norm/round.h"
 
 static bool is_dense(const lip_layer *l) {
   return strcmp(l->kind->desc.name, "dense") == 0;
@@ -26,7 +27,7 @@ static lip_status stage_init(lip_stage *s, const lip_layer *l, lip_err *err) {
   return s->dense ? lip_dense_error_init(&s->error, l, s->upper, err) : LIP_OK;
 }
 
-lip_status lip_walk_init(lip_walk *w, const lip_net *net, lip_err *err) {
+static lip_status fill_stages(lip_walk *w, const lip_net *net, lip_err *err) {
   const lip_layer *chain = net->root;
   *w = (lip_walk){.net = net, .upper = 1};
   w->stage = lip_alloc(chain->n_child + 1, sizeof *w->stage);
@@ -46,6 +47,14 @@ lip_status lip_walk_init(lip_walk *w, const lip_net *net, lip_err *err) {
     if (!s->dense && ((l->kind->flags & LIP_LAYER_WEIGHTED) || l->n_child > 0)) w->costly = true;
   }
   return LIP_OK;
+}
+
+lip_status lip_walk_init(lip_walk *w, const lip_net *net, lip_err *err) {
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  lip_status status = fill_stages(w, net, err);
+  lip_ieee_leave(&saved);
+  return status;
 }
 
 void lip_walk_free(lip_walk *w) {

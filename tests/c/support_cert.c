@@ -1,0 +1,144 @@
+#include "support_cert.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+lip_net *cert_net(const char *path, size_t n_in, const piece *p, size_t n, double spread, uint64_t seed,
+                  const lip_engine *engine) {
+  lip_err err = {LIP_OK, ""};
+  lip_net_conf conf = {.input = {1, {n_in, 0, 0}}, .budget = INFINITY, .init = LIP_INIT_HE};
+  lip_spec *spec[16];
+  assert_true(n <= 16);
+  if (lip_path_parse(path, &conf.path, &err)) fail_msg("%s", err.msg);
+  for (size_t i = 0; i < n; i++) {
+    const lip_layer_kind *kind = lip_layer_kind_find(p[i].out ? "dense" : p[i].kind);
+    if (!kind) fail_msg("no layer %s", p[i].kind);
+    spec[i] = lip_spec_new(kind);
+    assert_non_null(spec[i]);
+    if (p[i].out && lip_conf_set_number(&kind->desc, spec[i]->conf, "out", (double)p[i].out, &err))
+      fail_msg("%s", err.msg);
+  }
+  lip_net *net;
+  if (lip_net_new(&conf, spec, n, engine, &net, &err)) fail_msg("%s", err.msg);
+  for (size_t i = 0; i < n; i++) lip_spec_free(spec[i]);
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 7);
+  for (size_t i = 0; i < lip_net_weighted(net); i++) {
+    lip_layer *l = lip_net_weighted_layer(net, i);
+    float s = (float)(spread / sqrt((double)l->n_in));
+    lip_rng_fill_normal(&rng, l->param[0].value, l->n_in * l->n_out, 0, s);
+    lip_rng_fill_normal(&rng, l->param[1].value, l->n_out, 0, s);
+  }
+  return net;
+}
+
+void cert_set_weights(lip_net *net, size_t i, const float *w) {
+  lip_layer *l = lip_net_weighted_layer(net, i);
+  memcpy(l->param[0].value, w, l->n_in * l->n_out * sizeof *w);
+}
+
+void cert_set_bias(lip_net *net, size_t i, const float *b) {
+  lip_layer *l = lip_net_weighted_layer(net, i);
+  memcpy(l->param[1].value, b, l->n_out * sizeof *b);
+}
+
+lip_radius cert_one(lip_net *net, const float *x) {
+  lip_err err = {LIP_OK, ""};
+  lip_certifier *c;
+  lip_radius r = {-2, NAN, NAN};
+  if (lip_certifier_new(net, &c, &err)) fail_msg("%s", err.msg);
+  if (lip_certify(c, x, 1, &r, &err)) fail_msg("%s", err.msg);
+  lip_certifier_free(c);
+  assert_true(r.radius >= 0);
+  return r;
+}
+
+int32_t cert_label(lip_net *net, const float *x) {
+  lip_net_forward(net, x, 1, false);
+  size_t best = 0;
+  for (size_t j = 1; j < net->root->n_out; j++)
+    if (net->logits[j] > net->logits[best]) best = j;
+  return (int32_t)best;
+}
+
+/* to = x + step, pulled in until its exact distance is certainly at most the radius. */
+static void inside(float *to, const float *x, const double *step, size_t n, lip_p p, double radius) {
+  double *gap = malloc(n * sizeof *gap), shrink = 1;
+  assert_non_null(gap);
+  double size = lip_norm_upper_d(step, n, p);
+  double scale = size > 0 ? radius / size : 0;
+  for (int i = 0;; i++) {
+    for (size_t k = 0; k < n; k++) {
+      to[k] = (float)((double)x[k] + scale * shrink * step[k]);
+      gap[k] = (double)to[k] - (double)x[k];
+    }
+    if (lip_norm_upper_d(gap, n, p) <= radius) break;
+    shrink *= i < 20 ? 1 - 1e-7 * (double)(1 << i) : 0;
+  }
+  free(gap);
+}
+
+static void random_step(double *step, size_t n, lip_p p, lip_rng *rng) {
+  uint64_t kind = lip_rng_below(rng, 3);
+  for (size_t k = 0; k < n; k++) {
+    double v = lip_rng_normal(rng);
+    step[k] = p == LIP_PINF || kind == 0 ? (v < 0 ? -1 : 1) : v;
+  }
+  if (kind == 1) { /* one coordinate */
+    size_t at = (size_t)lip_rng_below(rng, n);
+    for (size_t k = 0; k < n; k++) step[k] = k == at ? step[k] : 0;
+  }
+}
+
+/* Steepest direction of z_j - z_y at `at`, in the norm p. */
+static void gradient_step(lip_net *net, const float *at, int32_t y, size_t j, lip_p p, double *step) {
+  lip_err err;
+  size_t n = net->root->n_in, top = 0;
+  float *dz = calloc(net->root->n_out, sizeof *dz);
+  assert_non_null(dz);
+  dz[j] = 1;
+  dz[y] = -1;
+  lip_net_forward(net, at, 1, true);
+  assert_int_equal(lip_net_backward(net, dz, false, true, &err), LIP_OK);
+  const float *g = net->dinput;
+  for (size_t k = 0; k < n; k++)
+    if (fabsf(g[k]) > fabsf(g[top])) top = k;
+  for (size_t k = 0; k < n; k++) {
+    double v = (double)g[k];
+    step[k] = p == LIP_P2 ? v : p == LIP_PINF ? (v < 0 ? -1 : 1) : k == top ? (v < 0 ? -1 : 1) : 0;
+  }
+  free(dz);
+}
+
+size_t cert_attack(lip_net *net, const float *x, const lip_radius *r, lip_p p, size_t tries, uint64_t seed) {
+  size_t n = net->root->n_in, C = net->root->n_out, flips = 0;
+  if (r->label < 0 || !(r->radius > 0)) return 0;
+  double *step = malloc(n * sizeof *step);
+  float *to = malloc(n * sizeof *to);
+  assert_true(step && to);
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_ATTACK, 0);
+  double radius = fmin(r->radius, 1e30);
+  for (size_t t = 0; t < tries; t++) {
+    random_step(step, n, p, &rng);
+    inside(to, x, step, n, p, radius);
+    flips += cert_label(net, to) != r->label;
+  }
+  for (size_t j = 0; j < C; j++) {
+    if ((int32_t)j == r->label) continue;
+    memcpy(to, x, n * sizeof *to);
+    for (int i = 0; i < 6; i++) {
+      gradient_step(net, to, r->label, j, p, step);
+      inside(to, x, step, n, p, radius);
+      flips += cert_label(net, to) != r->label;
+    }
+  }
+  free(step);
+  free(to);
+  return flips;
+}
