@@ -374,7 +374,7 @@ int main(int argc, char **argv) {
   }
   lipL_sigint_uninstall();
   lua_close(L);
-  if (fflush(stdout) != 0 && status == OK) {
+  if ((fflush(stdout) != 0 || ferror(stdout)) && status == OK) {
     fprintf(stderr, "lipwb: writing to standard output: %s\n", strerror(errno));
     status = FAILED;
   }
