@@ -1,8 +1,241 @@
---- help(): what there is; help "dense" or help(lip.dense): one thing.
-local lip = require "lip.core"
+--- help(): what there is. help(lip.dense), help "dense", help "net", help(object): one thing with its options.
+-- Everything is made from the option tables of the engine and from lip.help_text; only what this build has is shown.
+local lip = require "lip"
+local sections = require "lip.help_text"
 
-local function help()
-  print("lipwb " .. lip.version)
+local help = {}
+
+-- ---- where names are ----
+
+-- The methods of a type by name, or nil.
+local function methods_of(type_name)
+  local meta = debug.getregistry()[type_name]
+  local index = type(meta) == "table" and meta.__index
+  if type(index) == "function" then index = select(2, debug.getupvalue(index, 1)) end -- C over a table of methods
+  return type(index) == "table" and index or nil
+end
+help.methods_of = methods_of
+
+local function home_of(where)
+  local type_name = where:match "^type:(.*)"
+  if type_name then return methods_of(type_name) end
+  if where == "lip" then return lip end
+  return lip[where:match "^lip%.(.*)"]
 end
 
-return help
+-- Calls visit(section, name, arguments, text) for every line whose function is there.
+local function each_line(visit)
+  for _, section in ipairs(sections) do
+    local home = home_of(section[3])
+    for line in (home and section[4] or ""):gmatch "[^\n]+" do
+      local name, arguments, text = line:match "^([%w_]+)(%S?.-) %-%- (.*)$"
+      if home[name] ~= nil then visit(section, name, arguments, text) end
+      local in_place = name .. "_"
+      if home[in_place] ~= nil and not section[4]:find("%f[%w_]" .. in_place .. "%(") then
+        visit(section, in_place, arguments, text .. ", in place")
+      end
+    end
+  end
+end
+help.each_line = each_line
+
+-- The registries of the engine: { title, prefix, rows }.
+local function registries()
+  local list = {}
+  local function add(title, prefix, name)
+    local rows = rawget(lip, name)
+    if rows then list[#list + 1] = { title, prefix, rows() } end
+  end
+  add("Layers", "lip.", "layers")
+  add("Losses", "lip.loss.", "losses")
+  add("Optimisers", "lip.optim.", "optims")
+  add("Schedules", "lip.schedule.", "schedules")
+  return list
+end
+help.registries = registries
+
+-- ---- text ----
+
+local function print_columns(rows)
+  local width = 0
+  for _, row in ipairs(rows) do width = math.max(width, math.min(#row[1], 34)) end
+  for _, row in ipairs(rows) do
+    print((("  %-" .. width .. "s  %s"):format(row[1], row[2]):gsub("%s+$", "")))
+  end
+end
+
+local function default_text(option)
+  local v = option.default
+  if option.required then return "required" end
+  if type(v) == "table" then return #v == 0 and "{}" or "{" .. table.concat(v, ", ") .. "}" end
+  if type(v) == "number" then return v == math.huge and "math.huge" or ("%.10g"):format(v) end
+  return tostring(v)
+end
+help.default_text = default_text
+
+local function print_options(options)
+  local rows = {}
+  for i, o in ipairs(options or {}) do
+    local text = o.help
+    if o.choices then text = text .. " (" .. table.concat(o.choices, ", ") .. ")" end
+    rows[i] = { ("%s = %s"):format(o.name, default_text(o)), text }
+  end
+  if #rows == 0 then
+    print "  no options"
+  else
+    print_columns(rows)
+  end
+end
+
+local function print_row(prefix, row)
+  print(("%s%s{...}  %s"):format(prefix, row.name, row.help))
+  print_options(row.options)
+end
+
+-- Prints the section of a type's methods; false when there is none.
+local function print_methods(type_name)
+  local rows, title = {}, nil
+  each_line(function(section, name, arguments, text)
+    if section[3] == "type:" .. type_name then
+      title = section[1]
+      rows[#rows + 1] = { section[2] .. name .. arguments, text }
+    end
+  end)
+  if not title then return false end
+  print(title)
+  print_columns(rows)
+  return true
+end
+
+-- Names alone, wrapped: help(object) tells what they do.
+local function print_names(prefix, names)
+  local line = "  " .. prefix
+  for _, name in ipairs(names) do
+    if #line + #name > 98 then
+      print(line)
+      line = "   "
+    end
+    line = line .. " " .. name
+  end
+  print(line)
+end
+
+local function print_index()
+  print("lipwb " .. lip.version .. ": Lipschitz-bounded neural networks. help(lip.dense) or help \"net\" tells more.")
+  for _, registry in ipairs(registries()) do
+    local rows = {}
+    for i, row in ipairs(registry[3]) do rows[i] = { registry[2] .. row.name, row.help } end
+    print("\n" .. registry[1])
+    print_columns(rows)
+  end
+  local last, rows = nil, {}
+  local function flush()
+    if last then
+      print("\n" .. last[1])
+      if last[3]:find "^type:" then
+        print_names(last[2], rows)
+      else
+        print_columns(rows)
+      end
+    end
+    rows = {}
+  end
+  each_line(function(section, name, arguments, text)
+    if section ~= last then
+      flush()
+      last = section
+    end
+    rows[#rows + 1] = section[3]:find "^type:" and name or { section[2] .. name .. arguments, text }
+  end)
+  flush()
+end
+
+-- Everything called `word` ("dense", "lip.dense", "net:step", "optim.adam"); the number of things found.
+local function print_word(word)
+  local path = word:gsub("^lip%.", ""):gsub(":", ".")
+  local owner, leaf = path:match "^(.*)%.([^.]*)$"
+  leaf = leaf or path
+  local found = 0
+  for _, registry in ipairs(registries()) do
+    for _, row in ipairs(registry[3]) do
+      if row.name == leaf and (not owner or registry[2] == "lip." .. owner .. ".") then
+        print_row(registry[2], row)
+        found = found + 1
+      end
+    end
+  end
+  each_line(function(section, name, arguments, text)
+    local prefix = section[2]:gsub("^lip%.", ""):sub(1, -2)
+    if name == leaf and (not owner or prefix == owner) then
+      print(section[2] .. name .. arguments .. "  " .. text)
+      found = found + 1
+      if section[3] == "lip" and rawget(lip, name .. "_options") then print_options(lip[name .. "_options"]()) end
+    end
+  end)
+  if not owner and print_methods("lip." .. leaf) then found = found + 1 end
+  local module = not owner and found == 0 and rawget(lip, leaf)
+  if module then
+    each_line(function(section, name, arguments, text)
+      if section[3] == "lip." .. leaf then
+        print(section[2] .. name .. arguments .. "  " .. text)
+        found = found + 1
+      end
+    end)
+  end
+  return found
+end
+
+-- The name under which a function or table is reached, or nil.
+local function name_of(value)
+  local function search(t, prefix)
+    for name, v in next, t do
+      if v == value and type(name) == "string" then return prefix .. name end
+    end
+  end
+  local name = search(lip, "")
+  if name then return name end
+  for _, module in ipairs { "loss", "optim", "schedule", "data" } do
+    local t = lip[module]
+    name = type(t) == "table" and search(t, module .. ".")
+    if name then return name end
+  end
+  for type_name in pairs(debug.getregistry()) do
+    local methods = type(type_name) == "string" and type_name:find "^lip%." and methods_of(type_name)
+    name = methods and search(methods, type_name:sub(5) .. ".")
+    if name then return name end
+  end
+end
+
+local function unknown(what)
+  print("nothing is known about " .. what .. "; help() lists what there is")
+end
+
+local function show(what)
+  if type(what) == "string" then
+    if print_word(what) == 0 then
+      local module = lip[what:gsub("^lip%.", "")]
+      if module == nil or print_word(what) == 0 then unknown(("'%s'"):format(what)) end
+    end
+  elseif type(what) == "userdata" then
+    local meta = debug.getmetatable(what)
+    local type_name = meta and meta.__name or "userdata"
+    print(tostring(what))
+    if not print_methods(type_name) then unknown(type_name) end
+  else
+    local name = what == lip and "" or name_of(what)
+    if name == "" then
+      print_index()
+    elseif not name or print_word(name) == 0 then
+      unknown(tostring(what))
+    end
+  end
+end
+
+return setmetatable(help, {
+  __call = function(_, ...)
+    if select("#", ...) == 0 then return print_index() end
+    local what = ...
+    if what == nil then return unknown "nil" end
+    return show(what)
+  end,
+})

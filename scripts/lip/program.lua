@@ -103,6 +103,7 @@ local function each_field(v, visit)
       for _, name in ipairs(meta.__names) do visit(name, true) end
     end
     v = meta.__index
+    if type(v) == "function" then v = select(2, debug.getupvalue(v, 1)) end -- a C function over a table of methods
     if type(v) ~= "table" then return end
   end
 end

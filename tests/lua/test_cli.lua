@@ -53,7 +53,12 @@ local function interrupt(code, times)
   local script, out, err = spill(code), os.tmpname(), os.tmpname()
   local command = ([[
     %s %s >%s 2>%s & pid=$!
-    (sleep 100; kill -9 $pid) 2>/dev/null & guard=$!
+    (i=0
+     while kill -0 $pid; do
+       sleep 0.1
+       i=$((i + 1))
+       if [ $i -ge 1000 ]; then kill -9 $pid; fi
+     done) >/dev/null 2>&1 &
     n=0
     while [ $n -lt %d ]; do
       n=$((n + 1))
@@ -61,7 +66,6 @@ local function interrupt(code, times)
       kill -INT $pid
     done
     wait $pid; status=$?
-    kill $guard 2>/dev/null
     exit $status]]):format(quote(program), script, out, err, times or 1, out)
   local _, _, status = os.execute("sh -c " .. quote(command) .. " 2>/dev/null")
   os.remove(script)

@@ -1,0 +1,172 @@
+--- One line for every public function, read by help(). A section is { title, prefix, where, lines }: `where` tells in
+-- which table its names are ("lip" the module itself, "lip.NAME" a Lua module, "type:NAME" the methods of a type), and
+-- each line reads "name(arguments) -- what it does". A method name_ that works in place needs no line of its own.
+return {
+  { "Tensors", "lip.", "lip", [[
+tensor(t) -- a tensor from a table of numbers, nested by row; or zeros from dimensions
+zeros(d, ...) -- a tensor filled with 0, of up to 4 dimensions
+ones(d, ...) -- filled with 1
+full({d, ...}, v) -- filled with v
+eye(n) -- the identity matrix
+arange(a, b, step) -- a, a + step, ... up to b
+linspace(a, b, n) -- n equally spaced numbers from a to b
+rand(rng or seed, d, ...) -- uniform in [0, 1)
+randn(rng or seed, d, ...) -- standard normal
+rng(seed) -- a generator of random numbers with its own state
+load_npy(path) -- a NumPy file as a tensor; nil, message, code on failure
+save_npy(path, t) -- writes a NumPy file]] },
+  { "Tensor methods", "t:", "type:lip.tensor", [[
+shape() -- the dimensions as a table
+size() -- the number of elements
+dim() -- the number of dimensions
+get(i, j, ...) -- one element
+set(i, j, ..., v) -- sets one element
+slice(dim, first, last, step) -- a view of a range, both ends included, counted from 1
+select(dim, i) -- a view with one dimension fewer
+transpose(a, b) -- a view with two dimensions exchanged
+reshape(d, ...) -- the same elements in another shape
+flatten() -- as one dimension
+clone() -- a copy that owns its elements
+contiguous() -- itself, or a copy without steps
+is_contiguous() -- whether elements follow each other
+copy(from) -- takes the elements of a tensor or table
+fill(v) -- sets every element
+totable() -- nested tables of numbers
+add(x) -- sum with a number, a tensor, or a row for every row
+sub(x) -- difference
+mul(x) -- product, element by element
+div(x) -- quotient, element by element
+axpy(a, x) -- plus a times x
+neg() -- minus
+matmul(u) -- matrix product
+dot(u) -- inner product, a number
+sum(dim) -- sum of all, or along a dimension
+mean(dim) -- mean of all, or along a dimension
+max(dim) -- largest of all, or along a dimension
+min(dim) -- smallest of all, or along a dimension
+argmax(dim) -- where the largest stands
+argmin(dim) -- where the smallest stands
+norm(p) -- p-norm of all elements (default 2; math.huge: largest magnitude)
+abs() -- magnitudes
+sign() -- -1, 0 or 1
+sqrt() -- square roots
+exp() -- exponentials
+log() -- natural logarithms
+tanh() -- hyperbolic tangents
+relu() -- max(x, 0)
+pow(k) -- powers
+clamp(lo, hi) -- limited to a range
+sort(dim, descending) -- sorted along a dimension, and where each came from
+eq(u) -- 1 where equal, else 0
+ne(u) -- 1 where different
+lt(u) -- 1 where smaller
+le(u) -- 1 where smaller or equal
+gt(u) -- 1 where larger
+ge(u) -- 1 where larger or equal
+equal(u) -- whether shape and all elements are the same
+minimum(x) -- the smaller of two, element by element
+maximum(x) -- the larger of two, element by element
+allclose(u, tol) -- whether no element differs by more than tol
+all_finite() -- whether no element is NaN or infinite
+uniform_(rng, lo, hi) -- fills with uniform numbers
+normal_(rng, mean, dev) -- fills with normal numbers]] },
+  { "Random numbers", "rng:", "type:lip.rng", [[
+uniform() -- a number in [0, 1)
+normal() -- a standard normal number
+below(n) -- a whole number from 0 to n - 1
+permutation(n) -- 1..n in random order
+state() -- where the generator stands, to be stored
+clone() -- a generator that goes on by itself from the same place]] },
+  { "Networks", "lip.", "lip", [[
+net{options, layers...} -- compiles layers into a network; help "net" lists the options
+net_options() -- the options of lip.net as data
+load(path) -- a saved network, its optimiser and progress; nil, message, code on failure
+inspect(path) -- what a saved file says about itself
+layers() -- the kinds of layers as data
+losses() -- the losses as data
+optims() -- the optimisers as data
+schedules() -- the schedules as data
+train(net, data, options) -- trains for some epochs; returns the history]] },
+  { "Methods of a network", "net:", "type:lip.net", [[
+forward(x, training) -- the outputs for a batch
+backward(dlogits, options) -- gradients of the weights, and of the input if asked
+update(optim) -- one update from the gradients
+project(options) -- weights back onto their budgets
+step(x, y, optim, loss) -- forward, loss, backward, update, project: the mean loss
+reset(seed) -- weights back to their start
+predict(x) -- the most likely class of each row
+evaluate(data, options) -- accuracy and loss on a data set
+weights(i) -- a view of the weights of the i-th layer that has some
+bias(i) -- a view of its bias
+parameters() -- every block of weights with its gradient
+weighted() -- how many layers have weights
+bound(options) -- the Lipschitz bound: upper, lower, layer by layer
+certify(data, options) -- certified accuracy and radii on a data set
+save(path, options) -- writes a checkpoint (safetensors)
+info() -- shapes, parameters, norm and budget as a table]] },
+  { "Methods of a layer", "spec:", "type:lip.spec", [[
+kind() -- its name
+options() -- its options as a table
+children() -- the layers it contains]] },
+  { "Methods of a loss", "loss:", "type:lip.loss", [[
+value(z, y) -- the mean loss
+gradient(z, y) -- the mean loss and its gradient in z
+name() -- its name
+target() -- what y holds: labels or values
+options() -- its options as a table]] },
+  { "Methods of an optimiser", "optim:", "type:lip.optim", [[
+lr(v) -- reads or sets the rate
+step(net) -- one update, as net:update
+state() -- its moments and its count of updates
+reset() -- forgets its moments
+name() -- its name
+options() -- its options as a table]] },
+  { "Methods of a schedule", "schedule:", "type:lip.schedule", [[
+factor(step, total, per_epoch) -- what the rate is multiplied with at an update
+name() -- its name
+options() -- its options as a table]] },
+  { "Data", "lip.data.", "lip.data", [[
+mnist(options) -- training and test part of MNIST
+fashion_mnist(options) -- training and test part of Fashion-MNIST
+main_dataset(options) -- MNIST, or loudly the next best that is there
+digits(options) -- digits drawn by a procedure
+idx(images, labels) -- a pair of IDX files, plain or gzip
+csv(path, options) -- a table of numbers in a text file
+npy(x, y) -- a pair of NumPy files
+tensors(x, y) -- tensors as a data set
+cifar10(folder) -- CIFAR-10, binary version
+cifar100(folder) -- CIFAR-100, binary version
+download(urls, path, sha256) -- fetches a file and checks it]] },
+  { "Methods of a data set", "ds:", "type:lip.dataset", [[
+size() -- the number of samples
+info() -- name, shape, classes, SHA-256
+named(name) -- the same data under another name
+batch(first, last) -- x and y of a range, or of a table of indices
+labels() -- all labels
+targets() -- all targets
+subset(first, last) -- a view of a range
+batches(options) -- a loader: shuffled batches]] },
+  { "Methods of a loader", "loader:", "type:lip.loader", [[
+next() -- x and y of the next batch, nil at the end of an epoch
+epoch() -- for x, y in loader:epoch() do ... end
+position() -- epoch and sample reached
+seek(epoch, next) -- goes to a position
+size() -- batches in an epoch]] },
+  { "Readers", "lip.", "lip", [[
+dataset_idx(images, labels) -- what lip.data.idx calls
+dataset_cifar(paths, options) -- what lip.data.cifar10 calls
+dataset_csv(path, options) -- what lip.data.csv calls
+dataset_npy(x, y) -- what lip.data.npy calls
+dataset_digits(options) -- what lip.data.digits calls
+dataset_tensors(x, y) -- what lip.data.tensors calls
+sha256(path) -- checksum of a file]] },
+  { "The process", "lip.", "lip", [[
+args{name = default, ...} -- the settings of a script, overridden by --set name=value
+help(what) -- this page; help(lip.dense), help "net", help(object)
+plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text
+doc() -- the reference page as Markdown
+info() -- version, matrix kernels, threads, compiler, processor, memory
+threads(n) -- reads or sets the number of threads of nets made from now on
+interrupted() -- whether Ctrl-C was pressed
+time() -- seconds from a steady clock]] },
+}

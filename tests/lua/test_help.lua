@@ -1,0 +1,105 @@
+-- help(): nothing public is without its line, and what is shown comes from the tables of the engine.
+local lu = require "luaunit"
+local lip = require "lip"
+local core = require "lip.core"
+local help = require "lip.help"
+local sections = require "lip.help_text"
+
+-- what print writes while f runs
+local function printed(f, ...)
+  local lines, old = {}, print
+  rawset(_G, "print", function(...)
+    local parts = table.pack(...)
+    for i = 1, parts.n do parts[i] = tostring(parts[i]) end
+    lines[#lines + 1] = table.concat(parts, "\t")
+  end)
+  local ok, message = pcall(f, ...)
+  rawset(_G, "print", old)
+  if not ok then error(message, 0) end
+  return table.concat(lines, "\n")
+end
+
+local tests = {}
+
+function tests.test_every_function_has_a_line()
+  local described = {}
+  for _, registry in ipairs(help.registries()) do
+    for _, row in ipairs(registry[3]) do described["lip " .. row.name] = registry[2] == "lip." end
+  end
+  help.each_line(function(section, name) described[section[3] .. " " .. name] = true end)
+  local missing = {}
+  for name, value in next, core do
+    if type(value) == "function" and not described["lip " .. name] then missing[#missing + 1] = "lip." .. name end
+  end
+  for type_name in pairs(debug.getregistry()) do
+    local methods = type(type_name) == "string" and type_name:find "^lip%." and help.methods_of(type_name)
+    for name, value in next, methods or {} do
+      if type(value) == "function" and not name:find "^__" and not described["type:" .. type_name .. " " .. name] then
+        missing[#missing + 1] = type_name .. ":" .. name
+      end
+    end
+  end
+  table.sort(missing)
+  lu.assertEquals(missing, {}, "add a line for each to scripts/lip/help_text.lua")
+end
+
+function tests.test_lines_are_well_formed()
+  local n = 0
+  for _, section in ipairs(sections) do
+    lu.assertEquals(#section, 4)
+    local seen = {}
+    for line in section[4]:gmatch "[^\n]+" do
+      local name = line:match "^([%w_]+)[({].* %-%- %S.*$"
+      lu.assertNotNil(name, line)
+      lu.assertNil(seen[name], line .. " stands twice")
+      seen[name] = true
+      n = n + 1
+      lu.assertTrue(#line <= 110, line)
+    end
+  end
+  lu.assertTrue(n > 50)
+end
+
+function tests.test_index()
+  local text = printed(help)
+  lu.assertStrContains(text, "lip.args{name = default, ...}")
+  lu.assertStrContains(text, "lip.info()")
+  for _, registry in ipairs(help.registries()) do
+    for _, row in ipairs(registry[3]) do lu.assertStrContains(text, registry[2] .. row.name) end
+  end
+  lu.assertTrue(#text < 12000)
+end
+
+function tests.test_one_thing()
+  lu.assertStrContains(printed(help, lip.info), "lip.info()")
+  lu.assertStrContains(printed(help, "info"), "lip.info()")
+  lu.assertStrContains(printed(help, "lip.threads"), "threads(n)")
+  lu.assertStrContains(printed(help, "no such thing"), "nothing is known")
+  lu.assertStrContains(printed(help, nil), "nothing is known")
+  lu.assertStrContains(printed(help, 12), "nothing is known")
+  lu.assertStrContains(printed(help, io.stdout), "nothing is known")
+  lu.assertEquals(printed(help, lip), printed(help))
+end
+
+function tests.test_layers_show_their_options()
+  lu.skipIf(not rawget(lip, "layers"), "no layers in this build")
+  for _, row in ipairs(lip.layers()) do
+    local text = printed(help, lip[row.name])
+    lu.assertStrContains(text, "lip." .. row.name .. "{...}")
+    lu.assertEquals(printed(help, row.name):sub(1, #text), text)
+    for _, option in ipairs(row.options) do
+      lu.assertStrContains(text, option.name .. " = ")
+      lu.assertStrContains(text, option.help)
+    end
+  end
+end
+
+function tests.test_objects_show_their_methods()
+  lu.skipIf(not rawget(lip, "rng"), "no generator in this build")
+  local text = printed(help, lip.rng(1))
+  lu.assertStrContains(text, "rng:uniform()")
+  lu.assertStrContains(printed(help, "rng.below"), "rng:below(n)")
+  lu.assertStrContains(printed(help, "rng:below"), "rng:below(n)")
+end
+
+return tests
