@@ -315,7 +315,7 @@ static int run_script(lua_State *L, const char *script) {
   lua_pushvalue(L, -3);
   if (lipL_docall(L, 1, 0)) return failed(L);
   lua_pop(L, 2);
-  return OK;
+  return lipL_sigint_seen() ? INTERRUPTED : OK; /* it may have caught the interrupt and tidied up */
 }
 
 static int run(lua_State *L, command *c) {

@@ -10,8 +10,8 @@ full({d, ...}, v) -- filled with v
 eye(n) -- the identity matrix
 arange(a, b, step) -- a, a + step, ... up to b
 linspace(a, b, n) -- n equally spaced numbers from a to b
-rand(rng or seed, d, ...) -- uniform in [0, 1)
-randn(rng or seed, d, ...) -- standard normal
+rand(rng, d, ...) -- uniform in [0, 1); without rng from the session's own generator
+randn(rng, d, ...) -- standard normal
 rng(seed) -- a generator of random numbers with its own state
 load_npy(path) -- a NumPy file as a tensor; nil, message, code on failure
 save_npy(path, t) -- writes a NumPy file]] },
@@ -83,6 +83,7 @@ net_options() -- the options of lip.net as data
 load(path) -- a saved network, its optimiser and progress; nil, message, code on failure
 inspect(path) -- what a saved file says about itself
 layers() -- the kinds of layers as data
+restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved run, exactly
 losses() -- the losses as data
 optims() -- the optimisers as data
 schedules() -- the schedules as data
