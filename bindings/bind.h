@@ -30,6 +30,7 @@ void lipL_open_tensor(lua_State *L);
 void lipL_open_math(lua_State *L);
 void lipL_open_npy(lua_State *L);
 void lipL_open_rng(lua_State *L);
+void lipL_open_norm(lua_State *L);
 void lipL_open_spec(lua_State *L);
 void lipL_open_net(lua_State *L);
 void lipL_open_train(lua_State *L);

@@ -501,6 +501,17 @@ static int net_weighted(lua_State *L) {
   return 1;
 }
 
+/* net:deviation(size) -> how far an executed float32 output may be from the exact one, in the output's norm, over all
+ * inputs of norm <= size; math.huge when a layer does not say */
+static int net_deviation(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1);
+  lip_deviation d = {luaL_checknumber(L, 2), 0};
+  luaL_argcheck(L, d.size >= 0, 2, "a norm >= 0 expected");
+  lip_chain_deviate(net->root, &d);
+  lua_pushnumber(L, d.off);
+  return 1;
+}
+
 static void push_shape(lua_State *L, const lip_shape *s) {
   lua_createtable(L, s->ndim, 0);
   for (int i = 0; i < s->ndim; i++) {
@@ -633,6 +644,7 @@ void lipL_open_net(lua_State *L) {
                                      {"bias", net_bias},
                                      {"parameters", net_parameters},
                                      {"weighted", net_weighted},
+                                     {"deviation", net_deviation},
                                      {"info", net_info},
                                      {"bound", lipL_net_bound},
                                      {"certify", lipL_net_certify},

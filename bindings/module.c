@@ -9,6 +9,7 @@ LUAMOD_API __attribute__((visibility("default"))) int luaopen_lip_core(lua_State
       lipL_open_npy,
       lipL_open_data,
       lipL_open_sys,
+      lipL_open_norm,
       lipL_open_spec,
       lipL_open_net,
       lipL_open_train,
