@@ -1,0 +1,267 @@
+#include "support_layer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+
+/* ---- rig ---- */
+
+static size_t param_size(const lip_param *p) {
+  size_t n = 1;
+  for (int i = 0; i < p->ndim; i++) n *= p->shape[i];
+  return n;
+}
+
+static void place(rig *r, bool set) {
+  r->n_params = 0;
+  for (size_t i = 0; i < r->n_leaf; i++)
+    for (size_t k = 0; k < r->leaf[i]->n_param; k++) {
+      lip_param *p = &r->leaf[i]->param[k];
+      if (set) {
+        p->offset = r->n_params;
+        p->value = r->weights + r->n_params;
+        p->grad = r->grads + r->n_params;
+      }
+      r->n_params += param_size(p);
+    }
+}
+
+static bool allocate(rig *r) {
+  const lip_layer *l = r->l;
+  size_t B = r->B;
+  r->weights = lip_alloc(r->n_params, sizeof(float));
+  r->grads = lip_alloc(r->n_params, sizeof(float));
+  r->x = lip_alloc(B * l->n_in, sizeof(float));
+  r->y = lip_alloc(B * l->n_out, sizeof(float));
+  r->dy = lip_alloc(B * l->n_out, sizeof(float));
+  r->dx = lip_alloc(B * l->n_in, sizeof(float));
+  r->kept = lip_alloc(B * l->cache + 1, sizeof(float));
+  r->scratch = lip_alloc(l->scratch + 64, 1);
+  return r->weights && r->grads && r->x && r->y && r->dy && r->dx && r->kept && r->scratch;
+}
+
+lip_status rig_open(rig *r, const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_project_method method,
+                    lip_init init, double budget, size_t B, lip_err *err) {
+  *r = (rig){.plan = {.method = method, .init = init, .seed = 7}, .B = B};
+  lip_status status = lip_layer_new(spec, in, pq, &r->plan, &r->l, err);
+  if (status) return status;
+  r->n_leaf = lip_layer_leaves(r->l, r->leaf, RIG_LEAVES);
+  if (r->n_leaf > RIG_LEAVES) abort();
+  place(r, false);
+  if (!allocate(r)) status = lip_fail(err, LIP_MEMORY, "rig: out of memory");
+  if (!status) status = lip_layer_set_budget(r->l, budget, err);
+  if (!status) {
+    place(r, true);
+    lip_layer_bind(r->l, r->x, r->y, r->dy, r->dx, r->kept, B);
+    status = lip_layer_reset(r->l, 7, err);
+  }
+  if (status) rig_close(r);
+  return status;
+}
+
+void rig_close(rig *r) {
+  lip_layer_free(r->l);
+  float *blocks[] = {r->weights, r->grads, r->x, r->y, r->dy, r->dx, r->kept};
+  for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) lip_free(blocks[i]);
+  lip_free(r->scratch);
+  *r = (rig){.B = 0};
+}
+
+lip_pass rig_pass(const rig *r, size_t r0, size_t r1) {
+  return (lip_pass){.r0 = r0, .r1 = r1, .training = true, .seed = 99, .scratch = r->scratch, .rows = r->B};
+}
+
+static bool is_alias(const rig *r) {
+  return (r->l->kind->flags & LIP_LAYER_ALIAS) != 0;
+}
+
+void rig_forward(rig *r) {
+  lip_pass pass = rig_pass(r, 0, r->B);
+  if (is_alias(r))
+    memcpy(r->y, r->x, r->B * r->l->n_in * sizeof(float));
+  else
+    r->l->kind->forward(r->l, &pass);
+}
+
+void rig_backward(rig *r) {
+  lip_pass pass = rig_pass(r, 0, r->B);
+  if (is_alias(r))
+    memcpy(r->dx, r->dy, r->B * r->l->n_in * sizeof(float));
+  else
+    r->l->kind->backward(r->l, &pass);
+}
+
+void rig_grad(rig *r, float accumulate) {
+  lip_pass pass = rig_pass(r, 0, r->B);
+  pass.accumulate = accumulate;
+  for (size_t i = 0; i < r->n_leaf; i++)
+    if (r->leaf[i]->units > 0) r->leaf[i]->kind->grad(r->leaf[i], &pass, 0, r->leaf[i]->units);
+}
+
+lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width) {
+  lip_spec *s = lip_spec_new(kind);
+  if (!s) return NULL;
+  for (const lip_opt *o = kind->desc.opts; o && o->name; o++)
+    if (o->required &&
+        lip_conf_set_number(&kind->desc, s->conf, o->name, o->type == LIP_OPT_SIZE ? 4 : 1, NULL))
+      abort();
+  if (!(kind->flags & LIP_LAYER_CONTAINER)) return s;
+  lip_spec *dense = lip_spec_new(lip_layer_kind_find("dense"));
+  lip_spec *maxmin = lip_spec_new(lip_layer_kind_find("maxmin"));
+  bool ok = dense && maxmin &&
+            lip_conf_set_number(&dense->kind->desc, dense->conf, "out", (double)width, NULL) == LIP_OK &&
+            lip_spec_add(s, dense, NULL) == LIP_OK;
+  if (ok) dense = NULL;
+  ok = ok && lip_spec_add(s, maxmin, NULL) == LIP_OK;
+  if (ok) return s;
+  lip_spec_free(dense);
+  lip_spec_free(maxmin);
+  lip_spec_free(s);
+  return NULL;
+}
+
+/* ---- definitions in double ---- */
+
+static double number(const lip_layer *l, const char *name) {
+  const lip_opt *o = lip_opt_find(&l->kind->desc, name);
+  const char *at = (const char *)l->conf + o->offset;
+  if (o->type == LIP_OPT_SIZE) return (double)*(const size_t *)(const void *)at;
+  if (o->type == LIP_OPT_ENUM) return *(const int *)(const void *)at;
+  return *(const double *)(const void *)at;
+}
+
+static double listed(const lip_layer *l, const char *name, size_t c, double absent) {
+  const lip_opt *o = lip_opt_find(&l->kind->desc, name);
+  const lip_reals *list = (const lip_reals *)(const void *)((const char *)l->conf + o->offset);
+  return list->n == 0 ? absent : list->v[list->n == 1 ? 0 : c];
+}
+
+static void dense_d(const lip_layer *l, const double *x, double *y) {
+  for (size_t o = 0; o < l->n_out; o++) {
+    y[o] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
+    for (size_t i = 0; i < l->n_in; i++) y[o] += (double)l->param[0].value[o * l->n_in + i] * x[i];
+  }
+}
+
+static void conv_d(const lip_layer *l, const double *x, double *y) {
+  const size_t k = (size_t)number(l, "kernel"), s = (size_t)number(l, "stride"),
+               pad = (size_t)number(l, "padding");
+  const size_t OUT = l->out.dim[0], OH = l->out.dim[1], OW = l->out.dim[2], H = l->in.dim[1],
+               W = l->in.dim[2];
+  const size_t groups = (size_t)number(l, "groups"), Cg = l->in.dim[0] / groups, OUTg = OUT / groups;
+  for (size_t o = 0; o < OUT; o++)
+    for (size_t oy = 0; oy < OH; oy++)
+      for (size_t ox = 0; ox < OW; ox++) {
+        double sum = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
+        for (size_t c = 0; c < Cg; c++)
+          for (size_t ky = 0; ky < k; ky++)
+            for (size_t kx = 0; kx < k; kx++) {
+              long iy = (long)(oy * s + ky) - (long)pad, ix = (long)(ox * s + kx) - (long)pad;
+              if (iy < 0 || ix < 0 || iy >= (long)H || ix >= (long)W) continue;
+              double w = (double)l->param[0].value[((o * Cg + c) * k + ky) * k + kx];
+              sum += w * x[((o / OUTg * Cg + c) * H + (size_t)iy) * W + (size_t)ix];
+            }
+        y[(o * OH + oy) * OW + ox] = sum;
+      }
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static void sort_d(const lip_layer *l, const double *x, double *y, size_t size, bool descending) {
+  size_t C = l->in.dim[0], S = l->n_in / C;
+  double *column = malloc(size * sizeof *column);
+  for (size_t g = 0; g < C / size; g++)
+    for (size_t i = 0; i < S; i++) {
+      for (size_t k = 0; k < size; k++) column[k] = x[(g * size + k) * S + i];
+      qsort(column, size, sizeof *column, ascending);
+      for (size_t k = 0; k < size; k++) y[(g * size + k) * S + i] = column[descending ? size - 1 - k : k];
+    }
+  free(column);
+}
+
+static void householder_d(const lip_layer *l, const double *x, double *y) {
+  size_t C = l->in.dim[0], S = l->n_in / C;
+  for (size_t k = 0; k < C / 2; k++)
+    for (size_t i = 0; i < S; i++) {
+      double t = (double)l->param[0].value[k], a = x[2 * k * S + i], b = x[(2 * k + 1) * S + i];
+      bool keep = sin(t / 2) * a - cos(t / 2) * b > 0;
+      y[2 * k * S + i] = keep ? a : a * cos(t) + b * sin(t);
+      y[(2 * k + 1) * S + i] = keep ? b : a * sin(t) - b * cos(t);
+    }
+}
+
+static void scale_d(const lip_layer *l, const double *x, double *y) {
+  size_t S = l->n_in / l->in.dim[0];
+  for (size_t i = 0; i < l->n_in; i++) {
+    double a = (double)(float)(number(l, "factor") / listed(l, "std", i / S, 1));
+    y[i] = a * (x[i] - (double)(float)listed(l, "mean", i / S, 0));
+  }
+}
+
+static bool chain_d(const lip_layer *l, const double *x, double *y) {
+  double *now = malloc(l->n_in * sizeof *now);
+  memcpy(now, x, l->n_in * sizeof *now);
+  bool ok = true;
+  for (size_t i = 0; ok && i < l->n_child; i++) {
+    double *next = malloc(l->child[i]->n_out * sizeof *next);
+    ok = layer_in_double(l->child[i], now, next);
+    free(now);
+    now = next;
+  }
+  if (ok) memcpy(y, now, (l->n_child ? l->child[l->n_child - 1]->n_out : l->n_in) * sizeof *y);
+  free(now);
+  return ok;
+}
+
+static bool residual_d(const lip_layer *l, const double *x, double *y) {
+  float alpha = (float)number(l, "alpha");
+  double a = number(l, "mode") == 0 ? (double)alpha : 1, b = number(l, "mode") == 0 ? (double)(1 - alpha) : 1;
+  if (!chain_d(l, x, y)) return false;
+  for (size_t i = 0; i < l->n_in; i++) y[i] = a * x[i] + b * y[i];
+  return true;
+}
+
+static double element(const char *kind, const lip_layer *l, double v) {
+  if (strcmp(kind, "relu") == 0) return v > 0 ? v : 0;
+  if (strcmp(kind, "abs") == 0) return fabs(v);
+  if (strcmp(kind, "tanh") == 0) return tanh(v);
+  if (strcmp(kind, "sigmoid") == 0) return 1 / (1 + exp(-v));
+  if (strcmp(kind, "leaky_relu") == 0) return v > 0 ? v : (double)(float)number(l, "slope") * v;
+  if (strcmp(kind, "softplus") == 0) {
+    double beta = (double)(float)number(l, "beta");
+    return fmax(v, 0) + log1p(exp(-fabs(beta * v))) / beta;
+  }
+  return NAN;
+}
+
+bool layer_in_double(const lip_layer *l, const double *x, double *y) {
+  const char *kind = l->kind->desc.name;
+  if (strcmp(kind, "chain") == 0) return chain_d(l, x, y);
+  if (strcmp(kind, "residual") == 0) return residual_d(l, x, y);
+  if (strcmp(kind, "dense") == 0) {
+    dense_d(l, x, y);
+  } else if (strcmp(kind, "conv2d") == 0) {
+    conv_d(l, x, y);
+  } else if (strcmp(kind, "maxmin") == 0) {
+    sort_d(l, x, y, 2, true);
+  } else if (strcmp(kind, "groupsort") == 0) {
+    sort_d(l, x, y, (size_t)number(l, "size"), false);
+  } else if (strcmp(kind, "fullsort") == 0) {
+    sort_d(l, x, y, l->in.dim[0], false);
+  } else if (strcmp(kind, "householder") == 0) {
+    householder_d(l, x, y);
+  } else if (strcmp(kind, "scale") == 0 || strcmp(kind, "standardise") == 0) {
+    scale_d(l, x, y);
+  } else if (strcmp(kind, "flatten") == 0 || strcmp(kind, "dropout") == 0) {
+    memcpy(y, x, l->n_in * sizeof *y);
+  } else {
+    if (l->n_in == 0 || isnan(element(kind, l, 0.5))) return false;
+    for (size_t i = 0; i < l->n_in; i++) y[i] = element(kind, l, x[i]);
+  }
+  return true;
+}

@@ -1,0 +1,36 @@
+/* One layer with everything it needs to run, for tests: parameters, batch buffers, scratch. */
+#ifndef LIP_TESTS_SUPPORT_LAYER_H
+#define LIP_TESTS_SUPPORT_LAYER_H
+
+#include "core/layer/layer.h"
+
+enum { RIG_LEAVES = 16 };
+
+typedef struct rig {
+  lip_plan plan;
+  lip_layer *l;
+  size_t B, n_params, n_leaf;
+  float *weights, *grads, *x, *y, *dy, *dx, *kept;
+  void *scratch;
+  lip_layer *leaf[RIG_LEAVES];
+} rig;
+
+/* Plans, lays out and resets a layer of `spec` for batches of B rows. On failure the rig is empty. */
+lip_status rig_open(rig *r, const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_project_method method,
+                    lip_init init, double budget, size_t B, lip_err *err);
+void rig_close(rig *r);
+
+lip_pass rig_pass(const rig *r, size_t r0, size_t r1);
+void rig_forward(rig *r);
+void rig_backward(rig *r);
+void rig_grad(rig *r, float accumulate);
+
+/* Spec of a kind: default options, required ones filled by rule (a whole number: 4; a number: 1), containers hold a
+ * dense layer that keeps the width, followed by a maxmin. NULL: no memory. */
+lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width);
+
+/* The layer in double precision, straight from its definition and the stored float32 weights: false for a kind that
+ * has none here. Dropout as in use, not in training. */
+bool layer_in_double(const lip_layer *l, const double *x, double *y);
+
+#endif
