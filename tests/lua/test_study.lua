@@ -28,9 +28,9 @@ local function train(activation, norm, y)
   local net = lip.net{input = 1, norm = norm, budget = budget, init = "orthogonal", seed = 1,
     lip.dense{out = 32}, lip[activation](), lip.dense{out = 16}, lip[activation](), lip.dense{out = 8},
     lip[activation](), lip.dense{out = 1}}
-  local opt, loss, first, last = lip.optim.adam{lr = 0.1}, lip.loss.mse()
+  local opt, loss, first, last = lip.optim.adam{lr = 0.03}, lip.loss.mse()
   for epoch = 1, 150 do
-    opt:lr(0.1 / (1 + 0.05 * epoch))
+    opt:lr(0.03 / (1 + 0.05 * epoch))
     last = assert(net:step(x, y, opt, loss))
     first = first or last
   end
