@@ -1,0 +1,245 @@
+-- Nothing a script does may crash the process: every C function reachable from `lip`, and every method and
+-- metamethod of every type it registers, is called with wrong values in every position. Each call must return or
+-- raise a proper message. What is tested is found by walking the tables, so new functions are covered at once; a new
+-- type needs a line in `make` below.
+--
+-- After a crash, LIPWB_TRACE=1 shows the function that was being tested.
+local lu = require "luaunit"
+local lip = require "lip"
+
+local T = {}
+
+-- What must not be called here (it would block, exit or reach out of the machine): name = reason.
+local skip = {}
+
+-- Seconds of processor time after which a slow function (one that makes data, say) has been tried enough.
+local patience = 1.0
+local random_calls = 200
+
+-- ---- sound objects, one maker per type ----
+
+local function images() return lip.rand(1, {6, 4}) end
+
+local make = {
+  ["lip.tensor"] = function() return lip.rand(1, {3, 4}) end,
+  ["lip.rng"] = function() return lip.rng(1) end,
+  ["lip.spec"] = function() return lip.dense {out = 3} end,
+  ["lip.net"] = function()
+    return lip.net {input = 4, seed = 1, lip.dense {out = 5}, lip.relu {}, lip.dense {out = 3}}
+  end,
+  ["lip.loss"] = function() return lip.loss.cross_entropy {} end,
+  ["lip.optim"] = function() return lip.optim.sgd {lr = 0.1} end,
+  ["lip.schedule"] = function() return lip.schedule.constant {} end,
+  ["lip.dataset"] = function() return lip.dataset_tensors(images(), {0, 1, 2, 0, 1, 2}) end,
+  ["lip.loader"] = function()
+    return lip.dataset_tensors(images(), {0, 1, 2, 0, 1, 2}):batches {size = 2}
+  end,
+}
+
+-- Types without methods or makers: handles that no script ever holds.
+local internal = {["lip.conf"] = true, ["lip.engine"] = true, ["lip.npy_file"] = true}
+
+-- ---- wrong values ----
+
+local hostile = setmetatable({}, {
+  __index = function() error "hostile table" end,
+  __len = function() return -7 end,
+  __tostring = function() return nil end,
+})
+
+local function values()
+  local list = {
+    false, true, 0, 1, -1, 3, 0.5, 2 ^ 53, 0 / 0, math.huge, -math.huge, math.mininteger, math.maxinteger,
+    "", "abc", "3", "no such folder/file", ("x"):rep(1000), {}, {1, 2}, {{1, 2}, {3}}, {{}, 1}, {input = 4},
+    {[1] = 2 ^ 53, size = -1, out = "x"}, hostile, print, function() return 1 end, error,
+    coroutine.create(function() end), io.stdout, lip.zeros(0), lip.zeros(2, 3), lip.rand(1, {2, 2, 2, 2}),
+    lip.full({}, 1), lip.tensor(0 / 0, 1, 2):slice(1, 1, 3, 2),
+  }
+  for name, maker in pairs(make) do
+    if debug.getregistry()[name] then list[#list + 1] = maker() end
+  end
+  return list -- nil and "nothing" come from the gaps and the short argument lists
+end
+
+-- ---- one call, many calls ----
+
+local function call(label, f, n, args)
+  local ok, first, second = pcall(f, table.unpack(args, 1, n))
+  if not ok then
+    -- hostile callbacks may raise anything; the functions themselves raise text
+    if type(first) == "string" then
+      lu.assertNotEquals(first, "", label)
+      lu.assertNil(first:find("(null)", 1, true), label)
+    end
+  elseif first == nil and second ~= nil then
+    lu.assertEquals(type(second), "string", label .. ": nil must be followed by a message")
+  end
+end
+
+-- Calls f(prefix..., up to 4 more). `self` makes the prefix (nil: no prefix).
+local function battery(label, f, self)
+  if os.getenv "LIPWB_TRACE" == "1" then io.stderr:write(label, "\n") end
+  local all, start = values(), os.clock()
+  local fillers = {1, all[#all], lip.rand(1, {3, 4}), {}}
+  local fixed = self and 1 or 0
+  local args = {self and self()}
+  local function tired() return os.clock() - start > patience end
+  call(label, f, fixed, args)
+  for n = 1, 4 do
+    for position = 1, n do
+      for filler = 0, #fillers do -- 0: nil
+        for value = 0, #all do
+          for i = 1, n do args[fixed + i] = fillers[filler] end
+          args[fixed + position] = all[value]
+          call(label, f, fixed + n, args)
+          if tired() then return end
+        end
+      end
+    end
+  end
+  for _ = 1, random_calls do
+    for i = 1, 4 do args[fixed + i] = all[math.random(0, #all)] end
+    call(label, f, fixed + math.random(0, 4), args)
+    if tired() then return end
+  end
+  args[1] = nil
+end
+
+-- Functions that write files accept numbers and words as names: remove what they left, keep what was there.
+local litter = {}
+for _, value in ipairs {"0", "1", "-1", "3", "0.5", "9.007199254741e+15", "9.0071992547410e+15", "nan", "-nan", "inf",
+  "-inf", "abc", ("x"):rep(1000), tostring(2 ^ 53), tostring(math.mininteger), tostring(math.maxinteger)} do
+  local file = io.open(value, "r")
+  if file then file:close() else litter[#litter + 1] = value end
+end
+
+function T.tearDown()
+  for _, name in ipairs(litter) do os.remove(name) end
+end
+
+-- ---- what there is ----
+
+local function is_c(f)
+  return type(f) == "function" and debug.getinfo(f, "S").what == "C"
+end
+
+local function methods_of(meta)
+  local found = {}
+  local index = rawget(meta, "__methods") or rawget(meta, "__index")
+  if type(index) == "table" then
+    for name, f in pairs(index) do
+      if type(f) == "function" then found[name] = f end
+    end
+  end
+  for name, f in pairs(meta) do
+    if type(f) == "function" and type(name) == "string" and name:find "^__" then found[name] = f end
+  end
+  return found
+end
+
+local function types()
+  local found = {}
+  for name, meta in pairs(debug.getregistry()) do
+    if type(name) == "string" and name:find "^lip%." and type(meta) == "table" and meta.__name == name then
+      found[name] = meta
+    end
+  end
+  return found
+end
+
+local function sorted(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+-- ---- the tests: one per function, three per type ----
+
+local seen, functions = {}, 0
+
+local function add_functions(t, path)
+  if seen[t] then return end
+  seen[t] = true
+  for key, value in pairs(t) do
+    local label = path .. "." .. tostring(key)
+    if type(value) == "table" then
+      add_functions(value, label)
+    elseif is_c(value) and not skip[key] then
+      functions = functions + 1
+      T["test_" .. label:gsub("%.", "_")] = function()
+        math.randomseed(1)
+        battery(label, value)
+      end
+    end
+  end
+end
+add_functions(lip, "lip")
+
+local found = types()
+for name, meta in pairs(found) do
+  local short = name:gsub("%.", "_")
+  local ends = {__gc = true, __close = true}
+
+  T["test_" .. short .. "_with_a_wrong_self"] = function()
+    math.randomseed(1)
+    local wrong = {}
+    for _, value in ipairs(values()) do
+      if debug.getmetatable(value) ~= meta then wrong[#wrong + 1] = value end
+    end
+    for method, f in pairs(methods_of(meta)) do
+      for i = 0, #wrong do
+        for n = 0, 4 do call(name .. ":" .. method, f, n, {wrong[i], 1, wrong[i], 2}) end
+      end
+    end
+  end
+
+  if not internal[name] then
+    T["test_" .. short .. "_sound"] = function()
+      lu.assertNotNil(make[name], "a maker is missing for " .. name)
+      math.randomseed(1)
+      local methods = methods_of(meta)
+      for _, method in ipairs(sorted(methods)) do
+        if not ends[method] then battery(name .. ":" .. method, methods[method], make[name]) end
+      end
+    end
+
+    T["test_" .. short .. "_after_its_end"] = function()
+      math.randomseed(1)
+      local methods = methods_of(meta)
+      for _, method in ipairs(sorted(methods)) do
+        local function ended()
+          local object = make[name]()
+          if meta.__gc then
+            meta.__gc(object)
+            meta.__gc(object)
+          end
+          if meta.__close then meta.__close(object) end
+          lu.assertEquals(type(tostring(object)), "string")
+          return object
+        end
+        battery(name .. " (ended):" .. method, methods[method], ended)
+      end
+    end
+  end
+end
+
+function T.test_something_was_found()
+  lu.assertTrue(functions >= 10)
+  lu.assertNotNil(found["lip.tensor"])
+  lu.assertTrue(#sorted(methods_of(found["lip.tensor"])) > 50)
+end
+
+-- ---- metatables and names are out of a script's reach ----
+
+function T.test_metatables_are_hidden()
+  for name in pairs(make) do
+    if found[name] then
+      local object = make[name]()
+      lu.assertEquals(getmetatable(object), name)
+      lu.assertFalse(pcall(setmetatable, object, {}))
+    end
+  end
+end
+
+return T
