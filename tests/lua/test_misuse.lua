@@ -25,7 +25,8 @@ local make = {
   ["lip.rng"] = function() return lip.rng(1) end,
   ["lip.spec"] = function() return lip.dense {out = 3} end,
   ["lip.net"] = function()
-    return lip.net {input = 4, seed = 1, lip.dense {out = 5}, lip.relu {}, lip.dense {out = 3}}
+    local hidden = lip.dense {out = 5}
+    return lip.net {input = 4, norm = "inf", budget = 4, seed = 1, hidden, lip.relu {}, lip.dense {out = 3}}
   end,
   ["lip.loss"] = function() return lip.loss.cross_entropy {} end,
   ["lip.optim"] = function() return lip.optim.sgd {lr = 0.1} end,
@@ -37,7 +38,7 @@ local make = {
 }
 
 -- Types without methods or makers: handles that no script ever holds.
-local internal = {["lip.conf"] = true, ["lip.engine"] = true, ["lip.npy_file"] = true}
+local internal = {["lip.conf"] = true, ["lip.loaded"] = true, ["lip.engine"] = true, ["lip.npy_file"] = true}
 
 -- ---- wrong values ----
 
