@@ -137,14 +137,13 @@ static void csv_dialects_say_the_same(void **state) {
       "1,2.5,-3e2\r\n4,0.1,6\r\n",
       "1,2.5,-3e2\r4,0.1,6\r",
       "1,2.5,-3e2\n4,0.1,6",
-      "\xEF\xBB\xBF"
-      "1,2.5,-3e2\n4,0.1,6\n",
+      "\357\273\2771,2.5,-3e2\n4,0.1,6\n",
       "a,b,c\n1,2.5,-3e2\n4,0.1,6\n",
       "\n  \n1,2.5,-3e2\n\n\n4,0.1,6\n\n",
       " 1 ,\t2.5 , -3e2 \n4, .1,+6.\n",
       "\"1\",\"2.5\",\"-3e2\"\n4,\"0.1\" ,6\n",
       "\"a\",\"b, or\nnot b\",\"say \"\"c\"\"\"\n1,2.5,-3e2\n4,1e-1,6\n",
-      "\xEF\xBB\xBF\"a\",b,c\r\n1,2.5,-3e2\r\n4,0.1,6\r\n",
+      "\357\273\277\"a\",b,c\r\n1,2.5,-3e2\r\n4,0.1,6\r\n",
   };
   const float expected[] = {1, 2.5f, -300, 4, 0.1f, 6};
   lip_csv_conf conf = {0};
@@ -289,8 +288,7 @@ static void csv_fills_missing_values(void **state) {
 
 static void csv_any_bytes_are_survived(void **state) {
   (void)state;
-  static const char text[] = "\xEF\xBB\xBF"
-                             "a,\"b \"\"c\"\"\",d\r\n1,2.5,0\r\n\"-3\",4e-1,1\n";
+  static const char text[] = "\357\273\277a,\"b \"\"c\"\"\",d\r\n1,2.5,0\r\n\"-3\",4e-1,1\n";
   const lip_csv_column label = {NULL, 2};
   const lip_csv_conf conf = {.label = &label};
   size_t n = sizeof text - 1, before = lip_mem_used(), good = 0;
