@@ -65,7 +65,9 @@ for _, activation in ipairs{"relu", "tanh", "fullsort"} do
         local what = ("%s, p = %s, %s"):format(activation, norm, name)
         local net, first, last = train(activation, norm, grid(points, target))
         lu.assertTrue(last < first, what .. " did not learn")
-        lu.assertTrue(check(net, what) > 0.1, what .. " is flat")
+        local steepest = check(net, what)
+        -- the straight lines have slope 1: a net that learnt anything is not flat there (an even target may be)
+        if name == "identity" or name == "negative" then lu.assertTrue(steepest > 0.5, what .. " is flat") end
       end
     end
   end
