@@ -20,9 +20,12 @@ void lip_progress_free(lip_progress *p) {
   *p = (lip_progress){0};
 }
 
-static size_t first_bad(const float *v, size_t n) {
+/* Index of the first element that is not finite, or n. */
+static size_t first_bad(const void *data, bool wide, size_t n) {
+  const float *f = data;
+  const double *d = data;
   size_t i = 0;
-  while (i < n && isfinite(v[i])) i++;
+  while (i < n && isfinite(wide ? d[i] : (double)f[i])) i++;
   return i;
 }
 
@@ -37,7 +40,7 @@ enum { KEYS = 8, MAX_EXTRA = 24 };
 /* Everything a file will hold, gathered before it is opened. */
 typedef struct draft {
   lip_named *named;
-  size_t n_named;
+  size_t n_param, n_named;
   lip_array *array;
   size_t n_array;
   char (*slot_names)[LIP_SAFETENSORS_MAX_NAME + 1];
@@ -58,34 +61,45 @@ static lip_status no_memory(lip_err *err) {
   return lip_fail(err, LIP_MEMORY, "no memory to write a checkpoint");
 }
 
-static lip_status put_array(draft *d, const char *name, const lip_param *p, const float *data, lip_err *err) {
-  lip_array *a = &d->array[d->n_array++];
-  *a = (lip_array){.name = name, .ndim = p->ndim, .data = data};
-  memcpy(a->shape, p->shape, sizeof a->shape);
-  size_t n = lip_param_size(p), bad = first_bad(data, n);
+static lip_status put_array(draft *d, lip_array a, lip_err *err) {
+  size_t n = lip_array_size(&a), bad = first_bad(a.data, a.wide, n);
+  d->array[d->n_array++] = a;
   if (bad == n) return LIP_OK;
-  return lip_fail(err, LIP_NOT_FINITE, "%s[%zu] is %g: not saved", name, bad, (double)data[bad]);
+  return lip_fail(err, LIP_NOT_FINITE, "%s[%zu] is NaN or infinite: not saved", a.name, bad);
+}
+
+static lip_status put_param(draft *d, const char *name, const lip_param *p, const float *data, lip_err *err) {
+  lip_array a = {.name = name, .ndim = p->ndim, .data = data};
+  memcpy(a.shape, p->shape, sizeof a.shape);
+  return put_array(d, a, err);
+}
+
+static lip_status put_warm(draft *d, const lip_named *named, lip_err *err) {
+  const lip_warm *w = &named->warm;
+  lip_array a = {.name = named->name, .wide = w->wide, .ndim = 1, .shape = {w->n}, .data = w->data};
+  return put_array(d, a, err);
 }
 
 static lip_status put_arrays(draft *d, const lip_net *net, const lip_optim *opt, lip_err *err) {
   size_t slots = opt && opt->state ? opt->kind->slots : 0, extra = 0;
-  lip_status status = lip_params_list(net->root, &d->named, &d->n_named, err);
+  lip_status status = lip_params_list(net->root, &d->named, &d->n_param, &d->n_named, err);
   if (status) return status;
   if (slots > 0 && opt->n != net->n_params)
     return lip_fail(err, LIP_STATE, "%s: this optimiser holds the state of another net",
                     opt->kind->desc.name);
-  if (!lip_mul_fits(d->n_named, slots, &extra)) return no_memory(err);
+  if (!lip_mul_fits(d->n_param, slots, &extra)) return no_memory(err);
   d->array = lip_alloc(d->n_named + extra, sizeof *d->array);
   d->slot_names = lip_alloc(extra, sizeof *d->slot_names);
   if (!d->array || !d->slot_names) return no_memory(err);
-  for (size_t i = 0; !status && i < d->n_named; i++)
-    status = put_array(d, d->named[i].name, d->named[i].param, d->named[i].param->value, err);
+  for (size_t i = 0; !status && i < d->n_param; i++)
+    status = put_param(d, d->named[i].name, d->named[i].param, d->named[i].param->value, err);
+  for (size_t i = d->n_param; opt && !status && i < d->n_named; i++) status = put_warm(d, &d->named[i], err);
   for (size_t k = 0; k < slots; k++)
-    for (size_t i = 0; !status && i < d->n_named; i++) {
-      char *name = d->slot_names[k * d->n_named + i];
+    for (size_t i = 0; !status && i < d->n_param; i++) {
+      char *name = d->slot_names[k * d->n_param + i];
       slot_name(name, sizeof *d->slot_names, k, d->named[i].name);
       status =
-          put_array(d, name, d->named[i].param, opt->state + k * opt->n + d->named[i].param->offset, err);
+          put_param(d, name, d->named[i].param, opt->state + k * opt->n + d->named[i].param->offset, err);
     }
   return status;
 }
@@ -197,7 +211,7 @@ typedef struct reading {
   size_t n_specs;
   lip_net *net;
   lip_named *named;
-  size_t n_named;
+  size_t n_param, n_named;
   lip_optim *opt;
   size_t used; /* arrays of the file that have a place in the net or optimiser */
   lip_progress progress;
@@ -274,7 +288,7 @@ static lip_status match(const reading *r, const char *name, const lip_param *p, 
 static lip_status check_plan(const reading *r, lip_err *err) {
   lip_err why;
   lip_named *named = NULL;
-  size_t n = 0;
+  size_t n = 0, all = 0;
   const lip_array *a;
   lip_plan plan = {.method = r->conf.method, .init = r->conf.init, .seed = r->conf.seed};
   lip_p first = lip_path_at(&r->conf.path, 0);
@@ -285,7 +299,7 @@ static lip_status check_plan(const reading *r, lip_err *err) {
                     .budget = INFINITY};
   root.n_in = lip_shape_size(&root.in);
   lip_status status = lip_chain_plan(&root, r->specs, r->n_specs, &r->conf.path, &plan, &why);
-  if (!status) status = lip_params_list(&root, &named, &n, &why);
+  if (!status) status = lip_params_list(&root, &named, &n, &all, &why);
   if (status) status = blame(r, &why, err);
   for (size_t i = 0; !status && i < n; i++) status = match(r, named[i].name, named[i].param, &a, err);
   lip_free(named);
@@ -300,29 +314,49 @@ static lip_status build(reading *r, const lip_engine *engine, lip_err *err) {
   conf.init = LIP_INIT_LECUN; /* any: the weights are replaced, and this needs no factorisation */
   if (lip_net_new(&conf, r->specs, r->n_specs, engine, &r->net, &why)) return blame(r, &why, err);
   r->net->conf.init = r->net->plan.init = r->conf.init;
-  lip_status status = lip_params_list(r->net->root, &r->named, &r->n_named, &why);
+  lip_status status = lip_params_list(r->net->root, &r->named, &r->n_param, &r->n_named, &why);
   return status ? blame(r, &why, err) : LIP_OK;
+}
+
+static lip_status take_in(reading *r, const lip_array *a, void *data, lip_err *err) {
+  lip_status status = lip_safetensors_read(r->file, a, data, err);
+  if (status) return status;
+  r->used++;
+  size_t n = lip_array_size(a), bad = first_bad(data, a->wide, n);
+  if (bad == n) return LIP_OK;
+  char what[64];
+  snprintf(what, sizeof what, "is NaN or infinite at element %zu", bad);
+  return bad_array(r, a->name, what, err);
 }
 
 static lip_status fill(reading *r, const char *name, const lip_param *p, float *data, lip_err *err) {
   const lip_array *a;
   lip_status status = match(r, name, p, &a, err);
-  if (!status) status = lip_safetensors_read(r->file, a, data, err);
-  if (status) return status;
-  r->used++;
-  size_t n = lip_param_size(p), bad = first_bad(data, n);
-  if (bad == n) return LIP_OK;
-  char what[64];
-  snprintf(what, sizeof what, "is %g at element %zu", (double)data[bad], bad);
-  return bad_array(r, name, what, err);
+  return status ? status : take_in(r, a, data, err);
+}
+
+/* Warm starts are there when the file is for resuming; without one the projection begins afresh. */
+static lip_status read_warms(reading *r, lip_err *err) {
+  lip_status status = LIP_OK;
+  for (size_t i = r->n_param; !status && i < r->n_named; i++) {
+    const lip_warm *w = &r->named[i].warm;
+    const lip_array *a = lip_safetensors_find(r->file, r->named[i].name);
+    if (!a) continue;
+    if (a->wide != w->wide || a->ndim != 1 || a->shape[0] != w->n)
+      return bad_array(r, a->name, "has another shape or type than its layer", err);
+    status = take_in(r, a, w->data, err);
+  }
+  return status;
 }
 
 static lip_status read_weights(reading *r, lip_err *err) {
   uint64_t step = 0;
   lip_json *text = NULL;
   lip_status status = LIP_OK;
-  for (size_t i = 0; !status && i < r->n_named; i++)
+  for (size_t i = 0; !status && i < r->n_param; i++)
     status = fill(r, r->named[i].name, r->named[i].param, r->named[i].param->value, err);
+  if (!status) status = read_warms(r, err);
+
   if (status) return status;
   const char *digits = lip_safetensors_meta(r->file, "step");
   text = lip_json_new_text(digits ? digits : "");
@@ -371,7 +405,7 @@ static lip_status read_optim(reading *r, lip_err *err) {
   lip_json_free(v);
   if (status) return blame(r, &why, err);
   for (size_t k = 0; has_state && k < r->opt->kind->slots; k++)
-    for (size_t i = 0; !status && i < r->n_named; i++) {
+    for (size_t i = 0; !status && i < r->n_param; i++) {
       char name[LIP_SAFETENSORS_MAX_NAME + 1];
       const lip_param *p = r->named[i].param;
       slot_name(name, sizeof name, k, r->named[i].name);

@@ -2,6 +2,7 @@
  *
  * Arrays: "3.dense.weight" is the weight of the third layer, "5.residual.2.dense.bias" that of the second layer inside
  * the fifth; "optim.0.3.dense.weight" is slot 0 of the optimiser's state for it.
+ * With an optimiser also "3.dense.warm.0": the warm start of that layer's projection.
  * Metadata (texts): format = "lipwb", format_version, net and layers (spec_json.h), step, kernels (matrix product
  * used), optim (kind, options, rate, clip_norm, updates), progress and progress_text, and what the caller adds. */
 #ifndef LIP_IO_CHECKPOINT_H

@@ -192,6 +192,10 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_conv_norm_upper(l->state, l->param[0].value, pq, upper, err);
 }
 
+static bool warm(const lip_layer *l, size_t i, lip_warm *out) {
+  return lip_conv_warm(l->state, i, out);
+}
+
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (lip_step_down(pq, d)) return;
   const lip_conv *c = l->state;
@@ -216,6 +220,7 @@ const lip_layer_kind lip_layer_conv2d = {
     .grad = grad,
     .project = project,
     .project_exact = project_exact,
+    .warm = warm,
     .bound = bound,
     .deviate = deviate,
 };

@@ -275,6 +275,12 @@ void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1
   }
 }
 
+bool lip_conv_warm(const lip_conv *c, size_t i, lip_warm *out) {
+  if (i >= c->n_projector) return false;
+  *out = lip_projector_warm(c->projector[i]);
+  return true;
+}
+
 lip_status lip_conv_project_exact(lip_conv *c, float *w, double budget, lip_err *err) {
   const double radius = radius_of(c, budget);
   lip_status status = LIP_OK;

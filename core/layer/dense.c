@@ -92,6 +92,11 @@ static lip_status dense_project_exact(lip_layer *l, lip_err *err) {
   return lip_project_exact(l->state, l->param[0].value, l->budget, err);
 }
 
+static bool dense_warm(const lip_layer *l, size_t i, lip_warm *out) {
+  if (i == 0) *out = lip_projector_warm(l->state);
+  return i == 0;
+}
+
 static lip_status dense_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
   return lip_opnorm_upper(l->param[0].value, l->n_out, l->n_in, pq, upper, err);
 }
@@ -133,6 +138,7 @@ const lip_layer_kind lip_layer_dense = {
     .grad = dense_grad,
     .project = dense_project,
     .project_exact = dense_project_exact,
+    .warm = dense_warm,
     .bound = dense_bound,
     .deviate = dense_deviate,
 };

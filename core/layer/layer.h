@@ -150,6 +150,9 @@ struct lip_layer_kind {
   void (*project)(lip_layer *l, size_t u0, size_t u1);
   /* The same made rigorous (allocates). (optional: then `project` is already exact) */
   lip_status (*project_exact)(lip_layer *l, lip_err *err);
+  /* The i-th array that a later `project` depends on beside the parameters (warm starts): checkpoints keep it, so that
+   * a run continues with the same bits. False past the end. (optional: there is none) */
+  bool (*warm)(const lip_layer *l, size_t i, lip_warm *out);
   /* Share the budget out to children. (optional) Fails when the kind cannot meet it. */
   lip_status (*set_budget)(lip_layer *l, double budget, lip_err *err);
   /* Upper bound of the Lipschitz constant from norm pq.p to pq.q, rounding included; INFINITY when unknown. */

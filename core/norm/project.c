@@ -167,6 +167,13 @@ fail:
   return lip_fail(err, LIP_MEMORY, "no memory to project a %zux%zu matrix", M, N);
 }
 
+lip_warm lip_projector_warm(lip_projector *p) {
+  if (!p->spectral) return (lip_warm){p->tau, true, lip_projector_units(p)};
+  lip_warm warm = {.wide = false};
+  warm.data = lip_spectral_warm(p->spectral, &warm.n);
+  return warm;
+}
+
 size_t lip_projector_units(const lip_projector *p) {
   return p->units == ROWS ? p->M : p->units == COLUMNS ? p->N : 1;
 }

@@ -40,6 +40,16 @@ lip_status lip_projector_new(size_t M, size_t N, lip_pq pq, lip_project_method m
                              lip_err *err);
 void lip_projector_free(lip_projector *p); /* accepts NULL */
 
+/* Numbers beside the weights that the next projection depends on. */
+typedef struct lip_warm {
+  void *data; /* double or float, lent */
+  bool wide;  /* double */
+  size_t n;
+} lip_warm;
+/* The warm start. A run that is stored and continued puts it back, so that it goes on with the same bits; any finite
+ * values are safe. */
+lip_warm lip_projector_warm(lip_projector *p);
+
 /* Number of independent units: rows, columns, or 1. */
 size_t lip_projector_units(const lip_projector *p);
 /* Projects units [u0, u1). Ranges may run at the same time on different threads and give the same bits as one call.

@@ -25,7 +25,8 @@ enum { MAX_BLOCK = 16, COLD_ROUNDS = 12, MAX_SWEEPS = 30 };
 
 struct lip_spectral {
   size_t M, N, k, n, b;
-  bool transposed, warm;
+  bool transposed;
+  float *warm;          /* behind Q, so that both are stored as one array: 0 until Q has been started */
   float *Q, *P, *C, *R; /* (b,k), (b,n), (b, max(k,n)) and (b,b) */
   double *Z;            /* (b,k) */
   void *gemm;
@@ -37,12 +38,13 @@ lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block) {
   *s = (lip_spectral){.M = M, .N = N, .k = M < N ? M : N, .n = M < N ? N : M, .transposed = M > N};
   s->b = block < MAX_BLOCK ? block : MAX_BLOCK;
   if (s->k < s->b) s->b = s->k;
-  s->Q = lip_alloc(s->b, s->k * sizeof(float));
+  s->Q = lip_alloc(s->b * s->k + 1, sizeof(float));
   s->P = lip_alloc(s->b, s->n * sizeof(float));
   s->C = lip_alloc(s->b, s->n * sizeof(float));
   s->R = lip_alloc(s->b, s->b * sizeof(float));
   s->Z = lip_alloc(s->b, s->k * sizeof(double));
   s->gemm = lip_alloc(lip_gemm_scratch(), 1);
+  if (s->Q) s->warm = s->Q + s->b * s->k;
   if (s->Q && s->P && s->C && s->R && s->Z && s->gemm) return s;
   lip_spectral_free(s);
   return NULL;
@@ -163,6 +165,11 @@ static void jacobi(double H[MAX_BLOCK][MAX_BLOCK], double R[MAX_BLOCK][MAX_BLOCK
   }
 }
 
+float *lip_spectral_warm(lip_spectral *s, size_t *n) {
+  *n = s->b * s->k + 1;
+  return s->Q;
+}
+
 /* Turns Q and P = alpha Q A to Ritz vectors, sigma[i] = ||q_i A||, descending. False when something is not finite. */
 static bool ritz(lip_spectral *s, const float *W, float alpha, double *sigma) {
   double H[MAX_BLOCK][MAX_BLOCK], R[MAX_BLOCK][MAX_BLOCK] = {{0}};
@@ -218,7 +225,7 @@ static void start(lip_spectral *s, const float *W, float alpha) {
     if (!ritz(s, W, alpha, sigma)) return;
     advance(s, W, alpha);
   }
-  s->warm = true;
+  *s->warm = 1;
 }
 
 void lip_spectral_clip(lip_spectral *s, float *W, double radius) {
@@ -226,7 +233,7 @@ void lip_spectral_clip(lip_spectral *s, float *W, double radius) {
   float top = lip_row_abs_max(W, s->M * s->N);
   if (top == 0 || !isfinite(top)) return;
   float alpha = near_one(top);
-  if (!s->warm) start(s, W, alpha);
+  if (*s->warm == 0) start(s, W, alpha);
   if (!ritz(s, W, alpha, sigma)) return;
   size_t rank = 0;
   for (; rank < s->b && sigma[rank] > radius; rank++) {
@@ -243,7 +250,7 @@ void lip_spectral_radial(lip_spectral *s, float *W, double radius) {
   float top = lip_row_abs_max(W, s->M * s->N);
   if (top == 0 || !isfinite(top)) return;
   float alpha = near_one(top);
-  if (!s->warm) start(s, W, alpha);
+  if (*s->warm == 0) start(s, W, alpha);
   if (!ritz(s, W, alpha, sigma)) return;
   advance(s, W, alpha);
   if (sigma[0] > radius) lip_row_scale(W, s->M * s->N, radius * AIM / sigma[0]);

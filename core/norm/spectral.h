@@ -23,6 +23,8 @@ double lip_spectral_estimate(const float *W, size_t M, size_t N, size_t iteratio
 typedef struct lip_spectral lip_spectral;
 lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block); /* NULL: no memory */
 void lip_spectral_free(lip_spectral *s);                          /* accepts NULL */
+/* The basis and whether it has been started: what the next call depends on beside W. Lent. */
+float *lip_spectral_warm(lip_spectral *s, size_t *n);
 /* Lowers the singular values above `radius` in the span of the basis to it; or scales the whole matrix. */
 void lip_spectral_clip(lip_spectral *s, float *W, double radius);
 void lip_spectral_radial(lip_spectral *s, float *W, double radius);
