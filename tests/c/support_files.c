@@ -16,7 +16,9 @@ int make_dir(void **state) {
   const char *base = getenv("TMPDIR");
   char *dir = malloc(256);
   if (!dir) return -1;
-  snprintf(dir, 256, "%.200s/lipwb-test-XXXXXX", base && *base ? base : "/tmp");
+  /* thousands of small files, each flushed: memory is ten times as fast as a disk */
+  if (!base || !*base) base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+  snprintf(dir, 256, "%.200s/lipwb-test-XXXXXX", base);
   *state = dir;
   return mkdtemp(dir) ? 0 : -1;
 }
