@@ -4,6 +4,10 @@
 #ifndef LIP_BASE_SIMD_H
 #define LIP_BASE_SIMD_H
 
+/* clang before 18 gives the dispatching symbol another name (".ifunc" is added), so that no other file can call it */
+#if defined(__clang__) && __clang_major__ < 18 && !defined(LIP_NO_CLONES)
+#define LIP_NO_CLONES
+#endif
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(LIP_NO_CLONES)
 #define LIP_HOT __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #else

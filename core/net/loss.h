@@ -15,7 +15,7 @@ typedef enum lip_target { LIP_TARGET_LABELS, LIP_TARGET_VALUES } lip_target;
 /* What a loss compares the logits with: class labels (B) or values (B, C). */
 typedef struct lip_targets {
   lip_target kind;
-  const int32_t *labels; /* in 0..C-1, proved by the caller */
+  const int32_t *labels; /* in 0..C-1 (0 or 1 for C = 1), proved by the caller */
   const float *values;
 } lip_targets;
 
@@ -23,7 +23,8 @@ typedef struct lip_loss_kind {
   lip_desc desc;
   lip_target target;
   size_t min_outputs; /* C at least */
-  /* Rows r0..r1 of z (B, C): value[r] and, if dz is not NULL, dz (B, C) scaled by 1/B. */
+  /* Rows r0..r1 of z (B, C): value[r] and, if dz is not NULL, dz (B, C) scaled by 1/B. A row with NaN or infinity
+   * gives NaN in its value and in every element of its gradient. */
   void (*rows)(const void *conf, const float *z, size_t B, size_t C, const lip_targets *t, size_t r0,
                size_t r1, double *value, float *dz);
 } lip_loss_kind;

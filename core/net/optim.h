@@ -28,7 +28,7 @@ typedef struct lip_optim {
   float *state;     /* slots * n floats, slot-major */
 } lip_optim;
 
-/* Default conf; the caller then sets options and lr. LIP_MEMORY. */
+/* With a copy of `conf` (NULL: the defaults); lr and clip_norm are taken from it. LIP_MEMORY. Owned: lip_optim_free. */
 lip_status lip_optim_new(const lip_optim_kind *kind, const void *conf, lip_optim **out, lip_err *err);
 void lip_optim_free(lip_optim *o); /* accepts NULL */
 /* Allocates zero state for n parameters if it has none; LIP_STATE when it belongs to another size. */
