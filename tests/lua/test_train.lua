@@ -1,6 +1,9 @@
 -- losses, optimisers, schedules and lip.train from Lua
 local lu = require "luaunit"
 local lip = require "lip"
+local support = require "support_train"
+
+local points, long_run = support.points, support.long_run
 
 local function raises(pattern, f, ...)
   local ok, message = pcall(f, ...)
@@ -104,13 +107,6 @@ function Schedule.test_factor_and_call_agree()
 end
 
 -- ---- training ----
-
-local function points(n, seed)
-  local x, labels = lip.zeros(n, 3), {}
-  x:normal_(lip.rng(seed), 0, 1)
-  for i = 1, n do labels[i] = x:get(i, 1) + x:get(i, 2) * x:get(i, 3) > 0 and 1 or 0 end
-  return lip.data.tensors(x, lip.tensor(labels))
-end
 
 local function new_net(seed)
   return lip.net { input = 3, norm = "inf", budget = 6, seed = seed or 5, lip.dense { out = 24 }, lip.relu {},
@@ -277,26 +273,6 @@ function Resume:tearDown()
   os.remove(self.path)
 end
 
-local function dropout_net()
-  return lip.net { input = 3, norm = "inf", budget = 6, seed = 5, lip.dense { out = 24 }, lip.relu {},
-    lip.dropout { rate = 0.3 }, lip.dense { out = 2 } }
-end
-
--- 3 epochs of 4 batches (the last one short) with everything that has a memory; history without the times
-local function long_run(more)
-  local net = dropout_net()
-  local options = {
-    epochs = 3, batch = 30, seed = 9, opt = lip.optim.amsgrad { lr = 0.02, weight_decay = 0.01 },
-    schedule = lip.schedule.one_cycle { warmup = 2 },
-    augment = function(x, y, rng) return x:add_(0.01 * rng:normal()), y end,
-  }
-  for name, value in pairs(more) do options[name] = value end
-  local result, message, code = lip.train(net, points(100, 4), options)
-  local losses = {}
-  for _, info in ipairs(result and result.history or {}) do losses[info.epoch] = info.loss end
-  return net, result, losses, message, code
-end
-
 function Resume:test_a_run_stopped_anywhere_ends_with_the_same_bits()
   local whole, _, losses = long_run {}
   for stop = 1, 12 do
@@ -324,12 +300,44 @@ function Resume:test_a_failed_run_goes_on_from_the_last_checkpoint()
   lu.assertTrue(same_weights(whole, rest))
 end
 
+local function own_pid()
+  local stat <close> = assert(io.open "/proc/self/stat")
+  return stat:read "n"
+end
+
+-- Another process is killed in the middle of an epoch; this one takes its checkpoint over.
+function Resume:test_a_killed_process_loses_no_bit()
+  local whole = long_run {}
+  local pipe <close> = assert(io.popen("readlink /proc/" .. own_pid() .. "/exe"))
+  local program, script = pipe:read "l", os.tmpname()
+  for _, kill_at in ipairs { 2, 7, 12 } do
+    os.remove(self.path)
+    local file = assert(io.open(script, "w"))
+    file:write(([[
+      package.path = %q
+      local stat = io.open "/proc/self/stat"
+      local pid = stat:read "n"
+      require "support_train".long_run { checkpoint = %q, checkpoint_every = 1, on_batch = function(info)
+        if info.step == %d then os.execute("kill -KILL " .. pid) end
+      end }
+      os.exit(3)
+    ]]):format(package.path, self.path, kill_at))
+    file:close()
+    local _, how, code = os.execute(("exec 2>/dev/null; '%s' '%s'"):format(program, script))
+    lu.assertTrue(how == "signal" and code == 9 or how == "exit" and code == 128 + 9)
+    local first
+    local rest = long_run { checkpoint = self.path, resume = true,
+      on_batch = function(info) first = first or info.step end }
+    lu.assertEquals(first, kill_at)
+    lu.assertTrue(same_weights(whole, rest))
+  end
+  os.remove(script)
+end
+
 -- The signal comes while Lua runs; it can be sent once per process, the second one means "at once".
 function Resume:test_ctrl_c_writes_the_checkpoint()
   local whole = long_run {}
-  local stat = assert(io.open "/proc/self/stat")
-  local pid = stat:read "n"
-  stat:close()
+  local pid = own_pid()
   local _, result, _, message, code = long_run { checkpoint = self.path, on_batch = function(info)
     if info.step == 6 then io.popen("kill -INT " .. pid):close() end
   end }
