@@ -162,7 +162,8 @@ static bool newton(lip_cols *c, double radius, size_t u0, size_t u1, int step) {
   for (size_t j = u0; j < u1; j++) {
     if (c->level[j] == INFINITY || c->count[j] == c->before[j]) continue;
     double next = c->count[j] ? (c->sum[j] - radius) / (double)c->count[j] : 0;
-    if (step > 0 && c->count[j] && next <= c->tau[j]) { /* rounding: the root is reached */
+    /* rounding: the root is reached, or every active element equals it; only a remembered threshold may be too high */
+    if (step > 0 && next <= c->tau[j]) {
       c->before[j] = c->count[j];
       continue;
     }

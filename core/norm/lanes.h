@@ -7,14 +7,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/base/simd.h"
+
 #define LIP_LANES 8
 
 typedef double lip_d8 __attribute__((vector_size(64)));
 typedef int64_t lip_l8 __attribute__((vector_size(64)));
 typedef float lip_f8 __attribute__((vector_size(32)));
 typedef int32_t lip_i8 __attribute__((vector_size(32)));
-
-#define LIP_INLINE static inline __attribute__((always_inline))
 
 /* Vectors go by pointer: by value their calling convention would depend on the instruction set. */
 
