@@ -257,13 +257,24 @@ static double certified_part(const question *q, const pair_error *here, double r
   return r;
 }
 
+/* Whether some margin remains over the rounding of two passes at the centre. */
+static bool margin_left(const question *q, const pair_error *here) {
+  pair_error there = pair_error_of(q->c, q->y, ball(q, 0));
+  for (size_t j = 0; j < q->c->C; j++) {
+    if (j == q->y) continue;
+    double left = lip_down_sub(margin(q, j), pair_error_at(q->c, here, q->y, j));
+    if (!(left > pair_error_at(q->c, &there, q->y, j))) return false;
+  }
+  return true;
+}
+
 static double largest_radius(const question *q) {
   double R = LARGEST_RADIUS;
   for (size_t j = 0; j < q->c->C; j++) {
     if (j == q->y) continue;
     double L = q->c->pairs[q->y * q->c->C + j], m = margin(q, j);
     if (!(m > 0) || !(L < INFINITY)) return 0;
-    if (L > 0) R = fmin(R, nextafter(m / L, INFINITY));
+    if (L > 0) R = fmin(R, lip_step_up(m / L));
   }
   return R;
 }
@@ -276,9 +287,11 @@ static double radius_of(const question *q) {
   bool costly = c->walk.costly;
   pair_error here = costly ? pair_error_of(c, q->y, coarse_walk(q->c, q->size))
                            : pair_error_with(c, q->y, q->centre->off[c->last], q->centre->size[c->last]);
-  double best = 0;
-  /* The first try nearly always decides. It fails where a wide ball brings large errors: then smaller ones. */
-  for (int i = 0; i < TRIES && R > 2 * best; i++, R /= 4) best = fmax(best, certified_part(q, &here, R));
+  double best = certified_part(q, &here, R);
+  /* This nearly always decides. It falls short where a wide ball brings large errors: then smaller ones, unless not
+   * even the centre alone has a margin to show. */
+  if (best < R / 2 && margin_left(q, &here))
+    for (int i = 0; i < TRIES && R > 2 * best; i++) best = fmax(best, certified_part(q, &here, R /= 4));
   return best;
 }
 

@@ -11,21 +11,31 @@
 
 /* ---- one operation, then one step outwards: never on the wrong side of the exact result ---- */
 
+/* At least the next double above v >= 0: v 2^-52 is at least one unit in the last place, and rounding is monotone.
+ * NaN and infinity stay. */
+static inline double lip_step_up(double v) {
+  return v >= 0x1p-900 ? v + v * 0x1p-52 : nextafter(v, INFINITY);
+}
+/* At most the next double below v, of any sign. */
+static inline double lip_step_down(double v) {
+  return fabs(v) >= 0x1p-900 ? v - fabs(v) * 0x1p-52 : nextafter(v, -INFINITY);
+}
+
 /* For operands >= 0. A zero factor gives an exact zero unless the other one is infinite: then INFINITY, since the
  * infinite one means "unknown". NaN stays NaN: every test is written so that NaN fails it. */
 static inline double lip_up_mul(double a, double b) {
   if (a == 0 || b == 0) return isinf(a) || isinf(b) ? (double)INFINITY : a * b;
-  return a == 1 ? b : b == 1 ? a : nextafter(a * b, INFINITY);
+  return a == 1 ? b : b == 1 ? a : lip_step_up(a * b);
 }
 static inline double lip_up_add(double a, double b) {
-  return a == 0 ? b : b == 0 ? a : nextafter(a + b, INFINITY);
+  return a == 0 ? b : b == 0 ? a : lip_step_up(a + b);
 }
 static inline double lip_down_sub(double a, double b) {
-  return b == 0 ? a : nextafter(a - b, -INFINITY);
+  return b == 0 ? a : lip_step_down(a - b);
 }
 /* Strictly below the exact quotient of a > 0 and b > 0 (or 0). */
 static inline double lip_below_div(double a, double b) {
-  return fmax(nextafter(a / b, 0.0), 0.0);
+  return fmax(lip_step_down(a / b), 0.0);
 }
 
 /* ---- || |W| || ---- */
