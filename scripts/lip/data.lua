@@ -189,8 +189,12 @@ function data.download(urls, path, sha256)
   local temporary = ("%s.%d-%d.part"):format(path, os.time(), math.random(1 << 30))
   local reasons = {}
   for _, url in ipairs(urls) do
-    local ok = run(("curl -fsSL --connect-timeout 5 --retry 1 --max-time 300 -o %s %s 2>/dev/null"):format(
-      quoted(temporary), quoted(url)))
+    local command = "curl -fsSL --connect-timeout 5 --retry 1 --max-time 300 -o %s %s 2>/dev/null"
+    local ok, how, status = os.execute(command:format(quoted(temporary), quoted(url)))
+    if how == "signal" or status == 130 then -- Ctrl-C reached curl
+      os.remove(temporary)
+      return nil, "the download was interrupted", "cancelled"
+    end
     local digest, message = nil, "could not be fetched"
     if ok then digest, message = core.sha256(temporary) end
     if digest == sha256 then
@@ -208,8 +212,8 @@ end
 
 local function download_set(set)
   local folder = cache_folder(set)
-  if not folder then return nil, "no HOME and no XDG_CACHE_HOME to keep a download in" end
-  if not run("mkdir -p " .. quoted(folder)) then return nil, folder .. ": cannot be made" end
+  if not folder then return nil, "no HOME and no XDG_CACHE_HOME to keep a download in", "not_found" end
+  if not run("mkdir -p " .. quoted(folder)) then return nil, folder .. ": cannot be made", "io" end
   io.stderr:write("downloading ", set.title, " into ", folder, "\n")
   for _, part in ipairs { "train", "t10k" } do
     for kind = 1, 2 do
@@ -217,8 +221,8 @@ local function download_set(set)
       local urls = {}
       for i, base in ipairs(set.urls) do urls[i] = base .. file end
       if not readable(folder .. "/" .. file) then
-        local ok, message = data.download(urls, folder .. "/" .. file, set[part][kind])
-        if not ok then return nil, message end
+        local ok, message, code = data.download(urls, folder .. "/" .. file, set[part][kind])
+        if not ok then return nil, message, code end
       end
     end
   end
@@ -252,8 +256,9 @@ local function load_set(set, options)
   elseif os.getenv "LIPWB_OFFLINE" == "1" then
     reason = "not downloaded, because LIPWB_OFFLINE=1"
   else
-    local folder, message = download_set(set)
+    local folder, message, code = download_set(set)
     if folder then return try { path = folder, own = true } end
+    if code == "cancelled" then return nil, message, code end
     reason = "the download failed: " .. message
   end
   if #partial > 0 then reason = table.concat(partial, "; ") .. "; " .. reason end
@@ -277,11 +282,12 @@ end
 
 --- What the main experiment trains on: MNIST; without it Fashion-MNIST; without that procedural digits. Says so.
 ---@param options? {quiet: boolean?}
----@return lip.dataset train, lip.dataset test, string name
+---@return lip.dataset? train, lip.dataset|string test, string name (nil, message, "cancelled" after Ctrl-C)
 function data.main_dataset(options)
   options = check_options(options, "lip.data.main_dataset", { quiet = true })
-  local train, test = data.mnist { quiet = options.quiet }
+  local train, test, code = data.mnist { quiet = options.quiet }
   if train then return train, test, "mnist" end
+  if code == "cancelled" then return nil, test, code end
   local reason = test:find "^MNIST not found" and test or "MNIST not found: " .. test
   train, test = data.fashion_mnist { quiet = options.quiet }
   if train then

@@ -1,4 +1,4 @@
-/* data: hash, gzip, data sets, gathering, the loader, IDX. Files of other formats: test_data_formats.c. */
+/* data: hash, gzip, data sets, gathering, the loader, IDX. Other formats: test_data_formats.c, test_data_npy.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -441,4 +441,39 @@ function T.test_real_mnist()
   lu.assertNil(text:find("from " .. root, 1, true))
 end
 
+-- A program named curl that stands in front of the real one.
+local function fake_curl(script)
+  os.execute("mkdir -p " .. path "bin")
+  os.execute("chmod +x " .. write("bin/curl", "#!/bin/sh\n" .. script))
+  return path "bin" .. ":" .. os.getenv "PATH"
+end
+
+function T.test_download_fills_the_cache()
+  local root = os.getenv "LIPWB_DATA"
+  if not root or not io.open(root .. "/mnist/train-images-idx3-ubyte.gz") then
+    lu.skip "no MNIST: set LIPWB_DATA to the folder that has mnist/train-images-idx3-ubyte.gz"
+  end
+  -- the first address is down, the second has everything
+  local search = fake_curl(([[
+while [ "$1" != -o ]; do shift; done
+case "$3" in *ossci*) echo broken > "$2"; exit 22;; esac
+cp '%s/mnist/'"${3##*/}" "$2"
+]]):format(root))
+  local variables = { PATH = search, XDG_CACHE_HOME = path "cache" }
+  local text = child(variables, "print(lip.data.mnist())")
+  contains(text, "downloading MNIST into " .. path "cache/lipwb/mnist")
+  contains(text, "data: MNIST from " .. path "cache/lipwb/mnist" .. " (60000 + 10000 samples)")
+  lu.assertNil(text:find("WARNING", 1, true))
+  variables.LIPWB_OFFLINE = 1 -- now it is there
+  text = child(variables, "print(lip.data.mnist())")
+  lu.assertNil(text:find("downloading", 1, true))
+  contains(text, "(60000 + 10000 samples)")
+end
+
+function T.test_download_stops_at_ctrl_c()
+  local search = fake_curl "kill -INT $$"
+  local text = child({ PATH = search, XDG_CACHE_HOME = path "cache" }, "print(lip.data.main_dataset())")
+  contains(text, "nil\tthe download was interrupted\tcancelled")
+end
+
 return { TestData = T }
