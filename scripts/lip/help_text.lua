@@ -3,14 +3,14 @@
 -- each line reads "name(arguments) -- what it does". A method name_ that works in place needs no line of its own.
 return {
   { "Tensors", "lip.", "lip", [[
-tensor(t) -- a tensor from a table of numbers, nested by row; or zeros from dimensions
+tensor(t) -- a tensor from a table of numbers, nested by row; from numbers, a vector; from a tensor, a copy
 zeros(d, ...) -- a tensor filled with 0, of up to 4 dimensions
 ones(d, ...) -- filled with 1
 full({d, ...}, v) -- filled with v
 eye(n) -- the identity matrix
-arange(a, b, step) -- a, a + step, ... up to b
+arange(a, b, step) -- a, a + step, ... up to and including b; arange(n): 1 to n
 linspace(a, b, n) -- n equally spaced numbers from a to b
-rand(rng, d, ...) -- uniform in [0, 1); without rng from the session's own generator
+rand(rng, d, ...) -- uniform in [0, 1); without rng from the session's own generator; rand(seed, {d, ...})
 randn(rng, d, ...) -- standard normal
 rng(seed) -- a generator of random numbers with its own state
 load_npy(path) -- a NumPy file as a tensor; nil, message, code on failure
@@ -46,7 +46,7 @@ max(dim) -- largest of all, or along a dimension
 min(dim) -- smallest of all, or along a dimension
 argmax(dim) -- where the largest stands
 argmin(dim) -- where the smallest stands
-norm(p) -- p-norm of all elements (default 2; math.huge: largest magnitude)
+norm(p, dim) -- 1-, 2- (default) or math.huge-norm of all, or along a dimension
 abs() -- magnitudes
 sign() -- -1, 0 or 1
 sqrt() -- square roots

@@ -309,6 +309,18 @@ function T.test_matmul_agrees_with_plain_loops()
   raises("dot: shapes do not match: a 2, b 2x2", v.dot, v, a)
 end
 
+function T.test_labels_name_what_is_wrong()
+  local loss, z = lip.loss.cross_entropy {}, lip.zeros(2, 3)
+  lu.assertAlmostEquals(loss:value(z, {0, 2}), math.log(3), 1e-6)
+  lu.assertAlmostEquals(loss:value(z, lip.tensor(0, 9, 2):slice(1, 1, 3, 2)), math.log(3), 1e-6)
+  raises("label 2: a whole number in 0..2 expected, got the number 3", loss.value, loss, z, {0, 3})
+  raises("label 1: a whole number in 0..2 expected, got the number -1", loss.value, loss, z, {-1, 0})
+  raises("label 2: a whole number in 0..2 expected, got the string", loss.value, loss, z, {0, "1"})
+  raises("label 1: a whole number in 0..2 expected, got the number 0.5", loss.value, loss, z, {0.5, 1})
+  raises("label 2: a whole number in 0..2 expected, got the number nan", loss.value, loss, z, lip.tensor(0, nan))
+  raises("2 labels expected (one per row of x), got 3", loss.value, loss, z, {0, 1, 2})
+end
+
 -- ---- text ----
 
 function T.test_text_is_short_and_tells_the_shape()
