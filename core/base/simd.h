@@ -8,8 +8,9 @@
 #if defined(__clang__) && __clang_major__ < 18 && !defined(LIP_NO_CLONES)
 #define LIP_NO_CLONES
 #endif
+/* By level, not by model: "arch=skylake-avx512" is taken on that very model only and leaves later ones with SSE2. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(LIP_NO_CLONES)
-#define LIP_HOT __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define LIP_HOT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define LIP_HOT
 #endif
