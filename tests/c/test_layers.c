@@ -524,7 +524,7 @@ static void bounds_are_never_below_a_slope(void **state) {
       /* float32's rounding of y over steps of at least 1/4 of the norm */
       REQUIRE(c, slope <= upper * (1 + 2e-5), "%s: slope %.9g above the bound %.9g", lip_pq_name(steps[s]),
               slope, upper);
-      finite += isfinite(upper);
+      finite += isfinite(upper) ? 1 : 0;
       tight += slope > 0.95 * upper;
       lip_pq down = {steps[s].q, steps[s].p};
       if (down.p != down.q) REQUIRE(c, isinf(bound_of(c, r.l, down)), "%s has a bound", lip_pq_name(down));
@@ -581,7 +581,7 @@ static void deviations_cover_the_executed_error(void **state) {
                 norm_d(e, m, pq.q), d.off);
         REQUIRE(c, t % 2 || !isfinite(d.off) || d.off < 1e-3 * (1 + d.size), "stated error %g is vacuous",
                 d.off);
-        compared += isfinite(d.off);
+        compared += isfinite(d.off) ? 1 : 0;
       }
       free(x);
       rig_close(&r);
