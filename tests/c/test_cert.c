@@ -303,6 +303,36 @@ static void no_certified_label_can_be_flipped(void **state) {
     }
 }
 
+/* Every built-in kind that works on features without being told more, between two dense layers: what has a constant
+ * is certified, and no certificate is broken; what has none is refused. */
+static void every_kind_is_certified_or_refused(void **state) {
+  (void)state;
+  size_t certified = 0, refused = 0;
+  for (size_t k = 0; lip_layer_kind_at(k); k++) {
+    const lip_layer_kind *kind = lip_layer_kind_at(k);
+    bool asks = kind->flags & (LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED);
+    for (const lip_opt *o = kind->desc.opts; o && o->name; o++)
+      asks = asks || o->required || o->type == LIP_OPT_REALS;
+    if (asks) continue;
+    for (size_t p = 0; p < PATHS; p++) {
+      size_t some = 0, flips = 0;
+      lip_err err;
+      lip_bound b;
+      lip_net *net = small_net(paths[p], kind->desc.name, 31);
+      attack_rows(net, 6, 7, &some, &flips);
+      assert_int_equal(flips, 0);
+      assert_int_equal(lip_bound_product(net, &b, &err), LIP_OK);
+      if (isinf(b.upper)) assert_int_equal(some, 0);
+      certified += some;
+      if (isinf(b.upper)) refused++;
+      lip_bound_free(&b);
+      lip_net_free(net);
+    }
+  }
+  assert_true(certified > 200);
+  assert_true(refused < 10);
+}
+
 /* A net that is one dense layer: the radius is the exact distance to the boundary, less the rounding. */
 static void radius_of_a_linear_net_is_tight(void **state) {
   (void)state;
@@ -482,6 +512,7 @@ int main(void) {
       cmocka_unit_test(unknown_layers_are_infinity_and_named),
       cmocka_unit_test(one_logit_is_refused),
       cmocka_unit_test(no_certified_label_can_be_flipped),
+      cmocka_unit_test(every_kind_is_certified_or_refused),
       cmocka_unit_test(radius_of_a_linear_net_is_tight),
       cmocka_unit_test(last_layer_may_be_an_activation),
       cmocka_unit_test(containers_certify_too),
