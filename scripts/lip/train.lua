@@ -13,6 +13,7 @@ local lip = require "lip.core"
 ---@field seed? integer          of the order of samples and of augmentation (1)
 ---@field shuffle? boolean       a new order every epoch (true)
 ---@field drop_last? boolean     leave out the last, smaller batch of an epoch (false)
+---@field shift? integer         images are moved by up to so many pixels, at random (0)
 ---@field augment? function      function(x, y, rng) returns the batch to train on (x, y may be changed in place)
 ---@field validation? lip.dataset  evaluated after every epoch
 ---@field on_batch? function     function(info) after every update; false stops
@@ -23,11 +24,12 @@ local lip = require "lip.core"
 ---@field verbose? boolean       print one line per epoch (false)
 
 local defaults = {
-  epochs = 10, batch = 128, seed = 1, shuffle = true, drop_last = false, checkpoint_every = 0, resume = false,
+  epochs = 10, batch = 128, seed = 1, shuffle = true, drop_last = false, checkpoint_every = 0, shift = 0,
+  resume = false,
   verbose = false,
 }
 local kinds = {
-  epochs = "count", batch = "count", seed = "whole", checkpoint_every = "whole",
+  epochs = "count", batch = "count", seed = "whole", checkpoint_every = "whole", shift = "whole",
   shuffle = "boolean", drop_last = "boolean", resume = "boolean", verbose = "boolean",
   augment = "function", on_batch = "function", on_epoch = "function", checkpoint = "string",
   loss = "lip.loss", opt = "lip.optim", schedule = "lip.schedule", validation = "lip.dataset",
@@ -92,7 +94,9 @@ local function new_run(net, dataset, o)
   end
   return setmetatable({
     net = net, o = o, opt = o.opt, n = n, per_epoch = per_epoch, total = per_epoch * o.epochs,
-    loader = dataset:batches { size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last },
+    loader = dataset:batches {
+      size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
+    },
     rate = o.opt:lr(), step = 0, sum = 0, rows = 0, history = {}, started = lip.time(),
   }, run)
 end
@@ -102,7 +106,8 @@ end
 --- What must agree for a run to continue as if it had never stopped.
 function run:signature()
   local o = self.o
-  return ("n=%d batch=%d seed=%d shuffle=%s drop_last=%s"):format(self.n, o.batch, o.seed, o.shuffle, o.drop_last)
+  return ("n=%d batch=%d seed=%d shuffle=%s drop_last=%s shift=%d"):format(self.n, o.batch, o.seed, o.shuffle,
+    o.drop_last, o.shift)
 end
 
 --- true | nil, message, code

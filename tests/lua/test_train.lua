@@ -218,6 +218,18 @@ function Train.test_augmentation_is_seen_and_repeats()
   lu.assertFalse(same_weights(weights[1], plain))
 end
 
+function Train.test_images_are_shifted()
+  local data, nets = lip.data.digits { n = 60, seed = 1 }, {}
+  for k, shift in ipairs { 2, 2, 0 } do
+    nets[k] = lip.net { input = data:info().shape, norm = 2, seed = 1, lip.flatten {},
+      lip.dense { out = 10 } }
+    lip.train(nets[k], data, { epochs = 1, batch = 20, shift = shift })
+  end
+  lu.assertTrue(same_weights(nets[1], nets[2]))
+  lu.assertFalse(same_weights(nets[1], nets[3]))
+  raises("shift", lip.train, new_net(), points(60, 1), { shift = 1 })
+end
+
 function Train.test_callbacks_stop_and_errors_pass()
   local data = points(100, 1)
   local result = lip.train(new_net(), data, { batch = 20, on_batch = function(info) return info.step < 7 end })
