@@ -65,20 +65,36 @@ LIP_HOT static void turn(float *restrict out, const float *in, const float *x, c
   }
 }
 
-static void forward(const lip_layer *l, const lip_pass *pass) {
+/* The same for S = 1, where the loop over pairs is the one to become vectors. */
+LIP_HOT static void turn_pairs(float *restrict out, const float *in, const float *x,
+                               const float *restrict table, size_t pairs) {
+  for (size_t k = 0; k < pairs; k++) {
+    float c = table[k], s = table[pairs + k], sh = table[2 * pairs + k], ch = table[3 * pairs + k];
+    float a = in[2 * k], b = in[2 * k + 1];
+    float ra = a * c + b * s, rb = a * s - b * c;
+    float side = sh * x[2 * k] - ch * x[2 * k + 1];
+    out[2 * k] = side > 0 ? a : ra;
+    out[2 * k + 1] = side > 0 ? b : rb;
+  }
+}
+
+static void turn_rows(const lip_layer *l, const lip_pass *pass, float *out, const float *in) {
   size_t C, S, n = l->n_in;
   lip_shape_channels(&l->in, &C, &S);
   fill_tables(l, pass->scratch, 0, C / 2);
   for (size_t r = pass->r0; r < pass->r1; r++)
-    turn(l->y + r * n, l->x + r * n, l->x + r * n, pass->scratch, C / 2, S);
+    if (S == 1)
+      turn_pairs(out + r * n, in + r * n, l->x + r * n, pass->scratch, C / 2);
+    else
+      turn(out + r * n, in + r * n, l->x + r * n, pass->scratch, C / 2, S);
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  turn_rows(l, pass, l->y, l->x);
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
-  size_t C, S, n = l->n_in;
-  lip_shape_channels(&l->in, &C, &S);
-  fill_tables(l, pass->scratch, 0, C / 2);
-  for (size_t r = pass->r0; r < pass->r1; r++)
-    turn(l->dx + r * n, l->dy + r * n, l->x + r * n, pass->scratch, C / 2, S);
+  turn_rows(l, pass, l->dx, l->dy);
 }
 
 static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {

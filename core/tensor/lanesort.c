@@ -99,6 +99,19 @@ static void sort_lanes(float *y, uint32_t *from, const float *x, size_t n, size_
   }
 }
 
+/* Pairs side by side need no lanes: what the network does to two, in place. */
+LIP_HOT static void sort_pairs(float *restrict y, uint32_t *restrict from, const float *restrict x,
+                               size_t pairs) {
+  for (size_t i = 0; i < pairs; i++) {
+    int32_t a = key_of(x[2 * i]), b = key_of(x[2 * i + 1]);
+    uint32_t swap = a > b;
+    y[2 * i] = value_of(swap ? b : a);
+    y[2 * i + 1] = value_of(swap ? a : b);
+    from[2 * i] = swap;
+    from[2 * i + 1] = 1 - swap;
+  }
+}
+
 /* ---- radix sort: stable, least significant digit first (Knuth 1998, section 5.2.5) ---- */
 
 static void radix_pass(uint32_t *restrict to_key, uint32_t *restrict to_place, const uint32_t *restrict key,
@@ -135,6 +148,10 @@ static void sort_one(float *y, uint32_t *from, const float *x, size_t size, size
 
 void lip_lanesort(float *y, float *from, const float *x, size_t n, size_t size, size_t S, void *scratch) {
   uint32_t *index = (uint32_t *)(void *)from;
+  if (size == 2 && S == 1) {
+    sort_pairs(y, index, x, n / 2);
+    return;
+  }
   if (size <= NETWORK_MAX) {
     sort_lanes(y, index, x, n, size, S, scratch);
     return;
