@@ -121,6 +121,21 @@ static void zero_weights_certify_the_bias(void **state) {
   lip_net_free(net);
 }
 
+/* At x = 0 almost nothing is rounded, but half a unit away products and sums are: the logits x + 1 and -x have terms
+ * of 1.5 and 0.5 there, each rounded once as a product and once in a sum (2 u in all for each, at least). */
+static void rounding_over_the_ball_counts(void **state) {
+  (void)state;
+  for (size_t p = 0; p < 3; p++) {
+    lip_net *net = linear(norms[p], 1, 2, (float[]){1, -1}, (float[]){1, 0});
+    const float x = 0;
+    lip_radius r = cert_one(net, &x);
+    assert_true(r.margin == 1);
+    assert_true(r.radius <= (1 - 2 * 0x1p-24 * 2) / 2);
+    assert_true(r.radius >= (1 - 20 * 0x1p-24) / 2);
+    lip_net_free(net);
+  }
+}
+
 /* ---- order and precision of sums ---- */
 
 /* One hidden unit whose exact value is 1 and whose float32 value is 0 or 1, depending on the order of the sum; it
@@ -137,6 +152,15 @@ static void check_detector(size_t n, const float *w) {
     lip_radius r = cert_one(net, x);
     assert_true(r.label == 0 || r.label == 1);
     assert_true(r.radius == 0);
+    lip_net_free(net);
+    /* the same with the error made two layers before the end */
+    const piece parts[] = {{"dense", 1}, {"relu", 0}, {"dense", 1}, {"relu", 0}, {"dense", 2}};
+    net = cert_net(norms[p], n, parts, 5, 0, 1, NULL);
+    cert_set_weights(net, 0, w);
+    cert_set_weights(net, 1, (float[]){1});
+    cert_set_weights(net, 2, (float[]){1, 0});
+    cert_set_bias(net, 2, (float[]){0, 0.5f});
+    assert_true(cert_one(net, x).radius == 0);
     lip_net_free(net);
   }
   free(x);
@@ -427,6 +451,7 @@ int main(void) {
       cmocka_unit_test(smallest_normal_weights),
       cmocka_unit_test(small_first_layer),
       cmocka_unit_test(zero_weights_certify_the_bias),
+      cmocka_unit_test(rounding_over_the_ball_counts),
       cmocka_unit_test(order_detectors_are_refused),
       cmocka_unit_test(huge_cancelling_weights_are_refused),
       cmocka_unit_test(large_biases_shrink_the_radius),
