@@ -345,7 +345,7 @@ static bool same_layout(const lip_net *a, const lip_net *b) {
   return true;
 }
 
-/* lip.restore(net, opt, saved_net, saved_opt): weights, dropout stream, optimiser memory and count of updates as
+/* lip.restore(net, opt, saved_net, saved_opt): weights, dropout stream, warm starts, optimiser memory and count of updates as
  * saved; options (learning rate, decay, budget, ...) stay as they are in net and opt. */
 static int restore(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1), *from = lipL_checknet(L, 3);
@@ -366,6 +366,7 @@ static int restore(lua_State *L) {
     memset(opt->state, 0, bytes);
   opt->t = old->t;
   memcpy(net->weights, from->weights, net->n_params * sizeof *net->weights);
+  lip_layer_copy_warm(net->root, from->root);
   net->step = from->step;
   lua_pushboolean(L, true);
   return 1;

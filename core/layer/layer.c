@@ -204,6 +204,17 @@ lip_status lip_layer_project_exact(lip_layer *l, lip_err *err) {
   return LIP_OK;
 }
 
+void lip_layer_copy_warm(lip_layer *to, const lip_layer *from) {
+  lip_warm mine, other;
+  for (size_t i = 0; to->kind == from->kind && to->kind->warm; i++) {
+    if (!to->kind->warm(to, i, &mine) || !from->kind->warm(from, i, &other)) break;
+    if (mine.wide == other.wide && mine.n == other.n)
+      memcpy(mine.data, other.data, mine.n * (mine.wide ? sizeof(double) : sizeof(float)));
+  }
+  for (size_t i = 0; i < to->n_child && i < from->n_child; i++)
+    lip_layer_copy_warm(to->child[i], from->child[i]);
+}
+
 lip_status lip_layer_reset(lip_layer *l, uint64_t seed, lip_err *err) {
   for (size_t i = 0; i < l->n_param; i++) {
     size_t n = 1;

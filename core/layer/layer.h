@@ -181,6 +181,8 @@ lip_status lip_layer_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err
 double lip_layer_estimate(const lip_layer *l, lip_pq pq);
 void lip_layer_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d);
 lip_status lip_layer_project_exact(lip_layer *l, lip_err *err);
+/* Takes over the warm starts of a tree of the same layers; those of another size or type are left alone. */
+void lip_layer_copy_warm(lip_layer *to, const lip_layer *from);
 lip_status lip_layer_reset(lip_layer *l, uint64_t seed, lip_err *err);
 /* Buffers: sets x, y, dy, dx, kept, capacity and lets a container pass them on. */
 void lip_layer_bind(lip_layer *l, const float *x, float *y, const float *dy, float *dx, float *kept,
