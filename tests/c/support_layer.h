@@ -29,6 +29,16 @@ void rig_grad(rig *r, float accumulate);
  * dense layer that keeps the width, followed by a maxmin. NULL: no memory. */
 lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width);
 
+/* What the registry's tests run on: every kind by the rule above, on 6 features and on a 4x6x5 image where it can be
+ * planned, and the variants listed in support_layer_cases.c. */
+typedef struct test_case {
+  lip_spec *spec; /* owned by the caller of layer_cases */
+  lip_shape in;
+} test_case;
+enum { LAYER_CASES = 200 };
+/* Returns their number; 0 and a line on stderr when a kind has no case. */
+size_t layer_cases(test_case *out, size_t cap);
+
 /* The layer in double precision, straight from its definition and the stored float32 weights: false for a kind that
  * has none here. Dropout as in use, not in training. */
 bool layer_in_double(const lip_layer *l, const double *x, double *y);

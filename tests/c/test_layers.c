@@ -1,5 +1,6 @@
 /* Every row of layers.def against the contract: shapes, splitting, gradients, projections, bounds, executed error,
- * memory. Each kind is tried with its default options (support_layer.h: spec_by_rule) and with the variants below. */
+ * memory. Each kind is tried with its default options (support_layer.h: spec_by_rule) and with the variants
+ * of support_layer_cases.c. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,44 +15,7 @@
 #include "core/base/mem.h"
 #include "support_layer.h"
 
-typedef struct variant {
-  const char *kind;
-  lip_shape in;
-  struct {
-    const char *name;
-    double v;
-  } opt[6];
-  const char *mode;
-} variant;
-
-static const lip_shape flat = {1, {6, 0, 0}}, image = {3, {4, 6, 5}};
-
-static const variant variants[] = {
-    {"dense", {1, {9, 0, 0}}, {{"out", 1}}, NULL},
-    {"dense", {1, {3, 0, 0}}, {{"out", 17}}, NULL},
-    {"leaky_relu", {1, {5, 0, 0}}, {{"slope", -1.5}}, NULL},
-    {"softplus", {1, {7, 0, 0}}, {{"beta", 5}}, NULL},
-    {"groupsort", {1, {12, 0, 0}}, {{"size", 4}}, NULL},
-    {"groupsort", {3, {6, 2, 3}}, {{"size", 3}}, NULL},
-    {"fullsort", {1, {33, 0, 0}}, {{NULL, 0}}, NULL},
-    {"dropout", {1, {300, 0, 0}}, {{"rate", 0.25}}, NULL},
-    {"scale", {3, {3, 2, 2}}, {{"factor", -2.5}, {"mean", 0.5}, {"std", 0.3}}, NULL},
-    {"conv2d", {3, {3, 5, 6}}, {{"channels", 4}, {"kernel", 3}, {"padding", 1}}, NULL},
-    {"conv2d", {3, {2, 6, 5}}, {{"channels", 3}, {"kernel", 3}, {"stride", 2}, {"padding", 1}}, NULL},
-    {"conv2d", {3, {4, 5, 5}}, {{"channels", 6}, {"kernel", 2}, {"stride", 3}, {"groups", 2}}, NULL},
-    {"conv2d", {3, {1, 3, 3}}, {{"channels", 2}, {"kernel", 5}, {"stride", 2}, {"padding", 2}}, NULL},
-    {"residual", {1, {6, 0, 0}}, {{"alpha", 0.3}}, "mix"},
-    {"residual", {1, {6, 0, 0}}, {{NULL, 0}}, "add"},
-};
-
-enum { VARIANTS = sizeof variants / sizeof *variants, CASES = VARIANTS + 200 };
-
-typedef struct test_case {
-  lip_spec *spec;
-  lip_shape in;
-} test_case;
-
-static test_case cases[CASES];
+static test_case cases[LAYER_CASES];
 static size_t n_cases;
 
 static const lip_pq steps[] = {{LIP_P1, LIP_P1}, {LIP_P1, LIP_P2},   {LIP_P1, LIP_PINF},
@@ -67,46 +31,10 @@ static bool plans(const test_case *c, lip_pq pq, lip_project_method method, lip_
   return rig_open(r, c->spec, &c->in, pq, method, init, budget, B, &err) == LIP_OK;
 }
 
-static void add_case(lip_spec *spec, lip_shape in) {
-  rig r;
-  test_case c = {spec, in};
-  assert_true(n_cases < CASES);
-  if (spec && plans(&c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r)) {
-    rig_close(&r);
-    cases[n_cases++] = c;
-  } else {
-    lip_spec_free(spec);
-  }
-}
-
 static int make_cases(void **state) {
   (void)state;
-  const lip_layer_kind *kind;
-  for (size_t i = 0; (kind = lip_layer_kind_at(i)); i++) {
-    size_t before = n_cases;
-    add_case(spec_by_rule(kind, lip_shape_size(&flat)), flat);
-    add_case(spec_by_rule(kind, lip_shape_size(&image)), image);
-    if (n_cases == before) print_error("%s: no default case can be planned\n", kind->desc.name);
-    assert_true(n_cases > before);
-  }
-  for (size_t i = 0; i < VARIANTS; i++) {
-    const variant *v = &variants[i];
-    lip_err err = {LIP_OK, ""};
-    kind = lip_layer_kind_find(v->kind);
-    assert_non_null(kind);
-    lip_spec *spec = lip_spec_new(kind);
-    if (kind->flags & LIP_LAYER_CONTAINER) {
-      lip_spec_free(spec);
-      spec = spec_by_rule(kind, lip_shape_size(&v->in));
-    }
-    for (size_t k = 0; v->opt[k].name; k++)
-      assert_int_equal(lip_conf_set_number(&kind->desc, spec->conf, v->opt[k].name, v->opt[k].v, &err),
-                       LIP_OK);
-    if (v->mode) assert_int_equal(lip_conf_set_text(&kind->desc, spec->conf, "mode", v->mode, &err), LIP_OK);
-    size_t before = n_cases;
-    add_case(spec, v->in);
-    assert_true(n_cases == before + 1);
-  }
+  n_cases = layer_cases(cases, LAYER_CASES);
+  assert_true(n_cases > 0); /* 0: a kind or variant could not be planned; the message is above */
   return 0;
 }
 

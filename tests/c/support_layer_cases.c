@@ -1,0 +1,81 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "support_layer.h"
+
+typedef struct variant {
+  const char *kind;
+  lip_shape in;
+  struct {
+    const char *name;
+    double v;
+  } opt[6];
+  const char *mode;
+} variant;
+
+static const lip_shape flat = {1, {6, 0, 0}}, image = {3, {4, 6, 5}};
+
+static const variant variants[] = {
+    {"dense", {1, {9, 0, 0}}, {{"out", 1}}, NULL},
+    {"dense", {1, {3, 0, 0}}, {{"out", 17}}, NULL},
+    {"leaky_relu", {1, {5, 0, 0}}, {{"slope", -1.5}}, NULL},
+    {"softplus", {1, {7, 0, 0}}, {{"beta", 5}}, NULL},
+    {"groupsort", {1, {12, 0, 0}}, {{"size", 4}}, NULL},
+    {"groupsort", {3, {6, 2, 3}}, {{"size", 3}}, NULL},
+    {"fullsort", {1, {33, 0, 0}}, {{NULL, 0}}, NULL},
+    {"dropout", {1, {300, 0, 0}}, {{"rate", 0.25}}, NULL},
+    {"scale", {3, {3, 2, 2}}, {{"factor", -2.5}, {"mean", 0.5}, {"std", 0.3}}, NULL},
+    {"conv2d", {3, {3, 5, 6}}, {{"channels", 4}, {"kernel", 3}, {"padding", 1}}, NULL},
+    {"conv2d", {3, {2, 6, 5}}, {{"channels", 3}, {"kernel", 3}, {"stride", 2}, {"padding", 1}}, NULL},
+    {"conv2d", {3, {4, 5, 5}}, {{"channels", 6}, {"kernel", 2}, {"stride", 3}, {"groups", 2}}, NULL},
+    {"conv2d", {3, {1, 3, 3}}, {{"channels", 2}, {"kernel", 5}, {"stride", 2}, {"padding", 2}}, NULL},
+    {"residual", {1, {6, 0, 0}}, {{"alpha", 0.3}}, "mix"},
+    {"residual", {1, {6, 0, 0}}, {{NULL, 0}}, "add"},
+};
+
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+/* Takes the spec when it can be planned on `in`, frees it otherwise. */
+static bool add_case(test_case *out, size_t *n, size_t cap, lip_spec *spec, lip_shape in) {
+  rig r;
+  bool ok = spec && *n < cap &&
+            rig_open(&r, spec, &in, (lip_pq){LIP_P2, LIP_P2}, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1,
+                     NULL) == LIP_OK;
+  if (ok) {
+    rig_close(&r);
+    out[(*n)++] = (test_case){spec, in};
+  } else {
+    lip_spec_free(spec);
+  }
+  return ok;
+}
+
+static lip_spec *spec_of(const variant *v) {
+  const lip_layer_kind *kind = lip_layer_kind_find(v->kind);
+  lip_spec *spec = kind ? spec_by_rule(kind, lip_shape_size(&v->in)) : NULL;
+  bool ok = spec != NULL;
+  for (size_t k = 0; ok && v->opt[k].name; k++)
+    ok = lip_conf_set_number(&kind->desc, spec->conf, v->opt[k].name, v->opt[k].v, NULL) == LIP_OK;
+  if (ok && v->mode) ok = lip_conf_set_text(&kind->desc, spec->conf, "mode", v->mode, NULL) == LIP_OK;
+  if (ok) return spec;
+  lip_spec_free(spec);
+  return NULL;
+}
+
+size_t layer_cases(test_case *out, size_t cap) {
+  const lip_layer_kind *kind;
+  const char *bad = NULL;
+  size_t n = 0;
+  for (size_t i = 0; (kind = lip_layer_kind_at(i)); i++) {
+    bool on_flat = add_case(out, &n, cap, spec_by_rule(kind, lip_shape_size(&flat)), flat);
+    bool on_image = add_case(out, &n, cap, spec_by_rule(kind, lip_shape_size(&image)), image);
+    if (!on_flat && !on_image) bad = kind->desc.name;
+  }
+  for (size_t i = 0; i < VARIANTS; i++)
+    if (!add_case(out, &n, cap, spec_of(&variants[i]), variants[i].in)) bad = variants[i].kind;
+  if (!bad) return n;
+  fprintf(stderr, "%s: no default case, or a variant, cannot be planned\n", bad);
+  while (n > 0) lip_spec_free(out[--n].spec);
+  return 0;
+}
