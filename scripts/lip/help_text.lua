@@ -88,6 +88,11 @@ losses() -- the losses as data
 optims() -- the optimisers as data
 schedules() -- the schedules as data
 train(net, data, options) -- trains for some epochs; returns the history]] },
+  { "Norms", "lip.", "lip", [[
+opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
+opnorm_lower(w, norm) -- a value that is attained
+opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
+project_(w, norm, radius, method) -- in place; afterwards opnorm_upper(w, norm) <= radius]] },
   { "Methods of a network", "net:", "type:lip.net", [[
 forward(x, training) -- the outputs for a batch
 backward(dlogits, options) -- gradients of the weights, and of the input if asked
@@ -104,6 +109,7 @@ weighted() -- how many layers have weights
 bound(options) -- the Lipschitz bound: upper, lower, layer by layer
 certify(data, options) -- certified accuracy and radii on a data set
 save(path, options) -- writes a checkpoint (safetensors)
+deviation(size) -- how far rounding may move an output, for inputs of norm up to size
 info() -- shapes, parameters, norm and budget as a table]] },
   { "Methods of a layer", "spec:", "type:lip.spec", [[
 kind() -- its name
