@@ -172,6 +172,7 @@ args{name = default, ...} -- the settings of a script, overridden by --set name=
 help(what) -- this page; help(lip.dense), help "net", help(object)
 plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text
 doc() -- the reference page as Markdown
+to_json(value) -- a value as JSON on one line, keys in order
 info() -- version, matrix kernels, threads, compiler, processor, memory
 threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed

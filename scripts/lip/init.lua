@@ -4,7 +4,7 @@
 local lip = require "lip.core"
 
 -- Functions that live in a module of another name.
-local home = { args = "lip.args", help = "lip.help" }
+local home = { params = "lip.args" }
 
 setmetatable(lip, {
   __index = function(self, name)

@@ -149,13 +149,24 @@ function program.complete(text)
   return words, #prefix
 end
 
+local function write_row(path, row)
+  if type(row) ~= "table" then
+    error("--json " .. path .. ": the script returned no result row (a table) but " .. type(row), 0)
+  end
+  local text = core.to_json(row)
+  local file = path == "-" and io.stdout or assert(io.open(path, "w"))
+  assert(file:write(text, "\n"))
+  if path ~= "-" then assert(file:close()) end
+end
+
 --- The end of a script: `row` is what it returned.
-function program.finish(_)
+function program.finish(row)
   local settings = core.settings
   local name = next(settings.set)
   if name ~= nil and not settings.declared then
     io.stderr:write("lipwb: --set ", name, ": the script declares no settings (lip.args), nothing was set\n")
   end
+  if settings.json then write_row(settings.json, row) end
 end
 
 return program

@@ -230,6 +230,29 @@ function tests.test_help_of_a_script()
   lu.assertNotStrContains(out, "\t") -- the script itself did not run on
 end
 
+function tests.test_result_row()
+  local path = os.tmpname()
+  local code = 'return { data = "mnist", accuracy = 0.5, certified = { [0.03] = 0.25 }, list = { 1, 2.5 }, bad = 0 / 0, '
+    .. 'top = math.huge, yes = true, empty = {} }'
+  local status, _, err = run_script(code, "--json " .. path)
+  lu.assertEquals(status, 0, err)
+  lu.assertEquals(slurp(path), '{"accuracy":0.5,"bad":"nan","certified":{"0.03":0.25},"data":"mnist","empty":{},'
+    .. '"list":[1,2.5],"top":"inf","yes":true}\n')
+  status, _, err = run_script("return 3", "--json " .. path)
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(err, "no result row")
+  status, _, err = run_script("return {}", "--json /nowhere/at/all")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(err, "/nowhere/at/all")
+  local loop = {}
+  loop.loop = loop
+  lu.assertFalse((pcall(lip.to_json, loop)))
+  lu.assertFalse((pcall(lip.to_json, "\xff")))
+  lu.assertFalse((pcall(lip.to_json)))
+  lu.assertFalse((pcall(lip.to_json, { setmetatable({}, { __tostring = error }), print, io.stdout, "\xff" })))
+  lu.assertEquals(lip.to_json { b = 1, a = { c = "x\ny" } }, '{"a":{"c":"x\\ny"},"b":1}')
+end
+
 function tests.test_settings_nobody_declared()
   local status, _, err = run_script("print(1)", "--set a=1")
   lu.assertEquals(status, 0)

@@ -1,0 +1,158 @@
+/* lip.to_json(value): a Lua value as JSON on one line, for result rows. Keys in alphabetical order, so that equal rows
+ * give equal lines. */
+#include <math.h>
+#include <string.h>
+
+#include "bindings/bind.h"
+#include "core/io/json.h"
+
+/* The root hangs on a userdata and every container is put into its parent before it is filled, so that an error raised
+ * by Lua on the way (a __tostring, no memory) leaks nothing. */
+typedef struct json_box {
+  lip_json *root;
+} json_box;
+
+#define JSON_T "lip.json"
+
+static int box_gc(lua_State *L) {
+  json_box *box = luaL_checkudata(L, 1, JSON_T);
+  lip_json_free(box->root);
+  box->root = NULL;
+  return 0;
+}
+
+/* JSON has no NaN; a text says it better than a missing value. */
+static lip_json *number_node(lua_State *L, int idx) {
+  double v = lua_tonumber(L, idx);
+  return isnan(v) ? lip_json_new_text("nan") : lip_json_new_number(v);
+}
+
+static lip_json *leaf(lua_State *L, int idx) {
+  switch (lua_type(L, idx)) {
+  case LUA_TNUMBER: return number_node(L, idx);
+  case LUA_TBOOLEAN: return lip_json_new_bool(lua_toboolean(L, idx));
+  default: return lip_json_new_text(luaL_tolstring(L, idx, NULL)); /* tensors and the like: as they print */
+  }
+}
+
+static bool is_list(lua_State *L, int idx) {
+  return lua_rawlen(L, idx) > 0;
+}
+
+/* An empty container for a table, else the finished leaf. */
+static lip_json *new_node(lua_State *L, int idx) {
+  if (lua_istable(L, idx)) return is_list(L, idx) ? lip_json_new_array() : lip_json_new_object();
+  int top = lua_gettop(L);
+  lip_json *v = leaf(L, idx);
+  lua_settop(L, top);
+  return v;
+}
+
+static bool fill(lua_State *L, int idx, lip_json *container, int depth);
+
+/* Puts the value on top of the stack into `parent` (under `key`, or at the end of a list) and pops it. */
+static bool put(lua_State *L, lip_json *parent, const char *key, int depth) {
+  lip_json *v = new_node(L, lua_gettop(L));
+  bool ok = key ? lip_json_set(parent, key, v) : lip_json_append(parent, v);
+  ok = ok && fill(L, lua_gettop(L), v, depth + 1);
+  lua_pop(L, 1);
+  return ok;
+}
+
+static bool add_elements(lua_State *L, int idx, lip_json *array, int depth) {
+  bool ok = true;
+  lua_Integer n = (lua_Integer)lua_rawlen(L, idx);
+  for (lua_Integer i = 1; ok && i <= n; i++) {
+    lua_rawgeti(L, idx, i);
+    ok = put(L, array, NULL, depth);
+  }
+  return ok;
+}
+
+/* The keys of the table at idx as a sorted list, pushed: numbers are written as texts ("0.03"). */
+static lua_Integer push_keys(lua_State *L, int idx) {
+  lua_newtable(L);
+  int keys = lua_gettop(L);
+  lua_Integer n = 0;
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    lua_pop(L, 1);
+    lua_createtable(L, 2, 0);
+    luaL_tolstring(L, -2, NULL);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, keys, ++n);
+  }
+  return n;
+}
+
+static bool less(lua_State *L, int keys, lua_Integer i, lua_Integer j) {
+  lua_rawgeti(L, keys, i);
+  lua_rawgeti(L, -1, 1);
+  lua_rawgeti(L, keys, j);
+  lua_rawgeti(L, -1, 1);
+  bool result = lua_compare(L, -3, -1, LUA_OPLT);
+  lua_pop(L, 4);
+  return result;
+}
+
+/* Insertion sort: a row has a dozen keys. */
+static void sort_keys(lua_State *L, int keys, lua_Integer n) {
+  for (lua_Integer i = 2; i <= n; i++)
+    for (lua_Integer j = i; j > 1 && less(L, keys, j, j - 1); j--) {
+      lua_rawgeti(L, keys, j);
+      lua_rawgeti(L, keys, j - 1);
+      lua_rawseti(L, keys, j);
+      lua_rawseti(L, keys, j - 1);
+    }
+}
+
+static bool add_members(lua_State *L, int idx, lip_json *object, int depth) {
+  bool ok = true;
+  lua_Integer n = push_keys(L, idx);
+  int keys = lua_gettop(L);
+  sort_keys(L, keys, n);
+  for (lua_Integer i = 1; ok && i <= n; i++) {
+    lua_rawgeti(L, keys, i);
+    lua_rawgeti(L, -1, 1);
+    lua_rawgeti(L, -2, 2);
+    lua_rawget(L, idx);
+    ok = put(L, object, lua_tostring(L, -2), depth);
+    lua_pop(L, 2);
+  }
+  lua_pop(L, 1);
+  return ok;
+}
+
+/* Members and elements of the table at idx; nothing for a leaf. False: no memory, bad text, nested too deeply. */
+static bool fill(lua_State *L, int idx, lip_json *container, int depth) {
+  if (!lua_istable(L, idx)) return true;
+  if (depth >= LIP_JSON_MAX_DEPTH || !lua_checkstack(L, 16)) return false;
+  return is_list(L, idx) ? add_elements(L, idx, container, depth) : add_members(L, idx, container, depth);
+}
+
+static int to_json(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  json_box *box = lipL_newobject(L, JSON_T, sizeof *box, 0);
+  box->root = new_node(L, 1);
+  lip_str text = {0};
+  if (!box->root || !fill(L, 1, box->root, 0) || !lip_json_print(box->root, &text)) {
+    lip_str_free(&text);
+    return luaL_error(
+        L, "to_json: the value is nested too deeply, holds a text that is not UTF-8, or memory is out");
+  }
+  char *copy = lua_newuserdatauv(L, text.len, 0);
+  memcpy(copy, text.text, text.len);
+  lip_str_free(&text);
+  lua_pushlstring(L, copy, lua_rawlen(L, -1));
+  return 1;
+}
+
+void lipL_open_json(lua_State *L) {
+  static const luaL_Reg meta[] = {{"__gc", box_gc}, {NULL, NULL}};
+  lipL_newtype(L, JSON_T, NULL, meta);
+  lua_pushcfunction(L, to_json);
+  lua_setfield(L, -2, "to_json");
+}
