@@ -8,9 +8,10 @@
 
 #include <stddef.h>
 
-#define LIP_TANH_ERROR 3.0     /* relative, in u */
-#define LIP_SIGMOID_ERROR 3.5  /* relative, in u, where the result is normal */
-#define LIP_SOFTPLUS_ERROR 4.0 /* relative, in u, for beta = 1 and a normal result */
+#define LIP_TANH_ERROR 3.0    /* relative, in u */
+#define LIP_SIGMOID_ERROR 3.5 /* relative, in u, where the result is normal */
+#define LIP_SOFTPLUS_ERROR                                                                                   \
+  5.0 /* relative, in u, for a normal result: 4 for beta = 1, and the division by beta */
 
 void lip_vec_tanh(float *y, const float *x, size_t n);
 /* 1 / (1 + exp(-x)) */
