@@ -171,7 +171,7 @@ sha256(path) -- checksum of a file]] },
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)
 plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text
-doc() -- the reference page as Markdown
+doc(what) -- the reference as Markdown, or "stubs" for the Lua language server
 to_json(value) -- a value as JSON on one line, keys in order
 info() -- version, matrix kernels, threads, compiler, processor, memory
 threads(n) -- reads or sets the number of threads of nets made from now on

@@ -94,6 +94,25 @@ function tests.test_layers_show_their_options()
   end
 end
 
+function tests.test_reference()
+  local page, stubs = lip.doc(), lip.doc "stubs"
+  lu.assertNotNil(load(stubs, "stubs", "t")) -- it is Lua
+  local table_of_stubs = load(stubs)()
+  for _, name in ipairs { "args", "info", "threads" } do lu.assertIsFunction(table_of_stubs[name]) end
+  for _, registry in ipairs(help.registries()) do
+    for _, row in ipairs(registry[3]) do
+      lu.assertStrContains(page, "`" .. registry[2] .. row.name .. "{...}`")
+      lu.assertStrContains(stubs, "function " .. registry[2] .. row.name .. "(options) end")
+      for _, option in ipairs(row.options) do lu.assertStrContains(page, "`" .. option.name .. "`") end
+    end
+  end
+  help.each_line(function(section, name)
+    lu.assertStrContains(page, "`" .. section[2] .. name)
+    lu.assertStrContains(stubs, name .. "(")
+  end)
+  lu.assertFalse((pcall(lip.doc, "poem")))
+end
+
 function tests.test_objects_show_their_methods()
   lu.skipIf(not rawget(lip, "rng"), "no generator in this build")
   local text = printed(help, lip.rng(1))
