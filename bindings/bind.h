@@ -102,6 +102,14 @@ lip_spec *lipL_checkspec(lua_State *L, int idx); /* lent */
 lip_spec *lipL_testspec(lua_State *L, int idx);  /* NULL when it is something else */
 lip_net *lipL_checknet(lua_State *L, int idx);   /* lent; raises on a net that failed to load */
 void lipL_pushnet(lua_State *L, lip_net *net);   /* takes ownership (frees it should Lua fail) */
+/* Methods of lip.net that live in bind_net_info.c. */
+int lipL_net_weights(lua_State *L);
+int lipL_net_bias(lua_State *L);
+int lipL_net_parameters(lua_State *L);
+int lipL_net_weighted(lua_State *L);
+int lipL_net_deviation(lua_State *L);
+int lipL_net_info(lua_State *L);
+int lipL_net_tostring(lua_State *L);
 lip_loss *lipL_checkloss(lua_State *L, int idx);
 lip_optim *lipL_checkoptim(lua_State *L, int idx);
 void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */

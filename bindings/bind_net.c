@@ -30,10 +30,19 @@ static int net_gc(lua_State *L) {
   return 0;
 }
 
-void lipL_pushnet(lua_State *L, lip_net *net) {
-  /* the allocation below may raise: until it has succeeded the net belongs to nobody Lua knows */
+static int push_net(lua_State *L) {
   net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
-  box->net = net;
+  box->net = lua_touserdata(L, 1);
+  return 1;
+}
+
+void lipL_pushnet(lua_State *L, lip_net *net) {
+  lua_pushcfunction(L, push_net);
+  lua_pushlightuserdata(L, net);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+    lip_net_free(net);
+    lua_error(L);
+  }
   lipL_account(L, net->n_params * 3 * sizeof(float));
 }
 
@@ -175,7 +184,9 @@ static const float *check_rows(lua_State *L, int idx, const lip_net *net, size_t
     batch = batch && given->shape[i + 1] == in->dim[i];
     single = single && given->shape[i] == in->dim[i];
   }
-  if (batch || (given->ndim == 2 && given->shape[1] == net->root->n_in))
+  /* rows may come flat, and a net of flat inputs takes rows of any shape; other layouts are not guessed at */
+  bool rows = given->ndim >= 2 && lip_tensor_size(given) == given->shape[0] * net->root->n_in;
+  if (batch || (rows && (given->ndim == 2 || in->ndim == 1)))
     *B = given->shape[0];
   else if (given->ndim == 1 && net->root->n_in == 1)
     *B = given->shape[0];
@@ -218,6 +229,17 @@ static lip_targets check_targets(lua_State *L, int idx, net_box *box, lip_target
   return t;
 }
 
+/* A forward pass; false when it was cancelled and left its rows unfinished. */
+static bool forward(lip_net *net, const float *x, size_t B, bool training) {
+  lip_net_forward(net, x, B, training);
+  return !lip_cancel_raised(net->engine.cancel);
+}
+
+static int fail_cancelled(lua_State *L) {
+  const lip_err err = {LIP_CANCELLED, "cancelled by the user"};
+  return lipL_fail(L, &err);
+}
+
 static lip_tensor *push_rows(lua_State *L, const float *data, size_t B, size_t width) {
   lip_tensor *t = lipL_newtensor(L, 2, (size_t[]){B, width});
   memcpy(t->data, data, B * width * sizeof(float));
@@ -246,7 +268,7 @@ static int net_forward(lua_State *L) {
     memcpy(net->input, x, B * net->root->n_in * sizeof(float));
     x = net->input;
   }
-  lip_net_forward(net, x, B, training);
+  if (!forward(net, x, B, training)) return fail_cancelled(L);
   push_rows(L, net->logits, B, net->root->n_out);
   return 1;
 }
@@ -345,7 +367,7 @@ static int net_predict(lua_State *L) {
   size_t B, C = net->root->n_out;
   const float *x = check_rows(L, 2, net, &B);
   reserve(L, net, B);
-  lip_net_forward(net, x, B, false);
+  if (!forward(net, x, B, false)) return fail_cancelled(L);
   lua_createtable(L, (int)B, 0);
   for (size_t r = 0; r < B; r++) {
     lua_pushinteger(L, argmax(net->logits + r * C, C));
@@ -359,12 +381,12 @@ typedef struct tally {
   double loss;
 } tally;
 
-static void evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *loss, const uint32_t *index,
+static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *loss, const uint32_t *index,
                            size_t B, float *targets, tally *sum) {
   lip_net *net = box->net;
   size_t C = net->root->n_out;
   lip_dataset_gather(d, index, B, net->input, d->labels ? box->labels : NULL, targets);
-  lip_net_forward(net, net->input, B, false);
+  if (!forward(net, net->input, B, false)) return false;
   if (loss) {
     lip_targets t = {loss->kind->target, box->labels, targets};
     sum->loss += lip_net_loss(net, loss, &t, B, false) * (double)B;
@@ -372,6 +394,7 @@ static void evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *l
   for (size_t r = 0; d->labels && r < B; r++)
     sum->correct += argmax(net->logits + r * C, C) == box->labels[r];
   sum->n += B;
+  return true;
 }
 
 static void check_evaluation(lua_State *L, const lip_net *net, const lip_dataset *d, const lip_loss *loss) {
@@ -418,11 +441,7 @@ static int net_evaluate(lua_State *L) {
   for (size_t i = 0; i < limit; i += batch) {
     size_t B = limit - i < batch ? limit - i : batch;
     for (size_t r = 0; r < B; r++) index[r] = (uint32_t)(i + r);
-    if (lip_cancel_raised(net->engine.cancel)) {
-      lip_err err = {LIP_CANCELLED, "evaluation cancelled"};
-      return lipL_fail(L, &err);
-    }
-    evaluate_batch(box, d, loss, index, B, targets, &sum);
+    if (!evaluate_batch(box, d, loss, index, B, targets, &sum)) return fail_cancelled(L);
   }
   lua_newtable(L);
   lua_pushinteger(L, (lua_Integer)sum.n);
@@ -435,193 +454,6 @@ static int net_evaluate(lua_State *L) {
     lua_pushnumber(L, sum.loss / (double)sum.n);
     lua_setfield(L, -2, "loss");
   }
-  return 1;
-}
-
-/* ---- looking inside ---- */
-
-static void push_param(lua_State *L, lip_param *p, float *data) {
-  lip_tensor view = lip_tensor_wrap(data, p->ndim, p->shape);
-  lipL_pushview(L, &view, 1);
-}
-
-static int push_named(lua_State *L, const char *name) {
-  lip_net *net = lipL_checknet(L, 1);
-  lua_Integer want = luaL_checkinteger(L, 2), seen = 0;
-  for (size_t i = 0; i < net->n_leaf; i++) {
-    lip_layer *l = net->leaf[i];
-    if (l->n_param == 0 || strcmp(l->param[0].name, "weight") != 0 || ++seen != want) continue;
-    for (size_t k = 0; k < l->n_param; k++)
-      if (strcmp(l->param[k].name, name) == 0) {
-        push_param(L, &l->param[k], l->param[k].value);
-        return 1;
-      }
-    lua_pushnil(L);
-    return 1;
-  }
-  return luaL_argerror(L, 2,
-                       lua_pushfstring(L, "the net has %d layers with weights, got %I", (int)seen, want));
-}
-
-/* net:weights(i), net:bias(i): lend the tensors of the i-th layer that has weights; bias may be nil */
-static int net_weights(lua_State *L) {
-  return push_named(L, "weight");
-}
-
-static int net_bias(lua_State *L) {
-  return push_named(L, "bias");
-}
-
-/* net:parameters() -> { {layer=, kind=, name=, value=view, grad=view}, ... } */
-static int net_parameters(lua_State *L) {
-  lip_net *net = lipL_checknet(L, 1);
-  lua_Integer at = 1;
-  lua_newtable(L);
-  for (size_t i = 0; i < net->n_leaf; i++)
-    for (size_t k = 0; k < net->leaf[i]->n_param; k++) {
-      lip_param *p = &net->leaf[i]->param[k];
-      lua_newtable(L);
-      lua_pushinteger(L, (lua_Integer)net->leaf[i]->id + 1);
-      lua_setfield(L, -2, "layer");
-      lua_pushstring(L, net->leaf[i]->kind->desc.name);
-      lua_setfield(L, -2, "kind");
-      lua_pushstring(L, p->name);
-      lua_setfield(L, -2, "name");
-      push_param(L, p, p->value);
-      lua_setfield(L, -2, "value");
-      push_param(L, p, p->grad);
-      lua_setfield(L, -2, "grad");
-      lua_rawseti(L, -2, at++);
-    }
-  return 1;
-}
-
-static int net_weighted(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)lip_net_weighted(lipL_checknet(L, 1)));
-  return 1;
-}
-
-/* net:deviation(size) -> how far an executed float32 output may be from the exact one, in the output's norm, over all
- * inputs of norm <= size; math.huge when a layer does not say */
-static int net_deviation(lua_State *L) {
-  lip_net *net = lipL_checknet(L, 1);
-  lip_deviation d = {luaL_checknumber(L, 2), 0};
-  luaL_argcheck(L, d.size >= 0, 2, "a norm >= 0 expected");
-  lip_chain_deviate(net->root, &d);
-  lua_pushnumber(L, d.off);
-  return 1;
-}
-
-static void push_shape(lua_State *L, const lip_shape *s) {
-  lua_createtable(L, s->ndim, 0);
-  for (int i = 0; i < s->ndim; i++) {
-    lua_pushinteger(L, (lua_Integer)s->dim[i]);
-    lua_rawseti(L, -2, i + 1);
-  }
-}
-
-static size_t count_numbers(const lip_layer *l) {
-  size_t n = 0;
-  for (size_t i = 0; i < l->n_param; i++) {
-    size_t k = 1;
-    for (int j = 0; j < l->param[i].ndim; j++) k *= l->param[i].shape[j];
-    n += k;
-  }
-  for (size_t i = 0; i < l->n_child; i++) n += count_numbers(l->child[i]);
-  return n;
-}
-
-/* net:info() -> {parameters=, norm=, budget=, projection=, project_every=, init=, seed=, input=, output=, layers={...}} */
-static int net_info(lua_State *L) {
-  const lip_net *net = lipL_checknet(L, 1);
-  char path[256];
-  lua_newtable(L);
-  lua_pushinteger(L, (lua_Integer)net->n_trainable);
-  lua_setfield(L, -2, "parameters");
-  lua_pushstring(L, lip_path_text(&net->conf.path, path, sizeof path));
-  lua_setfield(L, -2, "norm");
-  lua_pushnumber(L, net->conf.budget);
-  lua_setfield(L, -2, "budget");
-  lua_pushstring(L, lip_project_method_names[net->conf.method]);
-  lua_setfield(L, -2, "projection");
-  lua_pushinteger(L, (lua_Integer)net->conf.project_every);
-  lua_setfield(L, -2, "project_every");
-  lua_pushstring(L, lip_init_names[net->conf.init]);
-  lua_setfield(L, -2, "init");
-  lua_pushinteger(L, (lua_Integer)net->conf.seed);
-  lua_setfield(L, -2, "seed");
-  push_shape(L, &net->root->in);
-  lua_setfield(L, -2, "input");
-  push_shape(L, &net->root->out);
-  lua_setfield(L, -2, "output");
-  lua_newtable(L);
-  for (size_t i = 0; i < net->root->n_child; i++) {
-    const lip_layer *l = net->root->child[i];
-    lua_newtable(L);
-    lua_pushstring(L, l->kind->desc.name);
-    lua_setfield(L, -2, "kind");
-    push_shape(L, &l->in);
-    lua_setfield(L, -2, "input");
-    push_shape(L, &l->out);
-    lua_setfield(L, -2, "output");
-    lua_pushinteger(L, (lua_Integer)count_numbers(l));
-    lua_setfield(L, -2, "parameters");
-    lua_pushstring(L, lip_pq_name(l->pq));
-    lua_setfield(L, -2, "step");
-    lua_pushnumber(L, l->budget);
-    lua_setfield(L, -2, "budget");
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_setfield(L, -2, "layers");
-  return 1;
-}
-
-static void add_number(luaL_Buffer *b, const char *fmt, double v) {
-  char text[64];
-  snprintf(text, sizeof text, fmt, v);
-  luaL_addstring(b, text);
-}
-
-/* One line per layer: kind, shapes, parameters, norm step, budget, bound now; the total below. */
-static int net_tostring(lua_State *L) {
-  const net_box *box = luaL_checkudata(L, 1, LIP_NET_T);
-  if (!box->net) {
-    lua_pushliteral(L, "lip.net (closed)");
-    return 1;
-  }
-  const lip_net *net = box->net;
-  char line[256], in[64], out[64], path[256];
-  double upper;
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  snprintf(line, sizeof line, "%3s  %-12s %-22s %10s  %-10s %10s %12s\n", "", "layer", "shape", "parameters",
-           "norm", "budget", "bound");
-  luaL_addstring(&b, line);
-  for (size_t i = 0; i < net->root->n_child; i++) {
-    const lip_layer *l = net->root->child[i];
-    char shapes[140];
-    snprintf(shapes, sizeof shapes, "%s -> %s", lip_shape_describe(&l->in, in, sizeof in),
-             lip_shape_describe(&l->out, out, sizeof out));
-    if (lip_layer_bound(l, l->pq, &upper, NULL)) upper = INFINITY;
-    snprintf(line, sizeof line, "%3zu  %-12s %-22s %10zu  %-10s ", i + 1, l->kind->desc.name, shapes,
-             count_numbers(l), lip_pq_name(l->pq));
-    luaL_addstring(&b, line);
-    if (isinf(l->budget))
-      luaL_addstring(&b, "         -");
-    else
-      add_number(&b, "%10.6g", l->budget);
-    add_number(&b, " %12.8g\n", upper);
-  }
-  if (lip_chain_bound(net->root, &upper, NULL)) upper = INFINITY;
-  snprintf(line, sizeof line, "%3s  %-12s %-22s %10zu  %-10s ", "", "total", "", net->n_trainable,
-           lip_path_text(&net->conf.path, path, sizeof path));
-  luaL_addstring(&b, line);
-  if (isinf(net->conf.budget))
-    luaL_addstring(&b, "         -");
-  else
-    add_number(&b, "%10.6g", net->conf.budget);
-  add_number(&b, " %12.8g", upper);
-  luaL_pushresult(&b);
   return 1;
 }
 
@@ -640,17 +472,17 @@ void lipL_open_net(lua_State *L) {
                                      {"reset", net_reset},
                                      {"predict", net_predict},
                                      {"evaluate", net_evaluate},
-                                     {"weights", net_weights},
-                                     {"bias", net_bias},
-                                     {"parameters", net_parameters},
-                                     {"weighted", net_weighted},
-                                     {"deviation", net_deviation},
-                                     {"info", net_info},
+                                     {"weights", lipL_net_weights},
+                                     {"bias", lipL_net_bias},
+                                     {"parameters", lipL_net_parameters},
+                                     {"weighted", lipL_net_weighted},
+                                     {"deviation", lipL_net_deviation},
+                                     {"info", lipL_net_info},
                                      {"bound", lipL_net_bound},
                                      {"certify", lipL_net_certify},
                                      {"save", lipL_net_save},
                                      {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", net_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", lipL_net_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"net", net_new}, {"net_options", net_options_list}, {NULL, NULL}};
   lipL_newtype(L, LIP_NET_T, methods, meta);
   luaL_setfuncs(L, functions, 0);

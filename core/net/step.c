@@ -1,4 +1,4 @@
-/* The training step and its pieces. A step is one parallel region with four barriers:
+/* The training step and its pieces. A step is one parallel region with at most four barriers:
  *
  *   1  every thread takes a share of the rows: forward, loss, gradient back to the input        | barrier
  *   2  thread 0 adds the row losses in order; every thread takes a share of each layer's output
@@ -10,6 +10,7 @@
  * Shares depend on indices only and every sum has a fixed order, so the result has the same bits for any number of
  * threads. Nothing is allocated. */
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "core/net/net.h"
@@ -35,6 +36,7 @@ typedef struct job {
   double value; /* mean loss */
   float scale;  /* of the gradient, by clipping */
   lip_status status;
+  atomic_bool *overflow; /* raised when a gradient is not finite; NULL: not asked */
 } job;
 
 static lip_pass make_pass(const job *j, const lip_worker *me) {
@@ -61,6 +63,18 @@ static void row_share(const job *j, const lip_worker *me, bool whole, size_t *r0
   *r1 = me->id == 0 ? j->B : 0;
 }
 
+/* A finite loss may have a gradient that is not. Weights are safe when every gradient that reaches a layer is far below
+ * the largest float: summed over any batch it then stays finite. NaN fails too. */
+static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    const lip_layer *l = net->leaf[i];
+    if (l->units == 0) continue;
+    float largest = lip_vec_abs_max(l->dy + pass->r0 * l->n_out, (pass->r1 - pass->r0) * l->n_out);
+    if (!(largest < 0x1p60f)) return false;
+  }
+  return true;
+}
+
 static void run_rows(const job *j, const lip_worker *me) {
   lip_net *net = j->net;
   lip_pass pass = make_pass(j, me);
@@ -75,7 +89,9 @@ static void run_rows(const job *j, const lip_worker *me) {
     if (j->loss)
       j->loss->kind->rows(j->loss->conf, net->logits, j->B, net->root->n_out, j->targets, pass.r0, pass.r1,
                           net->row_value, j->backward ? net->dlogits : NULL);
-    if (j->backward) lip_chain_backward(net->root, &pass);
+    if (!j->backward) continue;
+    lip_chain_backward(net->root, &pass);
+    if (j->overflow && !gradients_fit(net, &pass)) atomic_store(j->overflow, true);
   }
 }
 
@@ -135,7 +151,7 @@ static void step_task(void *arg, const lip_worker *me) {
     j->value = mean_rows(j->net->row_value, j->B);
     if (lip_cancel_raised(j->net->engine.cancel))
       j->status = LIP_CANCELLED;
-    else if (!isfinite(j->value))
+    else if (!isfinite(j->value) || atomic_load(j->overflow))
       j->status = LIP_NOT_FINITE;
   }
   run_grads(j, me);
@@ -167,8 +183,10 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   if (!status) status = lip_net_reserve(net, B, err);
   if (status) return status;
   size_t every = net->conf.project_every;
+  atomic_bool overflow = false;
   job j = {.net = net,
            .B = B,
+           .overflow = &overflow,
            .training = true,
            .backward = true,
            .loss = loss,
@@ -185,9 +203,10 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   if (j.status)
     return lip_fail(
         err, LIP_NOT_FINITE,
-        "the loss is %g at update %llu; the weights are as before this step: lower the learning rate, or "
+        "%s at update %llu (loss %g); the weights are as before this step: lower the learning rate, or "
         "check the data for NaN",
-        j.value, (unsigned long long)opt->t + 1);
+        isfinite(j.value) ? "the gradient is not finite" : "the loss is not finite",
+        (unsigned long long)opt->t + 1, j.value);
   opt->t++;
   net->step++;
   return LIP_OK;

@@ -15,6 +15,11 @@ randn(rng, d, ...) -- standard normal
 rng(seed) -- a generator of random numbers with its own state
 load_npy(path) -- a NumPy file as a tensor; nil, message, code on failure
 save_npy(path, t) -- writes a NumPy file]] },
+  { "Norms of matrices", "lip.", "lip", [[
+opnorm_upper(w, norm) -- rigorous upper bound of the operator norm; norm: 1, 2, "inf" or a step as "1->inf"
+opnorm_lower(w, norm) -- an attained value, rounded down
+opnorm_estimate(w, norm, iterations) -- power iteration for 2; not a bound
+project_(w, norm, radius, method) -- in place, until opnorm_upper(w, norm) <= radius]] },
   { "Tensor methods", "t:", "type:lip.tensor", [[
 shape() -- the dimensions as a table
 size() -- the number of elements
@@ -95,6 +100,7 @@ opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
 project_(w, norm, radius, method) -- in place; afterwards opnorm_upper(w, norm) <= radius]] },
   { "Methods of a network", "net:", "type:lip.net", [[
 forward(x, training) -- the outputs for a batch
+deviation(size) -- bound of the float32 rounding error of an output, for inputs of norm up to size
 backward(dlogits, options) -- gradients of the weights, and of the input if asked
 update(optim) -- one update from the gradients
 project(options) -- weights back onto their budgets
