@@ -76,7 +76,7 @@ static const lip_opt net_opts[] = {
      FIELD(budgets),
      .low = 1e-300,
      .high = HUGE_VAL,
-     .help = "one share per weighted layer instead of equal ones; their product is at most budget"},
+     .help = "shares instead of equal ones: one per weighted layer, or by kind as {dense=2, conv2d=4}"},
     {.name = "projection",
      .type = LIP_OPT_ENUM,
      FIELD(projection),
@@ -136,6 +136,31 @@ static void check_input(lua_State *L, const lip_reals *input, lip_shape *shape) 
   }
 }
 
+/* budgets = {dense = 2, conv2d = 4}: the layers of a kind are a group that shares one number (Gouk et al. 2021).
+ * Leaves the list it makes on the stack. */
+static lip_reals check_groups(lua_State *L, int idx, lip_spec *const *layers, size_t n) {
+  lip_reals r = {lua_newuserdatauv(L, (n + 1) * sizeof(double), 0), 0};
+  for (size_t i = 0; i < n; i++) {
+    if (!(layers[i]->kind->flags & LIP_LAYER_WEIGHTED)) continue;
+    const char *kind = layers[i]->kind->desc.name;
+    if (lua_getfield(L, idx, kind) != LUA_TNUMBER || !(lua_tonumber(L, -1) > 0))
+      luaL_error(L, "net: option 'budgets' needs a number > 0 for the kind '%s'", kind);
+    r.v[r.n++] = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    bool used = false;
+    for (size_t i = 0; lua_type(L, -2) == LUA_TSTRING && i < n; i++)
+      used = used || strcmp(lua_tostring(L, -2), layers[i]->kind->desc.name) == 0;
+    if (!used)
+      luaL_error(L, "net: option 'budgets' names '%s', a kind the net does not have",
+                 luaL_tolstring(L, -2, NULL));
+    lua_pop(L, 1);
+  }
+  return r;
+}
+
 /* lip.net{ input=, norm=, budget=, ..., spec, spec, ... } */
 static int net_new(lua_State *L) {
   static const char *const own[] = {"norm", NULL};
@@ -165,6 +190,10 @@ static int net_new(lua_State *L) {
       return luaL_error(L, "net: element %d is not a layer but %s", (int)i,
                         lipL_typetext(L, -1, got, sizeof got));
     lua_pop(L, 1);
+  }
+  if (lua_getfield(L, 1, "budgets") == LUA_TTABLE) {
+    if (luaL_len(L, -1) == 0) conf.layer_budgets = check_groups(L, lua_absindex(L, -1), layers, (size_t)n);
+    if (lua_getfield(L, 1, "budget") == LUA_TNIL) conf.budget = 0; /* what the shares amount to */
   }
   lip_engine *engine = lipL_engine(L);
   net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);

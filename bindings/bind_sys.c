@@ -87,6 +87,12 @@ static int sys_time(lua_State *L) {
   return 1;
 }
 
+/* Blocks of engine memory taken so far: a loop that must not allocate can be watched. */
+static int sys_allocations(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lip_mem_count());
+  return 1;
+}
+
 static int sys_interrupted(lua_State *L) {
   lua_pushboolean(L, lip_cancel_raised(&cancel_flag) || lipL_sigint_seen());
   return 1;
@@ -148,6 +154,7 @@ void lipL_open_sys(lua_State *L) {
                                        {"threads", sys_threads},
                                        {"interrupted", sys_interrupted},
                                        {"time", sys_time},
+      {"allocations", sys_allocations},
                                        {NULL, NULL}};
   new_box(L);
   luaL_setfuncs(L, functions, 0);

@@ -139,26 +139,33 @@ void lip_chain_deviate(const lip_layer *l, lip_deviation *d) {
   for (size_t i = 0; i < l->n_child; i++) lip_layer_deviate(l->child[i], l->child[i]->pq, d);
 }
 
-/* Equal shares K^(1/n) for the weighted children, what the others take already set aside. The share is a little
- * short of the root, so that the product, rounded upwards, stays within K. */
-lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err) {
-  size_t weighted = 0;
-  double rest = budget;
+lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted, lip_err *err) {
+  *product = 1;
+  *weighted = 0;
   for (size_t i = 0; i < l->n_child; i++) {
     if (is_weighted(l->child[i])) {
-      weighted++;
+      ++*weighted;
       continue;
     }
     double k;
     lip_status status = lip_layer_bound(l->child[i], l->child[i]->pq, &k, err);
     if (status) return status;
-    if (k > 0 && isfinite(k)) rest /= k;
+    if (k > 0 && isfinite(k)) *product *= k;
   }
-  if (weighted == 0) return LIP_OK;
-  double share = isinf(rest) ? INFINITY : pow(rest, 1 / (double)weighted) * (1 - 0x1p-40);
+  return LIP_OK;
+}
+
+/* Equal shares K^(1/n) for the weighted children, what the others take already set aside. The share is a little
+ * short of the root, so that the product, rounded upwards, stays within K. */
+lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err) {
+  size_t weighted;
+  double fixed;
+  lip_status status = lip_chain_fixed(l, &fixed, &weighted, err);
+  if (status || weighted == 0) return status;
+  double share = isinf(budget) ? INFINITY : pow(budget / fixed, 1 / (double)weighted) * (1 - 0x1p-40);
   for (size_t i = 0; i < l->n_child; i++)
     if (is_weighted(l->child[i])) {
-      lip_status status = lip_layer_set_budget(l->child[i], share, err);
+      status = lip_layer_set_budget(l->child[i], share, err);
       if (status) return at_place(err, i, l->child[i]->kind, status);
     }
   return LIP_OK;

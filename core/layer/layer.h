@@ -207,6 +207,8 @@ void lip_chain_forward(const lip_layer *l, const lip_pass *pass);
 void lip_chain_backward(const lip_layer *l, const lip_pass *pass);
 /* Product of the children's bounds and estimates along the path they were planned with, rounded up. */
 lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err);
+/* Product of the known constants of the children that take no budget, and the number of those that do. */
+lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted, lip_err *err);
 /* Budget of the weighted children: equal shares of what the constants of the others leave. */
 lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err);
 void lip_chain_deviate(const lip_layer *l, lip_deviation *d);

@@ -21,13 +21,18 @@ static size_t param_size(const lip_param *p) {
 
 /* ---- budgets ---- */
 
-static lip_status check_given(const lip_net *net, size_t weighted, lip_err *err) {
+/* One share per weighted layer; a total of 0 becomes what they and the fixed constants amount to. */
+static lip_status check_given(lip_net *net, lip_err *err) {
   const lip_reals *given = &net->conf.layer_budgets;
-  double product = 1;
+  double product;
+  size_t weighted;
+  lip_status status = lip_chain_fixed(net->root, &product, &weighted, err);
+  if (status) return status;
   if (given->n != weighted)
     return lip_fail(err, LIP_OPTION, "net: budgets has %zu entries for %zu weighted layers", given->n,
                     weighted);
   for (size_t i = 0; i < given->n; i++) product *= given->v[i];
+  if (net->conf.budget == 0) net->conf.budget = net->root->budget = product * (1 + 1e-12);
   if (!(product <= net->conf.budget * (1 + 1e-12)))
     return lip_fail(err, LIP_OPTION, "net: the product of budgets is %g, more than the total budget %g",
                     product, net->conf.budget);
@@ -36,7 +41,7 @@ static lip_status check_given(const lip_net *net, size_t weighted, lip_err *err)
 
 static lip_status share_budget(lip_net *net, lip_err *err) {
   if (net->conf.layer_budgets.n == 0) return lip_chain_share_budget(net->root, net->conf.budget, err);
-  lip_status status = check_given(net, lip_net_weighted(net), err);
+  lip_status status = check_given(net, err);
   for (size_t i = 0; !status && i < net->conf.layer_budgets.n; i++)
     status = lip_layer_set_budget(lip_net_weighted_layer(net, i), net->conf.layer_budgets.v[i], err);
   return status;
@@ -86,7 +91,8 @@ static lip_status copy_conf(lip_net *net, const lip_net_conf *conf, lip_err *err
   const lip_reals *given = &conf->layer_budgets;
   net->conf = *conf;
   net->conf.layer_budgets = (lip_reals){0};
-  if (!(conf->budget > 0)) return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got %g", conf->budget);
+  if (!(conf->budget > 0 || (conf->budget == 0 && given->n > 0)))
+    return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got %g", conf->budget);
   if (given->n == 0) return LIP_OK;
   net->conf.layer_budgets.v = lip_alloc(given->n, sizeof(double));
   if (!net->conf.layer_budgets.v) return lip_fail(err, LIP_MEMORY, "net: out of memory");

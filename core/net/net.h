@@ -13,8 +13,6 @@
 #include "core/net/loss.h"
 #include "core/net/optim.h"
 
-typedef enum lip_split { LIP_SPLIT_EQUAL, LIP_SPLIT_GIVEN } lip_split;
-
 /* Options of a net beside its layers. */
 typedef struct lip_net_conf {
   lip_shape input;

@@ -182,5 +182,6 @@ to_json(value) -- a value as JSON on one line, keys in order
 info() -- version, matrix kernels, threads, compiler, processor, memory
 threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed
-time() -- seconds from a steady clock]] },
+time() -- seconds from a steady clock
+allocations() -- blocks of engine memory taken so far]] },
 }
