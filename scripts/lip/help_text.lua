@@ -100,7 +100,6 @@ opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
 project_(w, norm, radius, method) -- in place; afterwards opnorm_upper(w, norm) <= radius]] },
   { "Methods of a network", "net:", "type:lip.net", [[
 forward(x, training) -- the outputs for a batch
-deviation(size) -- bound of the float32 rounding error of an output, for inputs of norm up to size
 backward(dlogits, options) -- gradients of the weights, and of the input if asked
 update(optim) -- one update from the gradients
 project(options) -- weights back onto their budgets
