@@ -15,11 +15,6 @@ randn(rng, d, ...) -- standard normal
 rng(seed) -- a generator of random numbers with its own state
 load_npy(path) -- a NumPy file as a tensor; nil, message, code on failure
 save_npy(path, t) -- writes a NumPy file]] },
-  { "Norms of matrices", "lip.", "lip", [[
-opnorm_upper(w, norm) -- rigorous upper bound of the operator norm; norm: 1, 2, "inf" or a step as "1->inf"
-opnorm_lower(w, norm) -- an attained value, rounded down
-opnorm_estimate(w, norm, iterations) -- power iteration for 2; not a bound
-project_(w, norm, radius, method) -- in place, until opnorm_upper(w, norm) <= radius]] },
   { "Tensor methods", "t:", "type:lip.tensor", [[
 shape() -- the dimensions as a table
 size() -- the number of elements
@@ -92,7 +87,9 @@ restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved r
 losses() -- the losses as data
 optims() -- the optimisers as data
 schedules() -- the schedules as data
-train(net, data, options) -- trains for some epochs; returns the history]] },
+train(net, data, options) -- trains for some epochs; returns the history
+curve(report, data, options) -- certified accuracy against radius, from what net:certify returned
+plot(figure) -- draws series in panels with gnuplot; true, or nil, message, code]] },
   { "Norms", "lip.", "lip", [[
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
 opnorm_lower(w, norm) -- a value that is attained
