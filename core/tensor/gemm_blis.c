@@ -47,10 +47,49 @@ static size_t round_down(size_t value, size_t multiple, size_t most) {
   return v < multiple ? multiple : v / multiple * multiple;
 }
 
+/* The families this BLIS was built with. It aborts on any other number in BLIS_ARCH_TYPE. */
+static bool is_family(const char *text) {
+  static const int built[] = {
+#ifdef BLIS_CONFIG_SKX
+      BLIS_ARCH_SKX,
+#endif
+#ifdef BLIS_CONFIG_HASWELL
+      BLIS_ARCH_HASWELL,
+#endif
+#ifdef BLIS_CONFIG_SANDYBRIDGE
+      BLIS_ARCH_SANDYBRIDGE,
+#endif
+#ifdef BLIS_CONFIG_PENRYN
+      BLIS_ARCH_PENRYN,
+#endif
+#ifdef BLIS_CONFIG_ZEN3
+      BLIS_ARCH_ZEN3,
+#endif
+#ifdef BLIS_CONFIG_ZEN2
+      BLIS_ARCH_ZEN2,
+#endif
+#ifdef BLIS_CONFIG_ZEN
+      BLIS_ARCH_ZEN,
+#endif
+#ifdef BLIS_CONFIG_GENERIC
+      BLIS_ARCH_GENERIC,
+#endif
+  };
+  char *end;
+  long id = strtol(text, &end, 10);
+  if (end == text || *end != '\0') return false;
+  for (size_t i = 0; i < sizeof built / sizeof *built; i++)
+    if (built[i] == id) return true;
+  return false;
+}
+
 static void start(void) {
   char skx[8];
-  bool set = has_avx512() && getenv("BLIS_ARCH_TYPE") == NULL;
+  const char *chosen = getenv("BLIS_ARCH_TYPE");
+  bool refused = chosen && !is_family(chosen);
+  bool set = has_avx512() && (!chosen || refused);
   snprintf(skx, sizeof skx, "%d", (int)BLIS_ARCH_SKX);
+  if (refused) unsetenv("BLIS_ARCH_TYPE");
   if (set) setenv("BLIS_ARCH_TYPE", skx, 1);
   bli_init(); /* before any query: the family is looked up in tables that this fills */
   cntx_t *c = bli_gks_query_cntx();
@@ -65,7 +104,8 @@ static void start(void) {
   blis.nc = round_down(MAX_NC, blis.nr, MAX_NC);
   blis.kc = round_down((size_t)bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_KC, c), 1, MAX_KC);
   blis.by_columns = !bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, c);
-  snprintf(blis.name, sizeof blis.name, "blis %s %s", bli_info_get_version_str(), bli_arch_string(arch));
+  snprintf(blis.name, sizeof blis.name, "blis %s %s%s", bli_info_get_version_str(), bli_arch_string(arch),
+           refused ? " (BLIS_ARCH_TYPE ignored)" : "");
 }
 
 static void ready(void) {
