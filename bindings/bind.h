@@ -90,6 +90,8 @@ void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const
 /* The tensor at idx; raises naming the argument. Lent. */
 lip_tensor *lipL_checktensor(lua_State *L, int idx);
 lip_tensor *lipL_testtensor(lua_State *L, int idx); /* NULL when it is something else */
+/* A tensor whose memory (its own, or that of the object it shows) has not been finalised. */
+bool lipL_tensor_alive(lua_State *L, int idx);
 /* Pushes a new zero-filled owner; raises on overflow or no memory. */
 lip_tensor *lipL_newtensor(lua_State *L, int ndim, const size_t *shape);
 /* Pushes a view; the object at `parent` (its owner) is kept alive by it. */

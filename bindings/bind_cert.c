@@ -298,12 +298,12 @@ static const double *check_eps(lua_State *L, int idx, size_t *n) {
   char got[80];
   if (type != LUA_TNUMBER && type != LUA_TTABLE)
     luaL_error(L, "%s, got %s", expected, lipL_typetext(L, -1, got, sizeof got));
-  size_t count = type == LUA_TNUMBER ? 1 : (size_t)luaL_len(L, -1);
+  size_t count = type == LUA_TNUMBER ? 1 : lua_rawlen(L, -1);
   int list = lua_gettop(L);
   double *eps = lua_newuserdatauv(L, (count ? count : 1) * sizeof *eps, 0);
   for (size_t i = 0; i < count; i++) {
     if (type == LUA_TTABLE)
-      lua_geti(L, list, (lua_Integer)i + 1);
+      lua_rawgeti(L, list, (lua_Integer)i + 1);
     else
       lua_pushvalue(L, list);
     if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
@@ -386,7 +386,6 @@ int lipL_net_certify(lua_State *L) {
   if (t.net->capacity != before)
     lipL_account(L, t.net->capacity * (t.net->root->cache + 2 * t.net->root->n_in) * sizeof(float));
   holder *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
-  if (lip_certifier_new(t.net, &h->certifier, &err)) return lipL_fault(L, &err);
   lua_createtable(L, 0, 8);
   t.radii = lipL_newtensor(L, 1, &t.n)->data;
   lua_setfield(L, -2, "radii");
@@ -394,6 +393,8 @@ int lipL_net_certify(lua_State *L) {
   lua_setfield(L, -2, "margins");
   t.found = lipL_newtensor(L, 1, &t.n)->data;
   lua_setfield(L, -2, "labels");
+  /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
+  if (lip_certifier_new(t.net, &h->certifier, &err)) return lipL_fault(L, &err);
   if (certify_all(&t, h->certifier, &err)) return lipL_fault(L, &err);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");

@@ -18,15 +18,29 @@ typedef struct dataset_box {
   lip_dataset *d;
 } dataset_box;
 
+/* The data set at idx; NULL when it, or an object whose memory it shows, has been finalised. */
+static lip_dataset *living(lua_State *L, int idx) {
+  const dataset_box *box = luaL_testudata(L, idx, LIP_DATASET_T);
+  if (!box || !box->d) return NULL;
+  int lender = lua_getiuservalue(L, idx, 1), top = lua_gettop(L);
+  bool alive = lender != LUA_TUSERDATA || living(L, top);
+  for (int i = 1; lender == LUA_TTABLE && i <= 2; i++) {
+    lua_rawgeti(L, top, i);
+    alive = alive && (!luaL_testudata(L, -1, LIP_TENSOR_T) || lipL_tensor_alive(L, -1));
+  }
+  lua_settop(L, top - 1);
+  return alive ? box->d : NULL;
+}
+
 lip_dataset *lipL_testdataset(lua_State *L, int idx) {
-  dataset_box *box = luaL_testudata(L, idx, LIP_DATASET_T);
-  return box ? box->d : NULL;
+  return living(L, lua_absindex(L, idx));
 }
 
 lip_dataset *lipL_checkdataset(lua_State *L, int idx) {
-  dataset_box *box = luaL_checkudata(L, idx, LIP_DATASET_T);
-  luaL_argcheck(L, box->d, idx, "this data set is empty: it failed to load");
-  return box->d;
+  luaL_checkudata(L, idx, LIP_DATASET_T);
+  lip_dataset *d = lipL_testdataset(L, idx);
+  luaL_argcheck(L, d, idx, "this data set is empty: it failed to load, or its memory is gone");
+  return d;
 }
 
 static int dataset_gc(lua_State *L) {
@@ -57,8 +71,8 @@ static const char *shape_text(const lip_dataset *d, char *buf, size_t size) {
 }
 
 static int dataset_tostring(lua_State *L) {
-  const dataset_box *box = luaL_checkudata(L, 1, LIP_DATASET_T);
-  const lip_dataset *d = box->d;
+  luaL_checkudata(L, 1, LIP_DATASET_T);
+  const lip_dataset *d = lipL_testdataset(L, 1);
   char shape[64], labels[64] = "";
   if (!d) {
     lua_pushliteral(L, "data set (empty)");
@@ -407,9 +421,18 @@ typedef struct loader_box {
   size_t shift;
 } loader_box;
 
+/* Whether the loader at idx and what it reads from are there; leaves the stack as it was. */
+static bool usable(lua_State *L, int idx, const loader_box *box) {
+  if (!box->l) return false;
+  lua_getiuservalue(L, idx, 1);
+  bool alive = lipL_testdataset(L, -1) != NULL;
+  lua_pop(L, 1);
+  return alive;
+}
+
 static loader_box *check_loader(lua_State *L, int idx) {
   loader_box *box = luaL_checkudata(L, idx, LIP_LOADER_T);
-  luaL_argcheck(L, box->l, idx, "this loader is closed");
+  luaL_argcheck(L, usable(L, idx, box), idx, "this loader is closed");
   return box;
 }
 
@@ -448,6 +471,7 @@ static int dataset_batches(lua_State *L) {
 static lip_tensor *push_rows(lua_State *L, int slot, size_t B) {
   if (lua_getiuservalue(L, 1, slot) == LUA_TNIL) return NULL;
   lip_tensor *all = lipL_checktensor(L, -1);
+  if (!all->data) luaL_error(L, "the loader's tensors are gone");
   if (all->shape[0] == B) return all;
   const lip_tensor part = lip_tensor_slice(all, 0, 0, B, 1);
   lip_tensor *view = lipL_pushview(L, &part, -1);
@@ -510,7 +534,7 @@ static int loader_size(lua_State *L) {
 
 static int loader_tostring(lua_State *L) {
   const loader_box *box = luaL_checkudata(L, 1, LIP_LOADER_T);
-  if (box->l)
+  if (usable(L, 1, box))
     lua_pushfstring(L, "loader of %s: batches of %I, epoch %I, sample %I of %I", box->l->data->name,
                     (LUAI_UACINT)box->l->batch, (LUAI_UACINT)box->l->epoch, (LUAI_UACINT)box->l->next,
                     (LUAI_UACINT)box->l->data->n);

@@ -2,6 +2,7 @@
  * bind_cert.c, files in bind_io.c. */
 #include "bindings/bind.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -177,17 +178,18 @@ static int net_new(lua_State *L) {
   conf.project_every = o->project_every;
   conf.init = (lip_init)o->init;
   conf.seed = o->seed;
-  lua_Integer n = luaL_len(L, 1);
+  const size_t n =
+      lua_rawlen(L, 1); /* raw: a metamethod could make up lengths, and specs that nothing keeps */
   if (n == 0)
     return luaL_error(
         L, "net: has no layers: write them after the options, as in lip.net{input=..., lip.dense{out=10}}");
-  lip_spec **layers = lua_newuserdatauv(L, (size_t)n * sizeof *layers, 0);
-  for (lua_Integer i = 1; i <= n; i++) {
+  lip_spec **layers = lua_newuserdatauv(L, n * sizeof *layers, 0);
+  for (size_t i = 0; i < n; i++) {
     char got[80];
-    lua_geti(L, 1, i);
-    layers[i - 1] = lipL_testspec(L, -1); /* the table at 1 keeps it alive */
-    if (!layers[i - 1])
-      return luaL_error(L, "net: element %d is not a layer but %s", (int)i,
+    lua_rawgeti(L, 1, (lua_Integer)i + 1);
+    layers[i] = lipL_testspec(L, -1); /* the table at 1 keeps it alive */
+    if (!layers[i])
+      return luaL_error(L, "net: element %d is not a layer but %s", (int)i + 1,
                         lipL_typetext(L, -1, got, sizeof got));
     lua_pop(L, 1);
   }
@@ -197,7 +199,7 @@ static int net_new(lua_State *L) {
   }
   lip_engine *engine = lipL_engine(L);
   net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
-  if (lip_net_new(&conf, layers, (size_t)n, engine, &box->net, &err)) return lipL_raise(L, &err);
+  if (lip_net_new(&conf, layers, n, engine, &box->net, &err)) return lipL_raise(L, &err);
   lipL_account(L, box->net->n_params * 3 * sizeof(float));
   return 1;
 }
@@ -269,10 +271,14 @@ static int fail_cancelled(lua_State *L) {
   return lipL_fail(L, &err);
 }
 
-static lip_tensor *push_rows(lua_State *L, const float *data, size_t B, size_t width) {
-  lip_tensor *t = lipL_newtensor(L, 2, (size_t[]){B, width});
-  memcpy(t->data, data, B * width * sizeof(float));
-  return t;
+/* Results are allocated before the pass that fills them: allocating may run a script's finalisers, and those may use
+ * this very net, which overwrites its activations or moves them into a larger block. */
+static lip_tensor *push_rows(lua_State *L, size_t B, size_t width) {
+  return lipL_newtensor(L, 2, (size_t[]){B, width});
+}
+
+static void fill_rows(lip_tensor *t, const float *data) {
+  memcpy(t->data, data, lip_tensor_size(t) * sizeof(float));
 }
 
 static void reserve(lua_State *L, lip_net *net, size_t B) {
@@ -293,12 +299,13 @@ static int net_forward(lua_State *L) {
   const float *x = check_rows(L, 2, net, &B);
   bool training = lua_toboolean(L, 3);
   reserve(L, net, B);
+  lip_tensor *logits = push_rows(L, B, net->root->n_out);
   if (training) { /* backward needs the input again: keep it */
     memcpy(net->input, x, B * net->root->n_in * sizeof(float));
     x = net->input;
   }
   if (!forward(net, x, B, training)) return fail_cancelled(L);
-  push_rows(L, net->logits, B, net->root->n_out);
+  fill_rows(logits, net->logits);
   return 1;
 }
 
@@ -311,6 +318,10 @@ static int net_backward(lua_State *L) {
   lipL_checkfields(L, 3, "backward", known);
   bool add = lipL_optfield_bool(L, 3, "backward", "accumulate", false);
   bool need = lipL_optfield_bool(L, 3, "backward", "input_gradient", false);
+  dz = lipL_contiguous(L, 2);
+  const size_t B = net->rows;
+  lip_tensor *dx = need ? push_rows(L, B, net->root->n_in) : NULL;
+  if (net->rows != B) return luaL_error(L, "net: a finaliser used the net between forward and backward");
   if (net->rows > 0 &&
       (lip_tensor_size(dz) != net->rows * net->root->n_out || (dz->ndim > 0 && dz->shape[0] != net->rows))) {
     char got[64];
@@ -319,9 +330,9 @@ static int net_backward(lua_State *L) {
                                          (int)net->rows, (int)net->root->n_out,
                                          lip_shape_text(dz->ndim, dz->shape, got, sizeof got)));
   }
-  if (lip_net_backward(net, lipL_contiguous(L, 2)->data, add, need, &err)) return lipL_raise(L, &err);
+  if (lip_net_backward(net, dz->data, add, need, &err)) return lipL_raise(L, &err);
   if (!need) return 0;
-  push_rows(L, net->dinput, net->rows, net->root->n_in);
+  fill_rows(dx, net->dinput);
   return 1;
 }
 
@@ -361,8 +372,9 @@ static int net_step(lua_State *L) {
     return luaL_argerror(L, 5,
                          lua_pushfstring(L, "%s needs at least %d outputs, the net has %d",
                                          loss->kind->desc.name, (int)loss->kind->min_outputs, (int)C));
+  reserve(L, net,
+          B); /* before the targets: nothing that runs a script's code may come between them and the step */
   lip_targets t = check_targets(L, 3, box, loss->kind->target, B, C);
-  reserve(L, net, B);
   if (lip_net_step(net, x, &t, B, loss, opt, &value, &err)) return lipL_fault(L, &err);
   lua_pushnumber(L, value);
   return 1;
@@ -396,8 +408,8 @@ static int net_predict(lua_State *L) {
   size_t B, C = net->root->n_out;
   const float *x = check_rows(L, 2, net, &B);
   reserve(L, net, B);
+  lua_createtable(L, B < INT_MAX ? (int)B : 0, 0);
   if (!forward(net, x, B, false)) return fail_cancelled(L);
-  lua_createtable(L, (int)B, 0);
   for (size_t r = 0; r < B; r++) {
     lua_pushinteger(L, argmax(net->logits + r * C, C));
     lua_rawseti(L, -2, (lua_Integer)r + 1);

@@ -35,10 +35,10 @@ static void push_spec(lua_State *L, const lip_spec *spec) {
 /* The specs at the integer keys of the table at idx become children. */
 static void add_children(lua_State *L, int idx, lip_spec *spec) {
   const char *name = spec->kind->desc.name;
-  lua_Integer n = luaL_len(L, idx);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, idx);
   for (lua_Integer i = 1; i <= n; i++) {
     char got[80];
-    lua_geti(L, idx, i);
+    lua_rawgeti(L, idx, i);
     lip_spec *child = lipL_testspec(L, -1);
     if (!child)
       luaL_error(L, "%s: element %d is not a layer but %s", name, (int)i,
@@ -63,7 +63,7 @@ static int spec_new(lua_State *L) {
                       kind->desc.name, lipL_typetext(L, 1, got, sizeof got));
   }
   lua_settop(L, 1);
-  if (lua_istable(L, 1) && !(kind->flags & LIP_LAYER_CONTAINER) && luaL_len(L, 1) > 0)
+  if (lua_istable(L, 1) && !(kind->flags & LIP_LAYER_CONTAINER) && lua_rawlen(L, 1) > 0)
     return luaL_error(L, "%s: options are given by name, as in lip.%s{name = value}", kind->desc.name,
                       kind->desc.name);
   const void *conf = lipL_checkconf(L, 1, &kind->desc, NULL);

@@ -25,6 +25,15 @@ static lip_tensor *check_alive(lua_State *L, int idx, lip_tensor *t) {
   return t;
 }
 
+bool lipL_tensor_alive(lua_State *L, int idx) {
+  const lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
+  if (!t || !t->data) return false;
+  bool lent = !t->owner && lua_getiuservalue(L, idx, 1) == LUA_TUSERDATA;
+  bool alive = !lent || *(void *const *)lua_touserdata(L, -1);
+  if (!t->owner) lua_pop(L, 1);
+  return alive;
+}
+
 lip_tensor *lipL_testtensor(lua_State *L, int idx) {
   lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
   return t ? check_alive(L, idx, t) : NULL;

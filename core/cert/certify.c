@@ -335,7 +335,8 @@ static void certify_rows(void *arg, const lip_worker *me) {
       q.size = lip_norm_upper(b->x + r * n_in, n_in, c->net->root->pq.p);
     else
       lip_walk_centre(&c->walk, b->x, r, centre);
-    out->radius = radius_of(&q);
+    /* an infinite input may be given finite logits (relu, tanh): it has no neighbours to speak of */
+    out->radius = (c->walk.costly ? q.size : centre->size[0]) < INFINITY ? radius_of(&q) : 0;
   }
   lip_ieee_leave(&saved);
 }

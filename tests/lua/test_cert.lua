@@ -210,4 +210,45 @@ function T.test_misuse_is_named()
   end
 end
 
+-- relu and tanh turn infinities into finite logits: an input that is not finite has no radius all the same
+function T.test_infinite_inputs_have_no_radius()
+  local x = lip.tensor {{-inf, 1, 2, 3}, {inf, 1, 2, 3}, {0 / 0, 1, 2, 3}, {0, 1, 2, 3}}
+  for _, norm in ipairs {"1", "2", "inf"} do
+    local mixed = lip.residual {lip.relu {}, lip.dense {out = 4}}
+    for _, first in ipairs {lip.relu {}, lip.tanh {}, lip.sigmoid {}, mixed} do
+      local net = lip.net {input = 4, norm = norm, budget = 4, seed = 1, first, lip.relu {}, lip.dense {out = 3}}
+      local radii = net:certify(x).radii
+      for i = 1, 3 do lu.assertEquals(radii[i], 0) end
+      lu.assertTrue(radii[4] > 0)
+    end
+  end
+end
+
+-- A finaliser may run at any allocation; what it does to the weights must not come between the bound and the logits.
+function T.test_finalisers_that_change_weights()
+  local armed, x, net = true, lip.rand(1, {2000, 5}), small("inf")
+  local first, dense = net:weights(1):clone(), net:weights(1)
+  local sound = net:certify(x)
+  dense:mul_(100)
+  local large = net:certify(x)
+  local function arm()
+    setmetatable({}, {__gc = function()
+      if not armed then return end
+      if dense:equal(first) then dense:mul_(100) else dense:copy(first) end
+      arm()
+    end})
+  end
+  arm()
+  local pause, multiplier = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1000)
+  for _ = 1, 50 do
+    local r = net:certify(x)
+    local same = r.pairs:equal(sound.pairs) and sound or large
+    lu.assertTrue(r.pairs:equal(same.pairs))
+    lu.assertTrue(r.radii:equal(same.radii))
+  end
+  armed = false
+  collectgarbage("setpause", pause)
+  collectgarbage("setstepmul", multiplier)
+end
+
 return T

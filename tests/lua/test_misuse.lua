@@ -247,6 +247,98 @@ function T.test_tampered_results()
   end
 end
 
+-- What lends memory may be finalised (by a script that asks for it) before what shows it.
+function T.test_the_end_of_what_lies_beneath()
+  local function finish(object) debug.getmetatable(object).__gc(object) end
+  local net, labels = make["lip.net"](), {0, 1, 2, 0, 1, 2}
+  local function check(what, beneath, object, method, ...)
+    finish(beneath)
+    local ok, message = pcall(object[method], object, ...)
+    lu.assertFalse(ok, what)
+    lu.assertStrContains(message, "bad argument", false, what)
+    lu.assertEquals(type(tostring(object)), "string", what)
+  end
+  local data = lip.dataset_tensors(images(), labels)
+  local loader = data:batches {size = 2}
+  lu.assertEquals(#loader:next(), 2)
+  check("loader", data, loader, "next")
+  local x = images()
+  data = lip.dataset_tensors(x, labels)
+  check("data set of a tensor", x, data, "batch", 1, 2)
+  data = lip.dataset_tensors(net:weights(1), {0, 1, 2, 0, 1})
+  check("data set of a view", net, data, "batch", 1, 2)
+  local digits = lip.data.digits {n = 8}
+  loader = digits:subset(2, 7):batches {size = 3}
+  check("subset", digits, loader, "next")
+  loader = lip.dataset_tensors(images(), labels):batches {size = 2}
+  finish(loader:next())
+  lu.assertErrorMsgContains("tensors are gone", loader.next, loader)
+end
+
+-- Lengths and elements come from the table itself: a metamethod could make up a length of 2^61, or layers that only
+-- the call holds.
+function T.test_elements_are_read_raw()
+  local layer = lip.dense {out = 3}
+  local function made_up(length, value)
+    return {
+      __len = function() return length end,
+      __index = function(_, i) return math.type(i) == "integer" and i < 5000 and value() or nil end,
+    }
+  end
+  local same, fresh = function() return layer end, function() collectgarbage() return lip.dense {out = 3} end
+  for _, meta in ipairs {made_up(1 << 61, same), made_up(300, fresh)} do
+    lu.assertErrorMsgContains("has no layers", lip.net, setmetatable({input = 4, norm = "inf"}, meta))
+    lu.assertEquals(#lip.chain(setmetatable({layer}, meta)):children(), 1)
+  end
+  local eps = setmetatable({0.1}, made_up(1 << 61, function() return 0.2 end))
+  local net = make["lip.net"]()
+  local certified = net:certify(images(), {0, 1, 2, 0, 1, 2}, {eps = eps}).certified
+  lu.assertEquals(type(certified[0.1]), "number")
+  lu.assertNil(certified[0.2])
+end
+
+-- Any allocation may run a script's finalisers, and those may use the net that a call is working with: its
+-- activations are overwritten, or move.
+function T.test_finalisers_that_use_the_net()
+  local net = lip.net {input = 4, norm = "inf", seed = 1, lip.dense {out = 40}, lip.relu {}, lip.dense {out = 3}}
+  local opt, loss = lip.optim.adam {lr = 0}, lip.loss.cross_entropy {}
+  local x, rows, armed = lip.rand(1, {8, 4}), 1, true
+  local labels = {0, 1, 2, 0, 1, 2, 0, 1}
+  local dz = lip.rand(1, {8, 3})
+  local logits, value, found = net:forward(x), net:step(x, labels, opt, loss), net:predict(x)
+  net:forward(x, true)
+  local dx = net:backward(dz, {input_gradient = true})
+  local function arm()
+    setmetatable({}, {__gc = function()
+      if not armed then return end
+      armed = false
+      rows = rows + 3
+      local other = {}
+      for i = 1, rows do other[i] = 2 end
+      net:step(lip.full({rows, 4}, 100), other, opt, loss)
+      armed = true
+      arm()
+    end})
+  end
+  local pause, multiplier = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1000)
+  arm()
+  local turns = 0
+  while rows < 100 and turns < 5000 do
+    turns = turns + 1
+    lu.assertTrue(net:forward(x):equal(logits))
+    lu.assertEquals(net:step(x:transpose():clone():transpose(), labels, opt, loss), value)
+    lu.assertEquals(net:predict(x), found)
+    net:forward(x, true)
+    -- a finaliser in between is the script's own doing: an error, or the right gradient
+    local ok, got = pcall(net.backward, net, dz:transpose():clone():transpose(), {input_gradient = true})
+    if ok then lu.assertTrue(got:equal(dx)) end
+  end
+  armed = false
+  collectgarbage("setpause", pause)
+  collectgarbage("setstepmul", multiplier)
+  lu.assertTrue(rows > 1)
+end
+
 -- ---- metatables and names are out of a script's reach ----
 
 function T.test_metatables_are_hidden()
