@@ -32,7 +32,8 @@ lip_status lip_npy_read_bytes(lip_npy *f, uint8_t *to, lip_err *err);
 /* Harmless on what is closed already. */
 void lip_npy_close(lip_npy *f);
 
-/* Writes version 1, float32, row-major, to a temporary name beside `path` and renames it. LIP_IO, LIP_MEMORY. */
+/* Writes version 1, float32, row-major, to a temporary name beside `path` and renames it; refuses devices and
+ * folders. LIP_IO, LIP_MEMORY. */
 lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const float *values, lip_err *err);
 
 /* A data set from two files. x: (N), (N, F), (N, H, W) = one channel, or (N, C, H, W); unsigned bytes stay bytes (and
