@@ -46,6 +46,21 @@ static void rows_scale(lip_projector *p, float *W, double radius, size_t u0, siz
   }
 }
 
+/* Rows outside the l1 ball, scaled; one pass decides about nearly every row, a second one scales. */
+static void rows_shrink(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+  double error = 2 * lip_row_sum_error(p->N);
+  for (size_t i = u0; i < u1; i++) {
+    float *x = W + i * p->N;
+    double sum = lip_row_abs_sum(x, p->N), high = sum * (1 + error) * (1 + 0x1p-50);
+    if (!isfinite(sum) || high <= radius) continue;
+    float s = sum * (1 - error) * (1 - 0x1p-50) > radius ? lip_shrink_inside(radius, high, p->N) : 0;
+    if (s > 0)
+      lip_row_shrink(x, p->N, s);
+    else
+      rows_scale(p, W, radius, i, i + 1);
+  }
+}
+
 static void cols_l1(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
   lip_cols_l1(W, p->M, p->N, radius, &p->cols, u0, u1);
 }
@@ -89,7 +104,7 @@ static const entry table[] = {
       [LIP_RADIAL] = {whole_scale, WHOLE}}},
     {{LIP_PINF, LIP_PINF},
      {[LIP_EUCLIDEAN] = {rows_l1, ROWS},
-      [LIP_ROWWISE] = {rows_scale, ROWS},
+      [LIP_ROWWISE] = {rows_shrink, ROWS},
       [LIP_RADIAL] = {whole_scale, WHOLE}}},
     {{LIP_P1, LIP_PINF},
      {[LIP_EUCLIDEAN] = {rows_clamp, ROWS},

@@ -205,6 +205,10 @@ LIP_HOT void lip_row_scale(float *x, size_t n, double s) {
   }
 }
 
+LIP_HOT void lip_row_shrink(float *x, size_t n, float s) {
+  for (size_t i = 0; i < n; i++) x[i] *= s;
+}
+
 LIP_HOT void lip_row_soft(float *x, size_t n, double tau) {
   for (size_t i = 0; i < n; i += LIP_LANES) {
     lip_f8 f, y;
@@ -244,4 +248,12 @@ bool lip_row_inside(const float *x, size_t n, lip_p p, double radius) {
 double lip_scale_inside(double radius, double high) {
   if (radius >= high) return 1;
   return radius / high * (1 - 0x1p-51);
+}
+
+/* |fl(x s)| <= |x| s (1 + 2^-24) + 2^-150: the norm of n such elements stays within radius when s is 2^-23 short of
+ * the exact quotient and the radius is far above what underflow can add. */
+float lip_shrink_inside(double radius, double high, size_t n) {
+  if (!(radius > (double)n * 0x1p-120) || !(high > radius)) return 0;
+  float s = lip_float_down(radius / high * (1 - 0x1p-23) * (1 - 0x1p-50));
+  return s > 0x1p-100f ? s : 0;
 }
