@@ -73,7 +73,8 @@ void lip_net_forward(lip_net *net, const float *x, size_t B, bool training);
 /* After a training forward: gradients of the weights into net->grads (added to them when `accumulate`), and of the
  * input into net->dinput (B, n_in) when `need_dx`. dlogits (B, n_out). LIP_STATE without such a forward. */
 lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate, bool need_dx, lip_err *err);
-/* One update of all weights from net->grads. LIP_STATE when the optimiser belongs to another size; LIP_MEMORY. */
+/* One update of all weights from net->grads. LIP_NOT_FINITE when they are not, and then nothing has changed; LIP_STATE
+ * when the optimiser belongs to another size; LIP_MEMORY. */
 lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err);
 /* Projects every layer onto its budget: the cheap form used in steps, or the rigorous one. */
 void lip_net_project(lip_net *net);

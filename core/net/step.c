@@ -253,7 +253,11 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
   lip_status status = lip_optim_reserve(opt, net->n_params, err);
   if (status) return status;
   job j = {.net = net, .opt = opt, .scale = 1};
-  double norm = isfinite(opt->clip_norm) ? gradient_norm(net) : 0;
+  double norm = gradient_norm(net);
+  if (!isfinite(norm))
+    return lip_fail(err, LIP_NOT_FINITE,
+                    "the gradient is not finite at update %llu; the weights are as before it",
+                    (unsigned long long)opt->t + 1);
   if (norm > opt->clip_norm) j.scale = (float)(opt->clip_norm / norm);
   run(net, 1, true, update_task, &j);
   opt->t++;

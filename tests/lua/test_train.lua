@@ -242,6 +242,20 @@ function Train.test_callbacks_stop_and_errors_pass()
   lu.assertEquals(opt:lr(), 0.25)
 end
 
+function Train.test_pieces_refuse_gradients_that_are_not_finite()
+  for _, bad in ipairs { 0 / 0, 1 / 0 } do
+    local net, opt = new_net(), lip.optim.adam()
+    local before = net:weights(1):clone()
+    local _, message, code = lip.train(net, points(20, 1), { opt = opt, batch = 10, loss = function(z)
+      return 1, z:clone():fill(bad)
+    end })
+    lu.assertStrContains(message, "gradient is not finite")
+    lu.assertEquals(code, "not_finite")
+    lu.assertTrue(net:weights(1):equal(before))
+    lu.assertEquals(opt:state().updates, 0)
+  end
+end
+
 function Train.test_what_is_not_finite_is_returned()
   local x = lip.ones(40, 3)
   x:set(33, 2, 0 / 0)
