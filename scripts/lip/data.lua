@@ -280,22 +280,42 @@ function data.fashion_mnist(options)
   return load_set(sets.fashion_mnist, options)
 end
 
---- What the main experiment trains on: MNIST; without it Fashion-MNIST; without that procedural digits. Says so.
----@param options? {quiet: boolean?}
+-- The first `limit` samples, all for 0 or nil.
+local function first(set, limit)
+  return limit and limit > 0 and limit < #set and set:subset(1, limit) or set
+end
+
+local function digits_pair(limit)
+  local function some(n, seed)
+    return data.digits { n = limit and limit > 0 and math.min(limit, n) or n, seed = seed }
+  end
+  return some(60000, 1), some(10000, 2), "digits"
+end
+
+local makers = { mnist = "mnist", ["fashion-mnist"] = "fashion_mnist" }
+
+--- What the main experiments train on: MNIST; without it Fashion-MNIST; without that procedural digits. Says so.
+---@param options? {quiet: boolean?, set: string?, limit: integer?} set: "mnist", "fashion-mnist" or "digits", and no
+--- other ("any", the default, falls back); limit: only the first so many samples of both parts
 ---@return lip.dataset? train, lip.dataset|string test, string name (nil, message, "cancelled" after Ctrl-C)
 function data.main_dataset(options)
-  options = check_options(options, "lip.data.main_dataset", { quiet = true })
-  local train, test, code = data.mnist { quiet = options.quiet }
-  if train then return train, test, "mnist" end
-  if code == "cancelled" then return nil, test, code end
+  options = check_options(options, "lip.data.main_dataset", { quiet = true, set = true, limit = true })
+  local set, limit = options.set ~= "any" and options.set or nil, options.limit
+  if set == "digits" then return digits_pair(limit) end
+  if set and not makers[set] then
+    error(("lip.data.main_dataset: no set '%s' (known: any, digits, fashion-mnist, mnist)"):format(tostring(set)), 2)
+  end
+  local train, test, code = data[makers[set] or "mnist"] { quiet = options.quiet }
+  if train then return first(train, limit), first(test, limit), set or "mnist" end
+  if code == "cancelled" or set then return nil, test, code end
   local reason = test:find "^MNIST not found" and test or "MNIST not found: " .. test
   train, test = data.fashion_mnist { quiet = options.quiet }
   if train then
     print(reason .. "; training on Fashion-MNIST instead")
-    return train, test, "fashion-mnist"
+    return first(train, limit), first(test, limit), "fashion-mnist"
   end
   print(reason .. "; no Fashion-MNIST either; training on built-in procedural digits instead")
-  return data.digits { n = 60000, seed = 1 }, data.digits { n = 10000, seed = 2 }, "digits"
+  return digits_pair(limit)
 end
 
 -- ---- other sets ----

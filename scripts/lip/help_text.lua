@@ -137,7 +137,7 @@ options() -- its options as a table]] },
   { "Data", "lip.data.", "lip.data", [[
 mnist(options) -- training and test part of MNIST
 fashion_mnist(options) -- training and test part of Fashion-MNIST
-main_dataset(options) -- MNIST, or loudly the next best that is there
+main_dataset(options) -- MNIST, or loudly the next best that is there; set=, limit=
 digits(options) -- digits drawn by a procedure
 idx(images, labels) -- a pair of IDX files, plain or gzip
 csv(path, options) -- a table of numbers in a text file
