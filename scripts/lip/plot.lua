@@ -97,7 +97,7 @@ local function plot(fig)
   if not setting then
     return fail("argument", "plot: cannot draw '%s': the name must end in .png, .svg or .pdf", file)
   end
-  local out = { setting, "set grid lc rgb '#dddddd'", "set datafile missing 'NaN'" }
+  local out = { setting, "set grid xtics ytics lt 1 lw 0.5 lc rgb '#dddddd'", "set datafile missing 'NaN'" }
   out[#out + 1] = output
   local layout = #panels > 1 and ("set multiplot layout %d,1"):format(#panels)
   if layout then out[#out + 1] = layout .. (fig.title and " title " .. quote(fig.title) or "") end
