@@ -3,24 +3,31 @@
 --
 --   lipwb experiments/mnist_linf.lua [--set preset=robust] [--set compare=true] [--set epochs=8] [--set plot=FILE]
 --
--- Expected (MNIST, two cores, under a minute): EXPECTED
+-- Expected (MNIST, two cores): 98.2 % clean, 94.9 % certified at 0.03 after 24 s; preset robust: 95.8 % clean,
+-- 87.6 % certified at 0.1 after 665 s of one core (published for such nets: 79 %).
+--
+-- The steps are plain gradient steps for a reason: the nearest point of an l_1 ball corrects a step that treats all
+-- weights of a row alike. Under Adam, with its own rate for every weight, a net gains far less (README.md).
 local lip = require "lip"
 
 local presets = {
-  default = { epochs = 40, width = 256, depth = 2, group = 8, eps = 0.04, temperature = 0.25, lr = 3e-3, batch = 256 },
-  robust = { epochs = 100, width = 512, depth = 3, group = 8, eps = 0.15, temperature = 1, lr = 3e-3, batch = 256 },
+  default = { epochs = 20, width = 512, depth = 2, group = 8, eps = 0.04, temperature = 0.3, lr = 0.4 },
+  robust = { epochs = 60, width = 1024, depth = 3, group = 16, eps = 0.12, temperature = 1, lr = 0.3 },
 }
 local args = lip.args{
   preset = { "default", "what to aim at", choices = { "default", "robust" } },
   compare = { false, "train the three projections one after the other" },
   plot = { "mnist_linf.png", "figure; an empty name draws none" },
   epochs = { 0, "passes over the data, 0: the preset's" }, seed = { 1, "of weights and shuffling" },
+  limit = { 0, "samples to train and to test on, 0: all" },
+  data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
 }
 local p = presets[args.preset]
 if args.epochs > 0 then p.epochs = args.epochs end
 local budget, radii = 16, { 0.01, 0.03, 0.1 } -- the budget only sets the unit of the logits: radii do not depend on it
 
-local train, test, name = assert(lip.data.main_dataset())
+local train, test, name = lip.data.main_dataset{ set = args.data, limit = args.limit }
+assert(train, test)
 
 local function run(projection)
   local spec = { input = { 1, 28, 28 }, norm = "inf", budget = budget, init = "on_ball", projection = projection,
@@ -33,25 +40,24 @@ local function run(projection)
   local net, start, losses = lip.net(spec), lip.time(), {}
   -- a right answer must win by the margin that certifies it at eps: twice eps times the constant of the logits
   local loss = lip.loss.cross_entropy{ temperature = p.temperature, offset = 2 * p.eps * budget }
-  assert(lip.train(net, train, { epochs = p.epochs, batch = p.batch, seed = args.seed, loss = loss, verbose = true,
-    opt = lip.optim.adam{ lr = p.lr }, schedule = lip.schedule.cosine(),
+  assert(lip.train(net, train, { epochs = p.epochs, batch = 256, seed = args.seed, loss = loss, verbose = true,
+    opt = lip.optim.sgd{ lr = p.lr, momentum = 0.95, nesterov = true }, schedule = lip.schedule.cosine(),
     on_epoch = function(info) losses[#losses + 1] = info.loss end }))
   net:project()
   local seconds = lip.time() - start
   local bound, report = net:bound{ lower = true, data = test }, net:certify(test, { eps = radii })
-  print(net)
-  print(("%s, %s projection: clean %.2f %%, certified %.2f / %.2f / %.2f %% at %g / %g / %g"):format(name, projection,
-    100 * report.clean, 100 * report.certified[0.01], 100 * report.certified[0.03], 100 * report.certified[0.1],
-    table.unpack(radii)))
-  print(("Lipschitz constant in [%.6g, %.6g] (%s), trained in %.1f s"):format(bound.lower, bound.upper, bound.method,
-    seconds))
-  local curve = lip.curve(report, test, { max = 0.15 })
-  return { x = curve.x, y = curve.y, title = projection }, { y = losses, title = projection, style = "linespoints" }
+  if not args.compare then print(net) end
+  local row = ("%-10s clean %.2f %%"):format(projection .. ",", 100 * report.clean)
+  for _, eps in ipairs(radii) do row = row .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps) end
+  row = row .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds)
+  local curve = lip.curve(report, test, { max = 0.2 })
+  return row, { x = curve.x, y = curve.y, title = projection },
+    { y = losses, title = projection, style = "linespoints" }
 end
 
-local curves, losses = {}, {}
+local rows, curves, losses = {}, {}, {}
 for i, projection in ipairs(args.compare and { "euclidean", "rowwise", "radial" } or { "euclidean" }) do
-  curves[i], losses[i] = run(projection)
+  rows[i], curves[i], losses[i] = run(projection)
 end
 if args.plot ~= "" then
   local drawn, message = lip.plot{ file = args.plot, panels = {
@@ -60,3 +66,4 @@ if args.plot ~= "" then
     { title = "training loss", xlabel = "epoch", logy = true, key = "top right", series = losses } } }
   print(drawn and "figure: " .. args.plot or message)
 end
+for _, row in ipairs(rows) do print(("result: %s, l_inf, %s"):format(name, row)) end

@@ -1,0 +1,148 @@
+-- The experiments on images run from start to end on few drawn digits, and their results are possible: no more
+-- certified than recognised, no more at a larger radius, an interval for the constant that is not empty.
+local lu = require "luaunit"
+local lip = require "lip"
+
+local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
+local root = here .. "/../.."
+
+local function quote(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+local function run(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "a"
+  local ok = pipe:close()
+  return text, ok
+end
+
+local function list(pattern)
+  local paths = {}
+  for path in run("ls " .. quote(root) .. "/experiments/" .. pattern):gmatch "[^\n]+" do paths[#paths + 1] = path end
+  return paths
+end
+
+local scripts, mnist = list "*.lua", list "mnist_*.lua" -- those on images share their settings and their result row
+
+-- What the head comment must hold: how to run it, and what to expect.
+local function head_of(path)
+  local lines = {}
+  for line in io.lines(path) do
+    if not line:find "^%-%-" then break end
+    lines[#lines + 1] = line
+  end
+  return table.concat(lines, "\n")
+end
+
+-- This program itself.
+local program = run("readlink -f /proc/$PPID/exe"):match "^[^\n]+"
+
+-- Result rows as { name=, clean=, certified = {...}, lower=, upper= }.
+local function results(text)
+  local rows = {}
+  for line in text:gmatch "result: ([^\n]+)" do
+    local row = { name = line:match "^[^,]+", clean = tonumber(line:match "clean ([%d.]+) %%"), certified = {} }
+    for percent, eps in line:gmatch "([%d.]+) %% at ([%d.]+)" do
+      row.certified[#row.certified + 1] = { eps = tonumber(eps), percent = tonumber(percent) }
+    end
+    row.lower, row.upper = line:match "constant in %[([%d.e+-]+), ([%d.e+-]+)%]"
+    row.lower, row.upper = tonumber(row.lower), tonumber(row.upper)
+    rows[#rows + 1] = row
+  end
+  return rows
+end
+
+local function check_row(row, what)
+  lu.assertEquals(row.name, "digits", what)
+  lu.assertTrue(row.clean >= 0 and row.clean <= 100, what)
+  lu.assertTrue(#row.certified > 0, what .. ": no certified accuracy")
+  local last = { eps = 0, percent = row.clean }
+  for _, at in ipairs(row.certified) do
+    lu.assertTrue(at.eps > last.eps, what .. ": radii grow")
+    lu.assertTrue(at.percent >= 0 and at.percent <= last.percent, what .. ": a larger radius certifies no more")
+    last = at
+  end
+  lu.assertTrue(row.lower >= 0 and row.lower <= row.upper and row.upper > 0, what .. ": an interval for the constant")
+end
+
+local tests = {}
+
+function tests.test_there_are_experiments()
+  lu.assertTrue(#mnist >= 3 and #scripts >= #mnist)
+end
+
+function tests.test_heads_say_how_to_run_and_what_to_expect()
+  for _, path in ipairs(scripts) do
+    local head, name = head_of(path), path:match "[^/]*$"
+    lu.assertStrContains(head, "?", false, path .. " asks nothing")
+    lu.assertStrContains(head, "experiments/" .. name)
+    lu.assertStrContains(head, "Expected")
+  end
+end
+
+local small = { epochs = "1", limit = "1000", data = "digits", plot = "" }
+
+-- Runs a script on little data, with further settings; the text it printed. A setting it does not have is an error.
+local function run_small(path, further)
+  local command = ("LIPWB_OFFLINE=1 LIPWB_GC_STRESS=0 %s --threads 1 %s"):format(quote(program), quote(path))
+  for key, value in pairs(small) do
+    command = command .. (" --set %s=%s"):format(key, quote(further[key] or value))
+  end
+  for key, value in pairs(further) do
+    if not small[key] then command = command .. (" --set %s=%s"):format(key, quote(value)) end
+  end
+  local text, ok = run(command .. " 2>&1")
+  lu.assertTrue(ok, path .. ": " .. text)
+  return text
+end
+
+function tests.test_every_experiment_on_images_gives_a_possible_result()
+  for _, path in ipairs(mnist) do
+    local rows = results(run_small(path, {}))
+    lu.assertEquals(#rows, 1, path .. " prints one result")
+    check_row(rows[1], path)
+  end
+end
+
+function tests.test_projections_side_by_side()
+  local text = run_small(root .. "/experiments/mnist_linf.lua", { compare = "true" })
+  local rows = results(text)
+  lu.assertEquals(#rows, 3)
+  for i, projection in ipairs { "euclidean", "rowwise", "radial" } do
+    check_row(rows[i], projection)
+    lu.assertStrContains(text, "result: digits, l_inf, " .. projection)
+  end
+end
+
+function tests.test_presets()
+  for script, preset in pairs { mnist_linf = "robust", mnist_l2 = "far" } do
+    local rows = results(run_small(("%s/experiments/%s.lua"):format(root, script), { preset = preset, limit = "300" }))
+    lu.assertEquals(#rows, 1)
+    check_row(rows[1], script .. " " .. preset)
+  end
+end
+
+function tests.test_figure_is_drawn()
+  if not os.execute "command -v gnuplot >/dev/null 2>&1" then lu.skip "gnuplot is not installed" end
+  local file = os.tmpname()
+  os.remove(file)
+  for _, path in ipairs(mnist) do
+    local text = run_small(path, { plot = file .. ".svg", limit = "300" })
+    lu.assertStrContains(text, "figure: " .. file .. ".svg")
+    local svg = assert(io.open(file .. ".svg", "rb"))
+    lu.assertStrContains(svg:read "a", "</svg>")
+    svg:close()
+    os.remove(file .. ".svg")
+  end
+end
+
+function tests.test_an_unknown_data_set_is_refused()
+  local ok, message = pcall(lip.data.main_dataset, { set = "letters" })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "no set 'letters' (known: any, digits, fashion-mnist, mnist)")
+  local train, test, name = lip.data.main_dataset { set = "digits", limit = 20 }
+  lu.assertEquals({ #train, #test, name }, { 20, 20, "digits" })
+end
+
+return tests
