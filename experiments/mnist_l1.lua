@@ -37,7 +37,7 @@ if args.plot ~= "" then
   local curve = lip.curve(report, test, { max = 5 })
   local drawn, message = lip.plot{ file = args.plot, panels = {
     { title = name .. ": certified accuracy", xlabel = "l_1 radius (pixels in [0, 1])", ylabel = "%",
-      yrange = { 0, 100 }, key = "bottom left", series = { { x = curve.x, y = curve.y, title = "euclidean" } } },
+      yrange = { 0, 100 }, key = "top right", series = { { x = curve.x, y = curve.y, title = "euclidean" } } },
     { title = "training loss", xlabel = "epoch", logy = true, key = "top right",
       series = { { y = losses, title = "euclidean", style = "linespoints" } } } } }
   print(drawn and "figure: " .. args.plot or message)
