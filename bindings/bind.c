@@ -156,6 +156,24 @@ static bool in_list(const char *name, const char *const *list) {
   return false;
 }
 
+/* Raises; the names that the caller reads itself are known too. */
+static void unknown_option(lua_State *L, const lip_desc *desc, const char *name, const char *const *own) {
+  lip_err err;
+  lip_opt_unknown(desc, name, &err);
+  size_t n = strlen(err.msg);
+  if (!own || n == 0 || err.msg[n - 1] != ')') lipL_raise(L, &err);
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  luaL_addlstring(&b, err.msg, n - 1);
+  for (; *own; own++) {
+    luaL_addstring(&b, ", ");
+    luaL_addstring(&b, *own);
+  }
+  luaL_addchar(&b, ')');
+  luaL_pushresult(&b);
+  luaL_error(L, "%s", lua_tostring(L, -1));
+}
+
 void *lipL_checkconf(lua_State *L, int idx, const lip_desc *desc, const char *const *ignore) {
   enum { MAX_OPTIONS = 64 };
   bool given[MAX_OPTIONS] = {false};
@@ -171,6 +189,7 @@ void *lipL_checkconf(lua_State *L, int idx, const lip_desc *desc, const char *co
       if (lua_type(L, -2) == LUA_TSTRING) {
         const char *name = lua_tostring(L, -2);
         if (!in_list(name, ignore)) {
+          if (!lip_opt_find(desc, name)) unknown_option(L, desc, name, ignore);
           lipL_setoption(L, -1, desc, box->conf, name);
           given[lip_opt_find(desc, name) - desc->opts] = true;
         }

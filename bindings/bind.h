@@ -102,8 +102,10 @@ const lip_tensor *lipL_contiguous(lua_State *L, int idx);
 /* ---- objects of other files ---- */
 lip_spec *lipL_checkspec(lua_State *L, int idx); /* lent */
 lip_spec *lipL_testspec(lua_State *L, int idx);  /* NULL when it is something else */
-lip_net *lipL_checknet(lua_State *L, int idx);   /* lent; raises on a net that failed to load */
-void lipL_pushnet(lua_State *L, lip_net *net);   /* takes ownership (frees it should Lua fail) */
+/* The spec on top of the stack, element i of what `what` was given; raises. */
+lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i);
+lip_net *lipL_checknet(lua_State *L, int idx); /* lent; raises on a net that failed to load */
+void lipL_pushnet(lua_State *L, lip_net *net); /* takes ownership (frees it should Lua fail) */
 /* Methods of lip.net that live in bind_net_info.c. */
 int lipL_net_weights(lua_State *L);
 int lipL_net_bias(lua_State *L);

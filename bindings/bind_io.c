@@ -45,6 +45,7 @@ static lip_progress check_progress(lua_State *L, int idx) {
 int lipL_net_save(lua_State *L) {
   static const char *const known[] = {"optimizer", "progress", NULL};
   lip_net *net = lipL_checknet(L, 1);
+  luaL_checktype(L, 2, LUA_TSTRING); /* a number is no file name */
   const char *path = luaL_checkstring(L, 2);
   const lip_optim *opt = NULL;
   lip_progress progress = {0};

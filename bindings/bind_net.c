@@ -94,14 +94,15 @@ static const lip_opt net_opts[] = {
 };
 static const lip_desc net_desc = {"net", "a network of layers in sequence", net_opts, sizeof(net_options)};
 
+#define NORM_TEXT "1, 2, \"inf\", or a path such as \"1->inf\""
+
 /* norm = 1, 2, math.huge, "inf", "1->inf" or {1, "inf"} */
 static void check_path(lua_State *L, int idx, lip_path *path) {
   char text[400] = "", got[80];
   size_t at = 0;
   lip_err err;
   int type = lua_getfield(L, idx, "norm");
-  if (type == LUA_TNIL)
-    luaL_error(L, "net: option 'norm' is required: 1, 2, \"inf\", or a path such as \"1->inf\"");
+  if (type == LUA_TNIL) luaL_error(L, "net: option 'norm' is required: " NORM_TEXT);
   lua_Integer n = type == LUA_TTABLE ? luaL_len(L, -1) : 1;
   for (lua_Integer i = 1; i <= n && at < sizeof text; i++) {
     if (type == LUA_TTABLE)
@@ -113,7 +114,7 @@ static void check_path(lua_State *L, int idx, lip_path *path) {
       lua_pushliteral(L, "inf");
     }
     if (lua_type(L, -1) != LUA_TNUMBER && lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "net: option 'norm' expects 1, 2, \"inf\", or a path such as \"1->inf\", got %s",
+      luaL_error(L, "net: option 'norm' expects " NORM_TEXT ", got %s",
                  lipL_typetext(L, -1, got, sizeof got));
     lua_Number whole = lua_tonumber(L, -1);
     if (lua_type(L, -1) == LUA_TNUMBER && whole == floor(whole))
@@ -185,12 +186,8 @@ static int net_new(lua_State *L) {
         L, "net: has no layers: write them after the options, as in lip.net{input=..., lip.dense{out=10}}");
   lip_spec **layers = lua_newuserdatauv(L, n * sizeof *layers, 0);
   for (size_t i = 0; i < n; i++) {
-    char got[80];
     lua_rawgeti(L, 1, (lua_Integer)i + 1);
-    layers[i] = lipL_testspec(L, -1); /* the table at 1 keeps it alive */
-    if (!layers[i])
-      return luaL_error(L, "net: element %d is not a layer but %s", (int)i + 1,
-                        lipL_typetext(L, -1, got, sizeof got));
+    layers[i] = lipL_checkelement(L, "net", i + 1); /* the table at 1 keeps it alive */
     lua_pop(L, 1);
   }
   if (lua_getfield(L, 1, "budgets") == LUA_TTABLE) {
@@ -498,9 +495,26 @@ static int net_evaluate(lua_State *L) {
   return 1;
 }
 
-/* lip.net_options() -> the option table of lip.net, for help */
+/* lip.net_options() -> the option table of lip.net, for help; `norm` is read by check_path */
 static int net_options_list(lua_State *L) {
   lipL_pushoptions(L, &net_desc);
+  lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+  for (lua_Integer i = n; i >= 2; i--) { /* second place */
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_newtable(L);
+  static const char *const row[][2] = {
+      {"name", "norm"},
+      {"type", "string|number"},
+      {"help", NORM_TEXT ": distances of inputs in the first, of outputs in the last norm"}};
+  for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+    lua_pushstring(L, row[i][1]);
+    lua_setfield(L, -2, row[i][0]);
+  }
+  lua_pushboolean(L, true);
+  lua_setfield(L, -2, "required");
+  lua_rawseti(L, -2, 2);
   return 1;
 }
 

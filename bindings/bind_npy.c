@@ -26,6 +26,7 @@ static int load_npy(lua_State *L) {
 /* save_npy(path, tensor) -> true | nil, message, code */
 static int save_npy(lua_State *L) {
   lip_err err;
+  luaL_checktype(L, 1, LUA_TSTRING); /* a number is no file name */
   const char *path = luaL_checkstring(L, 1);
   lipL_checktensor(L, 2);
   const lip_tensor *t = lipL_contiguous(L, 2);

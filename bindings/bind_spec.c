@@ -32,17 +32,22 @@ static void push_spec(lua_State *L, const lip_spec *spec) {
   if (!box->spec) luaL_error(L, "%s: out of memory", spec->kind->desc.name);
 }
 
+lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i) {
+  char got[80];
+  lip_spec *spec = lipL_testspec(L, -1);
+  if (!spec)
+    luaL_error(L, "%s: element %d is not a layer but %s: layers are made by calls such as lip.relu()", what,
+               (int)i, lipL_typetext(L, -1, got, sizeof got));
+  return spec;
+}
+
 /* The specs at the integer keys of the table at idx become children. */
 static void add_children(lua_State *L, int idx, lip_spec *spec) {
   const char *name = spec->kind->desc.name;
   lua_Integer n = (lua_Integer)lua_rawlen(L, idx);
   for (lua_Integer i = 1; i <= n; i++) {
-    char got[80];
     lua_rawgeti(L, idx, i);
-    lip_spec *child = lipL_testspec(L, -1);
-    if (!child)
-      luaL_error(L, "%s: element %d is not a layer but %s", name, (int)i,
-                 lipL_typetext(L, -1, got, sizeof got));
+    const lip_spec *child = lipL_checkelement(L, name, (size_t)i);
     lip_err err;
     lip_spec *copy = lip_spec_copy(child);
     if (!copy) luaL_error(L, "%s: out of memory", name);

@@ -193,6 +193,9 @@ static lip_status find_column(scan s, const plan *p, const lip_csv_column *c, si
     return lip_fail(s.err, LIP_ARGUMENT, "%s: column '%s' is asked for by name, but there is no header line",
                     s.path, c->name);
   bool more = next_record(&s);
+  const char *line = s.p;
+  int n = 0;
+  while (n < 80 && line + n < s.end && line[n] != '\n' && line[n] != '\r') n++;
   while (more) {
     field f;
     lip_status code = next_field(&s, &f, &more);
@@ -200,7 +203,8 @@ static lip_status find_column(scan s, const plan *p, const lip_csv_column *c, si
     *index = s.column;
     if (named(&f, c->name)) return LIP_OK;
   }
-  return lip_fail(s.err, LIP_ARGUMENT, "%s: the header has no column '%s'", s.path, c->name);
+  return lip_fail(s.err, LIP_ARGUMENT, "%s: the header has no column '%s': it is %.*s", s.path, c->name, n,
+                  line);
 }
 
 static lip_status assign(const scan *s, plan *p, const lip_csv_column *c, uint8_t role, size_t slot) {
