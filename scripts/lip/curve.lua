@@ -1,7 +1,9 @@
 --- Certified accuracy against radius: lip.curve(report, labels or dataset, {max=, n=}) -> {x=, y=} in percent.
 -- `report` is what net:certify returned for the same rows.
+local check_options = require("lip.options").check
+
 local function curve(report, data, options)
-  local o = options or {}
+  local o = check_options(options, "lip.curve")
   local n, max = o.n or 200, o.max
   local labels = type(data) == "userdata" and data.labels and data:labels() or data
   local found, radii = report.labels:totable(), report.radii:totable()

@@ -1,5 +1,6 @@
 --- Data sets: the readers, and finding, downloading and verifying the well-known ones.
 local core = require "lip.core"
+local check_options = require("lip.options").check
 
 local data = {}
 
@@ -72,22 +73,6 @@ end
 
 local function warn_loudly(format, ...)
   io.stderr:write("lipwb: WARNING: ", string.format(format, ...), "\n")
-end
-
-local function check_options(options, what, known)
-  if options == nil then return {} end
-  if type(options) ~= "table" then
-    error(("%s expects a table of options, got %s"):format(what, type(options)), 3)
-  end
-  for name in pairs(options) do
-    if not known[name] then
-      local names = {}
-      for k in pairs(known) do names[#names + 1] = k end
-      table.sort(names)
-      error(("%s: unknown option '%s' (known: %s)"):format(what, tostring(name), table.concat(names, ", ")), 3)
-    end
-  end
-  return options
 end
 
 -- The folder given on the command line (--data) or in the environment, or nil.
@@ -232,7 +217,6 @@ end
 -- ---- MNIST and Fashion-MNIST ----
 
 local function load_set(set, options)
-  options = check_options(options, "lip.data." .. set.name:gsub("-", "_"), { folder = true, quiet = true })
   local looked, partial = {}, {}
   local function try(place)
     local files, missing = find_files(place.path)
@@ -270,14 +254,14 @@ end
 ---@param options? {folder: string?, quiet: boolean?} folder: look only there
 ---@return lip.dataset? train, lip.dataset|string test, string? code
 function data.mnist(options)
-  return load_set(sets.mnist, options)
+  return load_set(sets.mnist, check_options(options, "lip.data.mnist"))
 end
 
 --- Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), in the same places and the same format.
 ---@param options? {folder: string?, quiet: boolean?}
 ---@return lip.dataset? train, lip.dataset|string test, string? code
 function data.fashion_mnist(options)
-  return load_set(sets.fashion_mnist, options)
+  return load_set(sets.fashion_mnist, check_options(options, "lip.data.fashion_mnist"))
 end
 
 -- The first `limit` samples, all for 0 or nil.
@@ -295,11 +279,10 @@ end
 local makers = { mnist = "mnist", ["fashion-mnist"] = "fashion_mnist" }
 
 --- What the main experiments train on: MNIST; without it Fashion-MNIST; without that procedural digits. Says so.
----@param options? {quiet: boolean?, set: string?, limit: integer?} set: "mnist", "fashion-mnist" or "digits", and no
---- other ("any", the default, falls back); limit: only the first so many samples of both parts
+---@param options? {quiet: boolean?, set: string?, limit: integer?}
 ---@return lip.dataset? train, lip.dataset|string test, string name (nil, message, "cancelled" after Ctrl-C)
 function data.main_dataset(options)
-  options = check_options(options, "lip.data.main_dataset", { quiet = true, set = true, limit = true })
+  options = check_options(options, "lip.data.main_dataset")
   local set, limit = options.set ~= "any" and options.set or nil, options.limit
   if set == "digits" then return digits_pair(limit) end
   if set and not makers[set] then
@@ -318,14 +301,14 @@ function data.main_dataset(options)
   return digits_pair(limit)
 end
 
--- ---- other sets ----
+-- ---- other sets: the engine's own functions, so that an error names the line of the script ----
 
 --- Procedural digits: strokes drawn with random distortion, 1 x 28 x 28, 10 classes. Sample i depends on
 --- (seed, i) only.
 ---@param options? {n: integer?, seed: integer?}
 ---@return lip.dataset
 function data.digits(options)
-  options = check_options(options, "lip.data.digits", { n = true, seed = true })
+  options = check_options(options, "lip.data.digits")
   return assert(core.dataset_digits(options.n or 10000, options.seed or 1))
 end
 
@@ -339,24 +322,17 @@ end
 
 --- A table of numbers. label, target: columns by name or number (target may be a list); fill: what replaces missing
 --- values (an error without it); header: true, false, or guessed.
----@param options? {label: string|integer?, target: any, header: boolean?, separator: string?, fill: number?}
----@return lip.dataset? set, string? message, string? code
-function data.csv(path, options)
-  return core.dataset_csv(path, options)
-end
+---@type fun(path: string, options: table?): lip.dataset?, string?, string?
+data.csv = core.dataset_csv
 
 --- Samples and labels (whole numbers) or targets (floats) from NPY files.
----@return lip.dataset? set, string? message, string? code
-function data.npy(x, y)
-  return core.dataset_npy(x, y)
-end
+---@type fun(x: string, y: string?): lip.dataset?, string?, string?
+data.npy = core.dataset_npy
 
 --- A data set over tensors, which it shares: x (N, ...); y labels (a list, or a tensor of one dimension),
 --- targets (N, T), or nothing.
----@return lip.dataset
-function data.tensors(x, y)
-  return core.dataset_tensors(x, y)
-end
+---@type fun(x: lip.tensor, y: table|lip.tensor|nil): lip.dataset
+data.tensors = core.dataset_tensors
 
 -- The folder itself, or a usual one inside it, that has all the files.
 local function load_cifar(what, folder, inner, label_bytes, classes, train_files, test_files)

@@ -2,6 +2,7 @@
 -- annotations for the Lua language server. From a shell: lipwb -e 'io.write(lip.doc())' >reference.md
 local lip = require "lip"
 local help = require "lip.help"
+local function_options = require "lip.options"
 
 local function cell(text)
   return (tostring(text):gsub("|", "\\|"))
@@ -15,6 +16,20 @@ local function add_options(out, options)
     if o.choices then text = text .. ": " .. table.concat(o.choices, ", ") end
     out[#out + 1] = ("| `%s` | %s | %s | %s |"):format(o.name, o.type, cell(help.default_text(o)), cell(text))
   end
+end
+
+-- The same for what lip.options knows of a function.
+local function add_function_options(out, name)
+  local found = function_options.of(name)
+  for _, group in ipairs(found or {}) do
+    if group.heading then out[#out + 1] = "\n" .. group.heading end
+    out[#out + 1] = "\n| option | default | |\n|---|---|---|"
+    for _, o in ipairs(group) do
+      out[#out + 1] = ("| `%s` | %s | %s |"):format(o.name, cell(o.default), cell(o.help))
+    end
+  end
+  if not found then return end
+  out[#out + 1] = found.gives and "\nreturns " .. found.gives .. "\n" or ""
 end
 
 local function markdown()
@@ -37,6 +52,7 @@ local function markdown()
       add_options(out, lip[name .. "_options"]())
       out[#out + 1] = ""
     end
+    add_function_options(out, section[2] .. name)
   end)
   return table.concat(out, "\n") .. "\n"
 end
@@ -59,6 +75,19 @@ local function add_class(out, class, options)
     out[#out + 1] = ("---@field %s%s %s %s"):format(o.name, o.required and "" or "?", kind, o.help)
   end
   out[#out + 1] = ""
+end
+
+-- The first group of a function's options as a class; its name, or nil.
+local function add_function_class(out, name)
+  local found = function_options.of(name)
+  if not found or found[1].heading then return nil end
+  local class, rows = name:gsub(":", ".") .. "_options", {}
+  for i, o in ipairs(found[1]) do
+    local whether = o.default == "true" or o.default == "false"
+    rows[i] = { name = o.name, type = tonumber(o.default) and "number" or whether and "boolean" or "any", help = o.help }
+  end
+  add_class(out, class, rows)
+  return class
 end
 
 -- "(d, ...)" and "{options}" as parameter names a Lua parser accepts.
@@ -94,7 +123,9 @@ local function stubs()
       out[#out + 1] = type_name and ("---@class %s\nlocal %s = {}\n"):format(type_name, owner) or owner .. " = {}\n"
     end
     made[owner] = true
+    local class = add_function_class(out, section[2] .. name)
     out[#out + 1] = "---" .. text
+    if class and parameters(arguments):find "options$" then out[#out + 1] = "---@param options? " .. class end
     out[#out + 1] = ("function %s%s%s(%s) end\n"):format(owner, type_name and ":" or ".", name, parameters(arguments))
   end)
   out[#out + 1] = "return lip"

@@ -2,6 +2,7 @@
 -- Everything is made from the option tables of the engine and from lip.help_text; only what this build has is shown.
 local lip = require "lip"
 local sections = require "lip.help_text"
+local function_options = require "lip.options"
 
 local help = {}
 
@@ -87,6 +88,18 @@ local function print_options(options)
   end
 end
 
+-- What lip.options knows of a function.
+local function print_function_options(name)
+  local found = function_options.of(name)
+  for _, group in ipairs(found or {}) do
+    local rows = {}
+    for i, o in ipairs(group) do rows[i] = { o.name .. " = " .. o.default, o.help } end
+    if group.heading then print("  " .. group.heading) end
+    print_columns(rows)
+  end
+  if found and found.gives then print("  returns " .. found.gives) end
+end
+
 local function print_row(prefix, row)
   print(("%s%s{...}  %s"):format(prefix, row.name, row.help))
   print_options(row.options)
@@ -150,6 +163,26 @@ local function print_index()
   flush()
 end
 
+-- What stands in a table of the module ("loss", "data"); the number of things found.
+local function print_members(name)
+  local found = 0
+  for _, registry in ipairs(registries()) do
+    if registry[2] == "lip." .. name .. "." then
+      local rows = {}
+      for i, row in ipairs(registry[3]) do rows[i] = { registry[2] .. row.name, row.help } end
+      print(registry[1])
+      print_columns(rows)
+      found = found + #rows
+    end
+  end
+  local rows = {}
+  each_line(function(section, member, arguments, text)
+    if section[3] == "lip." .. name then rows[#rows + 1] = { section[2] .. member .. arguments, text } end
+  end)
+  print_columns(rows)
+  return found + #rows
+end
+
 -- Everything called `word` ("dense", "lip.dense", "net:step", "optim.adam"); the number of things found.
 local function print_word(word)
   local path = word:gsub("^lip%.", ""):gsub(":", ".")
@@ -170,17 +203,13 @@ local function print_word(word)
       print(section[2] .. name .. arguments .. "  " .. text)
       found = found + 1
       if section[3] == "lip" and rawget(lip, name .. "_options") then print_options(lip[name .. "_options"]()) end
+      print_function_options(section[2] .. name)
     end
   end)
-  if not owner and print_methods("lip." .. leaf) then found = found + 1 end
-  local module = not owner and found == 0 and rawget(lip, leaf)
-  if module then
-    each_line(function(section, name, arguments, text)
-      if section[3] == "lip." .. leaf then
-        print(section[2] .. name .. arguments .. "  " .. text)
-        found = found + 1
-      end
-    end)
+  if not owner then
+    found = found + print_members(leaf)
+    local type_name = leaf == "ds" and "dataset" or leaf
+    if print_methods("lip." .. type_name) then found = found + 1 end
   end
   return found
 end
@@ -192,13 +221,13 @@ local function name_of(value)
       if v == value and type(name) == "string" then return prefix .. name end
     end
   end
-  local name = search(lip, "")
-  if name then return name end
   for _, module in ipairs { "loss", "optim", "schedule", "data" } do
     local t = lip[module]
-    name = type(t) == "table" and search(t, module .. ".")
+    local name = type(t) == "table" and search(t, module .. ".")
     if name then return name end
   end
+  local name = search(lip, "")
+  if name then return name end
   for type_name in pairs(debug.getregistry()) do
     local methods = type(type_name) == "string" and type_name:find "^lip%." and methods_of(type_name)
     name = methods and search(methods, type_name:sub(5) .. ".")

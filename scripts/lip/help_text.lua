@@ -87,9 +87,8 @@ restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved r
 losses() -- the losses as data
 optims() -- the optimisers as data
 schedules() -- the schedules as data
-train(net, data, options) -- trains for some epochs; returns the history
-curve(report, data, options) -- certified accuracy against radius, from what net:certify returned
-plot(figure) -- draws series in panels with gnuplot; true, or nil, message, code]] },
+train(net, data, options) -- trains for some epochs; help "train" lists the options
+curve(report, data, options) -- certified accuracy against radius, from what net:certify returned]] },
   { "Norms", "lip.", "lip", [[
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
 opnorm_lower(w, norm) -- a value that is attained
@@ -154,7 +153,7 @@ batch(first, last) -- x and y of a range, or of a table of indices
 labels() -- all labels
 targets() -- all targets
 subset(first, last) -- a view of a range
-batches(options) -- a loader: shuffled batches]] },
+batches(options) -- a loader: the samples in batches]] },
   { "Methods of a loader", "loader:", "type:lip.loader", [[
 next() -- x and y of the next batch, nil at the end of an epoch
 epoch() -- for x, y in loader:epoch() do ... end
@@ -172,7 +171,7 @@ sha256(path) -- checksum of a file]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)
-plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text
+plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text; true, or nil, message, code
 doc(what) -- the reference as Markdown, or "stubs" for the Lua language server
 to_json(value) -- a value as JSON on one line, keys in order
 info() -- version, matrix kernels, threads, compiler, processor, memory

@@ -7,6 +7,8 @@
 --
 -- x and y are tables or 1-D tensors of the same length; a series without x is drawn against 1, 2, ... Values that are
 -- not finite leave a gap. style: lines, points, linespoints, steps, boxes. Returns true, or nil, message, code.
+local options = require "lip.options"
+
 local terminals = {
   png = "pngcairo noenhanced size %d,%d font 'sans,11' background '#ffffff'",
   svg = "svg noenhanced size %d,%d font 'sans,12' background '#ffffff'",
@@ -27,10 +29,12 @@ end
 
 local function values(v, what)
   if type(v) == "userdata" then v = v:totable() end
-  if type(v) ~= "table" then error(("plot: %s expects a table or tensor of numbers, got %s"):format(what, type(v)), 4) end
+  if type(v) ~= "table" then
+    error(("plot: %s expects a table or tensor of numbers, got %s"):format(what, type(v)), 5)
+  end
   for i = 1, #v do
     if type(v[i]) ~= "number" then
-      error(("plot: %s expects numbers, element %d is a %s"):format(what, i, type(v[i])), 4)
+      error(("plot: %s expects numbers, element %d is a %s"):format(what, i, type(v[i])), 5)
     end
   end
   return v
@@ -88,8 +92,33 @@ local function terminal(file, width, height, panels)
   return "set terminal " .. setting:format(width, height), "set output " .. quote(file)
 end
 
+-- Raises on the line that called lip.plot when a field is unknown.
+local function check_fields(fig)
+  local function check(t, what, ...)
+    local known, names = {}, {}
+    for _, group in ipairs { ... } do
+      for _, row in ipairs(options.of "lip.plot"[group]) do
+        if not known[row.name] then names[#names + 1] = row.name end
+        known[row.name] = true
+      end
+    end
+    if type(t) ~= "table" then error(("plot: %s is a table, got %s"):format(what, type(t)), 4) end
+    for key in next, t do
+      if type(key) == "string" and not known[key] then
+        error(("plot: %s: unknown option '%s' (known: %s)"):format(what, key, table.concat(names, ", ")), 4)
+      end
+    end
+  end
+  if fig.panels then check(fig, "the figure", 1) else check(fig, "the figure", 1, 2) end
+  for i, panel in ipairs(fig.panels or { fig }) do
+    if panel ~= fig then check(panel, "panel " .. i, 2) end
+    for k, series in ipairs(panel.series or {}) do check(series, "series " .. k, 3) end
+  end
+end
+
 local function plot(fig)
   if type(fig) ~= "table" then error("plot: expects a table, as in lip.plot{file=..., panels=...}", 2) end
+  check_fields(fig)
   local file = fig.file or "-"
   if type(file) ~= "string" or file == "" then error("plot: file expects a name or \"-\"", 2) end
   local panels = fig.panels or { fig }
@@ -104,18 +133,24 @@ local function plot(fig)
   local n = 0
   for _, panel in ipairs(panels) do n = panel_script(panel, n, out) end
   if layout then out[#out + 1] = "unset multiplot" end
+  if not os.execute "command -v gnuplot >/dev/null 2>&1" then
+    return fail("not_found", "plot: gnuplot is not installed (package gnuplot-nox)")
+  end
   if output then -- an unwritable place is found out here, not in gnuplot's words
     local f, message = io.open(file, "a")
     if not f then return fail("io", "plot: cannot write the figure: %s", message) end
     f:close()
   end
-  local pipe = io.popen("gnuplot", "w")
-  if not pipe then return fail("io", "plot: gnuplot could not be started") end
-  pipe:write(table.concat(out, "\n"), "\n")
-  local ok, _, status = pipe:close()
-  if not ok then
-    return fail("io", "plot: gnuplot ended with status %s; is it installed (package gnuplot-nox)?", status)
-  end
+  -- through a file: writing to a program that is not there, or has left, would end this one
+  local path = os.tmpname()
+  local script, message = io.open(path, "w")
+  if not script then return fail("io", "plot: %s", message) end
+  script:write(table.concat(out, "\n"), "\n")
+  script:close()
+  io.stdout:flush()
+  local ok, _, status = os.execute("gnuplot " .. path)
+  os.remove(path)
+  if not ok then return fail("io", "plot: gnuplot ended with status %s", status) end
   return true
 end
 

@@ -94,10 +94,61 @@ function tests.test_layers_show_their_options()
   end
 end
 
+-- help() and the functions themselves agree on the options: each is called with one that does not exist.
+function tests.test_functions_show_their_options()
+  lu.skipIf(not rawget(lip, "net"), "no nets in this build")
+  local options = require "lip.options"
+  local net = lip.net { input = 2, norm = 2, lip.dense { out = 2 } }
+  local ds = lip.data.tensors(lip.zeros(2, 2), { 0, 1 })
+  local wrong = { no_such_option = 1 }
+  local calls = {
+    ["lip.train"] = { lip.train, net, ds, wrong }, ["lip.curve"] = { lip.curve, net:certify(ds), ds, wrong },
+    ["lip.plot"] = { lip.plot, { panels = {}, no_such_option = 1 } },
+    ["lip.args"] = { lip.args, { a = { 1, "help", min = 0, no_such_option = 1 } } },
+    ["lip.data.mnist"] = { lip.data.mnist, wrong }, ["lip.data.fashion_mnist"] = { lip.data.fashion_mnist, wrong },
+    ["lip.data.main_dataset"] = { lip.data.main_dataset, wrong }, ["lip.data.digits"] = { lip.data.digits, wrong },
+    ["lip.data.csv"] = { lip.data.csv, "none.csv", wrong },
+    ["net:backward"] = { net.backward, net, net:forward(lip.zeros(1, 2)), wrong },
+    ["net:project"] = { net.project, net, wrong }, ["net:evaluate"] = { net.evaluate, net, ds, wrong },
+    ["net:bound"] = { net.bound, net, wrong }, ["net:certify"] = { net.certify, net, ds, wrong },
+    ["net:save"] = { net.save, net, "none", wrong }, ["ds:batches"] = { ds.batches, ds, wrong },
+  }
+  for _, name in ipairs(options.names()) do
+    lu.assertNotNil(calls[name], "add a call for " .. name)
+    local ok, message = pcall(table.unpack(calls[name]))
+    lu.assertFalse(ok, name)
+    lu.assertStrContains(message, "'no_such_option'", false, name)
+    local accepted, described = {}, {}
+    for word in message:match "%(known: (.*)%)":gmatch "[%a_]+" do accepted[#accepted + 1] = word end
+    local text = printed(help, name)
+    for _, row in ipairs(options.of(name)[1]) do
+      described[#described + 1] = row.name
+      lu.assertStrContains(text, row.name .. " = " .. row.default)
+      lu.assertStrContains(text, row.help)
+    end
+    lu.assertItemsEquals(described, accepted, name)
+  end
+  lu.assertErrorMsgContains("known: input, ", lip.net, { norms = 1 })
+  lu.assertErrorMsgContains(", norm)", lip.net, { norms = 1 })
+  lu.assertStrContains(printed(help, lip.net), "norm = required")
+end
+
+function tests.test_tables_show_what_they_hold()
+  local text = printed(help, "loss")
+  lu.assertStrContains(text, "lip.loss.mse")
+  lu.assertStrContains(text, "loss:value(z, y)")
+  lu.assertStrContains(printed(help, lip.optim), "lip.optim.sgd")
+  lu.assertStrContains(printed(help, "data"), "lip.data.csv(path, options)")
+  lu.assertStrContains(printed(help, lip.data.csv), "lip.data.csv(path, options)")
+  lu.assertStrContains(printed(help, "ds"), "ds:batches(options)")
+end
+
 function tests.test_reference()
   local page, stubs = lip.doc(), lip.doc "stubs"
   lu.assertNotNil(load(stubs, "stubs", "t")) -- it is Lua
   local table_of_stubs = load(stubs)()
+  lu.assertStrContains(page, "| `checkpoint_every` | 0 |")
+  lu.assertStrContains(stubs, "---@param options? lip.train_options")
   for _, name in ipairs { "args", "info", "threads" } do lu.assertIsFunction(table_of_stubs[name]) end
   for _, registry in ipairs(help.registries()) do
     for _, row in ipairs(registry[3]) do

@@ -1,0 +1,162 @@
+--- The options of functions that take a table (those of layers, losses, optimisers, schedules and nets stand in the
+-- engine): what help() and the reference print, and the check that nobody misspelt one. Lines read
+-- "name = default -- text"; a line that ends with ":" begins another group, and "-> ..." tells what comes back.
+local options = {}
+
+local texts = {
+  ["lip.train"] = [[
+epochs = 10 -- passes over the data
+batch = 128 -- samples per update
+loss = lip.loss.cross_entropy() -- or a function(z, y) that returns the value and its gradient in z
+opt = lip.optim.adam() -- the optimiser
+schedule = none -- factor of its rate: lip.schedule.cosine(), ..., or a function(step, total, per_epoch), step from 0
+seed = 1 -- of the order of samples and of augmentation
+shuffle = true -- a new order every epoch
+drop_last = false -- leave out the last, smaller batch of an epoch
+shift = 0 -- images are moved by up to so many pixels, at random
+augment = none -- function(x, y, rng) returns the batch to train on (x, y may be changed in place)
+validation = none -- data set evaluated after every epoch
+on_batch = none -- function(info) after every update; false stops
+on_epoch = none -- function(info) after every epoch; false stops
+checkpoint = none -- file, written after every epoch, at the end, and when cancelled
+checkpoint_every = 0 -- also after every so many updates; 0: never
+resume = false -- go on from the checkpoint if the file exists
+verbose = false -- print one line per epoch
+-> { epochs=, steps=, seconds=, loss=, history={info, ...}, stopped=, resumed= }, or nil, message, code]],
+  ["lip.curve"] = [[
+max = largest radius -- end of the curve
+n = 200 -- steps up to there
+-> { x = radii, y = per cent certified }, a series for lip.plot]],
+  ["lip.plot"] = [[
+file = - -- .png, .svg or .pdf; "-" draws in the terminal
+title = none -- above all panels
+width = 900 -- in pixels
+height = 420 -- in pixels; the default is for each panel
+panels = {this} -- a figure without panels is its own only panel
+a panel:
+series = required -- {{x=, y=}, ...}
+levels = {} -- horizontal lines: {{y=, title=, colour=}, ...}
+title = none -- above the panel
+xlabel = none -- below it
+ylabel = none -- at its side
+logx = false -- logarithmic scale
+logy = false -- logarithmic scale
+yrange = automatic -- {low, high}
+key = top left -- where the titles of the series stand
+a series:
+y = required -- table or tensor of numbers
+x = 1, 2, ... -- as many
+title = none -- in the key
+style = lines -- lines, points, linespoints, steps, boxes, dots
+colour = next one -- "#rrggbb"]],
+  ["lip.args"] = [[
+a setting is its default, or {default, "some words of help", rules}:
+min = none -- smallest number accepted
+max = none -- largest
+whole = false -- whole numbers only
+choices = none -- list of the values accepted
+-> the values by name; {"a", "b"} is a list of words: help for a text has a space in it]],
+  ["lip.data.mnist"] = [[
+folder = none -- look only there
+quiet = false -- do not print where it was found
+-> train, test, or nil, message, code]],
+  ["lip.data.fashion_mnist"] = [[
+folder = none -- look only there
+quiet = false -- do not print where it was found
+-> train, test, or nil, message, code]],
+  ["lip.data.main_dataset"] = [[
+set = any -- "mnist", "fashion-mnist" or "digits", and no other; "any" takes the next best
+limit = 0 -- the first so many samples of both parts only; 0: all
+quiet = false -- do not print where it was found
+-> train, test, name]],
+  ["lip.data.digits"] = [[
+n = 10000 -- how many
+seed = 1 -- which]],
+  ["lip.data.csv"] = [[
+label = none -- column of whole numbers 0, 1, 2, ...: its name, or its number from 1
+target = none -- column of values, or a list of columns
+header = guessed -- whether the first line holds names
+separator = , -- one character
+fill = none -- stands for missing values; without it they are errors
+name = the path -- of the data set
+-> a data set of all other columns, or nil, message, code]],
+  ["net:backward"] = [[
+accumulate = false -- add to the gradients instead of replacing them
+input_gradient = false -- return the gradient in x]],
+  ["net:project"] = [[
+exact = true -- false: as inside of a step, in norm 2 approximate]],
+  ["net:evaluate"] = [[
+batch = 500 -- rows at a time
+loss = none -- a loss whose mean is wanted
+limit = all -- the first so many rows only
+-> { n=, accuracy=, loss= }]],
+  ["net:bound"] = [[
+p = the net's path -- along another norm or path of norms
+lower = false -- also search a quotient that two points attain
+data = none -- tensor or data set to search from; without it uniform in [0, 1)
+points = 256 -- how many points to search from
+-> { upper=, lower=, slack=, method=, pq=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
+  ["net:certify"] = [[
+eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted
+limit = all -- the first so many rows only
+batch = 512 -- rows at a time
+-> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs= }; clean, certified: shares of the n rows]],
+  ["net:save"] = [[
+optimizer = none -- the optimiser, with its memory
+progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=}
+-> true, or nil, message, code]],
+  ["ds:batches"] = [[
+size = 128 -- samples in a batch
+shuffle = false -- a new order every epoch
+seed = 1 -- of the order
+drop_last = false -- leave out the last, smaller batch of an epoch
+shift = 0 -- images are moved by up to so many pixels, at random]],
+}
+
+--- What is known of a function: { {heading=, {name=, default=, help=}, ...}, ..., gives= }, or nil.
+---@param name string as help() prints it: "lip.train", "net:certify"
+function options.of(name)
+  local text = texts[name]
+  if not text then return nil end
+  local found = { {} }
+  for line in text:gmatch "[^\n]+" do
+    local option, default, help = line:match "^([%a_]+) = (.-) %-%- (.*)$"
+    if option then
+      table.insert(found[#found], { name = option, default = default, help = help })
+    elseif line:sub(-1) == ":" then
+      if #found[1] == 0 then found = {} end
+      found[#found + 1] = { heading = line }
+    else
+      found.gives = line:match "^%-> (.*)$"
+    end
+  end
+  return found
+end
+
+--- Every name that has options, in order.
+function options.names()
+  local names = {}
+  for name in pairs(texts) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+--- Raises on the line that called the function unless `given` is nil or a table of known options; returns the table.
+---@param given any
+---@param name string as above
+---@param group? integer 2 for the second group of options, and so on
+function options.check(given, name, group)
+  if given == nil then return {} end
+  local what = name:gsub("^lip%.(%l+)$", "%1")
+  if type(given) ~= "table" then error(("%s expects a table of options, got %s"):format(what, type(given)), 3) end
+  local known, list = {}, {}
+  for i, row in ipairs(options.of(name)[group or 1]) do known[row.name], list[i] = true, row.name end
+  for key in next, given do
+    if type(key) == "string" and not known[key] then
+      error(("%s: unknown option '%s' (known: %s)"):format(what, key, table.concat(list, ", ")), 3)
+    end
+  end
+  return given
+end
+
+return options
