@@ -2,26 +2,8 @@
 --
 -- Where a run stands is one number, the updates done: epoch, batch and rate follow from it. So a run may be stopped
 -- anywhere (an error in a callback, Ctrl-C between any two instructions) and its checkpoint is still exact.
+-- The options stand in lip.options: help "train" prints them.
 local lip = require "lip.core"
-
----@class lip.train.options
----@field epochs? integer        passes over the data (10)
----@field batch? integer         samples per update (128)
----@field loss? lip.loss|function  lip.loss.cross_entropy(); a function(z, y) returns value, dz (its gradient in z)
----@field opt? lip.optim         lip.optim.adam()
----@field schedule? lip.schedule|function  factor of the optimiser's rate: function(step, total, per_epoch), step from 0
----@field seed? integer          of the order of samples and of augmentation (1)
----@field shuffle? boolean       a new order every epoch (true)
----@field drop_last? boolean     leave out the last, smaller batch of an epoch (false)
----@field shift? integer         images are moved by up to so many pixels, at random (0)
----@field augment? function      function(x, y, rng) returns the batch to train on (x, y may be changed in place)
----@field validation? lip.dataset  evaluated after every epoch
----@field on_batch? function     function(info) after every update; false stops
----@field on_epoch? function     function(info) after every epoch; false stops
----@field checkpoint? string     file, written after every epoch, at the end, and when cancelled
----@field checkpoint_every? integer  also after every so many updates (0: never)
----@field resume? boolean        go on from the checkpoint if the file exists (false)
----@field verbose? boolean       print one line per epoch (false)
 
 local defaults = {
   epochs = 10, batch = 128, seed = 1, shuffle = true, drop_last = false, checkpoint_every = 0, shift = 0,
@@ -50,7 +32,22 @@ local function fits(kind, name, v)
   return type_name(v) == kind
 end
 
-local expected = { count = "a whole number >= 1", whole = "a whole number >= 0" }
+local expected = {
+  count = "a whole number >= 1", whole = "a whole number >= 0", boolean = "true or false",
+  ["function"] = "a function", string = "a file name", ["lip.dataset"] = "a data set",
+  ["lip.optim"] = "an optimiser such as lip.optim.adam()",
+  ["lip.loss"] = "a loss such as lip.loss.cross_entropy(), or a function",
+  ["lip.schedule"] = "a schedule such as lip.schedule.cosine(), or a function",
+}
+
+-- lip.loss.mse in place of lip.loss.mse(): the name under which a constructor is reached, or nil.
+local function constructor(v)
+  for _, module in ipairs { "loss", "optim", "schedule" } do
+    for name, make in pairs(lip[module]) do
+      if make == v then return ("lip.%s.%s"):format(module, name) end
+    end
+  end
+end
 
 --- The options with defaults; an unknown name or a wrong type raises on the caller's line.
 local function check_options(given)
@@ -63,12 +60,13 @@ local function check_options(given)
       table.sort(known)
       error(("train: unknown option '%s' (known: %s)"):format(tostring(name), table.concat(known, ", ")), 3)
     end
-    if not fits(kind, name, v) then
-      local got = type(v) == "number" and tostring(v) or type_name(v)
-      error(("train: option '%s' expects %s%s, got %s"):format(name, expected[kind] or kind,
-        callable[name] and " or a function" or "", got), 3)
+    local uncalled = type(v) == "function" and constructor(v)
+    if uncalled or not fits(kind, name, v) then
+      local got = uncalled and ("%s itself: call it, as in %s()"):format(uncalled, uncalled)
+        or type(v) == "number" and tostring(v) or type(v) == "string" and ("%q"):format(v) or type_name(v)
+      error(("train: option '%s' expects %s, got %s"):format(name, expected[kind], got), 3)
     end
-    o[name] = expected[kind] and math.tointeger(v) or v
+    o[name] = (kind == "count" or kind == "whole") and math.tointeger(v) or v
   end
   for name, v in pairs(defaults) do
     if o[name] == nil then o[name] = v end
@@ -79,6 +77,29 @@ local function check_options(given)
   o.loss = o.loss or lip.loss.cross_entropy()
   o.opt = o.opt or lip.optim.adam()
   return o
+end
+
+--- Raises on the caller's line when net, data and loss cannot work together, before anything is trained.
+local function check_data(net, dataset, loss, what)
+  local info, shape = dataset:info(), net:info()
+  local takes, outputs = 1, 1
+  for _, d in ipairs(shape.input) do takes = takes * d end
+  for _, d in ipairs(shape.output) do outputs = outputs * d end
+  local function refuse(format, ...) error(("train: the %s " .. format):format(what, ...), 4) end
+  if info.features ~= takes then
+    refuse("has samples of %s, the net takes %s", table.concat(info.shape, "x"), table.concat(shape.input, "x"))
+  end
+  if type(loss) == "function" then return end
+  local wants, has = loss:target(), info.targets and "values" or info.classes and "labels"
+  if wants ~= has then
+    refuse("has %s, the loss %s needs %s%s", has or "neither labels nor values", loss:name(), wants,
+      has == "values" and ": take lip.loss.mse()" or has and ": take lip.loss.cross_entropy()" or "")
+  end
+  if has == "labels" and info.classes > math.max(outputs, 2) then
+    refuse("has labels from 0 to %d, the net %d outputs (labels count from 0)", info.classes - 1, outputs)
+  elseif has == "values" and info.targets ~= outputs then
+    refuse("has %d values for each sample, the net %d outputs", info.targets, outputs)
+  end
 end
 
 ---@class lip.train.run
@@ -273,8 +294,11 @@ function run:protected()
   end
   if ok and code == "cancelled" then
     local saved, why, failure = self:save()
-    message = "cancelled"
-    if not saved then message, code = "cancelled, and the checkpoint could not be written: " .. why, failure end
+    local epoch = math.min(self.step // self.per_epoch + 1, self.o.epochs)
+    message = ("train: cancelled in epoch %d of %d, after %d of %d updates"):format(epoch, self.o.epochs, self.step,
+      self.total)
+    if not saved then message, code = message .. ", and the checkpoint could not be written: " .. why, failure end
+    if self.o.verbose then io.write(message, "\n") end
   end
   self.opt:lr(self.rate)
   if not ok then error(done, 0) end
@@ -284,7 +308,7 @@ end
 --- Trains net on dataset. Prints nothing unless verbose.
 ---@param net lip.net
 ---@param dataset lip.dataset
----@param options? lip.train.options
+---@param options? table see help "train"
 ---@return table|nil result { epochs=, steps=, seconds=, loss=, history=, stopped=, resumed= }
 ---@return string|nil message
 ---@return string|nil code  "cancelled" (the checkpoint is written), "not_finite", "io", ...
@@ -296,7 +320,10 @@ local function train(net, dataset, options)
   if options ~= nil and type(options) ~= "table" then
     error("train: the options are a table, got " .. type_name(options), 2)
   end
-  local self = new_run(net, dataset, check_options(options or {}))
+  local o = check_options(options or {})
+  if not o.augment then check_data(net, dataset, o.loss, "data set") end
+  if o.validation then check_data(net, o.validation, o.loss, "data set 'validation'") end
+  local self = new_run(net, dataset, o)
   if self.o.resume then
     local ok, message, code = self:resume()
     if not ok then return nil, message, code end

@@ -1,0 +1,93 @@
+-- The mistakes of a first hour: each message names what was expected, what came and what to do, on the script's line.
+local lu = require "luaunit"
+local lip = require "lip"
+
+local here = debug.getinfo(1, "S").short_src
+local tests = {}
+
+-- f(...) must raise on the line that calls it, with all of the texts.
+local function complains(texts, f, ...)
+  local arguments = table.pack(...)
+  local function call()
+    local result = f(table.unpack(arguments, 1, arguments.n)) -- no tail call: this line is the script's
+    return result
+  end
+  local ok, message = pcall(call)
+  lu.assertFalse(ok, texts[1])
+  for _, text in ipairs(texts) do lu.assertStrContains(message, text) end
+  lu.assertStrContains(message, here .. ":")
+end
+
+local function net(outputs)
+  return lip.net { input = 4, norm = "inf", lip.dense { out = 5 }, lip.relu(), lip.dense { out = outputs or 2 } }
+end
+
+local x = lip.rand(1, { 6, 4 })
+local labelled, valued = lip.data.tensors(x, { 0, 1, 0, 1, 0, 1 }), lip.data.tensors(x, lip.rand(1, { 6, 2 }))
+
+function tests.test_layers_that_are_none()
+  complains({ "element 2", "not a layer but a function", "lip.relu()" }, lip.net,
+    { input = 4, norm = 1, lip.dense { out = 2 }, lip.relu })
+  complains({ "element 1", 'the string "relu"', "lip.relu()" }, lip.net, { input = 4, norm = 1, "relu" })
+  complains({ "chain: element 1", "nil" }, lip.chain, { nil, lip.relu() })
+end
+
+function tests.test_options_of_training()
+  complains({ "'loss'", "lip.loss.mse itself: call it, as in lip.loss.mse()" }, lip.train, net(), labelled,
+    { loss = lip.loss.mse })
+  complains({ "'opt'", "an optimiser such as", "lip.optim.adam itself" }, lip.train, net(), labelled,
+    { opt = lip.optim.adam })
+  complains({ "'schedule'", "a schedule such as", '"cosine"' }, lip.train, net(), labelled, { schedule = "cosine" })
+  complains({ "'validation'", "a data set", "got table" }, lip.train, net(), labelled, { validation = {} })
+end
+
+function tests.test_data_that_does_not_fit_the_net()
+  local others = lip.data.tensors(x, { 0, 1, 2, 3, 4, 5 })
+  complains({ "labels from 0 to 5", "2 outputs", "count from 0" }, lip.train, net(), others)
+  complains({ "'validation'", "labels from 0 to 5" }, lip.train, net(), labelled, { validation = others })
+  local narrow = lip.data.tensors(lip.zeros(6, 3), { 0, 1, 0, 1, 0, 1 })
+  complains({ "samples of 3", "the net takes 4" }, lip.train, net(), narrow)
+  complains({ "has values", "cross_entropy needs labels", "lip.loss.mse()" }, lip.train, net(), valued)
+  complains({ "has labels", "mse needs values", "lip.loss.cross_entropy()" }, lip.train, net(), labelled,
+    { loss = lip.loss.mse() })
+  complains({ "neither labels nor values" }, lip.train, net(), lip.data.tensors(x))
+  complains({ "2 values", "3 outputs" }, lip.train, net(3), valued, { loss = lip.loss.mse() })
+  -- what fits is taken, and what a function makes of the batch is its own affair
+  lu.assertNotNil(lip.train(net(), valued, { epochs = 1, loss = lip.loss.mse(), validation = valued }))
+  lu.assertNotNil(lip.train(net(1), labelled, { epochs = 1, loss = lip.loss.hinge() }))
+  lu.assertNotNil(lip.train(net(), others, { epochs = 1, augment = function(a) return a, { 0, 1, 0, 1, 0, 1 } end }))
+end
+
+function tests.test_data_sets()
+  complains({ "label 2", "0.5" }, lip.data.tensors, x, { 0, 0.5, 0, 0, 0, 0 })
+  complains({ "6 labels", "got 2" }, lip.data.tensors, x, { 0, 1 })
+  complains({ "unknown option 'seperator'" }, lip.data.csv, "none.csv", { seperator = ";" })
+  complains({ "unknown option 'dir'", "folder" }, lip.data.mnist, { dir = "." })
+  local found, message, code = lip.load(here)
+  lu.assertNil(found)
+  lu.assertStrContains(message, "not a safetensors file")
+  lu.assertEquals(code, "format")
+end
+
+function tests.test_figures()
+  complains({ "the figure", "unknown option 'panel'", "panels" }, lip.plot, { panel = {} })
+  complains({ "panel 1", "unknown option 'titel'" }, lip.plot, { panels = { { titel = "x", series = {} } } })
+  complains({ "series 1", "unknown option 'z'" }, lip.plot, { series = { { y = { 1 }, z = 1 } } })
+  complains({ "series 1: y", "table or tensor", "got nil" }, lip.plot, { series = { { x = { 1 } } } })
+  complains({ "unknown option 'maximum'" }, lip.curve, net():certify(labelled), labelled, { maximum = 1 })
+end
+
+function tests.test_no_gnuplot()
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  local out = os.tmpname()
+  os.execute(("PATH=/nowhere '%s' -e 'print(lip.plot{series = {{y = {1, 2}}}})' >%s 2>/dev/null"):format(arg[first],
+    out))
+  local file = assert(io.open(out))
+  local text = file:read "a"
+  file:close()
+  os.remove(out)
+  lu.assertEquals(text, "nil\tplot: gnuplot is not installed (package gnuplot-nox)\tnot_found\n")
+end
+
+return tests
