@@ -1,10 +1,12 @@
 /* The program lipwb: Lua 5.4 with the engine inside, where to find its Lua modules, and the settings of a run. */
+#include <ctype.h>
 #include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <lualib.h>
@@ -27,7 +29,9 @@ static const char usage_text[] =
     "  --version          what this build is\n"
     "  --help             this page; after a script: the settings of that script\n"
     "  --                 what follows belongs to the script\n"
-    "Options may also follow the script; words that are none of them reach it in the table 'arg'.\n"
+    "Options may also follow the script; words that are none of them reach it in the table 'arg' (a script "
+    "with\n"
+    "settings refuses unknown options that stand before --).\n"
     "Exit status: 0 done, 1 an error, 2 wrong usage, 130 interrupted by Ctrl-C.\n";
 
 typedef struct command {
@@ -164,6 +168,14 @@ static bool take_whole(lua_State *L, command *c, const char *name, const char *t
   return true;
 }
 
+static void take_folder(lua_State *L, command *c, const char *path) {
+  struct stat info;
+  if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+    complain(c, "--data expects a folder, got", path);
+  else
+    set_string(L, "data", path);
+}
+
 /* An option with a value, written "--name value" or "--name=value": its value, or NULL when this word is another. */
 static const char *value_of(command *c, int *i, const char *name, bool *bad) {
   const char *word = c->argv[*i];
@@ -182,7 +194,7 @@ static bool common_option(lua_State *L, command *c, int *i) {
   const char *v;
   bool bad = false;
   if ((v = value_of(c, i, "--set", &bad))) return take_set(L, c, v), true;
-  if ((v = value_of(c, i, "--data", &bad))) return set_string(L, "data", v), true;
+  if ((v = value_of(c, i, "--data", &bad))) return take_folder(L, c, v), true;
   if ((v = value_of(c, i, "--json", &bad))) return set_string(L, "json", v), true;
   if ((v = value_of(c, i, "--threads", &bad)))
     return take_whole(L, c, "threads", v, 1, LIP_MAX_THREADS), true;
@@ -227,6 +239,11 @@ static int read_options(lua_State *L, command *c, int chunks) {
   return i;
 }
 
+/* "--word" or "-w", but not "-" and not a negative number. */
+static bool is_option(const char *word) {
+  return word[0] == '-' && (word[1] == '-' || isalpha((unsigned char)word[1]));
+}
+
 /* Fills the settings table (on top), arg and c. */
 static void read_command(lua_State *L, command *c, int chunks) {
   int i = read_options(L, c, chunks);
@@ -240,10 +257,12 @@ static void read_command(lua_State *L, command *c, int chunks) {
   }
   lua_Integer n = 0;
   bool ours = true;
+  const char *unknown = NULL; /* lip.args refuses it: a script with settings has no other options */
   for (i++; i < c->argc && !c->failed; i++) {
     if (ours && strcmp(c->argv[i], "--") == 0) {
       ours = false;
     } else if (!ours || !common_option(L, c, &i)) {
+      if (ours && is_option(c->argv[i])) unknown = c->argv[i];
       lua_pushstring(L, c->argv[i]);
       lua_rawseti(L, -3, ++n);
     }
@@ -252,6 +271,7 @@ static void read_command(lua_State *L, command *c, int chunks) {
   lua_setglobal(L, "arg");
   lua_remove(L, -2);
   if (c->script) set_string(L, "script", c->script);
+  if (unknown) set_string(L, "unknown", unknown);
 }
 
 /* ---- running ---- */
@@ -271,9 +291,15 @@ static int run_version(lua_State *L) {
 }
 
 static int failed(lua_State *L) {
-  bool by_user = lipL_sigint_seen();
+  bool by_user = lipL_sigint_seen(), usage = false;
   lipL_report(L);
-  return by_user ? INTERRUPTED : FAILED;
+  if (lua_getfield(L, LUA_REGISTRYINDEX, "lip.settings") == LUA_TTABLE) { /* lip.args found a wrong word */
+    lua_getfield(L, -1, "wrong_usage");
+    usage = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return by_user ? INTERRUPTED : usage ? USAGE : FAILED;
 }
 
 /* lip and help as globals, for sessions and for -e. */

@@ -2,13 +2,20 @@
 -- The table declares every setting with its default; `lipwb script.lua --set epochs=20` overrides it. The type is that of
 -- the default: number, boolean, string, or a list of numbers or strings. A default may be written
 -- `{ 8, "passes over the data", min = 1, whole = true }` or `{ "default", "what to aim at", choices = { ... } }`:
--- the value, one line of help, and what is accepted.
+-- the value, one line of help, and what is accepted. A misspelt word of the command line never passes unnoticed.
 local core = require "lip.core"
 
 local RULES = { min = true, max = true, choices = true, whole = true }
 
 local function fail(format, ...)
   error(string.format(format, ...), 0)
+end
+
+-- Wrong words on the command line: the program prints the message alone and leaves with the status of wrong usage.
+local function fail_usage(format, ...)
+  local message = string.format(format, ...)
+  core.settings.wrong_usage = true
+  error(setmetatable({}, { __tostring = function() return message end }), 0)
 end
 
 -- A declaration is { value, "help", rule = ... }; a table of plain values is a list.
@@ -59,23 +66,24 @@ local FALSE = { ["false"] = true, no = true, off = true, ["0"] = true }
 local function convert_one(s, kind, text)
   if kind == "number" then
     local v = number_of(text)
-    if v == nil then fail("--set %s: expected a number, got '%s'", s.name, text) end
+    if v == nil then fail_usage("--set %s: expected a number, got '%s'", s.name, text) end
     return v
   elseif kind == "boolean" then
     if TRUE[text] then return true end
     if FALSE[text] then return false end
-    fail("--set %s: expected true or false, got '%s'", s.name, text)
+    fail_usage("--set %s: expected true or false, got '%s'", s.name, text)
   end
   return text
 end
 
-local function check(s, v)
+local function check(s, v, refuse)
   local where = "setting '" .. s.name .. "'"
+  refuse = refuse or fail_usage
   if type(v) == "number" then
-    if v ~= v then fail("%s: NaN is not accepted", where) end
-    if s.whole and not math.tointeger(v) then fail("%s: expected a whole number, got %s", where, v) end
-    if s.min and v < s.min then fail("%s: expected at least %s, got %s", where, s.min, v) end
-    if s.max and v > s.max then fail("%s: expected at most %s, got %s", where, s.max, v) end
+    if v ~= v then refuse("%s: NaN is not accepted", where) end
+    if s.whole and not math.tointeger(v) then refuse("%s: expected a whole number, got %s", where, v) end
+    if s.min and v < s.min then refuse("%s: expected at least %s, got %s", where, s.min, v) end
+    if s.max and v > s.max then refuse("%s: expected at most %s, got %s", where, s.max, v) end
   end
   if s.choices then
     local words = {}
@@ -83,7 +91,7 @@ local function check(s, v)
       if word == v then return v end
       words[i] = tostring(word)
     end
-    fail("%s: expected one of %s, got '%s'", where, table.concat(words, ", "), tostring(v))
+    refuse("%s: expected one of %s, got '%s'", where, table.concat(words, ", "), tostring(v))
   end
   return v
 end
@@ -125,7 +133,7 @@ local function unknown(name, names)
     if not best or d < best_distance then best, best_distance = known, d end
   end
   local hint = best and best_distance <= math.max(2, #name // 3) and (", did you mean '" .. best .. "'?") or ""
-  fail("--set: this script has no setting '%s'%s (known: %s)", name, hint, table.concat(names, ", "))
+  fail_usage("--set: this script has no setting '%s'%s (known: %s)", name, hint, table.concat(names, ", "))
 end
 
 local function text_of(v)
@@ -154,6 +162,48 @@ local function copy(v)
   return table.move(v, 1, #v, 1, {})
 end
 
+-- The program has read the command line; under the stock lua5.4 its words still stand in the global `arg`.
+local function read_words(given)
+  if given.script or type(rawget(_G, "arg")) ~= "table" or not arg[0] then return end
+  local i = 0
+  local function value(name)
+    local text = arg[i]:sub(1, #name + 1) == name .. "=" and arg[i]:sub(#name + 2)
+    if arg[i] == name then
+      i = i + 1
+      text = arg[i] or fail_usage("this option needs a value: %s", name)
+    end
+    return text
+  end
+  given.script = arg[0]
+  while i < #arg and arg[i + 1] ~= "--" do
+    i = i + 1
+    local word = arg[i]
+    local set, seed = value "--set", nil
+    if not set then seed = value "--seed" end
+    local data = not set and not seed and value "--data"
+    if set then
+      local name, text = set:match "^([^=]+)=(.*)$"
+      if not name then fail_usage("--set expects NAME=VALUE, got: %s", set) end
+      given.set[name] = text
+    elseif seed then
+      given.seed = math.tointeger(tonumber(seed)) or fail_usage("--seed expects a whole number, got: %s", seed)
+    elseif data then
+      given.data = data
+    elseif word == "--help" then
+      given.help = true
+    elseif word:find "^%-[%a%-]" then
+      given.unknown = given.unknown or word
+    end
+  end
+end
+
+-- --epochs=3 or --epochs in place of --set epochs=3
+local function refuse_word(word, settings, names)
+  local name = word:match "^%-+([%a_][%w_]*)"
+  fail_usage("unknown option: %s%s (settings: %s)", word,
+    settings[name] and ("; settings are written --set %s=VALUE"):format(name) or "", table.concat(names, ", "))
+end
+
 --- Declares the settings and returns their values.
 ---@param declared table name = default, or name = { default, "help", min=, max=, choices=, whole= }
 ---@return table values by name
@@ -168,6 +218,7 @@ local function args(declared)
   end
   table.sort(names)
   local given = core.settings
+  read_words(given)
   given.declared = true
   if given.help then
     print_help(settings, names)
@@ -175,8 +226,9 @@ local function args(declared)
   end
   for _, name in ipairs(names) do
     local s = settings[name]
-    values[name] = copy(s.type == "table" and s.default or check(s, s.default))
+    values[name] = copy(s.type == "table" and s.default or check(s, s.default, fail))
   end
+  if given.unknown then refuse_word(given.unknown, settings, names) end
   local set = {}
   for name in pairs(given.set) do set[#set + 1] = name end
   table.sort(set)

@@ -153,8 +153,11 @@ function tests.test_data_folder()
   local code = "print(require 'lip'.settings.data)"
   local _, out = shell("LIPWB_DATA=/a/b " .. quote(program) .. " -e " .. quote(code))
   lu.assertEquals(out, "/a/b\n")
-  _, out = shell("LIPWB_DATA=/a/b " .. quote(program) .. " --data /c -e " .. quote(code))
-  lu.assertEquals(out, "/c\n")
+  _, out = shell("LIPWB_DATA=/a/b " .. quote(program) .. " --data / -e " .. quote(code))
+  lu.assertEquals(out, "/\n")
+  local status, _, err = run "--data /no/such/folder -e 'print(1)'"
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(err, "--data expects a folder, got: /no/such/folder")
 end
 
 -- ---- settings ----
@@ -206,10 +209,46 @@ function tests.test_wrong_settings()
   }
   for _, case in ipairs(cases) do
     local status, out, err = settings("--set " .. case[1])
-    lu.assertEquals(status, 1, case[1])
+    lu.assertEquals(status, 2, case[1])
     lu.assertEquals(out, "", case[1])
     lu.assertStrContains(err, case[2], false, case[1])
+    lu.assertNotStrContains(err, "traceback")
   end
+end
+
+function tests.test_a_script_with_settings_refuses_other_options()
+  for words, message in pairs { ["--epochs 3"] = "--epochs; settings are written --set epochs=VALUE",
+    ["--nonsense"] = "unknown option: --nonsense (settings: budget, compare", ["1 -x"] = "unknown option: -x" } do
+    local status, out, err = settings(words)
+    lu.assertEquals(status, 2, words)
+    lu.assertEquals(out, "", words)
+    lu.assertStrContains(err, message, false, words)
+  end
+  for _, words in ipairs { "word", "-3", "-- --epochs 3" } do lu.assertEquals(settings(words), 0, words) end
+end
+
+function tests.test_settings_under_the_stock_interpreter()
+  lu.skipIf(not os.execute "command -v lua5.4 >/dev/null", "no lua5.4")
+  local path, here = spill(script), debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
+  here = here .. "/../../scripts"
+  local module = program:match "^(.*)/[^/]*$" .. "/lib/?.so"
+  local function stock(words)
+    return shell(("LUA_PATH='%s/?.lua;%s/?/init.lua;;' LUA_CPATH=%s lua5.4 %s %s"):format(here, here, quote(module),
+      path, words))
+  end
+  local status, out, err = stock "--set epochs=3 --set=budget=inf --seed 7 word -- --epochs"
+  lu.skipIf(err:find "module 'lip.core' not found" or err:find "Sanitizer", "no module for lua5.4 here")
+  lu.assertEquals({ status, out }, { 0, "3\tinf\tdefault\tfalse\tplain\t256/128\t7\n" }, err)
+  for words, message in pairs { ["--set epocs=3"] = "did you mean 'epochs'?", ["--epochs 3"] = "--set epochs=VALUE",
+    ["--set novalue"] = "NAME=VALUE", ["--set"] = "needs a value", ["--seed x"] = "whole number" } do
+    status, out, err = stock(words)
+    lu.assertEquals({ status, out }, { 1, "" }, words)
+    lu.assertStrContains(err, message, false, words)
+  end
+  status, out = stock "--help"
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "passes over the data")
+  os.remove(path)
 end
 
 function tests.test_wrong_declarations()
