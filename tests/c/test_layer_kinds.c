@@ -104,6 +104,25 @@ static void sorting_agrees_with_qsort_and_is_stable(void **state) {
     for (uint64_t seed = 0; seed < 4; seed++) check_against_qsort(large[i], 1 + seed / 2, 17, seed);
 }
 
+/* No kind turns NaN into a number, as fminf and fmaxf do: training would go on, and predictions look sound. */
+static void nan_stays_visible(void **state) {
+  (void)state;
+  static test_case cases[LAYER_CASES];
+  enum { B = 21 };
+  size_t n = layer_cases(cases, LAYER_CASES);
+  assert_true(n > 0);
+  for (size_t i = 0; i < n; i++) {
+    size_t found = 0;
+    rig r = open_rig(cases[i].spec, cases[i].in, plain, INFINITY, B);
+    for (size_t k = 0; k < B * r.l->n_in; k++) r.x[k] = NAN;
+    rig_forward(&r);
+    for (size_t k = 0; k < B * r.l->n_out; k++) found += isnan(r.y[k]) != 0;
+    if (found == 0) fail_msg("%s: NaN comes in, and none comes out", cases[i].spec->kind->desc.name);
+    rig_close(&r);
+    lip_spec_free(cases[i].spec);
+  }
+}
+
 /* The bits of all NaN and the other values are still there after sorting, and the gradient goes back to each. */
 static void sorts_keep_nan(void **state) {
   (void)state;
@@ -417,6 +436,7 @@ static void residual_refuses_budgets_it_cannot_meet(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sorting_agrees_with_qsort_and_is_stable),
+      cmocka_unit_test(nan_stays_visible),
       cmocka_unit_test(sorts_keep_nan),
       cmocka_unit_test(maxmin_ties_send_the_gradient_straight),
       cmocka_unit_test(householder_at_a_right_angle_is_maxmin),
