@@ -150,12 +150,9 @@ static int sys_info(lua_State *L) {
 }
 
 void lipL_open_sys(lua_State *L) {
-  static const luaL_Reg functions[] = {{"info", sys_info},
-                                       {"threads", sys_threads},
-                                       {"interrupted", sys_interrupted},
-                                       {"time", sys_time},
-      {"allocations", sys_allocations},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"info", sys_info}, {"threads", sys_threads},         {"interrupted", sys_interrupted},
+      {"time", sys_time}, {"allocations", sys_allocations}, {NULL, NULL}};
   new_box(L);
   luaL_setfuncs(L, functions, 0);
   set_text(L, "arch", lip_gemm_backend());
