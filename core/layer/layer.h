@@ -140,7 +140,7 @@ struct lip_layer_kind {
   lip_status (*reset)(lip_layer *l, lip_rng *rng, lip_err *err);
   /* Containers: hand buffers to the children; called whenever this layer's own buffers changed. (optional) */
   void (*bind)(lip_layer *l);
-  void (*forward)(const lip_layer *l, const lip_pass *pass); /* rows r0..r1 of y from x */
+  void (*forward)(const lip_layer *l, const lip_pass *pass); /* rows r0..r1 of y from x; NaN stays visible */
   void (*backward)(const lip_layer *l,
                    const lip_pass *pass); /* rows r0..r1 of dx from dy (and x, y, kept); not
                                                                    called when dx is NULL, unless a container */

@@ -77,6 +77,29 @@ function tests.test_figures()
   complains({ "unknown option 'maximum'" }, lip.curve, net():certify(labelled), labelled, { maximum = 1 })
 end
 
+-- The example in README.md, on fewer samples.
+function tests.test_the_example()
+  local root = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
+  local file = assert(io.open(root .. "/../../README.md"))
+  local code = file:read("a"):match "\n```lua\n(.-)\n```\n"
+  file:close()
+  local saved, printed = os.tmpname(), {}
+  local function replace(from, to)
+    local n
+    code, n = code:gsub(from, to)
+    lu.assertEquals(n, 1, from)
+  end
+  replace("lip%.data%.mnist%(%)", "lip.data.digits{n = 600}, lip.data.digits{n = 100, seed = 2}")
+  replace("epochs = %d+", "epochs = 1")
+  replace("verbose = true", "verbose = false")
+  replace('"mnist%.safetensors"', ("%q"):format(saved))
+  local function print_to(...) printed[#printed + 1] = table.concat({ ... }, " ", 2, select("#", ...)) end
+  assert(load(code, "=README.md", "t", setmetatable({ print = print_to }, { __index = _G })))()
+  os.remove(saved)
+  lu.assertEquals(#printed, 2)
+  lu.assertTrue(tonumber(printed[2]) <= 1) -- the certified share
+end
+
 function tests.test_no_gnuplot()
   local first = 0
   while arg[first - 1] do first = first - 1 end
