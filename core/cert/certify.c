@@ -126,7 +126,10 @@ lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err) {
   *out = NULL;
   size_t C = net->root->n_out, all;
   if (C < 2)
-    return lip_fail(err, LIP_UNSUPPORTED, "a certified radius needs at least 2 classes, the net has %zu", C);
+    return lip_fail(err, LIP_UNSUPPORTED,
+                    "a certified radius needs at least 2 classes, the net has %zu (net:bound tells how fast "
+                    "its output moves)",
+                    C);
   if (!lip_mul_fits(C, C, &all)) return lip_fail(err, LIP_MEMORY, "too many classes (%zu)", C);
   lip_certifier *c = lip_alloc(1, sizeof *c);
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");

@@ -141,7 +141,9 @@ static lip_status read_header(lip_npy *f, lip_err *err) {
   const char *path = lip_reader_path(f->reader);
   lip_status s = lip_reader_exact(f->reader, head, 8, "NPY header", err);
   if (s) return s;
-  if (memcmp(head, "\x93NUMPY", 6) != 0) return lip_fail(err, LIP_FORMAT, "%s: not an NPY file", path);
+  if (memcmp(head, "\x93NUMPY", 6) != 0)
+    return lip_fail(err, LIP_FORMAT, "%s: not an NPY file%s", path,
+                    memcmp(head, "PK", 2) == 0 ? " but an archive (NPZ): unpack it" : "");
   if (head[6] < 1 || head[6] > 3 || head[7] != 0)
     return lip_fail(err, LIP_FORMAT, "%s: NPY version %d.%d is not known", path, head[6], head[7]);
   size_t digits = head[6] == 1 ? 2 : 4, n = 0;

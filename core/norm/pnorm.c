@@ -68,7 +68,8 @@ lip_status lip_path_parse(const char *text, lip_path *path, lip_err *err) {
     if (out.n == LIP_MAX_PATH)
       return lip_fail(err, LIP_OPTION, "a path of norms has at most %d places", LIP_MAX_PATH);
     if (!parse_p(at, n, &out.p[out.n]))
-      return lip_fail(err, LIP_OPTION, "a path of norms is like \"inf\" or \"1->inf\", got '%.80s'", text);
+      return lip_fail(err, LIP_OPTION,
+                      "norms are 1, 2 and inf, a path of them is like \"1->inf\", got '%.80s'", text);
     out.n++;
     if (out.n > 1) {
       lip_status st = lip_pq_check((lip_pq){out.p[out.n - 2], out.p[out.n - 1]}, err);

@@ -32,6 +32,16 @@ function tests.test_layers_that_are_none()
   complains({ "chain: element 1", "nil" }, lip.chain, { nil, lip.relu() })
 end
 
+function tests.test_norms()
+  for _, norm in ipairs { 3, "3", "1>inf", "two" } do
+    complains({ "'norm'", "norms are 1, 2 and inf", "1->inf", tostring(norm) }, lip.net,
+      { input = 4, norm = norm, lip.dense { out = 2 } })
+  end
+  complains({ "'norm' is required" }, lip.net, { input = 4, lip.dense { out = 2 } })
+  complains({ "2 steps", "1 weighted" }, lip.net, { input = 4, norm = "1->2->inf", lip.dense { out = 2 } })
+  complains({ "at least 2 classes", "net:bound" }, net(1).certify, net(1), x)
+end
+
 function tests.test_options_of_training()
   complains({ "'loss'", "lip.loss.mse itself: call it, as in lip.loss.mse()" }, lip.train, net(), labelled,
     { loss = lip.loss.mse })
