@@ -6,12 +6,6 @@
 
 #include "core/base/mem.h"
 
-size_t lip_param_size(const lip_param *p) {
-  size_t n = 1;
-  for (int i = 0; i < p->ndim; i++) n *= p->shape[i];
-  return n;
-}
-
 /* One walk of the tree: counting while `named` is NULL, filling it otherwise. */
 typedef struct walk {
   lip_named *named;

@@ -19,6 +19,5 @@ typedef struct lip_named {
  * what it names is lent. *n counts both, *n_param the parameters. LIP_MEMORY; LIP_UNSUPPORTED when a name would be
  * too long. */
 lip_status lip_params_list(const lip_layer *root, lip_named **out, size_t *n_param, size_t *n, lip_err *err);
-size_t lip_param_size(const lip_param *p);
 
 #endif

@@ -51,7 +51,10 @@ static lip_status dense_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan,
   lip_projector *projector;
   lip_status status = lip_projector_new(conf->out, l->in.dim[0], l->pq, plan->method, &projector, err);
   l->state = projector;
-  if (!status) l->project_units = lip_projector_units(projector);
+  if (!status) {
+    l->project_units = lip_projector_units(projector);
+    l->project_by_unit = lip_projector_by_rows(projector);
+  }
   return status;
 }
 

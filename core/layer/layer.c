@@ -97,6 +97,18 @@ const char *lip_shape_describe(const lip_shape *s, char *buf, size_t size) {
   return buf;
 }
 
+size_t lip_param_size(const lip_param *p) {
+  size_t n = 1;
+  for (int i = 0; i < p->ndim; i++) n *= p->shape[i];
+  return n;
+}
+
+static bool by_unit(const lip_layer *l) {
+  for (size_t i = 0; i < l->n_param; i++)
+    if (l->param[i].ndim == 0 || l->param[i].shape[0] != l->units) return false;
+  return l->units > 0;
+}
+
 static lip_status check_shape(const lip_shape *s, size_t *size) {
   size_t n = 1;
   for (int i = 0; i < s->ndim; i++)
@@ -125,6 +137,7 @@ lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, l
     status = check_shape(&l->out, &l->n_out);
     if (status) lip_fail(err, status, "%s: its output has no elements, or too many", kind->desc.name);
   }
+  l->params_by_unit = by_unit(l);
   if (status)
     lip_layer_free(l);
   else

@@ -55,6 +55,8 @@ typedef struct lip_param {
   float *value, *grad; /* set by the net */
 } lip_param;
 
+size_t lip_param_size(const lip_param *p); /* number of elements */
+
 #define LIP_LAYER_MAX_PARAMS 4
 
 /* How weights start. "on_ball" scales rows (or columns, or the whole) to the layer's budget. */
@@ -88,10 +90,14 @@ struct lip_layer {
   size_t n_param;
   size_t units;         /* independent pieces of `grad` (output features); 0 = nothing to learn */
   size_t project_units; /* independent pieces of `project`; 0 = nothing to project */
-  size_t cache;         /* floats per sample kept from forward to backward */
-  size_t scratch;       /* bytes of working memory per thread, in any of the calls */
-  void *state;          /* private to the kind; released by its `release` */
-  lip_layer **child;    /* containers; owned by layer.c */
+  bool
+      params_by_unit; /* set by layer.c: unit u's parameters are the u-th part of each param (shape[0] == units) */
+  bool
+      project_by_unit; /* unit u of `project` is unit u of `grad`: it may follow that unit's update at once */
+  size_t cache;        /* floats per sample kept from forward to backward */
+  size_t scratch;      /* bytes of working memory per thread, in any of the calls */
+  void *state;         /* private to the kind; released by its `release` */
+  lip_layer **child;   /* containers; owned by layer.c */
   size_t n_child;
 
   /* Buffers, set by whoever holds the layer (net or container) before the calls below. dx is NULL when nobody

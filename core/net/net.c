@@ -13,12 +13,6 @@ static size_t rounded(size_t n) {
   return (n + ROUND - 1) / ROUND * ROUND;
 }
 
-static size_t param_size(const lip_param *p) {
-  size_t n = 1;
-  for (int i = 0; i < p->ndim; i++) n *= p->shape[i];
-  return n;
-}
-
 /* ---- budgets ---- */
 
 /* One share per weighted layer; a total of 0 becomes what they and the fixed constants amount to. */
@@ -52,8 +46,8 @@ static lip_status share_budget(lip_net *net, lip_err *err) {
 static size_t count_params(lip_net *net, lip_layer *l, size_t offset) {
   for (size_t i = 0; i < l->n_param; i++) {
     l->param[i].offset = offset;
-    offset += rounded(param_size(&l->param[i]));
-    net->n_trainable += param_size(&l->param[i]);
+    offset += rounded(lip_param_size(&l->param[i]));
+    net->n_trainable += lip_param_size(&l->param[i]);
   }
   for (size_t i = 0; i < l->n_child; i++) offset = count_params(net, l->child[i], offset);
   return offset;
@@ -64,7 +58,7 @@ static void place_params(lip_net *net, lip_layer *l) {
     lip_param *p = &l->param[i];
     p->value = net->weights + p->offset;
     p->grad = net->grads + p->offset;
-    for (size_t k = 0; k < param_size(p); k++) net->decay[p->offset + k] = p->decay ? 1 : 0;
+    for (size_t k = 0; k < lip_param_size(p); k++) net->decay[p->offset + k] = p->decay ? 1 : 0;
   }
   for (size_t i = 0; i < l->n_child; i++) place_params(net, l->child[i]);
 }

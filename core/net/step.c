@@ -1,14 +1,13 @@
-/* The training step and its pieces. A step is one parallel region with at most four barriers:
+/* The training step and its pieces. A step is one parallel region:
  *
- *   1  every thread takes a share of the rows: forward, loss, gradient back to the input        | barrier
- *   2  thread 0 adds the row losses in order; every thread takes a share of each layer's output
- *      features and forms their weight gradient over all rows                                   | barrier
- *   3  (only with clipping) partial norms of the gradient in fixed chunks                        | barrier
- *   4  every thread updates a share of the flat weight vector                                   | barrier
- *   5  every thread projects a share of each layer's rows or columns
+ *   1  every thread takes a share of the rows: forward, loss, gradient back to the input              | barrier
+ *   2  every thread takes a share of each layer's output features and carries them, a cache-sized piece at a time,
+ *      through weight gradient (over all rows), update and, where rows are projected one by one, projection
+ *   3  other projections (columns, whole matrices), after one more                                    | barrier
  *
- * Shares depend on indices only and every sum has a fixed order, so the result has the same bits for any number of
- * threads. Nothing is allocated. */
+ * With clipping, or a layer whose parameters are not laid out by output feature, 2 falls apart into gradient, norm and
+ * update with barriers between them. Shares depend on indices only and every sum has a fixed order, so the result
+ * has the same bits for any number of threads and either form. Nothing is allocated. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -20,8 +19,9 @@ enum {
   ROW_GRAIN = 4,   /* rows a thread takes at least */
   UNIT_GRAIN = 32, /* output features: a multiple of every micro-kernel's block */
   PARAM_GRAIN = 1024,
-  ROW_BLOCK = 64, /* rows carried through the whole net at a time, so that they stay in the cache */
-  CHUNK = 4096    /* of the gradient norm */
+  ROW_BLOCK = 256, /* rows carried through the net at a time: few enough to stay cached, enough to pack for */
+  PIECE_FLOATS = 1 << 17, /* of a weight gradient between its making and its use */
+  CHUNK = 4096            /* of the gradient norm */
 };
 
 typedef struct job {
@@ -35,8 +35,10 @@ typedef struct job {
   bool project;
   double value; /* mean loss */
   float scale;  /* of the gradient, by clipping */
+  bool fused;   /* gradient, update and projection in one go */
   lip_status status;
-  atomic_bool *overflow; /* raised when a gradient is not finite; NULL: not asked */
+  atomic_bool *overflow;  /* raised when a gradient is not finite; NULL: not asked */
+  atomic_bool *cancelled; /* raised by the thread that saw the flag: after the barrier all know the same */
 } job;
 
 static lip_pass make_pass(const job *j, const lip_worker *me) {
@@ -82,7 +84,10 @@ static void run_rows(const job *j, const lip_worker *me) {
   bool whole = wants_whole_batch(net);
   row_share(j, me, whole, &r0, &r1);
   for (size_t r = r0; r < r1; r = pass.r1) {
-    if (lip_cancel_raised(net->engine.cancel)) return;
+    if (lip_cancel_raised(net->engine.cancel)) {
+      if (j->cancelled) atomic_store(j->cancelled, true);
+      return;
+    }
     pass.r0 = r;
     pass.r1 = whole || r1 - r < ROW_BLOCK ? r1 : r + ROW_BLOCK;
     lip_chain_forward(net->root, &pass);
@@ -116,9 +121,21 @@ static void run_update(const job *j, const lip_worker *me) {
   if (i0 < i1) o->kind->update(o->conf, net->weights, net->grads, slot, net->decay, i0, i1, o->lr, o->t + 1);
 }
 
+/* Whether this layer's projection is not already part of the fused update. */
+static bool projects_apart(const job *j, const lip_layer *l) {
+  return l->project_units > 0 && !(j->fused && l->project_by_unit);
+}
+
+static bool needs_project(const job *j) {
+  for (size_t i = 0; i < j->net->n_leaf; i++)
+    if (projects_apart(j, j->net->leaf[i])) return true;
+  return false;
+}
+
 static void run_project(const job *j, const lip_worker *me) {
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     lip_layer *l = j->net->leaf[i];
+    if (!projects_apart(j, l)) continue;
     lip_worker turn = *me;
     turn.id = (me->id + i) % me->count; /* layers of a single unit go to different threads */
     size_t u0, u1;
@@ -143,20 +160,48 @@ static double mean_rows(const double *v, size_t n) {
 
 /* ---- whole step ---- */
 
-static void step_task(void *arg, const lip_worker *me) {
-  job *j = arg;
-  run_rows(j, me);
-  lip_barrier(me);
-  if (me->id == 0) {
-    j->value = mean_rows(j->net->row_value, j->B);
-    if (lip_cancel_raised(j->net->engine.cancel))
-      j->status = LIP_CANCELLED;
-    else if (!isfinite(j->value) || atomic_load(j->overflow))
-      j->status = LIP_NOT_FINITE;
+static void update_range(const job *j, size_t i0, size_t i1) {
+  lip_net *net = j->net;
+  lip_optim *o = j->opt;
+  float *slot[8];
+  for (size_t k = 0; k < o->kind->slots; k++) slot[k] = o->state + k * o->n;
+  o->kind->update(o->conf, net->weights, net->grads, slot, net->decay, i0, i1, o->lr, o->t + 1);
+}
+
+/* Output features whose gradient stays in the cache until it is used. */
+static size_t piece_of(const lip_layer *l) {
+  size_t piece = PIECE_FLOATS / l->n_in / UNIT_GRAIN * UNIT_GRAIN;
+  return piece ? piece : UNIT_GRAIN;
+}
+
+static void run_fused(const job *j, const lip_worker *me) {
+  lip_pass pass = make_pass(j, me);
+  for (size_t i = 0; i < j->net->n_leaf; i++) {
+    lip_layer *l = j->net->leaf[i];
+    size_t u0, u1, piece = piece_of(l);
+    lip_share(me, l->units, UNIT_GRAIN, &u0, &u1);
+    for (size_t u = u0; u < u1; u += piece) {
+      size_t end = u1 - u < piece ? u1 : u + piece;
+      l->kind->grad(l, &pass, u, end);
+      for (size_t k = 0; k < l->n_param; k++) {
+        size_t row = lip_param_size(&l->param[k]) / l->units, at = l->param[k].offset;
+        update_range(j, at + u * row, at + end * row);
+      }
+      if (j->project && l->project_by_unit) l->kind->project(l, u, end);
+    }
   }
+}
+
+static bool can_fuse(const lip_net *net, const lip_optim *opt) {
+  if (isfinite(opt->clip_norm)) return false;
+  for (size_t i = 0; i < net->n_leaf; i++)
+    if (net->leaf[i]->n_param > 0 && !net->leaf[i]->params_by_unit) return false;
+  return true;
+}
+
+static void run_separate(job *j, const lip_worker *me) {
   run_grads(j, me);
   lip_barrier(me);
-  if (j->status) return; /* written before the barrier: every thread sees the same */
   if (isfinite(j->opt->clip_norm)) {
     if (me->id == 0) {
       double norm = gradient_norm(j->net);
@@ -165,7 +210,27 @@ static void step_task(void *arg, const lip_worker *me) {
     lip_barrier(me);
   }
   run_update(j, me);
-  if (!j->project) return;
+}
+
+static void step_task(void *arg, const lip_worker *me) {
+  job *j = arg;
+  run_rows(j, me);
+  lip_barrier(me);
+  /* what follows reads only what was written before the barrier: every thread decides alike */
+  double value = mean_rows(j->net->row_value, j->B);
+  lip_status status = atomic_load(j->cancelled)                      ? LIP_CANCELLED
+                      : !isfinite(value) || atomic_load(j->overflow) ? LIP_NOT_FINITE
+                                                                     : LIP_OK;
+  if (me->id == 0) {
+    j->value = value;
+    j->status = status;
+  }
+  if (status) return;
+  if (j->fused)
+    run_fused(j, me);
+  else
+    run_separate(j, me);
+  if (!j->project || !needs_project(j)) return;
   lip_barrier(me);
   run_project(j, me);
 }
@@ -183,10 +248,12 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   if (!status) status = lip_net_reserve(net, B, err);
   if (status) return status;
   size_t every = net->conf.project_every;
-  atomic_bool overflow = false;
+  atomic_bool overflow = false, cancelled = false;
   job j = {.net = net,
            .B = B,
            .overflow = &overflow,
+           .cancelled = &cancelled,
+           .fused = can_fuse(net, opt),
            .training = true,
            .backward = true,
            .loss = loss,

@@ -193,6 +193,10 @@ size_t lip_projector_units(const lip_projector *p) {
   return p->units == ROWS ? p->M : p->units == COLUMNS ? p->N : 1;
 }
 
+bool lip_projector_by_rows(const lip_projector *p) {
+  return p->units == ROWS;
+}
+
 /* ---- use ---- */
 
 /* Radius 0: every unit that holds only numbers becomes zeros. */

@@ -52,6 +52,8 @@ lip_warm lip_projector_warm(lip_projector *p);
 
 /* Number of independent units: rows, columns, or 1. */
 size_t lip_projector_units(const lip_projector *p);
+/* True when unit i is row i of the matrix. */
+bool lip_projector_by_rows(const lip_projector *p);
 /* Projects units [u0, u1). Ranges may run at the same time on different threads and give the same bits as one call.
  * Does not allocate. For 2->2 this is the cheap step used after every update: warm-started, feasible up to the
  * convergence of the singular vectors. */

@@ -3,6 +3,8 @@
 #include "core/tensor/vec.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "core/base/simd.h"
 
@@ -68,27 +70,25 @@ double lip_vec_square_sum(const float *x, size_t n) {
   return lip_vec_dot(x, x, n);
 }
 
-LIP_HOT float lip_vec_abs_max(const float *x, size_t n) {
-  float lane[LANES] = {0};
-  int bad = 0; /* a comparison with NaN is false, so it must be remembered apart */
-  size_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (size_t k = 0; k < LANES; k++) {
-      float a = fabsf(x[i + k]);
-      lane[k] = a > lane[k] ? a : lane[k];
-      bad |= a != a;
-    }
-  for (; i < n; i++) {
-    float a = fabsf(x[i]);
-    lane[0] = a > lane[0] ? a : lane[0];
-    bad |= a != a;
+/* Without their sign bit the bits of floats are ordered as integers, infinity and NaN on top. */
+LIP_HOT static uint32_t top_bits(const float *x, size_t n) {
+  uint32_t top = 0;
+  for (size_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &x[i], sizeof bits);
+    bits &= 0x7fffffffu;
+    top = bits > top ? bits : top;
   }
-  for (size_t k = 1; k < LANES; k++) lane[0] = lane[k] > lane[0] ? lane[k] : lane[0];
-  return bad ? NAN : lane[0];
+  return top;
 }
 
-LIP_HOT bool lip_vec_all_finite(const float *x, size_t n) {
-  int bad = 0;
-  for (size_t i = 0; i < n; i++) bad |= !(fabsf(x[i]) <= 0x1.fffffep127f);
-  return !bad;
+float lip_vec_abs_max(const float *x, size_t n) {
+  uint32_t bits = top_bits(x, n);
+  float top;
+  memcpy(&top, &bits, sizeof top);
+  return top;
+}
+
+bool lip_vec_all_finite(const float *x, size_t n) {
+  return top_bits(x, n) < 0x7f800000u;
 }
