@@ -129,37 +129,50 @@ typedef struct operand {
   size_t si, sk;
 } operand;
 
-typedef float four __attribute__((vector_size(16), aligned(4)));
-typedef int32_t pick __attribute__((vector_size(16)));
+typedef float eight __attribute__((vector_size(32)));
+typedef int32_t pick __attribute__((vector_size(32)));
 
 #if defined(__clang__)
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (pick){i, j, k, l})
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (pick){__VA_ARGS__})
 #endif
 
-/* dst[k * r + i] = src[i * si + k] for four i and four k. */
-static inline void transpose4(float *dst, size_t r, const float *src, size_t si) {
-  four a = *(const four *)(const void *)src, b = *(const four *)(const void *)(src + si);
-  four c = *(const four *)(const void *)(src + 2 * si), d = *(const four *)(const void *)(src + 3 * si);
-  four ab = SHUFFLE(a, b, 0, 4, 1, 5), cd = SHUFFLE(c, d, 0, 4, 1, 5);
-  four ef = SHUFFLE(a, b, 2, 6, 3, 7), gh = SHUFFLE(c, d, 2, 6, 3, 7);
-  *(four *)(void *)dst = SHUFFLE(ab, cd, 0, 1, 4, 5);
-  *(four *)(void *)(dst + r) = SHUFFLE(ab, cd, 2, 3, 6, 7);
-  *(four *)(void *)(dst + 2 * r) = SHUFFLE(ef, gh, 0, 1, 4, 5);
-  *(four *)(void *)(dst + 3 * r) = SHUFFLE(ef, gh, 2, 3, 6, 7);
+/* Pairs, then pairs of pairs, then halves: eight rows of v become eight columns. */
+#define MIX_PAIRS(a, b, low, high)                                                                           \
+  low = SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13), high = SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define MIX_QUADS(a, b, low, high)                                                                           \
+  low = SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13), high = SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define MIX_HALVES(a, b, low, high)                                                                          \
+  low = SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11), high = SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+
+/* dst[k * r + i] = src[i * si + k] for eight i and eight k. */
+LIP_INLINE void transpose8(float *dst, size_t r, const float *src, size_t si) {
+  eight v[8], p[8], q[8];
+  for (size_t i = 0; i < 8; i++) memcpy(&v[i], src + i * si, sizeof v[i]);
+  for (size_t i = 0; i < 8; i += 2) MIX_PAIRS(v[i], v[i + 1], p[i], p[i + 1]);
+  for (size_t i = 0; i < 8; i += 4) {
+    MIX_QUADS(p[i], p[i + 2], q[i], q[i + 1]);
+    MIX_QUADS(p[i + 1], p[i + 3], q[i + 2], q[i + 3]);
+  }
+  for (size_t i = 0; i < 4; i++) MIX_HALVES(q[i], q[i + 4], v[i], v[i + 4]);
+  for (size_t i = 0; i < 8; i++) memcpy(dst + i * r, &v[i], sizeof v[i]);
 }
 
-static inline void pack_transposed(float *dst, size_t r, size_t n, size_t k, const float *src, size_t si) {
-  size_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    size_t kk = 0;
-    for (; kk + 4 <= k; kk += 4) transpose4(dst + kk * r + i, r, src + i * si + kk, si);
-    for (; kk < k; kk++)
-      for (size_t q = 0; q < 4; q++) dst[kk * r + i + q] = src[(i + q) * si + kk];
+/* In blocks of k, so that the part of the panel under way stays in the first cache. */
+LIP_INLINE void pack_transposed(float *dst, size_t r, size_t n, size_t k, const float *src, size_t si) {
+  enum { BLOCK = 16 };
+  size_t n8 = n / 8 * 8;
+  for (size_t k0 = 0; k0 < k; k0 += BLOCK) {
+    size_t k1 = k - k0 < BLOCK ? k : k0 + BLOCK, k8 = k0 + (k1 - k0) / 8 * 8;
+    for (size_t i = 0; i < n8; i += 8) {
+      for (size_t kk = k0; kk < k8; kk += 8) transpose8(dst + kk * r + i, r, src + i * si + kk, si);
+      for (size_t kk = k8; kk < k1; kk++)
+        for (size_t q = i; q < i + 8; q++) dst[kk * r + q] = src[q * si + kk];
+    }
+    for (size_t i = n8; i < n; i++)
+      for (size_t kk = k0; kk < k1; kk++) dst[kk * r + i] = src[i * si + kk];
   }
-  for (; i < n; i++)
-    for (size_t kk = 0; kk < k; kk++) dst[kk * r + i] = src[i * si + kk];
 }
 
 /* One panel of r rows, n of them real, the rest zero. */
