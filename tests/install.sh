@@ -38,13 +38,21 @@ if command -v ldd >/dev/null && ldd "$prefix/lib/lua/5.4/lip/core.so" | grep -q 
 fi
 
 cat >use.c <<'C'
+#include <stdio.h>
+
 #include "core/lip.h"
 int main(void) {
-  lip_cancel c = {0};
-  lip_cancel_raise(&c);
-  return lip_cancel_raised(&c) ? 0 : 1;
+  const float w[2] = {3, -4};
+  double upper;
+  lip_pq pq = {LIP_PINF, LIP_PINF};
+  if (lip_opnorm_upper(w, 1, 2, pq, &upper, NULL)) return 1;
+  puts(lip_gemm_backend());
+  return upper == 7 ? 0 : 1;
 }
 C
-${CC:-cc} -std=c11 -Wall -Wextra -Werror -I"$prefix/include/lip" -o use use.c || fail "the installed header does not compile"
-./use || fail "the installed header does not work"
+flags=$(PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config --cflags --libs lip) || fail "no lip.pc"
+sanitize=
+if nm "$prefix/lib/liblipcore.a" 2>/dev/null | grep -q __asan_init; then sanitize=-fsanitize=address,undefined; fi
+${CC:-cc} -std=c11 -Wall -Wextra -Werror $sanitize -o use use.c $flags || fail "a C program does not build against the engine"
+./use >/dev/null || fail "a C program does not work with the installed engine"
 echo "installed version $version works"
