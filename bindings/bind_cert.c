@@ -56,9 +56,9 @@ static void check_features(lua_State *L, const char *what, const lip_dataset *d,
 }
 
 /* Rows first .. first+B-1 of a data set, in order. */
-static void gather(const lip_dataset *d, size_t first, size_t B, uint32_t *index, float *x, int32_t *labels) {
+static void gather(const lip_dataset *d, size_t first, size_t B, uint32_t *index, float *x) {
   for (size_t i = 0; i < B; i++) index[i] = (uint32_t)(first + i);
-  lip_dataset_gather(d, index, B, x, labels, NULL);
+  lip_dataset_gather(d, index, B, x, NULL, NULL);
 }
 
 /* ---- net:bound ---- */
@@ -183,7 +183,7 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
   float *x = lua_newuserdatauv(L, room * n_in * sizeof *x, 0);
   if (d) {
     uint32_t *index = lua_newuserdatauv(L, room * sizeof *index, 0);
-    gather(d, 0, *B, index, x, NULL);
+    gather(d, 0, *B, index, x);
   } else {
     lip_rng rng = lip_rng_new(1, LIP_RNG_ATTACK, 0);
     lip_rng_fill_uniform(&rng, x, *B * n_in, 0, 1);
@@ -240,9 +240,8 @@ typedef struct task {
   const int32_t *labels; /* (n) of tensors; NULL: none */
   size_t n, batch, n_eps;
   const double *eps;
-  uint32_t *index;      /* (batch) */
-  int32_t *batch_label; /* (batch) */
-  lip_radius *radius;   /* (batch) */
+  uint32_t *index;    /* (batch) */
+  lip_radius *radius; /* (batch) */
   float *radii, *margins, *found;
   size_t clean, *certified; /* (n_eps) */
 } task;
@@ -271,18 +270,25 @@ static void count_rows(task *t, size_t first, size_t B, const int32_t *labels) {
   }
 }
 
+/* Rows r0..r1-1 of the batch, by the thread that is about to use them. */
+static void fill(void *arg, size_t r0, size_t r1) {
+  const task *t = arg;
+  size_t n_in = t->net->root->n_in;
+  lip_dataset_gather(t->data, t->index + r0, r1 - r0, t->net->input + r0 * n_in, NULL, NULL);
+}
+
 static lip_status certify_all(task *t, lip_certifier *c, lip_err *err) {
   size_t n_in = t->net->root->n_in;
   for (size_t i = 0; i < t->n; i += t->batch) {
     size_t B = t->n - i < t->batch ? t->n - i : t->batch;
-    const float *x = t->data ? t->net->input : t->x + i * n_in;
     const int32_t *labels = t->labels ? t->labels + i : NULL;
     if (lip_cancel_raised(t->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
     if (t->data) {
-      gather(t->data, i, B, t->index, t->net->input, t->data->labels ? t->batch_label : NULL);
-      if (t->data->labels) labels = t->batch_label;
+      for (size_t r = 0; r < B; r++) t->index[r] = (uint32_t)(i + r);
+      if (t->data->labels) labels = t->data->labels + i;
     }
-    lip_status status = lip_certify(c, x, B, t->radius, err);
+    lip_status status = t->data ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
+                                : lip_certify(c, t->x + i * n_in, B, t->radius, err);
     if (status) return status;
     count_rows(t, i, B, labels);
   }
@@ -346,7 +352,6 @@ static bool prepare(lua_State *L, task *t) {
     t->labels = labels;
   }
   t->index = lua_newuserdatauv(L, t->batch * sizeof *t->index, 0);
-  t->batch_label = lua_newuserdatauv(L, t->batch * sizeof *t->batch_label, 0);
   t->radius = lua_newuserdatauv(L, t->batch * sizeof *t->radius, 0);
   t->certified = lua_newuserdatauv(L, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified, 0);
   memset(t->certified, 0, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified);

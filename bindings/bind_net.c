@@ -419,12 +419,27 @@ typedef struct tally {
   double loss;
 } tally;
 
+/* Where the rows of a batch come from. */
+typedef struct supply {
+  const lip_net *net;
+  const lip_dataset *data;
+  const uint32_t *index;
+} supply;
+
+/* Rows r0..r1-1, by the thread that is about to use them. */
+static void supply_rows(void *arg, size_t r0, size_t r1) {
+  const supply *s = arg;
+  lip_dataset_gather(s->data, s->index + r0, r1 - r0, s->net->input + r0 * s->net->root->n_in, NULL, NULL);
+}
+
 static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *loss, const uint32_t *index,
                            size_t B, float *targets, tally *sum) {
   lip_net *net = box->net;
   size_t C = net->root->n_out;
-  lip_dataset_gather(d, index, B, net->input, d->labels ? box->labels : NULL, targets);
-  if (!forward(net, net->input, B, false)) return false;
+  supply rows = {net, d, index};
+  lip_dataset_gather(d, index, B, NULL, d->labels ? box->labels : NULL, targets);
+  lip_net_stream(net, net->input, B, &(lip_stream){supply_rows, NULL, &rows});
+  if (lip_cancel_raised(net->engine.cancel)) return false;
   if (loss) {
     lip_targets t = {loss->kind->target, box->labels, targets};
     sum->loss += lip_net_loss(net, loss, &t, B, false) * (double)B;

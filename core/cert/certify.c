@@ -34,9 +34,10 @@ struct lip_certifier {
   size_t C;
   size_t last; /* stage whose input the pairs start from: the last dense one, or walk.n */
   bool dense_head;
-  double *pairs;      /* (C, C) L_ij */
-  double *difference; /* (C, C) ||w_i - w_j||_{q*}, or ||e_i - e_j||_{q*} */
-  double *row, *bias; /* (C) ||w_i||_{q*}, |b_i| */
+  double *pairs;                            /* (C, C) L_ij */
+  double *difference;                       /* (C, C) ||w_i - w_j||_{q*}, or ||e_i - e_j||_{q*} */
+  double *row, *bias;                       /* (C) ||w_i||_{q*}, |b_i| */
+  double top_difference, top_row, top_bias; /* the largest of each */
   size_t workers;
   lip_centre *centre;    /* (workers) */
   double *numbers;       /* behind them */
@@ -70,6 +71,12 @@ static double unit_distance(lip_p q) {
   return q == LIP_PINF ? 2 : q == LIP_P1 ? 1 : nextafter(sqrt(2.0), 2);
 }
 
+static double largest(const double *v, size_t n) {
+  double top = 0;
+  for (size_t i = 0; i < n; i++) top = v[i] <= top ? top : v[i]; /* NaN stays */
+  return top;
+}
+
 static void fill_pairs(lip_certifier *c) {
   size_t C = c->C;
   const lip_stage *head = c->dense_head ? &c->walk.stage[c->last] : NULL;
@@ -95,6 +102,9 @@ static void fill_pairs(lip_certifier *c) {
       c->pairs[i * C + j] = i == j ? 0 : lip_up_mul(K, d);
     }
   }
+  c->top_difference = largest(c->difference, C * C);
+  c->top_row = largest(c->row, C);
+  c->top_bias = largest(c->bias, C);
 }
 
 /* ---- life ---- */
@@ -183,10 +193,13 @@ typedef struct pair_error {
   double own;      /* local error of row y */
 } pair_error;
 
-static double row_error(const lip_certifier *c, size_t i, double executed) {
+static double dot_error(const lip_certifier *c, double row, double bias, double executed) {
   const lip_dense_error *e = &c->walk.stage[c->last].error;
-  double terms = lip_up_add(lip_up_mul(c->row[i], executed), c->bias[i]);
-  return lip_dot_error(e->N, executed, terms, e->abs_norm);
+  return lip_dot_error(e->N, executed, lip_up_add(lip_up_mul(row, executed), bias), e->abs_norm);
+}
+
+static double row_error(const lip_certifier *c, size_t i, double executed) {
+  return dot_error(c, c->row[i], c->bias[i], executed);
 }
 
 static pair_error pair_error_with(const lip_certifier *c, size_t y, double off, double executed) {
@@ -203,6 +216,13 @@ static pair_error pair_error_of(const lip_certifier *c, size_t y, lip_deviation 
 static double pair_error_at(const lip_certifier *c, const pair_error *e, size_t y, size_t j) {
   double v = lip_up_mul(c->difference[y * c->C + j], e->off);
   return c->dense_head ? lip_up_add(lip_up_add(v, e->own), row_error(c, j, e->executed)) : v;
+}
+
+/* >= pair_error_at for every j. Every operation there is monotone in the norms to within its rounding. */
+static double pair_error_most(const lip_certifier *c, const pair_error *e) {
+  double v = lip_up_mul(c->top_difference, e->off);
+  if (c->dense_head) v = v + e->own + dot_error(c, c->top_row, c->top_bias, e->executed);
+  return v * (1 + 0x1p-40);
 }
 
 /* Centre and ball in one, for nets whose layers work out norms on every question: the walk depends on the size of
@@ -230,7 +250,8 @@ typedef struct question {
   const lip_centre *centre;
   const float *z;
   size_t y;
-  double size; /* ||x|| */
+  double size;    /* ||x|| */
+  size_t nearest; /* the class with the smallest m_j / L_yj */
 } question;
 
 static double margin(const question *q, size_t j) {
@@ -242,20 +263,33 @@ static lip_deviation ball(const question *q, double radius) {
   return lip_walk_ball(&q->c->walk, q->centre, radius, q->c->last);
 }
 
-/* The certified part of `radius`: min over j of (m_j - e_j - E_j(radius)) / L_yj, at most `radius`, 0 if not positive. */
+/* What pair j certifies: (m_j - e_j - E_j(radius)) / L_yj, at most r; 0 if not positive. */
+static double pair_part(const question *q, const pair_error *here, const pair_error *there, size_t j,
+                        double r) {
+  const lip_certifier *c = q->c;
+  double left = lip_down_sub(margin(q, j), pair_error_at(c, here, q->y, j));
+  left = lip_down_sub(left, pair_error_at(c, there, q->y, j));
+  double L = c->pairs[q->y * c->C + j];
+  if (!(left > 0) || !(L < INFINITY)) return 0;
+  if (L == 0) return r;
+  double reach = lip_below_div(left, L);
+  return reach >= r ? r : reach;
+}
+
+/* The certified part of `radius`: the smallest of all pairs. The one that is nearest without rounding comes first; a
+ * pair that is out of reach even with the largest error of all is left out, which changes no bit of the result (the
+ * factors 2^-40 are far above the roundings in pair_part). */
 static double certified_part(const question *q, const pair_error *here, double radius) {
+  const double slack = 0x1p-40;
   const lip_certifier *c = q->c;
   pair_error there = pair_error_of(c, q->y, ball(q, radius));
-  double r = radius;
-  for (size_t j = 0; j < c->C; j++) {
-    if (j == q->y) continue;
-    double left = lip_down_sub(margin(q, j), pair_error_at(c, here, q->y, j));
-    left = lip_down_sub(left, pair_error_at(c, &there, q->y, j));
-    double L = c->pairs[q->y * c->C + j];
-    if (!(left > 0) || !(L < INFINITY)) return 0;
-    if (L == 0) continue;
-    double reach = lip_below_div(left, L);
-    if (!(reach >= r)) r = reach;
+  double most = pair_error_most(c, here) + pair_error_most(c, &there);
+  double r = pair_part(q, here, &there, q->nearest, radius);
+  for (size_t j = 0; j < c->C && r > 0; j++) {
+    if (j == q->y || j == q->nearest) continue;
+    double m = margin(q, j);
+    if ((m - most) - (m + most) * slack > r * c->pairs[q->y * c->C + j] * (1 + slack)) continue;
+    r = pair_part(q, here, &there, j, r);
   }
   return r;
 }
@@ -271,18 +305,22 @@ static bool margin_left(const question *q, const pair_error *here) {
   return true;
 }
 
-static double largest_radius(const question *q) {
+static double largest_radius(question *q) {
   double R = LARGEST_RADIUS;
+  q->nearest = q->y == 0;
   for (size_t j = 0; j < q->c->C; j++) {
     if (j == q->y) continue;
     double L = q->c->pairs[q->y * q->c->C + j], m = margin(q, j);
     if (!(m > 0) || !(L < INFINITY)) return 0;
-    if (L > 0) R = fmin(R, lip_step_up(m / L));
+    double reach = L > 0 ? lip_step_up(m / L) : (double)INFINITY;
+    if (reach >= R) continue;
+    R = reach;
+    q->nearest = j;
   }
   return R;
 }
 
-static double radius_of(const question *q) {
+static double radius_of(question *q) {
   enum { TRIES = 48 };
   const lip_certifier *c = q->c;
   double R = largest_radius(q);
@@ -303,6 +341,7 @@ static double radius_of(const question *q) {
 typedef struct batch {
   lip_certifier *c;
   const float *x;
+  const lip_stream *source; /* NULL: x is filled already */
   size_t B;
   lip_radius *out;
 } batch;
@@ -317,43 +356,59 @@ static int32_t label_of(const float *z, size_t C) {
   return (int32_t)y;
 }
 
-static void certify_rows(void *arg, const lip_worker *me) {
-  const batch *b = arg;
+static void certify_row(const batch *b, size_t r, lip_centre *centre, lip_radius *out) {
   lip_certifier *c = b->c;
-  size_t r0, r1, n_in = c->net->root->n_in;
-  lip_centre *centre = &c->centre[me->id];
+  const float *z = c->net->logits + r * c->C;
+  size_t n_in = c->net->root->n_in;
+  *out = (lip_radius){label_of(z, c->C), 0, NAN};
+  if (out->label < 0) return;
+  question q = {c, centre, z, (size_t)out->label, 0, 0};
+  out->margin = INFINITY;
+  for (size_t j = 0; j < c->C; j++)
+    if (j != q.y && (double)z[q.y] - (double)z[j] < out->margin) out->margin = (double)z[q.y] - (double)z[j];
+  if (c->walk.costly)
+    q.size = lip_norm_upper(b->x + r * n_in, n_in, c->net->root->pq.p);
+  else
+    lip_walk_centre(&c->walk, b->x, r, centre);
+  /* an infinite input may be given finite logits (relu, tanh): it has no neighbours to speak of */
+  out->radius = (c->walk.costly ? q.size : centre->size[0]) < INFINITY ? radius_of(&q) : 0;
+}
+
+static void certify_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
+  const batch *b = arg;
   fenv_t saved;
   lip_ieee_enter(&saved); /* the bounds are evaluated with gradual underflow, whatever the caller's mode */
-  lip_share(me, b->B, 1, &r0, &r1);
-  for (size_t r = r0; r < r1; r++) {
-    const float *z = c->net->logits + r * c->C;
-    lip_radius *out = &b->out[r];
-    *out = (lip_radius){label_of(z, c->C), 0, NAN};
-    if (out->label < 0) continue;
-    question q = {c, centre, z, (size_t)out->label, 0};
-    out->margin = INFINITY;
-    for (size_t j = 0; j < c->C; j++)
-      if (j != q.y) out->margin = fmin(out->margin, (double)z[q.y] - (double)z[j]);
-    if (c->walk.costly)
-      q.size = lip_norm_upper(b->x + r * n_in, n_in, c->net->root->pq.p);
-    else
-      lip_walk_centre(&c->walk, b->x, r, centre);
-    /* an infinite input may be given finite logits (relu, tanh): it has no neighbours to speak of */
-    out->radius = (c->walk.costly ? q.size : centre->size[0]) < INFINITY ? radius_of(&q) : 0;
-  }
+  for (size_t r = r0; r < r1; r++) certify_row(b, r, &b->c->centre[me->id], &b->out[r]);
   lip_ieee_leave(&saved);
 }
 
-lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *out, lip_err *err) {
+static void fill_rows(void *arg, size_t r0, size_t r1) {
+  const lip_stream *source = ((const batch *)arg)->source;
+  if (source) source->fill(source->arg, r0, r1);
+}
+
+static lip_status certify(lip_certifier *c, const float *x, const lip_stream *source, size_t B,
+                          lip_radius *out, lip_err *err) {
   if (B > c->net->capacity)
     return lip_fail(err, LIP_STATE, "certify: %zu rows, but the net has room for %zu: reserve more", B,
                     c->net->capacity);
   if (lip_pool_threads(c->net->engine.pool) > c->workers)
     return lip_fail(err, LIP_STATE, "certify: the number of threads has changed, make a new certifier");
-  lip_net_forward(c->net, x, B, false);
+  batch b = {c, x, source, B, out};
+  /* walks that are costly are kept in a table that the rows share: those are certified afterwards, on one thread */
+  lip_stream both = {fill_rows, c->walk.costly ? NULL : certify_rows, &b};
+  lip_net_stream(c->net, x, B, &both);
   /* a cancelled pass leaves rows as an earlier one filled them: nothing may be read from it */
   if (lip_cancel_raised(c->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
-  batch b = {c, x, B, out};
-  lip_pool_run(c->walk.costly ? NULL : c->net->engine.pool, false, certify_rows, &b);
+  if (c->walk.costly) certify_rows(&b, &(lip_worker){NULL, 0, 1}, 0, B);
   return LIP_OK;
+}
+
+lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *out, lip_err *err) {
+  return certify(c, x, NULL, B, out, err);
+}
+
+lip_status lip_certify_stream(lip_certifier *c, const lip_stream *source, size_t B, lip_radius *out,
+                              lip_err *err) {
+  return certify(c, c->net->input, source, B, out, err);
 }

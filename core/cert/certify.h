@@ -30,5 +30,8 @@ typedef struct lip_radius {
  * float32 input within the radius gets the same label (margins less twice the rounding error of a forward pass over
  * that ball, Higham 2002 section 3.1). */
 lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *out, lip_err *err);
+/* The same for B rows that source->fill writes into the net's input; source->use is not called. */
+lip_status lip_certify_stream(lip_certifier *c, const lip_stream *source, size_t B, lip_radius *out,
+                              lip_err *err);
 
 #endif

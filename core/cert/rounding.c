@@ -20,6 +20,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/norm/lanes.h"
 #include "core/norm/opnorm.h"
 
 #define UNIT 0x1p-24 /* rounding to nearest in float32 */
@@ -122,14 +123,29 @@ void lip_dense_error_free(lip_dense_error *d) {
 }
 
 LIP_HOT static double weighted_sum(const double *c, const float *h, size_t n, size_t *nonzero) {
-  double sum[8] = {0}, total = 0;
-  size_t zeros = 0, k = 0;
-  for (; k + 8 <= n; k += 8)
-    for (size_t j = 0; j < 8; j++) sum[j] += c[k + j] * fabs((double)h[k + j]);
-  for (; k < n; k++) total += c[k] * fabs((double)h[k]);
-  for (size_t j = 0; j < 8; j++) total += sum[j];
-  for (k = 0; k < n; k++) zeros += h[k] == 0;
-  *nonzero = n - zeros;
+  lip_d8 sum = {0};
+  lip_l8 zeros = {0}; /* counted downwards: true is -1 */
+  double total = 0;
+  size_t k = 0, tail = 0;
+  for (; k + LIP_LANES <= n; k += LIP_LANES) {
+    lip_f8 f;
+    lip_d8 w;
+    lip_load(&f, h + k, LIP_LANES);
+    memcpy(&w, c + k, sizeof w);
+    lip_abs(&f);
+    lip_d8 d = __builtin_convertvector(f, lip_d8);
+    sum += w * d;
+    zeros += d == 0;
+  }
+  for (; k < n; k++) {
+    total += c[k] * fabs((double)h[k]);
+    tail += h[k] == 0;
+  }
+  for (size_t j = 0; j < LIP_LANES; j++) {
+    total += sum[j];
+    tail += (size_t)-zeros[j];
+  }
+  *nonzero = n - tail;
   return total;
 }
 

@@ -70,6 +70,18 @@ lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err);
 /* logits (B, n_out) of x (B, n_in), kept in net->logits until the next call. With `training` dropout is active and
  * backward may follow. Runs on all threads; the same bits for any number of them. */
 void lip_net_forward(lip_net *net, const float *x, size_t B, bool training);
+/* What goes along with a forward pass, rows r0..r1-1 at a time, on the thread that carries them through the net and
+ * while they are in its cache: `fill` writes those rows of the input, `use` reads what the layers have left. Both run
+ * on several threads at once; either may be NULL. */
+typedef struct lip_stream {
+  void (*fill)(void *arg, size_t r0, size_t r1);
+  void (*use)(void *arg, const lip_worker *me, size_t r0, size_t r1);
+  void *arg;
+} lip_stream;
+
+/* lip_net_forward without training; a cancelled pass leaves rows out. */
+void lip_net_stream(lip_net *net, const float *x, size_t B, const lip_stream *stream);
+
 /* After a training forward: gradients of the weights into net->grads (added to them when `accumulate`), and of the
  * input into net->dinput (B, n_in) when `need_dx`. dlogits (B, n_out). LIP_STATE without such a forward. */
 lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate, bool need_dx, lip_err *err);

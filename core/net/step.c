@@ -30,6 +30,7 @@ typedef struct job {
   bool training, backward;
   const lip_loss *loss;
   const lip_targets *targets;
+  const lip_stream *stream; /* NULL: none */
   lip_optim *opt;
   float accumulate;
   bool project;
@@ -90,7 +91,9 @@ static void run_rows(const job *j, const lip_worker *me) {
     }
     pass.r0 = r;
     pass.r1 = whole || r1 - r < ROW_BLOCK ? r1 : r + ROW_BLOCK;
+    if (j->stream && j->stream->fill) j->stream->fill(j->stream->arg, r, pass.r1);
     lip_chain_forward(net->root, &pass);
+    if (j->stream && j->stream->use) j->stream->use(j->stream->arg, me, r, pass.r1);
     if (j->loss)
       j->loss->kind->rows(j->loss->conf, net->logits, j->B, net->root->n_out, j->targets, pass.r0, pass.r1,
                           net->row_value, j->backward ? net->dlogits : NULL);
@@ -285,12 +288,20 @@ static void rows_task(void *arg, const lip_worker *me) {
   run_rows(arg, me);
 }
 
-void lip_net_forward(lip_net *net, const float *x, size_t B, bool training) {
-  job j = {.net = net, .B = B, .training = training};
+static void forward(lip_net *net, const float *x, size_t B, bool training, const lip_stream *stream) {
+  job j = {.net = net, .B = B, .training = training, .stream = stream};
   lip_net_bind(net, x, training);
   net->rows = B;
   net->trained_forward = training;
   run(net, B, training, rows_task, &j);
+}
+
+void lip_net_forward(lip_net *net, const float *x, size_t B, bool training) {
+  forward(net, x, B, training, NULL);
+}
+
+void lip_net_stream(lip_net *net, const float *x, size_t B, const lip_stream *stream) {
+  forward(net, x, B, false, stream);
 }
 
 static void backward_task(void *arg, const lip_worker *me) {

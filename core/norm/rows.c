@@ -166,16 +166,14 @@ LIP_HOT lip_above lip_row_above(const float *x, size_t n, float t) {
 
 /* Bits of non-negative floats are ordered as integers; those of infinity and NaN are the largest. */
 LIP_HOT static uint32_t top_bits(const float *x, size_t n) {
-  lip_i8 top = {0};
-  uint32_t out = 0;
-  for (size_t i = 0; i < n; i += LIP_LANES) {
-    lip_f8 f;
-    lip_load(&f, x + i, n - i);
-    lip_i8 bits = (lip_i8)f & 0x7fffffff, more = bits > top;
-    top = (bits & more) | (top & ~more);
+  int32_t top = 0; /* of integers: the compiler makes vectors of this by itself */
+  for (size_t i = 0; i < n; i++) {
+    int32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    bits &= INT32_MAX;
+    top = bits > top ? bits : top;
   }
-  for (int k = 0; k < LIP_LANES; k++) out = (uint32_t)top[k] > out ? (uint32_t)top[k] : out;
-  return out;
+  return (uint32_t)top;
 }
 
 float lip_row_abs_max(const float *x, size_t n) {
