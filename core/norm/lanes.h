@@ -15,6 +15,8 @@ typedef double lip_d8 __attribute__((vector_size(64)));
 typedef int64_t lip_l8 __attribute__((vector_size(64)));
 typedef float lip_f8 __attribute__((vector_size(32)));
 typedef int32_t lip_i8 __attribute__((vector_size(32)));
+typedef float lip_f16 __attribute__((vector_size(64)));
+typedef int32_t lip_i16 __attribute__((vector_size(64)));
 
 /* Vectors go by pointer: by value their calling convention would depend on the instruction set. */
 
@@ -43,6 +45,28 @@ LIP_INLINE void lip_narrow_down(lip_f8 *out, const lip_d8 *d) {
   lip_f8 f = __builtin_convertvector(*d, lip_f8);
   lip_l8 above = __builtin_convertvector(f, lip_d8) > *d;
   *out = (lip_f8)((lip_i8)f + __builtin_convertvector(above, lip_i8));
+}
+/* The next k (1..16) floats, zeros behind them. */
+LIP_INLINE void lip_load16(lip_f16 *v, const float *x, size_t k) {
+  if (k >= 16) {
+    memcpy(v, x, sizeof *v);
+  } else {
+    float t[16] = {0};
+    for (size_t i = 0; i < k; i++) t[i] = x[i];
+    memcpy(v, t, sizeof t);
+  }
+}
+LIP_INLINE void lip_store16(float *x, const lip_f16 *v, size_t k) {
+  if (k >= 16)
+    memcpy(x, v, sizeof *v);
+  else
+    for (size_t i = 0; i < k; i++) x[i] = (*v)[i];
+}
+/* Lanes i and i + 8 to double, added to sum. */
+LIP_INLINE void lip_add_wide(lip_d8 *sum, const lip_f16 *v) {
+  lip_f8 half[2];
+  memcpy(half, v, sizeof half);
+  *sum += __builtin_convertvector(half[0], lip_d8) + __builtin_convertvector(half[1], lip_d8);
 }
 LIP_INLINE double lip_sum_lanes(const lip_d8 *v) {
   double a = ((*v)[0] + (*v)[4]) + ((*v)[2] + (*v)[6]);

@@ -7,6 +7,7 @@
 #include "core/norm/cols.h"
 #include "core/norm/l1ball.h"
 #include "core/norm/opnorm.h"
+#include "core/norm/quick.h"
 #include "core/norm/round.h"
 #include "core/norm/rows.h"
 #include "core/norm/spectral.h"
@@ -48,12 +49,12 @@ static void rows_scale(lip_projector *p, float *W, double radius, size_t u0, siz
 
 /* Rows outside the l1 ball, scaled; one pass decides about nearly every row, a second one scales. */
 static void rows_shrink(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
-  double error = 2 * lip_row_sum_error(p->N);
+  double error = 2 * lip_quick_error(p->N);
   for (size_t i = u0; i < u1; i++) {
     float *x = W + i * p->N;
-    double sum = lip_row_abs_sum(x, p->N), high = sum * (1 + error) * (1 + 0x1p-50);
-    if (!isfinite(sum) || high <= radius) continue;
-    float s = sum * (1 - error) * (1 - 0x1p-50) > radius ? lip_shrink_inside(radius, high, p->N) : 0;
+    double sum = lip_quick_abs_sum(x, p->N), high = sum * (1 + error);
+    if (high <= radius) continue;
+    float s = sum * (1 - error) > radius ? lip_shrink_inside(radius, high, p->N) : 0;
     if (s > 0)
       lip_row_shrink(x, p->N, s);
     else
