@@ -6,6 +6,7 @@
 #include "core/base/simd.h"
 #include "core/norm/l1ball.h"
 #include "core/norm/lanes.h"
+#include "core/norm/quick_cols.h"
 #include "core/norm/round.h"
 
 enum { BLOCK = 64 }; /* columns enclosed at a time */
@@ -143,7 +144,9 @@ static bool outside(const float *W, size_t M, size_t N, size_t j, lip_p p, doubl
   return !(lip_col_norm(W, M, N, j, p).high <= radius);
 }
 
-void lip_cols_scale(float *W, size_t M, size_t N, lip_p p, double radius, lip_cols *c, size_t u0, size_t u1) {
+/* Products rounded towards zero, for any range of numbers. */
+static void exact_scale(float *W, size_t M, size_t N, lip_p p, double radius, lip_cols *c, size_t u0,
+                        size_t u1) {
   bool any = false;
   (p == LIP_P1 ? add_abs : add_squares)(W + u0, M, N, u1 - u0, c->all + u0);
   for (size_t j = u0; j < u1; j++) {
@@ -154,6 +157,33 @@ void lip_cols_scale(float *W, size_t M, size_t N, lip_p p, double radius, lip_co
     any = true;
   }
   if (any) scale(W + u0, M, N, u1 - u0, c->sum + u0);
+}
+
+/* Columns clearly outside are scaled to nearest, a block at a time; the others go the exact way one by one. */
+void lip_cols_scale(float *W, size_t M, size_t N, lip_p p, double radius, lip_cols *c, size_t u0, size_t u1) {
+  double error = 2 * (p == LIP_P1 ? lip_quick_cols_error(M) : lip_gamma(M + 2)) + 0x1p-49;
+  for (size_t j = u0; j < u1; j += LIP_BLOCK) {
+    size_t width = u1 - j < LIP_BLOCK ? u1 - j : LIP_BLOCK;
+    double *sum = c->all + j;
+    float s[LIP_BLOCK];
+    bool any = false;
+    if (p == LIP_P1)
+      lip_quick_cols_sum(W + j, M, N, width, sum);
+    else
+      add_squares(W + j, M, N, width, sum);
+    for (size_t k = 0; k < width; k++) {
+      double most = sum[k] * (1 + error), least = sum[k] * (1 - error);
+      if (p == LIP_P2) most = sqrt(most) * (1 + 0x1p-50), least = sqrt(least) * (1 - 0x1p-50);
+      s[k] = 1;
+      if (most <= radius) continue;
+      float f = least > radius ? lip_shrink_inside(radius, most, M) : 0;
+      if (f > 0)
+        s[k] = f, any = true;
+      else
+        exact_scale(W, M, N, p, radius, c, j + k, j + k + 1);
+    }
+    if (any) lip_quick_cols_shrink(W + j, M, N, width, s);
+  }
 }
 
 /* Newton step number `step` of every column still moving: its next threshold and level. False when none moves. */
@@ -175,7 +205,8 @@ static bool newton(lip_cols *c, double radius, size_t u0, size_t u1, int step) {
   return moving;
 }
 
-void lip_cols_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, size_t u0, size_t u1) {
+/* Iterates in double. */
+static void exact_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, size_t u0, size_t u1) {
   size_t n = u1 - u0;
   bool any = false;
   for (size_t j = u0; j < u1; j++) c->level[j] = lip_float_down(c->tau[j]);
@@ -201,4 +232,24 @@ void lip_cols_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, size_
       *tau = fmax(c->tau[j], lip_l1_threshold(c->sum[j], radius, c->count[j], error));
   }
   soft(W + u0, M, N, n, c->all + u0);
+}
+
+/* Blocks in float32, and the columns which that does not settle in double. */
+void lip_cols_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, size_t u0, size_t u1) {
+  double sum[LIP_BLOCK], error = 2 * lip_quick_cols_error(M);
+  unsigned char todo[LIP_BLOCK];
+  if (!(radius > 0x1p-80)) {
+    exact_l1(W, M, N, radius, c, u0, u1);
+    return;
+  }
+  for (size_t j = u0; j < u1; j += LIP_BLOCK) {
+    size_t width = u1 - j < LIP_BLOCK ? u1 - j : LIP_BLOCK;
+    bool any = false;
+    lip_quick_cols_sum(W + j, M, N, width, sum);
+    for (size_t k = 0; k < width; k++) any |= todo[k] = isfinite(sum[k]) && sum[k] * (1 - error) > radius;
+    if (any) lip_quick_cols_l1(W + j, M, N, width, radius, c->tau + j, todo);
+    for (size_t k = 0; k < width; k++)
+      if (todo[k] || !(sum[k] * (1 + error) <= radius || sum[k] * (1 - error) > radius) || isinf(sum[k]))
+        exact_l1(W, M, N, radius, c, j + k, j + k + 1);
+  }
 }

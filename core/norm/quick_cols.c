@@ -1,0 +1,235 @@
+#include "core/norm/quick_cols.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/base/simd.h"
+#include "core/norm/l1ball.h"
+#include "core/norm/lanes.h"
+#include "core/norm/quick.h"
+#include "core/norm/quick_soft.h"
+#include "core/norm/round.h"
+
+enum { L = 16, V = LIP_BLOCK / L, PIECE = 128, GUESSES = 8 };
+
+/* What is known of the columns of one block. */
+typedef struct block {
+  _Alignas(64) float level[LIP_BLOCK];
+  _Alignas(64) float last[LIP_BLOCK], high[LIP_BLOCK], low[LIP_BLOCK];
+  _Alignas(64) double sum[LIP_BLOCK], tau[LIP_BLOCK];
+  _Alignas(64) int32_t count[LIP_BLOCK], before[LIP_BLOCK], keep[LIP_BLOCK];
+} block;
+
+/* Each kernel below is written for `v` vectors of columns, the last of which has `tail` of them; the caller passes
+ * constants for whole blocks and whole vectors. */
+typedef void pass_fn(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at);
+#define LOAD(x, i, k) lip_load16(&(x), W + (i)*N + (k)*L, (k) + 1 == v ? tail : L)
+#define STORE(x, i, k) lip_store16(W + (i)*N + (k)*L, &(x), (k) + 1 == v ? tail : L)
+#define ABS(x) ((x) = (lip_f16)((lip_i16)(x)&INT32_MAX))
+
+LIP_INLINE void add_halves(lip_d8 *sum, const lip_f16 *x) {
+  lip_f8 half[2];
+  memcpy(half, x, sizeof half);
+  sum[0] += __builtin_convertvector(half[0], lip_d8);
+  sum[1] += __builtin_convertvector(half[1], lip_d8);
+}
+
+/* Two float32 additions in a row, then M/4 + 3 in double. */
+double lip_quick_cols_error(size_t M) {
+  return 0x1p-23 + 0x1p-44 + lip_gamma(M / 4 + 6);
+}
+
+LIP_INLINE void add_abs(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
+  lip_d8 sum[2 * V] = {{0}};
+  lip_f16 x[4];
+  size_t i = 0;
+  for (; i + 4 <= M; i += 4)
+    for (size_t k = 0; k < v; k++) {
+      for (size_t r = 0; r < 4; r++) {
+        LOAD(x[r], i + r, k);
+        ABS(x[r]);
+      }
+      x[0] = (x[0] + x[1]) + (x[2] + x[3]);
+      add_halves(sum + 2 * k, &x[0]);
+    }
+  for (; i < M; i++)
+    for (size_t k = 0; k < v; k++) {
+      LOAD(x[0], i, k);
+      ABS(x[0]);
+      add_halves(sum + 2 * k, &x[0]);
+    }
+  memcpy(b->sum + at, sum, v * L * sizeof *b->sum);
+}
+
+/* Number and sum of the elements above each column's level, the sum in float32 but for pieces. */
+LIP_INLINE void add_above(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
+  lip_i16 level[V], count[V] = {{0}};
+  lip_d8 total[2 * V] = {{0}};
+  memcpy(level, b->level + at, v * sizeof *level);
+  for (size_t first = 0; first < M; first += PIECE) {
+    size_t last = M - first > PIECE ? first + PIECE : M;
+    lip_f16 sum[V] = {{0}}, x;
+    for (size_t i = first; i < last; i++)
+      for (size_t k = 0; k < v; k++) {
+        LOAD(x, i, k);
+        lip_i16 bits = (lip_i16)x & INT32_MAX, over = (level[k] - bits) >> 31;
+        sum[k] += (lip_f16)(bits & over);
+        count[k] -= over;
+      }
+    for (size_t k = 0; k < v; k++) add_halves(total + 2 * k, &sum[k]);
+  }
+  memcpy(b->sum + at, total, v * L * sizeof *b->sum);
+  memcpy(b->count + at, count, v * sizeof *count);
+}
+
+/* The sum in double. */
+LIP_INLINE void sum_above(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
+  lip_i16 level[V];
+  lip_d8 sum[2 * V] = {{0}};
+  memcpy(level, b->level + at, v * sizeof *level);
+  for (size_t i = 0; i < M; i++)
+    for (size_t k = 0; k < v; k++) {
+      lip_f16 x;
+      LOAD(x, i, k);
+      lip_i16 bits = (lip_i16)x & INT32_MAX, over = (level[k] - bits) >> 31;
+      x = (lip_f16)(bits & over);
+      add_halves(sum + 2 * k, &x);
+    }
+  memcpy(b->sum + at, sum, v * L * sizeof *b->sum);
+}
+
+LIP_INLINE void soft(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
+  lip_f16 high[V], low[V];
+  lip_i16 keep[V];
+  memcpy(high, b->high + at, v * sizeof *high);
+  memcpy(low, b->low + at, v * sizeof *low);
+  memcpy(keep, b->keep + at, v * sizeof *keep);
+  for (size_t i = 0; i < M; i++)
+    for (size_t k = 0; k < v; k++) {
+      lip_f16 x, y;
+      LOAD(x, i, k);
+      y = x;
+      lip_soft16(&y, &high[k], &low[k]);
+      y = (lip_f16)(((lip_i16)x & keep[k]) | ((lip_i16)y & ~keep[k]));
+      STORE(y, i, k);
+    }
+}
+
+LIP_INLINE void shrink(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
+  lip_f16 s[V];
+  memcpy(s, b->level + at, v * sizeof *s);
+  for (size_t i = 0; i < M; i++)
+    for (size_t k = 0; k < v; k++) {
+      lip_f16 x;
+      LOAD(x, i, k);
+      x *= s[k];
+      STORE(x, i, k);
+    }
+}
+
+/* A block, or its whole vectors one by one and what is left. */
+LIP_INLINE void run(pass_fn *pass, float *W, size_t M, size_t N, size_t width, block *b) {
+  size_t at = 0;
+  if (width == LIP_BLOCK) {
+    pass(W, M, N, V, L, b, 0);
+    return;
+  }
+  for (; at + L <= width; at += L) pass(W + at, M, N, 1, L, b, at);
+  if (at < width) pass(W + at, M, N, 1, width - at, b, at);
+}
+LIP_HOT static void run_abs(float *W, size_t M, size_t N, size_t width, block *b) {
+  run(add_abs, W, M, N, width, b);
+}
+LIP_HOT static void run_above(float *W, size_t M, size_t N, size_t width, block *b) {
+  run(add_above, W, M, N, width, b);
+}
+LIP_HOT static void run_sum(float *W, size_t M, size_t N, size_t width, block *b) {
+  run(sum_above, W, M, N, width, b);
+}
+LIP_HOT static void run_soft(float *W, size_t M, size_t N, size_t width, block *b) {
+  run(soft, W, M, N, width, b);
+}
+LIP_HOT static void run_shrink(float *W, size_t M, size_t N, size_t width, block *b) {
+  run(shrink, W, M, N, width, b);
+}
+
+/* ---- whole operations ---- */
+
+void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
+  block b;
+  run_abs((float *)(uintptr_t)W, M, N, width, &b); /* only read */
+  memcpy(sum, b.sum, width * sizeof *sum);
+}
+
+void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const float *s) {
+  block b;
+  for (size_t j = 0; j < LIP_BLOCK; j++) b.level[j] = j < width ? s[j] : 1;
+  run_shrink(W, M, N, width, &b);
+}
+
+/* The next level of every column that still moves (see l1ball.c); false when none does. */
+static bool newton(block *b, size_t width, double radius) {
+  bool moving = false;
+  for (size_t j = 0; j < width; j++) {
+    if (b->count[j] == b->before[j]) continue; /* left out, or settled */
+    double next = (b->sum[j] - radius + b->sum[j] * 0x1p-22) / (double)b->count[j];
+    b->before[j] = b->count[j];
+    b->last[j] = b->level[j];
+    b->level[j] = b->count[j] > 0 && next > 0 ? (float)next : 0;
+    moving = true;
+  }
+  return moving;
+}
+
+/* Exact sums of the sets found, and their thresholds; columns with none are given up. True when one remains. */
+static bool thresholds(float *W, size_t M, size_t N, size_t width, double radius, block *b,
+                       unsigned char *todo) {
+  double error = 2 * lip_gamma(M + 2) + 0x1p-45;
+  bool again = false, any = false;
+  run_sum(W, M, N, width, b);
+  for (size_t j = 0; j < width; j++) {
+    b->tau[j] = 0;
+    if (!todo[j] || b->count[j] == 0 || b->count[j] != b->before[j]) continue;
+    double t = lip_l1_threshold(b->sum[j], radius, (size_t)b->count[j], error);
+    if (!(t > 0x1p-100)) continue;
+    b->tau[j] = t;
+    any = true;
+    if (t > (double)fminf(b->last[j], b->level[j]) && t < (double)fmaxf(b->last[j], b->level[j])) continue;
+    b->level[j] = lip_float_down(t);
+    again = true;
+  }
+  if (!again) return any;
+  run_above(W, M, N, width, b);
+  any = false;
+  for (size_t j = 0; j < width; j++) {
+    if (b->count[j] != b->before[j]) b->tau[j] = 0;
+    any |= b->tau[j] > 0;
+  }
+  return any;
+}
+
+void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau,
+                       unsigned char *todo) {
+  block b;
+  for (size_t j = 0; j < LIP_BLOCK; j++) {
+    bool on = j < width && todo[j];
+    b.level[j] = on ? lip_float_down(tau[j]) : INFINITY; /* that nothing exceeds */
+    b.last[j] = b.level[j];
+    b.before[j] = on ? -1 : 0;
+  }
+  run_above(W, M, N, width, &b);
+  for (int step = 0; step < GUESSES && newton(&b, width, radius); step++) run_above(W, M, N, width, &b);
+  if (!thresholds(W, M, N, width, radius, &b, todo)) return;
+  for (size_t j = 0; j < LIP_BLOCK; j++) {
+    bool on = j < width && b.tau[j] > 0;
+    lip_split t = on ? lip_split_up(b.tau[j]) : (lip_split){0, 0};
+    b.high[j] = t.high;
+    b.low[j] = t.low;
+    b.keep[j] = on ? 0 : -1;
+    if (!on) continue;
+    tau[j] = b.tau[j];
+    todo[j] = 0;
+  }
+  run_soft(W, M, N, width, &b);
+}

@@ -1,0 +1,24 @@
+/* The same as quick.h for columns [u0, u1) of a row-major matrix (M,N), in blocks of columns that stay in registers.
+ * Every column sums its elements from the first row to the last in a fixed order whatever the range. */
+#ifndef LIP_NORM_QUICK_COLS_H
+#define LIP_NORM_QUICK_COLS_H
+
+#include <stddef.h>
+
+/* Columns handled together. */
+#define LIP_BLOCK 64
+
+/* sum[j] = sum of the absolute values of columns 0..width-1 of W, width <= LIP_BLOCK, as lip_quick_abs_sum, relative
+ * error at most lip_quick_cols_error(M). */
+void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum);
+double lip_quick_cols_error(size_t M);
+
+/* w *= s[j] to nearest; s = 1 leaves every bit. */
+void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const float *s);
+
+/* Nearest points of the l1 ball for the columns with todo[j]; tau[j] as in lip_l1_row. Clears todo[j] where that
+ * worked, and leaves the column alone otherwise. */
+void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau,
+                       unsigned char *todo);
+
+#endif
