@@ -410,6 +410,18 @@ static void containers_certify_too(void **state) {
   lip_spec_free(head);
 }
 
+/* Puts every row where the net reads it. */
+typedef struct supply {
+  const float *x;
+  const lip_net *net;
+} supply;
+
+static void supply_rows(void *arg, size_t r0, size_t r1) {
+  const supply *s = arg;
+  size_t n = s->net->root->n_in;
+  memcpy(s->net->input + r0 * n, s->x + r0 * n, (r1 - r0) * n * sizeof *s->x);
+}
+
 static void threads_and_batches_do_not_matter(void **state) {
   (void)state;
   lip_err err;
@@ -432,6 +444,13 @@ static void threads_and_batches_do_not_matter(void **state) {
     lip_radius single = cert_one(one, x + i * 40);
     assert_true(single.label == r[i].label && single.radius == r[i].radius && single.margin == r[i].margin);
   }
+  lip_radius again[ROWS];
+  supply from = {x, many};
+  lip_stream stream = {supply_rows, NULL, &from};
+  assert_int_equal(lip_certify_stream(c, &stream, ROWS, again, &err), LIP_OK);
+  for (size_t i = 0; i < ROWS; i++)
+    assert_true(again[i].label == r[i].label && again[i].radius == r[i].radius &&
+                again[i].margin == r[i].margin);
   lip_certifier_free(c);
   lip_net_free(one);
   lip_net_free(many);

@@ -167,12 +167,13 @@ static void value_and_gradient_of_every_row(void **state) {
     for (size_t k = 0; k < 3; k++)
       for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
         if (widths[w] >= kind->min_outputs)
-          check_rows(kind, s, &s->at[k], widths[w] > 100 ? 2 : 9, widths[w]);
+          check_rows(kind, s, &s->at[k], widths[w] > 100 ? 2 : 19, widths[w]);
   }
   assert_true(i >= sizeof subjects / sizeof *subjects);
 }
 
-/* The same bits for the value alone, for any split of the rows, and nothing written outside of the range. */
+/* The same bits for the value alone, for any split of the rows (those side by side in vectors and those alone), and
+ * nothing written outside of the range. */
 static void ranges_and_value_alone_agree(void **state) {
   (void)state;
   static const size_t widths[] = {2, 10, 33, 600};
@@ -180,19 +181,22 @@ static void ranges_and_value_alone_agree(void **state) {
     const lip_loss_kind *kind = lip_loss_kind_at(i);
     void *conf = lip_conf_new(&kind->desc);
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
-      enum { B = 7 };
+      enum { B = 39, R0 = 2, R1 = 37 };
       size_t C = widths[w];
       batch a = new_batch(B, C, 3, 1), b = new_batch(B, C, 3, 1);
       lip_targets t = targets_of(kind, &a);
       kind->rows(conf, a.z, B, C, &t, 0, B, a.value, a.dz);
       memset(b.dz, 0x55, B * C * sizeof *b.dz);
-      kind->rows(conf, a.z, B, C, &t, 2, 5, b.value, b.dz);
-      assert_memory_equal(a.value + 2, b.value + 2, 3 * sizeof *a.value);
-      assert_memory_equal(a.dz + 2 * C, b.dz + 2 * C, 3 * C * sizeof *a.dz);
+      kind->rows(conf, a.z, B, C, &t, R0, R1, b.value, b.dz);
+      assert_memory_equal(a.value + R0, b.value + R0, (R1 - R0) * sizeof *a.value);
+      assert_memory_equal(a.dz + R0 * C, b.dz + R0 * C, (R1 - R0) * C * sizeof *a.dz);
       const unsigned char *before = (const unsigned char *)b.dz,
-                          *after = (const unsigned char *)(b.dz + 5 * C);
-      for (size_t k = 0; k < 2 * C * sizeof *b.dz; k++) assert_int_equal(before[k], 0x55);
-      for (size_t k = 0; k < 2 * C * sizeof *b.dz; k++) assert_int_equal(after[k], 0x55);
+                          *after = (const unsigned char *)(b.dz + R1 * C);
+      for (size_t k = 0; k < R0 * C * sizeof *b.dz; k++) assert_int_equal(before[k], 0x55);
+      for (size_t k = 0; k < (B - R1) * C * sizeof *b.dz; k++) assert_int_equal(after[k], 0x55);
+      for (size_t r = 0; r < B; r++) kind->rows(conf, a.z, B, C, &t, r, r + 1, b.value, b.dz);
+      assert_memory_equal(a.value, b.value, B * sizeof *a.value);
+      assert_memory_equal(a.dz, b.dz, B * C * sizeof *a.dz);
       kind->rows(conf, a.z, B, C, &t, 0, B, b.value, NULL);
       assert_true(memcmp(a.value, b.value, B * sizeof *a.value) == 0 || C > 512);
       for (size_t r = 0; r < B; r++)
@@ -213,15 +217,18 @@ static void what_is_not_finite_stays_visible(void **state) {
     void *conf = lip_conf_new(&kind->desc);
     for (size_t k = 0; k < 3; k++)
       for (size_t at = 0; at < 20; at++) {
-        batch b = new_batch(2, 20, 5, 1);
+        enum { B = 17 }; /* one row at the end and others side by side */
+        batch b = new_batch(B, 20, 5, 1);
         lip_targets t = targets_of(kind, &b);
-        b.z[at] = bad[k];
-        kind->rows(conf, b.z, 2, 20, &t, 0, 2, b.value, b.dz);
-        assert_true(isnan(b.value[0]));
-        assert_true(isnan(b.dz[at]));
-        assert_true(isfinite(b.value[1]));
-        kind->rows(conf, b.z, 2, 20, &t, 0, 2, b.value, NULL);
-        assert_true(isnan(b.value[0]));
+        b.z[3 * 20 + at] = b.z[(B - 1) * 20 + at] = bad[k];
+        kind->rows(conf, b.z, B, 20, &t, 0, B, b.value, b.dz);
+        for (size_t r = 0; r < B; r++) {
+          bool hit = r == 3 || r == B - 1;
+          assert_true(hit ? isnan(b.value[r]) && isnan(b.dz[r * 20 + at]) : isfinite(b.value[r]));
+          for (size_t q = 0; q < 20; q++) assert_true(hit || isfinite(b.dz[r * 20 + q]));
+        }
+        kind->rows(conf, b.z, B, 20, &t, 0, B, b.value, NULL);
+        for (size_t r = 0; r < B; r++) assert_int_equal(r == 3 || r == B - 1, isnan(b.value[r]) != 0);
         free_batch(&b);
       }
     lip_conf_free(&kind->desc, conf);
