@@ -1,15 +1,16 @@
 /* Short sequences go through Batcher's merge exchange network (Knuth 1998, section 5.2.2, algorithm M: any length,
  * about n (log2 n)^2 / 4 comparators), LANES sequences side by side, so that a comparator is a few vector operations
- * and there is no branch on data. The network is not stable by itself: the place is part of the key. Long sequences
+ * and there is no branch on data. The network is not stable by itself: the place is the low half of the key. Long sequences
  * are radix-sorted one by one in linear time. */
 #include "core/tensor/lanesort.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "core/base/simd.h"
 
-enum { LANES = 16, NETWORK_MAX = 256, DIGIT = 8, DIGITS = 4, BUCKETS = 1 << DIGIT };
+enum { LANES = 16, NETWORK_MAX = 512, PIECE = 16, DIGIT = 8, DIGITS = 4, BUCKETS = 1 << DIGIT };
 
 /* Signed integers in the order of the floats: negative numbers have their magnitude bits turned round. */
 LIP_INLINE int32_t key_of(float x) {
@@ -27,37 +28,37 @@ LIP_INLINE float value_of(int32_t key) {
 }
 
 size_t lip_lanesort_scratch(size_t size) {
-  return size <= NETWORK_MAX ? 2 * size * LANES * sizeof(int32_t) : 4 * size * sizeof(uint32_t);
+  return size <= NETWORK_MAX ? size * LANES * sizeof(int64_t) : 4 * size * sizeof(uint32_t);
 }
 
 /* ---- network ---- */
 
-/* Comparators (a[e], b[e]) for e < n; pa and pb are the places. One long loop over whole runs of comparators: a loop
- * over the lanes of one alone is unrolled into scalars by gcc before it can become vectors. */
-LIP_INLINE void exchange(int32_t *restrict a, int32_t *restrict b, int32_t *restrict pa, int32_t *restrict pb,
-                         size_t n) {
+/* A key with the place in its low half: one comparison of 64 bits decides, and no two are equal. */
+LIP_INLINE int64_t word_of(float x, size_t place) {
+  return (int64_t)((uint64_t)(uint32_t)key_of(x) << 32 | place);
+}
+
+/* Comparators (a[e], b[e]) for e < n. One long loop over whole runs of comparators: a loop over the lanes of one
+ * alone is unrolled into scalars by gcc before it can become vectors. */
+LIP_INLINE void exchange(int64_t *restrict a, int64_t *restrict b, size_t n) {
   for (size_t e = 0; e < n; e++) {
-    int32_t x = a[e], y = b[e], i = pa[e], j = pb[e];
-    int32_t swap = -(int32_t)((x > y) | ((x == y) & (i > j)));
-    int32_t dx = (x ^ y) & swap, di = (i ^ j) & swap;
-    a[e] = x ^ dx;
-    b[e] = y ^ dx;
-    pa[e] = i ^ di;
-    pb[e] = j ^ di;
+    int64_t x = a[e], y = b[e];
+    a[e] = x < y ? x : y;
+    b[e] = x < y ? y : x;
   }
 }
 
 /* In Knuth's loop over i the comparators with (i & p) == r come in runs of p, and d >= p keeps a run's two sides
  * apart. */
-LIP_HOT static void network(int32_t *key, int32_t *place, size_t n) {
+LIP_HOT static void network(int64_t *word, size_t n) {
   size_t top = 1;
   if (n < 2) return;
   while (2 * top < n) top *= 2;
   for (size_t p = top; p > 0; p /= 2)
     for (size_t q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {
       for (size_t i = r; i + d < n; i += 2 * p) {
-        size_t run = n - d - i < p ? n - d - i : p, a = i * LANES, b = (i + d) * LANES;
-        exchange(key + a, key + b, place + a, place + b, run * LANES);
+        size_t run = n - d - i < p ? n - d - i : p;
+        exchange(word + i * LANES, word + (i + d) * LANES, run * LANES);
       }
       if (q == p) break;
     }
@@ -68,34 +69,111 @@ LIP_INLINE size_t start_of(size_t t, size_t size, size_t S) {
   return S == 1 ? t * size : t / S * size * S + t % S;
 }
 
-LIP_HOT static void load(int32_t *restrict key, int32_t *restrict place, const float *restrict x,
-                         const size_t at[LANES], size_t size, size_t S) {
+LIP_HOT static void load(int64_t *restrict word, const float *restrict x, const size_t at[LANES], size_t size,
+                         size_t S) {
   for (size_t k = 0; k < size; k++)
-    for (int l = 0; l < LANES; l++) {
-      key[k * LANES + (size_t)l] = key_of(x[at[l] + k * S]);
-      place[k * LANES + (size_t)l] = (int32_t)k;
+    for (size_t l = 0; l < LANES; l++) word[k * LANES + l] = word_of(x[at[l] + k * S], k);
+}
+
+LIP_HOT static void store(float *restrict y, uint32_t *restrict from, const int64_t *restrict word,
+                          const size_t at[LANES], size_t used, size_t size, size_t S) {
+  for (size_t l = 0; l < used; l++)
+    for (size_t k = 0; k < size; k++) {
+      y[at[l] + k * S] = value_of((int32_t)(word[k * LANES + l] >> 32));
+      from[at[l] + k * S] = (uint32_t)word[k * LANES + l];
     }
 }
 
-LIP_HOT static void store(float *restrict y, uint32_t *restrict from, const int32_t *restrict key,
-                          const int32_t *restrict place, const size_t at[LANES], size_t used, size_t size,
-                          size_t S) {
-  for (size_t l = 0; l < used; l++)
-    for (size_t k = 0; k < size; k++) {
-      y[at[l] + k * S] = value_of(key[k * LANES + l]);
-      from[at[l] + k * S] = (uint32_t)place[k * LANES + l];
-    }
+typedef int64_t four __attribute__((vector_size(32)));
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (four){i, j, k, l})
+#endif
+
+/* to[i * out + j] = from[j * in + i] for four i and four j. */
+LIP_INLINE void transpose(int64_t *restrict to, size_t out, const int64_t *restrict from, size_t in) {
+  four a, b, c, d;
+  memcpy(&a, from, sizeof a);
+  memcpy(&b, from + in, sizeof b);
+  memcpy(&c, from + 2 * in, sizeof c);
+  memcpy(&d, from + 3 * in, sizeof d);
+  four ab = SHUFFLE(a, b, 0, 4, 2, 6), ba = SHUFFLE(a, b, 1, 5, 3, 7);
+  four cd = SHUFFLE(c, d, 0, 4, 2, 6), dc = SHUFFLE(c, d, 1, 5, 3, 7);
+  a = SHUFFLE(ab, cd, 0, 1, 4, 5);
+  b = SHUFFLE(ba, dc, 0, 1, 4, 5);
+  c = SHUFFLE(ab, cd, 2, 3, 6, 7);
+  d = SHUFFLE(ba, dc, 2, 3, 6, 7);
+  memcpy(to, &a, sizeof a);
+  memcpy(to + out, &b, sizeof b);
+  memcpy(to + 2 * out, &c, sizeof c);
+  memcpy(to + 3 * out, &d, sizeof d);
+}
+
+/* The same for LANES sequences one after the other, of a size that four divides: words are made and taken apart in
+ * order, and turned in blocks of four by four. `piece`, a constant where it is called, divides the size. */
+LIP_INLINE void turn_in(int64_t *restrict word, const float *restrict x, size_t size, size_t piece) {
+  int64_t in[LANES * PIECE];
+  for (size_t k = 0; k < size; k += piece) {
+    for (size_t l = 0; l < LANES; l++)
+      for (size_t i = 0; i < piece; i++) in[l * piece + i] = word_of(x[l * size + k + i], k + i);
+    for (size_t i = 0; i < piece; i += 4)
+      for (size_t l = 0; l < LANES; l += 4)
+        transpose(word + (k + i) * LANES + l, LANES, in + l * piece + i, piece);
+  }
+}
+
+LIP_INLINE void turn_out(float *restrict y, uint32_t *restrict from, const int64_t *restrict word,
+                         size_t size, size_t piece) {
+  int64_t out[LANES * PIECE];
+  for (size_t k = 0; k < size; k += piece) {
+    for (size_t l = 0; l < LANES; l += 4)
+      for (size_t i = 0; i < piece; i += 4)
+        transpose(out + l * piece + i, piece, word + (k + i) * LANES + l, LANES);
+    for (size_t l = 0; l < LANES; l++)
+      for (size_t i = 0; i < piece; i++) {
+        y[l * size + k + i] = value_of((int32_t)(out[l * piece + i] >> 32));
+        from[l * size + k + i] = (uint32_t)out[l * piece + i];
+      }
+  }
+}
+
+LIP_HOT static void load_turned(int64_t *restrict word, const float *restrict x, size_t size) {
+  if (size % 16 == 0)
+    turn_in(word, x, size, 16);
+  else if (size % 8 == 0)
+    turn_in(word, x, size, 8);
+  else
+    turn_in(word, x, size, 4);
+}
+
+LIP_HOT static void store_turned(float *restrict y, uint32_t *restrict from, const int64_t *restrict word,
+                                 size_t size) {
+  if (size % 16 == 0)
+    turn_out(y, from, word, size, 16);
+  else if (size % 8 == 0)
+    turn_out(y, from, word, size, 8);
+  else
+    turn_out(y, from, word, size, 4);
 }
 
 static void sort_lanes(float *y, uint32_t *from, const float *x, size_t n, size_t size, size_t S,
                        void *scratch) {
-  int32_t *key = scratch, *place = key + size * LANES;
+  int64_t *word = scratch;
   for (size_t t = 0; t < n / size; t += LANES) {
     size_t at[LANES], used = n / size - t < LANES ? n / size - t : LANES;
+    bool turned = S == 1 && size % 4 == 0 && used == LANES;
     for (size_t l = 0; l < LANES; l++) at[l] = start_of(t + (l < used ? l : 0), size, S);
-    load(key, place, x, at, size, S);
-    network(key, place, size);
-    store(y, from, key, place, at, used, size, S);
+    if (turned)
+      load_turned(word, x + at[0], size);
+    else
+      load(word, x, at, size, S);
+    network(word, size);
+    if (turned)
+      store_turned(y + at[0], from + at[0], word, size);
+    else
+      store(y, from, word, at, used, size, S);
   }
 }
 
@@ -162,8 +240,22 @@ void lip_lanesort(float *y, float *from, const float *x, size_t n, size_t size, 
   }
 }
 
+LIP_HOT static void pairs_back(float *restrict dx, const float *restrict dy, const uint32_t *restrict from,
+                               size_t pairs) {
+  for (size_t i = 0; i < pairs; i++) {
+    float a = dy[2 * i], b = dy[2 * i + 1];
+    uint32_t swap = from[2 * i];
+    dx[2 * i] = swap ? b : a;
+    dx[2 * i + 1] = swap ? a : b;
+  }
+}
+
 void lip_lanesort_back(float *dx, const float *dy, const float *from, size_t n, size_t size, size_t S) {
   const uint32_t *index = (const uint32_t *)(const void *)from;
+  if (size == 2 && S == 1) {
+    pairs_back(dx, dy, index, n / 2);
+    return;
+  }
   for (size_t t = 0; t < n / size; t++) {
     size_t at = start_of(t, size, S);
     for (size_t k = 0; k < size; k++) dx[at + index[at + k * S] * S] = dy[at + k * S];
