@@ -99,7 +99,7 @@ static void sorting_agrees_with_qsort_and_is_stable(void **state) {
   for (size_t size = 1; size <= 70; size++)
     for (uint64_t seed = 0; seed < 4; seed++)
       check_against_qsort(size, 1 + seed / 2 * 6, 1 + size % 5 * 7, seed);
-  static const size_t large[] = {127, 128, 129, 255, 256, 257, 300, 1024, 2000};
+  static const size_t large[] = {127, 128, 129, 256, 257, 300, 511, 512, 513, 2000};
   for (size_t i = 0; i < sizeof large / sizeof *large; i++)
     for (uint64_t seed = 0; seed < 4; seed++) check_against_qsort(large[i], 1 + seed / 2, 17, seed);
 }
