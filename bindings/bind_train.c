@@ -365,6 +365,7 @@ static int restore(lua_State *L) {
   else
     memset(opt->state, 0, bytes);
   opt->t = old->t;
+  lip_net_touch(net);
   memcpy(net->weights, from->weights, net->n_params * sizeof *net->weights);
   lip_layer_copy_warm(net->root, from->root);
   net->step = from->step;

@@ -20,6 +20,11 @@ typedef struct dense_conf {
   bool bias;
 } dense_conf;
 
+typedef struct dense_state {
+  lip_projector *projector;
+  float *packed; /* the weight in the order of lip_gemm_packed, or NULL */
+} dense_state;
+
 static const lip_opt options[] = {
     {.name = "out",
      .type = LIP_OPT_SIZE,
@@ -48,29 +53,53 @@ static lip_status dense_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan,
   if (conf->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){conf->out}, false);
   l->units = conf->out;
   l->scratch = lip_gemm_scratch();
-  lip_projector *projector;
-  lip_status status = lip_projector_new(conf->out, l->in.dim[0], l->pq, plan->method, &projector, err);
-  l->state = projector;
-  if (!status) {
-    l->project_units = lip_projector_units(projector);
-    l->project_by_unit = lip_projector_by_rows(projector);
-  }
-  return status;
+  dense_state *state = l->state = lip_alloc(1, sizeof *state);
+  if (!state) return lip_fail(err, LIP_MEMORY, "dense: out of memory");
+  lip_status status = lip_projector_new(conf->out, l->in.dim[0], l->pq, plan->method, &state->projector, err);
+  if (status) return status;
+  l->project_units = lip_projector_units(state->projector);
+  l->project_by_unit = lip_projector_by_rows(state->projector);
+  return LIP_OK;
 }
 
 static void dense_release(lip_layer *l) {
-  lip_projector_free(l->state);
+  dense_state *state = l->state;
+  if (!state) return;
+  lip_projector_free(state->projector);
+  lip_free(state->packed);
+  lip_free(state);
 }
 
+static lip_projector *projector_of(const lip_layer *l) {
+  return ((const dense_state *)l->state)->projector;
+}
+
+/* The packed weight is as large as the weight itself: like that it is taken when the net is laid out, not in plan,
+ * which also serves to compare a file with what it claims. */
 static lip_status dense_reset(lip_layer *l, lip_rng *rng, lip_err *err) {
+  dense_state *state = l->state;
+  size_t floats = lip_gemm_packed_size(l->n_out, l->n_in);
+  if (floats > 0 && !state->packed) {
+    state->packed = lip_alloc(floats, sizeof(float));
+    if (!state->packed) return lip_fail(err, LIP_MEMORY, "dense: no memory for %zu weights", floats);
+  }
   return lip_init_weights(l->param[0].value, l->n_out, l->n_in, l->plan->init, l->pq, l->budget, rng, err);
+}
+
+static void dense_prepare(lip_layer *l, size_t u0, size_t u1) {
+  float *packed = ((const dense_state *)l->state)->packed;
+  if (packed) lip_gemm_pack(packed, l->param[0].value, l->n_out, l->n_in, u0, u1);
 }
 
 static void dense_forward(const lip_layer *l, const lip_pass *pass) {
   size_t B = pass->r1 - pass->r0;
+  const float *x = l->x + pass->r0 * l->n_in, *packed = ((const dense_state *)l->state)->packed;
   float *y = l->y + pass->r0 * l->n_out;
-  lip_gemm(LIP_N, LIP_T, B, l->n_out, l->n_in, 1, l->x + pass->r0 * l->n_in, l->n_in, l->param[0].value,
-           l->n_in, 0, y, l->n_out, pass->scratch);
+  if (packed && l->prepared && pass->in_step)
+    lip_gemm_packed(B, l->n_out, l->n_in, x, l->n_in, packed, y, l->n_out, pass->scratch);
+  else
+    lip_gemm(LIP_N, LIP_T, B, l->n_out, l->n_in, 1, x, l->n_in, l->param[0].value, l->n_in, 0, y, l->n_out,
+             pass->scratch);
   if (l->n_param > 1) lip_vec_add_rows(y, l->param[1].value, B, l->n_out);
 }
 
@@ -88,15 +117,15 @@ static void dense_grad(const lip_layer *l, const lip_pass *pass, size_t u0, size
 }
 
 static void dense_project(lip_layer *l, size_t u0, size_t u1) {
-  lip_project(l->state, l->param[0].value, l->budget, u0, u1);
+  lip_project(projector_of(l), l->param[0].value, l->budget, u0, u1);
 }
 
 static lip_status dense_project_exact(lip_layer *l, lip_err *err) {
-  return lip_project_exact(l->state, l->param[0].value, l->budget, err);
+  return lip_project_exact(projector_of(l), l->param[0].value, l->budget, err);
 }
 
 static bool dense_warm(const lip_layer *l, size_t i, lip_warm *out) {
-  if (i == 0) *out = lip_projector_warm(l->state);
+  if (i == 0) *out = lip_projector_warm(projector_of(l));
   return i == 0;
 }
 
@@ -139,6 +168,7 @@ const lip_layer_kind lip_layer_dense = {
     .forward = dense_forward,
     .backward = dense_backward,
     .grad = dense_grad,
+    .prepare = dense_prepare,
     .project = dense_project,
     .project_exact = dense_project_exact,
     .warm = dense_warm,

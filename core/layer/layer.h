@@ -94,6 +94,7 @@ struct lip_layer {
       params_by_unit; /* set by layer.c: unit u's parameters are the u-th part of each param (shape[0] == units) */
   bool
       project_by_unit; /* unit u of `project` is unit u of `grad`: it may follow that unit's update at once */
+  bool prepared;       /* set by the net: the weights are as they were when `prepare` saw all units */
   size_t cache;        /* floats per sample kept from forward to backward */
   size_t scratch;      /* bytes of working memory per thread, in any of the calls */
   void *state;         /* private to the kind; released by its `release` */
@@ -114,6 +115,7 @@ struct lip_layer {
 typedef struct lip_pass {
   size_t r0, r1;    /* rows [r0, r1) are this call's */
   bool training;    /* dropout and the like are active */
+  bool in_step;     /* part of a whole training step: prepared weights may be used */
   uint64_t seed;    /* random numbers of this step: Philox counters, so rows may be split at will */
   void *scratch;    /* layer->scratch bytes (at least), aligned to 64, this thread's own */
   float accumulate; /* grad: 0 overwrite, 1 add */
@@ -152,6 +154,9 @@ struct lip_layer_kind {
                                                                    called when dx is NULL, unless a container */
   /* Parameter gradients of output units u0..u1, summed over rows 0..pass->rows in row order. (units > 0) */
   void (*grad)(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1);
+  /* Units u0..u1 will be used by the next step as they stand: a chance to keep them in a faster form, which forward
+   * takes when pass->in_step and l->prepared. u0 is a multiple of 32. (optional) */
+  void (*prepare)(lip_layer *l, size_t u0, size_t u1);
   /* Keeps the bound within `budget` after an update: units u0..u1 (project_units > 0). */
   void (*project)(lip_layer *l, size_t u0, size_t u1);
   /* The same made rigorous (allocates). (optional: then `project` is already exact) */

@@ -52,6 +52,7 @@ typedef struct lip_net {
   size_t scratch_each;
   size_t rows;          /* rows of the last forward */
   bool trained_forward; /* the last forward kept what backward needs */
+  bool lent;            /* a script holds views of the weights: they may change at any time */
   uint64_t step;        /* updates done: random stream of dropout */
 } lip_net;
 
@@ -100,6 +101,9 @@ double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, si
  * updated), LIP_NOT_FINITE when the loss is NaN or infinite (nothing updated), LIP_STATE, LIP_MEMORY. */
 lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
                         lip_optim *opt, double *value, lip_err *err);
+
+/* To be called by whoever writes to net->weights between two steps: forgets what was prepared from them. */
+void lip_net_touch(lip_net *net);
 
 /* Points every layer at the net's buffers and at the input x, which must live until the calls that use it are over. */
 void lip_net_bind(lip_net *net, const float *x, bool need_dx);

@@ -45,6 +45,7 @@ typedef struct job {
 static lip_pass make_pass(const job *j, const lip_worker *me) {
   lip_net *net = j->net;
   return (lip_pass){.training = j->training,
+                    .in_step = j->opt != NULL,
                     .seed = net->conf.seed * UINT64_C(0x9E3779B97F4A7C15) + net->step,
                     .scratch = net->scratch + me->id * net->scratch_each,
                     .accumulate = j->accumulate,
@@ -177,6 +178,11 @@ static size_t piece_of(const lip_layer *l) {
   return piece ? piece : UNIT_GRAIN;
 }
 
+/* Weights are final after the fused update unless a projection follows it; views may change them behind our back. */
+static bool prepares(const job *j, const lip_layer *l) {
+  return l->kind->prepare && l->units > 0 && !j->net->lent && !(j->project && projects_apart(j, l));
+}
+
 static void run_fused(const job *j, const lip_worker *me) {
   lip_pass pass = make_pass(j, me);
   for (size_t i = 0; i < j->net->n_leaf; i++) {
@@ -191,6 +197,7 @@ static void run_fused(const job *j, const lip_worker *me) {
         update_range(j, at + u * row, at + end * row);
       }
       if (j->project && l->project_by_unit) l->kind->project(l, u, end);
+      if (prepares(j, l)) l->kind->prepare(l, u, end);
     }
   }
 }
@@ -279,6 +286,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
         (unsigned long long)opt->t + 1, j.value);
   opt->t++;
   net->step++;
+  for (size_t i = 0; i < net->n_leaf; i++) net->leaf[i]->prepared = j.fused && prepares(&j, net->leaf[i]);
   return LIP_OK;
 }
 
@@ -337,6 +345,7 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
                     "the gradient is not finite at update %llu; the weights are as before it",
                     (unsigned long long)opt->t + 1);
   if (norm > opt->clip_norm) j.scale = (float)(opt->clip_norm / norm);
+  lip_net_touch(net);
   run(net, 1, true, update_task, &j);
   opt->t++;
   net->step++;
@@ -349,6 +358,7 @@ static void project_task(void *arg, const lip_worker *me) {
 
 void lip_net_project(lip_net *net) {
   job j = {.net = net};
+  lip_net_touch(net);
   run(net, 1, true, project_task, &j);
 }
 

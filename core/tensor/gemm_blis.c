@@ -204,17 +204,19 @@ static void pack(float *dst, size_t r, size_t n, size_t k, operand x, size_t i0,
 }
 
 /* C (m, n) = beta * C + alpha * P Q^T on packed panels; beta is 0 or 1; element (i, j) of C at i * rs + j * cs. */
-static void multiply_block(size_t m, size_t n, size_t k, float alpha, float *P, float *Q, float beta,
-                           float *C, size_t rs, size_t cs, float *tile) {
+static void multiply_block(size_t m, size_t n, size_t k, float alpha, const float *P, const float *Q,
+                           float beta, float *C, size_t rs, size_t cs, float *tile) {
   float zero = 0;
   auxinfo_t aux;
   memset(&aux, 0, sizeof aux);
   size_t tile_rs = rs == 1 ? 1 : blis.nr, tile_cs = rs == 1 ? blis.mr : 1;
   for (size_t j = 0; j < n; j += blis.nr)
     for (size_t i = 0; i < m; i += blis.mr) {
-      float *p = P + i * k, *q = Q + j * k, *c = C + i * rs + j * cs;
+      float *p = (float *)(uintptr_t)(P + i * k),
+            *q = (float *)(uintptr_t)(Q + j * k); /* BLIS knows no const */
+      float *c = C + i * rs + j * cs;
       size_t mi = m - i < blis.mr ? m - i : blis.mr, nj = n - j < blis.nr ? n - j : blis.nr;
-      aux.a_next = i + blis.mr < m ? p + blis.mr * k : P;
+      aux.a_next = i + blis.mr < m ? p + blis.mr * k : (float *)(uintptr_t)P;
       aux.b_next = i + blis.mr < m ? q : q + blis.nr * k;
       if (mi == blis.mr && nj == blis.nr) {
         blis.kernel((dim_t)mi, (dim_t)nj, (dim_t)k, &alpha, p, q, &beta, c, (inc_t)rs, (inc_t)cs, &aux,
@@ -236,6 +238,61 @@ static void scale_rows(float *C, size_t M, size_t N, size_t ldc, float beta) {
     for (size_t j = 0; j < N; j++) C[i * ldc + j] = beta == 0 ? 0 : C[i * ldc + j] * beta;
 }
 
+/* C (m, n) = alpha P Q^T + beta C in the kernel's roles; an operand that stands packed already is not packed again. */
+typedef struct product {
+  operand p, q;
+  const float *packed_p, *packed_q; /* whole operands in panels, or NULL */
+  size_t m, n, K;
+  float alpha, beta;
+  float *C;
+  size_t rs, cs;
+} product;
+
+/* Where k-block k of a packed operand of `rows` rows begins: blocks follow each other, each in panels of r rows. */
+static const float *packed_block(const float *packed, size_t rows, size_t r, size_t k) {
+  return packed + (rows + r - 1) / r * r * k;
+}
+
+static void multiply(const product *x, float *scratch) {
+  float *P = scratch, *Q = P + blis.mc * blis.kc, *tile = Q + blis.nc * blis.kc;
+  for (size_t j = 0; j < x->n; j += blis.nc) {
+    size_t nj = x->n - j < blis.nc ? x->n - j : blis.nc;
+    for (size_t k = 0; k < x->K; k += blis.kc) {
+      size_t kk = x->K - k < blis.kc ? x->K - k : blis.kc;
+      const float *q = Q;
+      if (x->packed_q)
+        q = packed_block(x->packed_q, x->n, blis.nr, k) + j * kk;
+      else
+        pack(Q, blis.nr, nj, kk, x->q, j, k);
+      for (size_t i = 0; i < x->m; i += blis.mc) {
+        size_t mi = x->m - i < blis.mc ? x->m - i : blis.mc;
+        const float *p = P;
+        if (x->packed_p)
+          p = packed_block(x->packed_p, x->m, blis.mr, k) + i * kk;
+        else
+          pack(P, blis.mr, mi, kk, x->p, i, k);
+        multiply_block(mi, nj, kk, x->alpha, p, q, k == 0 ? x->beta : 1, x->C + i * x->rs + j * x->cs, x->rs,
+                       x->cs, tile);
+      }
+    }
+  }
+}
+
+/* Row-major C (M, N) = A B as the kernel likes it: itself, or transposed. */
+static product arrange(operand a, operand b, size_t M, size_t N, size_t K, float alpha, float beta, float *C,
+                       size_t ldc) {
+  product x = {
+      .p = a, .q = b, .m = M, .n = N, .K = K, .alpha = alpha, .beta = beta, .C = C, .rs = ldc, .cs = 1};
+  if (!blis.by_columns) return x;
+  x.p = b;
+  x.q = a;
+  x.m = N;
+  x.n = M;
+  x.rs = 1;
+  x.cs = ldc;
+  return x;
+}
+
 void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
               size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch) {
   ready();
@@ -247,22 +304,41 @@ void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float al
   }
   operand a = {A, ta == LIP_N ? lda : 1, ta == LIP_N ? 1 : lda};
   operand b = {B, tb == LIP_N ? 1 : ldb, tb == LIP_N ? ldb : 1};
-  operand p = blis.by_columns ? b : a, q = blis.by_columns ? a : b;
-  size_t m = blis.by_columns ? N : M, n = blis.by_columns ? M : N;
-  size_t rs = blis.by_columns ? 1 : ldc, cs = blis.by_columns ? ldc : 1;
-  float *P = scratch, *Q = P + blis.mc * blis.kc, *tile = Q + blis.nc * blis.kc;
-  for (size_t j = 0; j < n; j += blis.nc) {
-    size_t nj = n - j < blis.nc ? n - j : blis.nc;
-    for (size_t k = 0; k < K; k += blis.kc) {
-      size_t kk = K - k < blis.kc ? K - k : blis.kc;
-      pack(Q, blis.nr, nj, kk, q, j, k);
-      for (size_t i = 0; i < m; i += blis.mc) {
-        size_t mi = m - i < blis.mc ? m - i : blis.mc;
-        pack(P, blis.mr, mi, kk, p, i, k);
-        multiply_block(mi, nj, kk, alpha, P, Q, k == 0 ? beta : 1, C + i * rs + j * cs, rs, cs, tile);
-      }
-    }
+  product x = arrange(a, b, M, N, K, alpha, beta, C, ldc);
+  multiply(&x, scratch);
+}
+
+/* ---- weights kept in panels ---- */
+
+static size_t panel_rows(void) {
+  return blis.by_columns ? blis.mr : blis.nr;
+}
+
+size_t lip_gemm_packed_size(size_t N, size_t K) {
+  ready();
+  size_t r = panel_rows();
+  return LIP_GEMM_PACK_GRAIN % r == 0 ? (N + r - 1) / r * r * K : 0;
+}
+
+void lip_gemm_pack(float *packed, const float *W, size_t N, size_t K, size_t n0, size_t n1) {
+  size_t r = panel_rows();
+  operand w = {W, K, 1};
+  for (size_t k = 0; k < K; k += blis.kc) {
+    size_t kk = K - k < blis.kc ? K - k : blis.kc;
+    float *block = packed + (N + r - 1) / r * r * k;
+    pack(block + n0 * kk, r, n1 - n0, kk, w, n0, k);
   }
+}
+
+void lip_gemm_packed(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *packed, float *C,
+                     size_t ldc, void *scratch) {
+  if (M == 0 || N == 0) return;
+  product x = arrange((operand){A, lda, 1}, (operand){NULL, 0, 0}, M, N, K, 1, 0, C, ldc);
+  if (blis.by_columns)
+    x.packed_p = packed;
+  else
+    x.packed_q = packed;
+  multiply(&x, scratch);
 }
 
 #endif

@@ -158,6 +158,37 @@ function M.test_a_bad_batch_leaves_the_weights()
   lu.assertErrorMsgContains("label", net.step, net, x, lip.full({ 8 }, 3), opt, loss)
 end
 
+-- A step may keep weights in another form for the next one: nothing that changes them in between may be missed.
+function M.test_steps_see_every_change_of_the_weights()
+  local x, y = batch(lip.rng(11), 40, 6, 3)
+  local loss = lip.loss.cross_entropy()
+  local function changed(change)
+    local net, opt = small(), lip.optim.sgd{ lr = 0.1 }
+    for _ = 1, 3 do net:step(x, y, opt, loss) end
+    change(net)
+    local expected = loss:value(net:forward(x), y)
+    lu.assertEquals(net:step(x, y, opt, loss), expected)
+    return net
+  end
+  changed(function() end)
+  changed(function(net) net:weights(1):mul_(0.5) end)
+  changed(function(net) net:parameters()[3].value:fill(0.25) end)
+  changed(function(net) net:reset(9) end)
+  changed(function(net)
+    local _, dz = loss:gradient(net:forward(x, true), y)
+    net:backward(dz)
+    lip.optim.sgd{ lr = 3 }:step(net)
+  end)
+  changed(function(net) net:bias(1):fill(1) net:project() end)
+  local view -- taken before the steps, used after
+  local net, opt = small(), lip.optim.sgd{ lr = 0.1 }
+  view = net:weights(2)
+  for _ = 1, 3 do net:step(x, y, opt, loss) end
+  view:mul_(-1)
+  local expected = loss:value(net:forward(x), y)
+  lu.assertEquals(net:step(x, y, opt, loss), expected)
+end
+
 function M.test_no_allocation_in_a_step()
   local rng, loss, opt, net = lip.rng(10), lip.loss.cross_entropy(), lip.optim.adam(), small()
   local x, y = batch(rng, 8, 6, 3)
