@@ -18,7 +18,9 @@ enum { OK = 0, FAILED = 1, USAGE = 2, INTERRUPTED = 130 };
 
 static const char usage_text[] =
     "usage: lipwb [options] [script [options and arguments]]\n"
-    "  script             a Lua file; - reads it from standard input; none: a session\n"
+    "       lipwb bench [options]   how long training steps take on this machine (a minute)\n"
+    "  script             a Lua file (./bench for one named bench); - reads it from standard input; none: a "
+    "session\n"
     "  --set NAME=VALUE   a setting the script declares with lip.args (repeatable)\n"
     "  --data DIR         where data sets lie (default: $LIPWB_DATA)\n"
     "  --threads N        threads of the engine, 1 to 64 (default: all processors)\n"
@@ -325,9 +327,15 @@ static int run_chunks(lua_State *L, int chunks) {
   return OK;
 }
 
+/* Pushes the function that the word after the options names: a subcommand, else a file's chunk. */
+static int load_script(lua_State *L, const char *script) {
+  if (strcmp(script, "bench") == 0) return luaL_loadstring(L, "return require 'lip.bench'.main()");
+  return luaL_loadfile(L, strcmp(script, "-") == 0 ? NULL : script);
+}
+
 /* Runs the script with the words of arg as its arguments; a row it returns goes to --json. */
 static int run_script(lua_State *L, const char *script) {
-  if (luaL_loadfile(L, strcmp(script, "-") == 0 ? NULL : script)) return failed(L);
+  if (load_script(L, script)) return failed(L);
   lua_getglobal(L, "arg");
   int n = (int)luaL_len(L, -1);
   luaL_checkstack(L, n + 3, "too many arguments to script");

@@ -298,6 +298,56 @@ function tests.test_settings_nobody_declared()
   lu.assertStrContains(err, "declares no settings")
 end
 
+-- ---- subcommands ----
+
+function tests.test_bench()
+  local path = os.tmpname()
+  local status, out, err = run("bench --set quick=true --threads 2 --json " .. path)
+  lu.assertEquals({ status, err }, { 0, "" })
+  local row = slurp(path)
+  lu.assertStrContains(out, "limit, one thread: ")
+  for _, activation in ipairs { "relu", "maxmin" } do
+    local lines = 0
+    for us, share in out:gmatch("\nS +" .. activation .. " +32 +([%d.]+) +([%d.]+)") do
+      lines = lines + 1
+      lu.assertTrue(tonumber(us) > 0 and tonumber(share) >= 0)
+    end
+    lu.assertEquals(lines, 2, out) -- one thread, two threads
+  end
+  for _, projection in ipairs(require "lip.bench".projections) do
+    lu.assertEquals(select(2, out:gsub("\n" .. projection[1] .. " +[%d.]+ +[%d.]+", "")), 2, projection[1])
+  end
+  lu.assertEquals(select(2, row:gsub('"us":', "")), 16)
+  status, out = run "bench --set quick=true --set limit=50 --threads 1"
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "50.0 Gflop/s, as given")
+  lu.assertNotStrContains(out, "2 threads")
+  status, out, err = run "bench --set quik=true"
+  lu.assertEquals({ status, out }, { 2, "" })
+  lu.assertStrContains(err, "did you mean 'quick'?")
+  status, out = run "bench --help"
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "settings of bench")
+end
+
+function tests.test_bench_counts_the_products_of_a_step()
+  local bench = require "lip.bench"
+  lu.assertEquals(bench.flops("M", 1), 2 * (2 * 784 * 256 + 3 * 256 * 256 + 3 * 256 * 10))
+  lu.assertEquals({ bench.median { 3, 1, 2 }, bench.median { 4, 1, 2, 3 }, bench.median { 5 } }, { 2, 2.5, 5 })
+  local visits = 0 -- a disturbed contestant is visited again, a calm one is not
+  local function of(values)
+    visits = 0
+    return function()
+      visits = visits + 1
+      return values[visits]
+    end
+  end
+  lu.assertEquals({ bench.take_turns({ of { 10, 10.5, 10.2 } }, 3) }, { { 10.2 }, true })
+  lu.assertEquals(visits, 3)
+  lu.assertEquals({ bench.take_turns({ of { 30, 10, 20, 10, 10, 10 } }, 3) }, { { 10 }, false })
+  lu.assertEquals(visits, 6)
+end
+
 -- ---- a session through a pipe ----
 
 function tests.test_session()

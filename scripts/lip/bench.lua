@@ -1,0 +1,218 @@
+--- How long a training step takes on this machine: `lipwb bench`.
+-- A step is net:step: forward, cross entropy, backward, Adam, projection. Every number is a median: of the steps of one
+-- visit, then of the visits; contestants of one row take turns, so that a neighbour on the machine hits them alike.
+local core = require "lip.core"
+
+local bench = {}
+
+--- Inputs and widths of the networks.
+bench.sizes = { M = { 784, 256, 256, 10 }, S = { 784, 64, 32, 16, 10 }, L = { 784, 1024, 1024, 1024, 10 } }
+bench.nets = { "M", "S", "L" }
+bench.activations = { "relu", "maxmin" }
+bench.batches = { 32, 128, 512 }
+
+-- The projections whose cost is told; the first is what the others are held against.
+bench.projections = {
+  { "none", { norm = "inf", project_every = 0 } },
+  { "inf, rows scaled", { norm = "inf", projection = "rowwise" } },
+  { "inf, rows Euclidean", { norm = "inf", projection = "euclidean" } },
+  { "1, columns scaled", { norm = "1", projection = "rowwise" } },
+  { "1, columns Euclidean", { norm = "1", projection = "euclidean" } },
+  { "2, whole matrix scaled", { norm = "2", projection = "radial" } },
+}
+
+-- Three in four visits lie within this factor of the best, or the row was disturbed and is visited as often again.
+local CALM = 1.1
+
+function bench.median(t)
+  local sorted = table.move(t, 1, #t, 1, {})
+  table.sort(sorted)
+  local middle = (#sorted + 1) // 2
+  return #sorted % 2 == 1 and sorted[middle] or (sorted[middle] + sorted[middle + 1]) / 2
+end
+
+--- One of the networks; rows scaled onto their share of budget 1 in the norm inf unless `options` say otherwise.
+function bench.build(name, activation, options)
+  local size = bench.sizes[name]
+  local spec = { input = size[1], norm = "inf", budget = 1, projection = "rowwise", init = "he" }
+  for key, value in pairs(options or {}) do spec[key] = value end
+  for i = 2, #size do
+    spec[#spec + 1] = core.dense { out = size[i] }
+    if i < #size then spec[#spec + 1] = core[activation] {} end
+  end
+  return core.net(spec)
+end
+
+--- Floating-point operations of the products no step can avoid (the first layer needs no input gradient).
+function bench.flops(name, batch)
+  local size, sum = bench.sizes[name], 0
+  for i = 2, #size do sum = sum + size[i - 1] * size[i] * (i == 2 and 2 or 3) end
+  return 2 * batch * sum
+end
+
+--- A function that does one step on random data.
+function bench.stepper(name, activation, batch, options)
+  local net, rng = bench.build(name, activation, options), core.rng(1)
+  local x, y = core.zeros(batch, bench.sizes[name][1]):uniform_(rng, 0, 1), {}
+  for i = 1, batch do y[i] = rng:below(10) end
+  y = core.tensor(y)
+  local optim, loss = core.optim.adam { lr = 1e-3 }, core.loss.cross_entropy()
+  return function() assert(net:step(x, y, optim, loss)) end
+end
+
+--- Median microseconds of one step during about `seconds`, after three steps that are not counted.
+function bench.time_step(name, activation, batch, threads, seconds, options)
+  local before = core.threads()
+  core.threads(threads)
+  local step, times = bench.stepper(name, activation, batch, options), {}
+  core.threads(before)
+  for _ = 1, 3 do step() end
+  local finish = core.time() + seconds
+  repeat
+    local start = core.time()
+    step()
+    local now = core.time()
+    times[#times + 1] = now - start
+  until now >= finish and #times >= 3
+  return bench.median(times) * 1e6
+end
+
+--- The limit steps are held against: the best of products of n x n matrices on one thread, flop/s. Goes on until ten in
+-- a row brought nothing, so that a short disturbance does not lower it; `seconds` bound it.
+function bench.product_speed(n, seconds)
+  local rng, best, since = core.rng(2), math.huge, 0
+  local a, b = core.zeros(n, n):normal_(rng), core.zeros(n, n):normal_(rng)
+  local finish = core.time() + seconds
+  repeat
+    local start = core.time()
+    a:matmul(b)
+    local now = core.time()
+    since = now - start < 0.998 * best and 0 or since + 1
+    best = math.min(best, now - start)
+  until since >= 10 or now >= finish
+  return 2 * n ^ 3 / best
+end
+
+--- Medians of contestants that take turns: functions that return microseconds. Also whether the visits agreed.
+function bench.take_turns(contestants, rounds)
+  local all, visits, calm = {}, 0
+  for i = 1, #contestants do all[i] = {} end
+  repeat
+    for _ = 1, rounds do
+      for i, measure in ipairs(contestants) do table.insert(all[i], measure()) end
+    end
+    visits, calm = visits + rounds, true
+    for i = 1, #contestants do
+      table.sort(all[i])
+      calm = calm and all[i][(visits * 3 + 3) // 4] <= CALM * all[i][1]
+    end
+  until calm or visits >= 2 * rounds
+  local medians = {}
+  for i = 1, #contestants do medians[i] = bench.median(all[i]) end
+  return medians, calm
+end
+
+--- Prints the table of one number of threads and returns its rows.
+---@param plan table nets, activations, batches, rounds, seconds (of one visit), threads, speed (flop/s of one thread),
+--- others: a list of { label = "...", measure = function(net, activation, batch, seconds) } to compare with
+function bench.steps(plan)
+  local others, rows = plan.others or {}, {}
+  local head = ("%-4s %-7s %5s %11s %8s"):format("net", "act", "batch", "lipwb us", "of limit")
+  for _, other in ipairs(others) do head = head .. ("  %12s us %6s"):format(other.label, "ratio") end
+  print(head)
+  for _, name in ipairs(plan.nets) do
+    for _, activation in ipairs(plan.activations) do
+      for _, batch in ipairs(plan.batches) do
+        local contestants = {
+          function() return bench.time_step(name, activation, batch, plan.threads, plan.seconds) end,
+        }
+        for i, other in ipairs(others) do
+          contestants[i + 1] = function() return other.measure(name, activation, batch, plan.seconds) end
+        end
+        local us, calm = bench.take_turns(contestants, plan.rounds)
+        local row = { net = name, activation = activation, batch = batch, threads = plan.threads, us = us[1],
+          of_limit = bench.flops(name, batch) / (us[1] * 1e-6) / (plan.speed * plan.threads), calm = calm }
+        local line = ("%-4s %-7s %5d %11.1f %8.2f"):format(name, activation, batch, row.us, row.of_limit)
+        for i, other in ipairs(others) do
+          row[other.label] = us[i + 1]
+          line = line .. ("  %15.1f %6.2f"):format(us[i + 1], us[i + 1] / us[1])
+        end
+        print(line .. (calm and "" or "  ~"))
+        rows[#rows + 1] = row
+      end
+    end
+  end
+  return rows
+end
+
+--- Prints what the projections cost beside none, for one network and batch, and returns the rows.
+function bench.projection_costs(plan)
+  print(("%-24s %11s %8s"):format("projection", "lipwb us", "of none"))
+  local contestants, rows = {}, {}
+  for i, projection in ipairs(bench.projections) do
+    contestants[i] = function()
+      return bench.time_step(plan.net, "relu", plan.batch, plan.threads, plan.seconds, projection[2])
+    end
+  end
+  local us, calm = bench.take_turns(contestants, plan.rounds)
+  for i, projection in ipairs(bench.projections) do
+    print(("%-24s %11.1f %8.3f%s"):format(projection[1], us[i], us[i] / us[1], calm and "" or "  ~"))
+    rows[i] = { projection = projection[1], threads = plan.threads, us = us[i], of_none = us[i] / us[1], calm = calm }
+  end
+  return rows
+end
+
+--- What stands above the tables; returns the limit in flop/s. `given`: use this many Gflop/s and measure nothing.
+function bench.start(quick, given)
+  local info, n = core.info(), quick and 256 or 1536
+  print(("lipwb %s, %s, %s, %s"):format(core.version, info.blas, info.compiler, info.cpu))
+  local load = io.open "/proc/loadavg"
+  if load then
+    print("load of the machine at the start: " .. load:read "n")
+    load:close()
+  end
+  if given > 0 then
+    print(("limit, one thread: %.1f Gflop/s, as given"):format(given))
+    return given * 1e9
+  end
+  local speed = bench.product_speed(n, quick and 0.2 or 3)
+  print(("limit, one thread: %.1f Gflop/s, the best of many products of %d x %d matrices"):format(speed / 1e9, n, n))
+  return speed
+end
+
+bench.legend = "us: median microseconds of one step; of limit: the step's share of the limit times threads; "
+  .. "~: a disturbed row"
+
+--- The settings that `lipwb bench` and the comparison in tests/bench have in common.
+bench.settings = {
+  quick = { false, "the smallest net and batch only" },
+  rounds = { 3, "visits of a cell; the median counts", min = 1, whole = true },
+  limit = { 0, "Gflop/s of one thread to hold the steps against; 0: measure", min = 0 },
+}
+
+--- What the settings ask for: fields of bench.steps and bench.projection_costs.
+function bench.plan(args, threads, speed)
+  return { nets = args.quick and { "S" } or bench.nets, activations = bench.activations,
+    batches = args.quick and { 32 } or bench.batches, rounds = args.quick and 1 or args.rounds,
+    seconds = args.quick and 0.01 or 0.1, threads = threads, speed = speed, net = args.quick and "S" or "M",
+    batch = args.quick and 32 or 128 }
+end
+
+--- The subcommand: tables for one thread and for all that --threads allows. Returns the result row for --json.
+function bench.main()
+  local args = require "lip.args"(bench.settings)
+  local speed, most = bench.start(args.quick, args.limit), core.threads()
+  local result = { limit = speed, cpu = core.info().cpu, blas = core.info().blas, rows = {} }
+  local function keep(rows) table.move(rows, 1, #rows, #result.rows + 1, result.rows) end
+  for _, threads in ipairs(most > 1 and { 1, most } or { 1 }) do
+    local plan = bench.plan(args, threads, speed)
+    print(("\n%d thread%s"):format(threads, threads == 1 and "" or "s"))
+    keep(bench.steps(plan))
+    print(("\n%d thread%s, %s relu batch %d"):format(threads, threads == 1 and "" or "s", plan.net, plan.batch))
+    keep(bench.projection_costs(plan))
+  end
+  print("\n" .. bench.legend)
+  return result
+end
+
+return bench
