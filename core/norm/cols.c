@@ -159,30 +159,57 @@ static void exact_scale(float *W, size_t M, size_t N, lip_p p, double radius, li
   if (any) scale(W + u0, M, N, u1 - u0, c->sum + u0);
 }
 
+/* Sums of a block's columns, enclosed; in double where float32 leaves one too close to the radius to call, as it does
+ * with columns that were projected before and have not moved since. */
+typedef struct sums {
+  double least[LIP_BLOCK], most[LIP_BLOCK];
+} sums;
+
+static bool bracket(sums *s, size_t k, lip_p p, double sum, double error, double radius) {
+  s->most[k] = sum * (1 + error) * (1 + 0x1p-50);
+  s->least[k] = sum * (1 - error) * (1 - 0x1p-50);
+  if (p == LIP_P2) {
+    s->most[k] = sqrt(s->most[k]) * (1 + 0x1p-50);
+    s->least[k] = sqrt(s->least[k]) * (1 - 0x1p-50);
+  }
+  return s->most[k] > radius && s->least[k] <= radius;
+}
+
+static void measure(const float *W, size_t M, size_t N, size_t width, lip_p p, double radius, sums *s) {
+  double sum[LIP_BLOCK], quick = 2 * lip_quick_cols_error(M), exact = 2 * lip_gamma(M + 2);
+  bool close[LIP_BLOCK], any = false;
+  if (p == LIP_P2)
+    add_squares(W, M, N, width, sum);
+  else
+    lip_quick_cols_sum(W, M, N, width, sum);
+  for (size_t k = 0; k < width; k++) {
+    close[k] = bracket(s, k, p, sum[k], p == LIP_P2 ? exact : quick, radius);
+    any |= close[k];
+  }
+  if (!any || p == LIP_P2) return;
+  lip_cols_sum(W, M, N, width, sum);
+  for (size_t k = 0; k < width; k++) /* the others as they are: what becomes of a column is its own affair */
+    if (close[k]) bracket(s, k, p, sum[k], exact, radius);
+}
+
 /* Columns clearly outside are scaled to nearest, a block at a time; the others go the exact way one by one. */
 void lip_cols_scale(float *W, size_t M, size_t N, lip_p p, double radius, lip_cols *c, size_t u0, size_t u1) {
-  double error = 2 * (p == LIP_P1 ? lip_quick_cols_error(M) : lip_gamma(M + 2)) + 0x1p-49;
   for (size_t j = u0; j < u1; j += LIP_BLOCK) {
     size_t width = u1 - j < LIP_BLOCK ? u1 - j : LIP_BLOCK;
-    double *sum = c->all + j;
-    float s[LIP_BLOCK];
+    float factor[LIP_BLOCK];
     bool any = false;
-    if (p == LIP_P1)
-      lip_quick_cols_sum(W + j, M, N, width, sum);
-    else
-      add_squares(W + j, M, N, width, sum);
+    sums s;
+    measure(W + j, M, N, width, p, radius, &s);
     for (size_t k = 0; k < width; k++) {
-      double most = sum[k] * (1 + error), least = sum[k] * (1 - error);
-      if (p == LIP_P2) most = sqrt(most) * (1 + 0x1p-50), least = sqrt(least) * (1 - 0x1p-50);
-      s[k] = 1;
-      if (most <= radius) continue;
-      float f = least > radius ? lip_shrink_inside(radius, most, M) : 0;
+      factor[k] = 1;
+      if (s.most[k] <= radius) continue;
+      float f = s.least[k] > radius ? lip_shrink_inside(radius, s.most[k], M) : 0;
       if (f > 0)
-        s[k] = f, any = true;
+        factor[k] = f, any = true;
       else
         exact_scale(W, M, N, p, radius, c, j + k, j + k + 1);
     }
-    if (any) lip_quick_cols_shrink(W + j, M, N, width, s);
+    if (any) lip_quick_cols_shrink(W + j, M, N, width, factor);
   }
 }
 
@@ -236,20 +263,19 @@ static void exact_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, s
 
 /* Blocks in float32, and the columns which that does not settle in double. */
 void lip_cols_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, size_t u0, size_t u1) {
-  double sum[LIP_BLOCK], error = 2 * lip_quick_cols_error(M);
-  unsigned char todo[LIP_BLOCK];
-  if (!(radius > 0x1p-80)) {
-    exact_l1(W, M, N, radius, c, u0, u1);
-    return;
-  }
   for (size_t j = u0; j < u1; j += LIP_BLOCK) {
     size_t width = u1 - j < LIP_BLOCK ? u1 - j : LIP_BLOCK;
-    bool any = false;
-    lip_quick_cols_sum(W + j, M, N, width, sum);
-    for (size_t k = 0; k < width; k++) any |= todo[k] = isfinite(sum[k]) && sum[k] * (1 - error) > radius;
+    bool todo[LIP_BLOCK], any = false;
+    sums s;
+    measure(W + j, M, N, width, LIP_P1, radius, &s);
+    for (size_t k = 0; k < width; k++) {
+      todo[k] = radius > 0x1p-80 && isfinite(s.most[k]) && s.least[k] > radius;
+      any |= todo[k];
+    }
     if (any) lip_quick_cols_l1(W + j, M, N, width, radius, c->tau + j, todo);
-    for (size_t k = 0; k < width; k++)
-      if (todo[k] || !(sum[k] * (1 + error) <= radius || sum[k] * (1 - error) > radius) || isinf(sum[k]))
-        exact_l1(W, M, N, radius, c, j + k, j + k + 1);
+    for (size_t k = 0; k < width; k++) {
+      bool settled = s.most[k] <= radius || (radius > 0x1p-80 && isfinite(s.most[k]) && s.least[k] > radius);
+      if (todo[k] || !settled) exact_l1(W, M, N, radius, c, j + k, j + k + 1);
+    }
   }
 }

@@ -162,6 +162,13 @@ void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double
   memcpy(sum, b.sum, width * sizeof *sum);
 }
 
+void lip_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
+  block b;
+  memset(b.level, 0, sizeof b.level);
+  run_sum((float *)(uintptr_t)W, M, N, width, &b);
+  memcpy(sum, b.sum, width * sizeof *sum);
+}
+
 void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const float *s) {
   block b;
   for (size_t j = 0; j < LIP_BLOCK; j++) b.level[j] = j < width ? s[j] : 1;
@@ -183,8 +190,7 @@ static bool newton(block *b, size_t width, double radius) {
 }
 
 /* Exact sums of the sets found, and their thresholds; columns with none are given up. True when one remains. */
-static bool thresholds(float *W, size_t M, size_t N, size_t width, double radius, block *b,
-                       unsigned char *todo) {
+static bool thresholds(float *W, size_t M, size_t N, size_t width, double radius, block *b, bool *todo) {
   double error = 2 * lip_gamma(M + 2) + 0x1p-45;
   bool again = false, any = false;
   run_sum(W, M, N, width, b);
@@ -209,8 +215,7 @@ static bool thresholds(float *W, size_t M, size_t N, size_t width, double radius
   return any;
 }
 
-void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau,
-                       unsigned char *todo) {
+void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau, bool *todo) {
   block b;
   for (size_t j = 0; j < LIP_BLOCK; j++) {
     bool on = j < width && todo[j];

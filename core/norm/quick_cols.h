@@ -3,6 +3,7 @@
 #ifndef LIP_NORM_QUICK_COLS_H
 #define LIP_NORM_QUICK_COLS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Columns handled together. */
@@ -13,12 +14,14 @@
 void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum);
 double lip_quick_cols_error(size_t M);
 
+/* The same sums in double, relative error at most lip_gamma(M). */
+void lip_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum);
+
 /* w *= s[j] to nearest; s = 1 leaves every bit. */
 void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const float *s);
 
 /* Nearest points of the l1 ball for the columns with todo[j]; tau[j] as in lip_l1_row. Clears todo[j] where that
  * worked, and leaves the column alone otherwise. */
-void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau,
-                       unsigned char *todo);
+void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau, bool *todo);
 
 #endif
