@@ -73,7 +73,12 @@ void lip_l1_row(float *x, size_t n, double radius, double *tau) {
   double sum = lip_quick_abs_sum(x, n), error = 2 * lip_quick_error(n);
   if (isfinite(sum) && radius > 0x1p-80) {
     if (sum * (1 + error) <= radius) return;
-    if (sum * (1 - error) > radius && quick(x, n, radius, tau)) return;
+    if (sum * (1 - error) <= radius) { /* as in rows that were projected before and have not moved since */
+      sum = lip_sum_above(x, n, 0);
+      error = 2 * lip_row_sum_error(n);
+      if (sum * (1 + error) * (1 + 0x1p-50) <= radius) return;
+    }
+    if (sum * (1 - error) * (1 - 0x1p-50) > radius && quick(x, n, radius, tau)) return;
   }
   exact(x, n, radius, tau);
 }

@@ -110,14 +110,6 @@ LIP_HOT double lip_sum_above(const float *x, size_t n, float t) {
   return lip_sum_lanes(&s0);
 }
 
-lip_split lip_split_up(double tau) {
-  lip_split s = {.high = lip_float_down(tau)};
-  double rest = tau - (double)s.high;
-  s.low = (float)rest;
-  if ((double)s.low < rest) s.low = nextafterf(s.low, INFINITY);
-  return s;
-}
-
 LIP_HOT static void soft(float *x, size_t n, const lip_split *t) {
   lip_f16 high = t->high - (lip_f16){0}, low = t->low - (lip_f16){0}, v;
   size_t i = 0;

@@ -21,13 +21,7 @@ lip_guess lip_quick_above(const float *x, size_t n, float t);
 /* The sum of the |x_i| > t in double, relative error at most lip_row_sum_error(n). */
 double lip_sum_above(const float *x, size_t n, float t);
 
-/* A threshold in two floats, high + low >= tau, high <= tau: see quick_soft.h. */
-typedef struct lip_split {
-  float high, low;
-} lip_split;
-lip_split lip_split_up(double tau);
-
-/* sign(x_i) max(|x_i| - tau, 0) towards zero. The difference may come out too large by 2^-46 |x_i|: a threshold that
+/* sign(x_i) max(|x_i| - tau, 0) towards zero (see quick_soft.h). The difference may come out too large by 2^-46 |x_i|: a threshold that
  * must give a feasible row needs that much more. tau > 2^-100, x finite. */
 void lip_quick_soft(float *x, size_t n, double tau);
 

@@ -176,15 +176,16 @@ void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const flo
 }
 
 /* The next level of every column that still moves (see l1ball.c); false when none does. */
-static bool newton(block *b, size_t width, double radius) {
-  bool moving = false;
-  for (size_t j = 0; j < width; j++) {
-    if (b->count[j] == b->before[j]) continue; /* left out, or settled */
-    double next = (b->sum[j] - radius + b->sum[j] * 0x1p-22) / (double)b->count[j];
+LIP_HOT static bool newton(block *b, double radius) {
+  int32_t moving = 0;
+  for (size_t j = 0; j < LIP_BLOCK; j++) {
+    int32_t moves = b->count[j] != b->before[j]; /* neither left out nor settled */
+    double next = (b->sum[j] - radius + b->sum[j] * 0x1p-22) / (double)(b->count[j] > 0 ? b->count[j] : 1);
+    float level = (float)(next > 0 ? next : 0), last = b->level[j];
     b->before[j] = b->count[j];
-    b->last[j] = b->level[j];
-    b->level[j] = b->count[j] > 0 && next > 0 ? (float)next : 0;
-    moving = true;
+    b->last[j] = moves ? last : b->last[j];
+    b->level[j] = moves ? level : last;
+    moving |= moves;
   }
   return moving;
 }
@@ -222,9 +223,11 @@ void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius
     b.level[j] = on ? lip_float_down(tau[j]) : INFINITY; /* that nothing exceeds */
     b.last[j] = b.level[j];
     b.before[j] = on ? -1 : 0;
+    b.count[j] = 0;
+    b.sum[j] = 0;
   }
   run_above(W, M, N, width, &b);
-  for (int step = 0; step < GUESSES && newton(&b, width, radius); step++) run_above(W, M, N, width, &b);
+  for (int step = 0; step < GUESSES && newton(&b, radius); step++) run_above(W, M, N, width, &b);
   if (!thresholds(W, M, N, width, radius, &b, todo)) return;
   for (size_t j = 0; j < LIP_BLOCK; j++) {
     bool on = j < width && b.tau[j] > 0;

@@ -3,6 +3,23 @@
 #define LIP_NORM_QUICK_SOFT_H
 
 #include "core/norm/lanes.h"
+#include "core/norm/round.h"
+
+/* A threshold in two floats: high <= tau, high + low >= tau. */
+typedef struct lip_split {
+  float high, low;
+} lip_split;
+
+LIP_INLINE lip_split lip_split_up(double tau) {
+  lip_split s = {.high = lip_float_down(tau)};
+  double rest = tau - (double)s.high; /* exact */
+  s.low = (float)rest;
+  uint32_t bits;
+  memcpy(&bits, &s.low, sizeof bits);
+  bits += (double)s.low < rest;
+  memcpy(&s.low, &bits, sizeof bits);
+  return s;
+}
 
 /* v = sign(v) max(|v| - high - low, 0) towards zero, 0 <= low <= ulp(high).
  * s + e = |v| - high exactly where that is positive (Dekker 1971), r = e - low with an error below 2^-46 |v|, and x the

@@ -6,6 +6,8 @@
 #include <fenv.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 /* Unit roundoff of double: fl(a op b) = (a op b)(1 + d), |d| <= LIP_U. */
 #define LIP_U 0x1p-53
@@ -40,7 +42,11 @@ static inline double lip_gamma(size_t k) {
 /* Largest float <= x, for 0 <= x. */
 static inline float lip_float_down(double x) {
   float f = (float)x;
-  return (double)f > x ? nextafterf(f, 0) : f;
+  uint32_t bits; /* one less is the float below */
+  memcpy(&bits, &f, sizeof bits);
+  bits -= (double)f > x;
+  memcpy(&f, &bits, sizeof f);
+  return f;
 }
 
 /* Training threads run with denormals flushed; norms and projections are exact about them, so they work in the
