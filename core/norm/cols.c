@@ -175,18 +175,17 @@ static bool bracket(sums *s, size_t k, lip_p p, double sum, double error, double
   return s->most[k] > radius && s->least[k] <= radius;
 }
 
-static void measure(const float *W, size_t M, size_t N, size_t width, lip_p p, double radius, sums *s) {
-  double sum[LIP_BLOCK], quick = 2 * lip_quick_cols_error(M), exact = 2 * lip_gamma(M + 2);
+/* From their sums by add_squares or lip_quick_cols_sum. */
+static void measure(const float *W, size_t M, size_t N, size_t width, lip_p p, double radius,
+                    const double *all, sums *s) {
+  double exact = 2 * lip_gamma(M + 2), error = p == LIP_P2 ? exact : 2 * lip_quick_cols_error(M);
   bool close[LIP_BLOCK], any = false;
-  if (p == LIP_P2)
-    add_squares(W, M, N, width, sum);
-  else
-    lip_quick_cols_sum(W, M, N, width, sum);
   for (size_t k = 0; k < width; k++) {
-    close[k] = bracket(s, k, p, sum[k], p == LIP_P2 ? exact : quick, radius);
+    close[k] = bracket(s, k, p, all[k], error, radius);
     any |= close[k];
   }
   if (!any || p == LIP_P2) return;
+  double sum[LIP_BLOCK];
   lip_cols_sum(W, M, N, width, sum);
   for (size_t k = 0; k < width; k++) /* the others as they are: what becomes of a column is its own affair */
     if (close[k]) bracket(s, k, p, sum[k], exact, radius);
@@ -194,12 +193,13 @@ static void measure(const float *W, size_t M, size_t N, size_t width, lip_p p, d
 
 /* Columns clearly outside are scaled to nearest, a block at a time; the others go the exact way one by one. */
 void lip_cols_scale(float *W, size_t M, size_t N, lip_p p, double radius, lip_cols *c, size_t u0, size_t u1) {
+  (p == LIP_P1 ? lip_quick_cols_sum : add_squares)(W + u0, M, N, u1 - u0, c->all + u0);
   for (size_t j = u0; j < u1; j += LIP_BLOCK) {
     size_t width = u1 - j < LIP_BLOCK ? u1 - j : LIP_BLOCK;
     float factor[LIP_BLOCK];
     bool any = false;
     sums s;
-    measure(W + j, M, N, width, p, radius, &s);
+    measure(W + j, M, N, width, p, radius, c->all + j, &s);
     for (size_t k = 0; k < width; k++) {
       factor[k] = 1;
       if (s.most[k] <= radius) continue;
@@ -263,11 +263,12 @@ static void exact_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, s
 
 /* Blocks in float32, and the columns which that does not settle in double. */
 void lip_cols_l1(float *W, size_t M, size_t N, double radius, lip_cols *c, size_t u0, size_t u1) {
+  lip_quick_cols_sum(W + u0, M, N, u1 - u0, c->all + u0);
   for (size_t j = u0; j < u1; j += LIP_BLOCK) {
     size_t width = u1 - j < LIP_BLOCK ? u1 - j : LIP_BLOCK;
     bool todo[LIP_BLOCK], any = false;
     sums s;
-    measure(W + j, M, N, width, LIP_P1, radius, &s);
+    measure(W + j, M, N, width, LIP_P1, radius, c->all + j, &s);
     for (size_t k = 0; k < width; k++) {
       todo[k] = radius > 0x1p-80 && isfinite(s.most[k]) && s.least[k] > radius;
       any |= todo[k];

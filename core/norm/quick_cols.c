@@ -40,26 +40,32 @@ double lip_quick_cols_error(size_t M) {
   return 0x1p-23 + 0x1p-44 + lip_gamma(M / 4 + 6);
 }
 
-LIP_INLINE void add_abs(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
-  lip_d8 sum[2 * V] = {{0}};
-  lip_f16 x[4];
-  size_t i = 0;
-  for (; i + 4 <= M; i += 4)
-    for (size_t k = 0; k < v; k++) {
-      for (size_t r = 0; r < 4; r++) {
-        LOAD(x[r], i + r, k);
-        ABS(x[r]);
-      }
-      x[0] = (x[0] + x[1]) + (x[2] + x[3]);
-      add_halves(sum + 2 * k, &x[0]);
-    }
-  for (; i < M; i++)
-    for (size_t k = 0; k < v; k++) {
-      LOAD(x[0], i, k);
-      ABS(x[0]);
-      add_halves(sum + 2 * k, &x[0]);
-    }
-  memcpy(b->sum + at, sum, v * L * sizeof *b->sum);
+/* Four rows of at most sixteen columns, or one. */
+LIP_INLINE void add_rows(const float *W, size_t N, size_t rows, size_t tail, double *sum) {
+  lip_f16 x[4] = {{0}};
+  lip_d8 total[2] = {{0}};
+  for (size_t r = 0; r < rows; r++) {
+    lip_load16(&x[r], W + r * N, tail);
+    ABS(x[r]);
+  }
+  if (rows == 4) x[0] = (x[0] + x[1]) + (x[2] + x[3]);
+  memcpy(total, sum, tail * sizeof *sum);
+  add_halves(total, &x[0]);
+  memcpy(sum, total, tail * sizeof *sum);
+}
+
+/* Streams the rows, so that blocks find them in the cache afterwards. */
+LIP_HOT void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
+  memset(sum, 0, width * sizeof *sum);
+  for (size_t i = 0, rows; i < M; i += rows) {
+    size_t j = 0;
+    rows = M - i >= 4 ? 4 : 1;
+    if (rows == 4)
+      for (; j + L <= width; j += L) add_rows(W + i * N + j, N, 4, L, sum + j);
+    else
+      for (; j + L <= width; j += L) add_rows(W + i * N + j, N, 1, L, sum + j);
+    if (j < width) add_rows(W + i * N + j, N, rows, width - j, sum + j);
+  }
 }
 
 /* Number and sum of the elements above each column's level, the sum in float32 but for pieces. */
@@ -138,9 +144,6 @@ LIP_INLINE void run(pass_fn *pass, float *W, size_t M, size_t N, size_t width, b
   for (; at + L <= width; at += L) pass(W + at, M, N, 1, L, b, at);
   if (at < width) pass(W + at, M, N, 1, width - at, b, at);
 }
-LIP_HOT static void run_abs(float *W, size_t M, size_t N, size_t width, block *b) {
-  run(add_abs, W, M, N, width, b);
-}
 LIP_HOT static void run_above(float *W, size_t M, size_t N, size_t width, block *b) {
   run(add_above, W, M, N, width, b);
 }
@@ -156,16 +159,10 @@ LIP_HOT static void run_shrink(float *W, size_t M, size_t N, size_t width, block
 
 /* ---- whole operations ---- */
 
-void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
-  block b;
-  run_abs((float *)(uintptr_t)W, M, N, width, &b); /* only read */
-  memcpy(sum, b.sum, width * sizeof *sum);
-}
-
 void lip_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
   block b;
   memset(b.level, 0, sizeof b.level);
-  run_sum((float *)(uintptr_t)W, M, N, width, &b);
+  run_sum((float *)(uintptr_t)W, M, N, width, &b); /* only reads */
   memcpy(sum, b.sum, width * sizeof *sum);
 }
 

@@ -9,15 +9,15 @@
 /* Columns handled together. */
 #define LIP_BLOCK 64
 
-/* sum[j] = sum of the absolute values of columns 0..width-1 of W, width <= LIP_BLOCK, as lip_quick_abs_sum, relative
- * error at most lip_quick_cols_error(M). */
+/* sum[j] = sum of the absolute values of column j of W, any number of columns, as lip_quick_abs_sum, relative error at
+ * most lip_quick_cols_error(M). */
 void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum);
 double lip_quick_cols_error(size_t M);
 
-/* The same sums in double, relative error at most lip_gamma(M). */
+/* The same in double, width <= LIP_BLOCK, relative error at most lip_gamma(M). */
 void lip_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum);
 
-/* w *= s[j] to nearest; s = 1 leaves every bit. */
+/* w *= s[j] to nearest, width <= LIP_BLOCK; s = 1 leaves every bit. */
 void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const float *s);
 
 /* Nearest points of the l1 ball for the columns with todo[j]; tau[j] as in lip_l1_row. Clears todo[j] where that
