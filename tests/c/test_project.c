@@ -22,8 +22,8 @@
 static const lip_pq pairs[] = {{LIP_P1, LIP_P1},     {LIP_P1, LIP_P2}, {LIP_P1, LIP_PINF},
                                {LIP_PINF, LIP_PINF}, {LIP_P2, LIP_P2}, {LIP_P2, LIP_PINF}};
 enum { PAIRS = sizeof pairs / sizeof *pairs };
-static const size_t shapes[][2] = {{1, 1},  {1, 9},   {9, 1},   {3, 4},  {8, 16},
-                                   {17, 5}, {7, 130}, {130, 7}, {40, 33}};
+static const size_t shapes[][2] = {{1, 1},   {1, 9},   {9, 1},   {3, 4},    {8, 16},  {17, 5},
+                                   {7, 130}, {130, 7}, {40, 33}, {2, 2500}, {2500, 2}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static bool spectral(lip_pq pq) {
