@@ -22,7 +22,7 @@ count() {
     >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
   callgrind_annotate --threshold=100 --show-percs=no "$work/out" |
     sed -n 's/^ *\([0-9,][0-9,]*\)  *\(.*\)$/\1 \2/p' | sed 's/ \[[^]]*\]$//; s/\(@@[^ ]*\)//' |
-    awk '{ gsub(",", "", $1); sub("^.*:", "", $2); sub("PROGRAM", "all", $2); sub("^0x.*", "BLIS_(kernel)", $2)
+    awk '{ gsub(",", "", $1); sub("^.*:", "", $2); sub("PROGRAM", "all", $2); sub("^0x.*", "BLIS_kernel", $2)
       print $1, $2 }'
 }
 
