@@ -159,18 +159,43 @@ LIP_INLINE void transpose8(float *dst, size_t r, const float *src, size_t si) {
   for (size_t i = 0; i < 8; i++) memcpy(dst + i * r, &v[i], sizeof v[i]);
 }
 
+typedef float four __attribute__((vector_size(16)));
+typedef int32_t pick4 __attribute__((vector_size(16)));
+
+#if defined(__clang__)
+#define SHUFFLE4(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE4(a, b, ...) __builtin_shuffle(a, b, (pick4){__VA_ARGS__})
+#endif
+
+/* The same for four and four: panels of 6 and 12 rows have such a rest. */
+LIP_INLINE void transpose4(float *dst, size_t r, const float *src, size_t si) {
+  four v[4], p[4];
+  for (size_t i = 0; i < 4; i++) memcpy(&v[i], src + i * si, sizeof v[i]);
+  for (size_t i = 0; i < 4; i += 2) {
+    p[i] = SHUFFLE4(v[i], v[i + 1], 0, 4, 1, 5);
+    p[i + 1] = SHUFFLE4(v[i], v[i + 1], 2, 6, 3, 7);
+  }
+  for (size_t i = 0; i < 2; i++) {
+    v[2 * i] = SHUFFLE4(p[i], p[i + 2], 0, 1, 4, 5);
+    v[2 * i + 1] = SHUFFLE4(p[i], p[i + 2], 2, 3, 6, 7);
+  }
+  for (size_t i = 0; i < 4; i++) memcpy(dst + i * r, &v[i], sizeof v[i]);
+}
+
 /* In blocks of k, so that the part of the panel under way stays in the first cache. */
 LIP_INLINE void pack_transposed(float *dst, size_t r, size_t n, size_t k, const float *src, size_t si) {
   enum { BLOCK = 16 };
-  size_t n8 = n / 8 * 8;
+  size_t n8 = n / 8 * 8, n4 = n / 4 * 4;
   for (size_t k0 = 0; k0 < k; k0 += BLOCK) {
     size_t k1 = k - k0 < BLOCK ? k : k0 + BLOCK, k8 = k0 + (k1 - k0) / 8 * 8;
-    for (size_t i = 0; i < n8; i += 8) {
+    for (size_t i = 0; i < n8; i += 8)
       for (size_t kk = k0; kk < k8; kk += 8) transpose8(dst + kk * r + i, r, src + i * si + kk, si);
-      for (size_t kk = k8; kk < k1; kk++)
-        for (size_t q = i; q < i + 8; q++) dst[kk * r + q] = src[q * si + kk];
-    }
-    for (size_t i = n8; i < n; i++)
+    if (n4 > n8)
+      for (size_t kk = k0; kk < k8; kk += 4) transpose4(dst + kk * r + n8, r, src + n8 * si + kk, si);
+    for (size_t i = 0; i < n4; i++)
+      for (size_t kk = k8; kk < k1; kk++) dst[kk * r + i] = src[i * si + kk];
+    for (size_t i = n4; i < n; i++)
       for (size_t kk = k0; kk < k1; kk++) dst[kk * r + i] = src[i * si + kk];
   }
 }
