@@ -15,29 +15,16 @@
 #include "core/data/gz.h"
 #include "core/data/idx.h"
 #include "core/data/sha256.h"
+#include "support_files.h"
 
-static char dir[64], path[2][96];
+static const char *dir;   /* the scratch folder of this program */
+static char path[2][300]; /* and two names in it */
 
-static int make_dir(void **state) {
-  (void)state;
-  strcpy(dir, "/tmp/lip-data-XXXXXX");
-  if (!mkdtemp(dir)) return 1;
-  for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/%d", dir, i);
+static int open_dir(void **state) {
+  if (make_dir(state)) return 1;
+  dir = *state;
+  for (int i = 0; i < 2; i++) in_dir(path[i], sizeof path[i], *state, i ? "1" : "0");
   return 0;
-}
-
-static int remove_dir(void **state) {
-  (void)state;
-  for (int i = 0; i < 2; i++) unlink(path[i]);
-  return rmdir(dir);
-}
-
-static void write_file(const char *name, const void *bytes, size_t n) {
-  unlink(name); /* some file systems flush to disk when a file is cut to nothing and written again */
-  FILE *f = fopen(name, "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(bytes, 1, n, f), n);
-  assert_int_equal(fclose(f), 0);
 }
 
 /* ---- SHA-256 ---- */
@@ -568,5 +555,5 @@ int main(void) {
       cmocka_unit_test(idx_survives_every_failed_allocation),
       cmocka_unit_test(mnist_is_what_was_published),
   };
-  return cmocka_run_group_tests(tests, make_dir, remove_dir);
+  return cmocka_run_group_tests(tests, open_dir, remove_dir);
 }

@@ -16,29 +16,14 @@
 #include "core/data/cifar.h"
 #include "core/data/csv.h"
 #include "core/data/synth.h"
+#include "support_files.h"
 
-static char dir[64], path[2][96];
+static char path[2][300]; /* two names in the scratch folder of this program */
 
-static int make_dir(void **state) {
-  (void)state;
-  strcpy(dir, "/tmp/lip-format-XXXXXX");
-  if (!mkdtemp(dir)) return 1;
-  for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/%d", dir, i);
+static int open_dir(void **state) {
+  if (make_dir(state)) return 1;
+  for (int i = 0; i < 2; i++) in_dir(path[i], sizeof path[i], *state, i ? "1" : "0");
   return 0;
-}
-
-static int remove_dir(void **state) {
-  (void)state;
-  for (int i = 0; i < 2; i++) unlink(path[i]);
-  return rmdir(dir);
-}
-
-static void write_file(const char *name, const void *bytes, size_t n) {
-  unlink(name); /* some file systems flush to disk when a file is cut to nothing and written again */
-  FILE *f = fopen(name, "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(bytes, 1, n, f), n);
-  assert_int_equal(fclose(f), 0);
 }
 
 /* ---- CIFAR ---- */
@@ -417,5 +402,5 @@ int main(void) {
       cmocka_unit_test(digits_depend_on_seed_and_number_only),
       cmocka_unit_test(digits_are_learnable_but_not_trivial),
   };
-  return cmocka_run_group_tests(tests, make_dir, remove_dir);
+  return cmocka_run_group_tests(tests, open_dir, remove_dir);
 }

@@ -14,29 +14,16 @@
 
 #include "core/base/mem.h"
 #include "core/data/npy.h"
+#include "support_files.h"
 
-static char dir[64], path[2][96];
+static const char *dir;   /* the scratch folder of this program */
+static char path[2][300]; /* and two names in it */
 
-static int make_dir(void **state) {
-  (void)state;
-  strcpy(dir, "/tmp/lip-npy-XXXXXX");
-  if (!mkdtemp(dir)) return 1;
-  for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/%d", dir, i);
+static int open_dir(void **state) {
+  if (make_dir(state)) return 1;
+  dir = *state;
+  for (int i = 0; i < 2; i++) in_dir(path[i], sizeof path[i], *state, i ? "1" : "0");
   return 0;
-}
-
-static int remove_dir(void **state) {
-  (void)state;
-  for (int i = 0; i < 2; i++) unlink(path[i]);
-  return rmdir(dir);
-}
-
-static void write_file(const char *name, const void *bytes, size_t n) {
-  unlink(name); /* some file systems flush to disk when a file is cut to nothing and written again */
-  FILE *f = fopen(name, "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(bytes, 1, n, f), n);
-  assert_int_equal(fclose(f), 0);
 }
 
 /* Writes a file of the given version, dictionary and values; returns its length. */
@@ -189,7 +176,7 @@ static void npy_writing_fails_softly(void **state) {
   (void)state;
   const size_t shape[1] = {2};
   const float v[2] = {1, 2};
-  char part[128];
+  char part[360];
   lip_err err;
   assert_int_equal(lip_npy_save("/nonexistent/x.npy", 1, shape, v, &err), LIP_IO);
   assert_int_equal(lip_npy_save(dir, 1, shape, v, &err), LIP_IO); /* a folder is in the way */
@@ -314,5 +301,5 @@ int main(void) {
       cmocka_unit_test(npy_damage_is_survived),
       cmocka_unit_test(npy_data_sets),
   };
-  return cmocka_run_group_tests(tests, make_dir, remove_dir);
+  return cmocka_run_group_tests(tests, open_dir, remove_dir);
 }

@@ -1,6 +1,5 @@
-/* Every row of layers.def against the contract: shapes, splitting, gradients, projections, bounds, executed error,
- * memory. Each kind is tried with its default options (support_layer.h: spec_by_rule) and with the variants
- * of support_layer_cases.c. */
+/* Every row of layers.def against the contract: shapes, splitting, gradients, projections, bounds, executed error, memory;
+ * with its default options (support_layer.h: spec_by_rule) and the variants of support_layer_cases.c. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
