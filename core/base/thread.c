@@ -1,6 +1,8 @@
-/* Workers spin a little, then yield, then sleep on a condition variable: a step of a small network takes
- * tens of microseconds, so going to sleep between two steps would cost more than the step; and on a
- * machine whose cores are all busy a pure spin would cost whole scheduler slices. */
+/* A region is a number, and each of its shares goes to the first thread that claims it. Threads between two regions spin a
+ * little, then yield, then sleep: a step of a small network takes tens of microseconds, less than going to sleep and
+ * waking up. What a thread has claimed it must finish, but one that the scheduler has put aside holds nothing, and the
+ * caller runs its share instead: a busy neighbour costs the second core, not a slice of the scheduler (4 to 8 ms) per
+ * region. Since waiting threads yield, they are seldom put aside in the middle of a share. */
 #define _GNU_SOURCE
 #include "core/base/thread.h"
 
@@ -20,6 +22,7 @@
 enum { SPINS = 200, YIELDS = 2000 };
 
 typedef struct slot {
+  _Alignas(64) atomic_uint taken; /* the last region whose share of this number somebody has begun */
   lip_pool *pool;
   size_t id;
   pthread_t thread;
@@ -27,13 +30,13 @@ typedef struct slot {
 
 struct lip_pool {
   size_t count;
-  atomic_uint generation;     /* a new value starts a region */
-  atomic_uint arrived, phase; /* barrier: who is here, and how many times it opened */
+  atomic_uint region;   /* a new number opens a region */
+  atomic_uint finished; /* shares, of all regions so far */
   atomic_uint sleepers;
   atomic_bool stop;
   pthread_mutex_t mutex;
   pthread_cond_t wake;
-  lip_task *task;
+  lip_task *task; /* of the open region, as are the next two */
   void *arg;
   bool flush;
   slot slots[LIP_MAX_THREADS];
@@ -45,18 +48,20 @@ static void relax(void) {
 #endif
 }
 
-/* MXCSR bits: flush to zero (15) and denormals are zero (6). */
-static unsigned set_flush(void) {
+/* Shares run with the same mode on every thread, whatever the caller's and whatever it was when the pool was made: round
+ * to nearest, no exception unmasked, and on request flush to zero (bit 15) and denormals are zero (bit 6). */
+static unsigned enter_mode(bool flush) {
 #if defined(__SSE__)
   unsigned old = _mm_getcsr();
-  _mm_setcsr(old | 0x8040u);
+  _mm_setcsr(flush ? 0x9fc0u : 0x1f80u);
   return old;
 #else
+  (void)flush;
   return 0;
 #endif
 }
 
-static void restore_mode(unsigned old) {
+static void leave_mode(unsigned old) {
 #if defined(__SSE__)
   _mm_setcsr(old);
 #else
@@ -64,81 +69,78 @@ static void restore_mode(unsigned old) {
 #endif
 }
 
-static bool changed(atomic_uint *word, unsigned from, int *tries) {
-  if (atomic_load_explicit(word, memory_order_acquire) != from) return true;
+static void pause_briefly(int *tries) {
   if (++*tries < SPINS)
     relax();
   else
     sched_yield();
-  return false;
 }
 
-void lip_barrier(const lip_worker *me) {
-  lip_pool *p = me->pool;
-  if (!p || me->count == 1) return;
-  unsigned phase = atomic_load(&p->phase);
-  if (atomic_fetch_add(&p->arrived, 1) + 1 == me->count) {
-    atomic_store(&p->arrived, 0);
-    atomic_fetch_add(&p->phase, 1);
-    return;
+/* All shares of a region are begun before the next one opens. So this fails for whoever comes too late, and fails before
+ * anything of the region, which may be over, has been touched. */
+static bool take(lip_pool *p, size_t id, unsigned region) {
+  unsigned before = region - 1;
+  return atomic_compare_exchange_strong(&p->slots[id].taken, &before, region);
+}
+
+/* One's own share first: its data may still be in this core's cache. */
+static void run_shares(lip_pool *p, size_t id, unsigned region) {
+  for (size_t k = 0; k < p->count; k++) {
+    lip_worker me = {(id + k) % p->count, p->count};
+    if (!take(p, me.id, region)) continue;
+    unsigned mode = enter_mode(p->flush);
+    p->task(p->arg, &me);
+    leave_mode(mode);
+    atomic_fetch_add(&p->finished, 1);
   }
-  int tries = 0;
-  while (!changed(&p->phase, phase, &tries)) {
-  }
 }
 
-static void run_share(lip_pool *p, size_t id) {
-  lip_worker me = {p, id, p->count};
-  unsigned mode = p->flush ? set_flush() : 0;
-  p->task(p->arg, &me);
-  if (p->flush) restore_mode(mode);
-  lip_barrier(&me);
-}
-
-static void wait_for_work(lip_pool *p, unsigned seen) {
-  int tries = 0;
-  while (tries < SPINS + YIELDS)
-    if (changed(&p->generation, seen, &tries)) return;
+/* Returns the number of the open region, which is not `seen`. */
+static unsigned wait_for_work(lip_pool *p, unsigned seen) {
+  unsigned region;
+  for (int tries = 0; tries < SPINS + YIELDS; pause_briefly(&tries))
+    if ((region = atomic_load(&p->region)) != seen) return region;
   pthread_mutex_lock(&p->mutex);
   atomic_fetch_add(&p->sleepers, 1);
-  while (atomic_load(&p->generation) == seen) pthread_cond_wait(&p->wake, &p->mutex);
+  while ((region = atomic_load(&p->region)) == seen) pthread_cond_wait(&p->wake, &p->mutex);
   atomic_fetch_sub(&p->sleepers, 1);
   pthread_mutex_unlock(&p->mutex);
+  return region;
 }
 
 static void *worker_main(void *arg) {
   slot *s = arg;
   lip_pool *p = s->pool;
-  unsigned seen = 0;
-  for (;;) {
-    wait_for_work(p, seen);
-    seen++;
+  for (unsigned seen = 0;;) {
+    seen = wait_for_work(p, seen);
     if (atomic_load(&p->stop)) return NULL;
-    run_share(p, s->id);
+    run_shares(p, s->id, seen);
   }
 }
 
-static void start_region(lip_pool *p) {
-  atomic_fetch_add(&p->generation, 1);
-  if (atomic_load(&p->sleepers) == 0) return;
+static unsigned open_region(lip_pool *p) {
+  unsigned region = atomic_fetch_add(&p->region, 1) + 1;
+  if (atomic_load(&p->sleepers) == 0) return region;
   pthread_mutex_lock(&p->mutex);
   pthread_cond_broadcast(&p->wake);
   pthread_mutex_unlock(&p->mutex);
+  return region;
 }
 
 void lip_pool_run(lip_pool *p, bool flush, lip_task *task, void *arg) {
   if (!p || p->count == 1) {
-    lip_worker alone = {NULL, 0, 1};
-    unsigned mode = flush ? set_flush() : 0;
+    lip_worker alone = {0, 1};
+    unsigned mode = enter_mode(flush);
     task(arg, &alone);
-    if (flush) restore_mode(mode);
+    leave_mode(mode);
     return;
   }
   p->task = task;
   p->arg = arg;
   p->flush = flush;
-  start_region(p);
-  run_share(p, 0);
+  unsigned region = open_region(p), all = region * (unsigned)p->count;
+  run_shares(p, 0, region);
+  for (int tries = 0; atomic_load(&p->finished) != all; pause_briefly(&tries)) continue;
 }
 
 static size_t positive_env(const char *name) {
@@ -164,7 +166,8 @@ static bool start_workers(lip_pool *p) {
   pthread_sigmask(SIG_SETMASK, &all, &old); /* threads inherit the mask: signals go to the caller */
   size_t made = 1;
   for (; made < p->count; made++) {
-    p->slots[made] = (slot){.pool = p, .id = made};
+    p->slots[made].pool = p;
+    p->slots[made].id = made;
     if (pthread_create(&p->slots[made].thread, NULL, worker_main, &p->slots[made])) break;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -198,7 +201,7 @@ lip_pool *lip_pool_new(size_t threads, lip_err *err) {
 void lip_pool_free(lip_pool *p) {
   if (!p) return;
   atomic_store(&p->stop, true);
-  start_region(p);
+  open_region(p);
   for (size_t i = 1; i < p->count; i++) pthread_join(p->slots[i].thread, NULL);
   pthread_mutex_destroy(&p->mutex);
   pthread_cond_destroy(&p->wake);

@@ -22,21 +22,19 @@ size_t lip_pool_threads(const lip_pool *pool); /* 1 for NULL */
 /* Number of threads that lip_pool_new(0) would take. */
 size_t lip_default_threads(void);
 
-/* One thread's share of a parallel region. */
+/* One share of a parallel region. */
 typedef struct lip_worker {
-  lip_pool *pool;
-  size_t id, count; /* 0 <= id < count */
+  size_t id, count; /* 0 <= id < count, the pool's number of threads */
 } lip_worker;
 
 typedef void lip_task(void *arg, const lip_worker *me);
 
-/* Runs task(arg, worker) on every worker and waits; worker 0 is the calling thread. With `flush` the
- * workers run with FTZ and DAZ set (denormals are zero) and the caller's mode is restored after.
- * pool may be NULL: then the task runs alone. Not reentrant. */
+/* Runs task(arg, share) once for every share and waits for all. A thread begins with the share of its own number; one
+ * that nobody has begun goes to whoever is through, so that the caller never waits for a thread that is not running.
+ * Shares may thus run one after the other: a task cannot wait for another share. They round to
+ * nearest, with `flush` also with FTZ and DAZ set (denormals are zero); the caller's own mode is restored after. pool
+ * may be NULL: then there is one share. Not reentrant, and for one caller at a time. */
 void lip_pool_run(lip_pool *pool, bool flush, lip_task *task, void *arg);
-
-/* Waits until every worker of the running region is here. Cheap when all arrive together. */
-void lip_barrier(const lip_worker *me);
 
 /* The share [*begin, *end) of 0..n-1 for worker `me`, in multiples of `grain` (the last may be short).
  * Depends on n, grain, id and count only. */

@@ -400,7 +400,7 @@ static lip_status certify(lip_certifier *c, const float *x, const lip_stream *so
   lip_net_stream(c->net, x, B, &both);
   /* a cancelled pass leaves rows as an earlier one filled them: nothing may be read from it */
   if (lip_cancel_raised(c->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
-  if (c->walk.costly) certify_rows(&b, &(lip_worker){NULL, 0, 1}, 0, B);
+  if (c->walk.costly) certify_rows(&b, &(lip_worker){0, 1}, 0, B);
   return LIP_OK;
 }
 

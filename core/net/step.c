@@ -1,13 +1,13 @@
-/* The training step and its pieces. A step is one parallel region:
+/* The training step and its pieces. A step is two or three parallel regions:
  *
- *   1  every thread takes a share of the rows: forward, loss, gradient back to the input              | barrier
- *   2  every thread takes a share of each layer's output features and carries them, a cache-sized piece at a time,
- *      through weight gradient (over all rows), update and, where rows are projected one by one, projection
- *   3  other projections (columns, whole matrices), after one more                                    | barrier
+ *   1  every share has some of the rows: forward, loss, gradient back to the input
+ *   2  every share has some of each layer's output features and carries them, a cache-sized piece at a time, through
+ *      weight gradient (over all rows), update and, where rows are projected one by one, projection
+ *   3  other projections (columns, whole matrices), if there are any
  *
- * With clipping, or a layer whose parameters are not laid out by output feature, 2 falls apart into gradient, norm and
- * update with barriers between them. Shares depend on indices only and every sum has a fixed order, so the result
- * has the same bits for any number of threads and either form. Nothing is allocated. */
+ * With clipping, or a layer whose parameters are not laid out by output feature, 2 falls apart into gradient and update.
+ * Shares depend on indices only and every sum has a fixed order, so the result has the same bits for any number of
+ * threads and either form. Nothing is allocated. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -34,12 +34,11 @@ typedef struct job {
   lip_optim *opt;
   float accumulate;
   bool project;
-  double value; /* mean loss */
-  float scale;  /* of the gradient, by clipping */
-  bool fused;   /* gradient, update and projection in one go */
-  lip_status status;
+  double value;           /* mean loss */
+  float scale;            /* of the gradient, by clipping */
+  bool fused;             /* gradient, update and projection in one go */
   atomic_bool *overflow;  /* raised when a gradient is not finite; NULL: not asked */
-  atomic_bool *cancelled; /* raised by the thread that saw the flag: after the barrier all know the same */
+  atomic_bool *cancelled; /* raised by the thread that saw the flag */
 } job;
 
 static lip_pass make_pass(const job *j, const lip_worker *me) {
@@ -79,7 +78,8 @@ static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
   return true;
 }
 
-static void run_rows(const job *j, const lip_worker *me) {
+static void run_rows(void *arg, const lip_worker *me) {
+  const job *j = arg;
   lip_net *net = j->net;
   lip_pass pass = make_pass(j, me);
   size_t r0, r1;
@@ -104,7 +104,8 @@ static void run_rows(const job *j, const lip_worker *me) {
   }
 }
 
-static void run_grads(const job *j, const lip_worker *me) {
+static void run_grads(void *arg, const lip_worker *me) {
+  const job *j = arg;
   lip_pass pass = make_pass(j, me);
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     lip_layer *l = j->net->leaf[i];
@@ -114,7 +115,8 @@ static void run_grads(const job *j, const lip_worker *me) {
   }
 }
 
-static void run_update(const job *j, const lip_worker *me) {
+static void run_update(void *arg, const lip_worker *me) {
+  const job *j = arg;
   lip_net *net = j->net;
   lip_optim *o = j->opt;
   float *slot[8];
@@ -136,7 +138,8 @@ static bool needs_project(const job *j) {
   return false;
 }
 
-static void run_project(const job *j, const lip_worker *me) {
+static void run_project(void *arg, const lip_worker *me) {
+  const job *j = arg;
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     lip_layer *l = j->net->leaf[i];
     if (!projects_apart(j, l)) continue;
@@ -183,7 +186,8 @@ static bool prepares(const job *j, const lip_layer *l) {
   return l->kind->prepare && l->units > 0 && !j->net->lent && !(j->project && projects_apart(j, l));
 }
 
-static void run_fused(const job *j, const lip_worker *me) {
+static void run_fused(void *arg, const lip_worker *me) {
+  const job *j = arg;
   lip_pass pass = make_pass(j, me);
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     lip_layer *l = j->net->leaf[i];
@@ -209,46 +213,29 @@ static bool can_fuse(const lip_net *net, const lip_optim *opt) {
   return true;
 }
 
-static void run_separate(job *j, const lip_worker *me) {
-  run_grads(j, me);
-  lip_barrier(me);
-  if (isfinite(j->opt->clip_norm)) {
-    if (me->id == 0) {
-      double norm = gradient_norm(j->net);
-      j->scale = norm > j->opt->clip_norm ? (float)(j->opt->clip_norm / norm) : 1;
-    }
-    lip_barrier(me);
-  }
-  run_update(j, me);
-}
-
-static void step_task(void *arg, const lip_worker *me) {
-  job *j = arg;
-  run_rows(j, me);
-  lip_barrier(me);
-  /* what follows reads only what was written before the barrier: every thread decides alike */
-  double value = mean_rows(j->net->row_value, j->B);
-  lip_status status = atomic_load(j->cancelled)                      ? LIP_CANCELLED
-                      : !isfinite(value) || atomic_load(j->overflow) ? LIP_NOT_FINITE
-                                                                     : LIP_OK;
-  if (me->id == 0) {
-    j->value = value;
-    j->status = status;
-  }
-  if (status) return;
-  if (j->fused)
-    run_fused(j, me);
-  else
-    run_separate(j, me);
-  if (!j->project || !needs_project(j)) return;
-  lip_barrier(me);
-  run_project(j, me);
-}
-
 /* Small steps stay on the calling thread: waking others costs more than it saves. */
 static void run(const lip_net *net, size_t B, bool flush, lip_task *task, job *j) {
   double flops = (double)B * (double)net->n_params;
   lip_pool_run(flops < 1e5 ? NULL : net->engine.pool, flush, task, j);
+}
+
+/* Rows forward and back; whether what they gave may be learned from. */
+static lip_status look(job *j) {
+  run(j->net, j->B, true, run_rows, j);
+  j->value = mean_rows(j->net->row_value, j->B);
+  if (atomic_load(j->cancelled)) return LIP_CANCELLED;
+  return !isfinite(j->value) || atomic_load(j->overflow) ? LIP_NOT_FINITE : LIP_OK;
+}
+
+static void learn(job *j) {
+  lip_net *net = j->net;
+  run(net, j->B, true, j->fused ? run_fused : run_grads, j);
+  if (!j->fused) {
+    double norm = isfinite(j->opt->clip_norm) ? gradient_norm(net) : 0;
+    if (norm > j->opt->clip_norm) j->scale = (float)(j->opt->clip_norm / norm);
+    run(net, j->B, true, run_update, j);
+  }
+  if (j->project && needs_project(j)) run(net, j->B, true, run_project, j);
 }
 
 lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
@@ -273,17 +260,18 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
            .project = every > 0 && (opt->t + 1) % every == 0};
   lip_net_bind(net, x, false);
   net->rows = 0;
-  run(net, B, true, step_task, &j);
+  status = look(&j);
   *value = j.value;
-  if (j.status == LIP_CANCELLED)
+  if (status == LIP_CANCELLED)
     return lip_fail(err, LIP_CANCELLED, "cancelled; the weights are as before this step");
-  if (j.status)
+  if (status)
     return lip_fail(
         err, LIP_NOT_FINITE,
         "%s at update %llu (loss %g); the weights are as before this step: lower the learning rate, or "
         "check the data for NaN",
         isfinite(j.value) ? "the gradient is not finite" : "the loss is not finite",
         (unsigned long long)opt->t + 1, j.value);
+  learn(&j);
   opt->t++;
   net->step++;
   for (size_t i = 0; i < net->n_leaf; i++) net->leaf[i]->prepared = j.fused && prepares(&j, net->leaf[i]);
@@ -292,16 +280,12 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
 
 /* ---- pieces ---- */
 
-static void rows_task(void *arg, const lip_worker *me) {
-  run_rows(arg, me);
-}
-
 static void forward(lip_net *net, const float *x, size_t B, bool training, const lip_stream *stream) {
   job j = {.net = net, .B = B, .training = training, .stream = stream};
   lip_net_bind(net, x, training);
   net->rows = B;
   net->trained_forward = training;
-  run(net, B, training, rows_task, &j);
+  run(net, B, training, run_rows, &j);
 }
 
 void lip_net_forward(lip_net *net, const float *x, size_t B, bool training) {
@@ -312,13 +296,11 @@ void lip_net_stream(lip_net *net, const float *x, size_t B, const lip_stream *st
   forward(net, x, B, false, stream);
 }
 
-static void backward_task(void *arg, const lip_worker *me) {
+static void run_backward(void *arg, const lip_worker *me) {
   const job *j = arg;
   lip_pass pass = make_pass(j, me);
   row_share(j, me, wants_whole_batch(j->net), &pass.r0, &pass.r1);
   if (pass.r0 < pass.r1) lip_chain_backward(j->net->root, &pass);
-  lip_barrier(me);
-  run_grads(j, me);
 }
 
 lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate, bool need_dx, lip_err *err) {
@@ -327,12 +309,9 @@ lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate,
   job j = {.net = net, .B = net->rows, .training = true, .accumulate = accumulate ? 1 : 0};
   lip_net_bind(net, net->root->x, need_dx);
   if (dlogits != net->dlogits) memcpy(net->dlogits, dlogits, net->rows * net->root->n_out * sizeof(float));
-  run(net, j.B, true, backward_task, &j);
+  run(net, j.B, true, run_backward, &j);
+  run(net, j.B, true, run_grads, &j);
   return LIP_OK;
-}
-
-static void update_task(void *arg, const lip_worker *me) {
-  run_update(arg, me);
 }
 
 lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
@@ -346,20 +325,16 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
                     (unsigned long long)opt->t + 1);
   if (norm > opt->clip_norm) j.scale = (float)(opt->clip_norm / norm);
   lip_net_touch(net);
-  run(net, 1, true, update_task, &j);
+  run(net, 1, true, run_update, &j);
   opt->t++;
   net->step++;
   return LIP_OK;
 }
 
-static void project_task(void *arg, const lip_worker *me) {
-  run_project(arg, me);
-}
-
 void lip_net_project(lip_net *net) {
   job j = {.net = net};
   lip_net_touch(net);
-  run(net, 1, true, project_task, &j);
+  run(net, 1, true, run_project, &j);
 }
 
 double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, size_t B, bool need_gradient) {

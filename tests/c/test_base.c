@@ -1,10 +1,13 @@
 /* base: status texts, memory and its failure hook, random numbers, threads, text buffer. */
+#include <fenv.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -121,9 +124,7 @@ static void square_task(void *arg, const lip_worker *me) {
   size_t begin, end;
   lip_share(me, j->n, 16, &begin, &end);
   for (size_t i = begin; i < end; i++) j->out[i] += (double)i * (double)i;
-  lip_barrier(me);
   j->seen[me->id]++;
-  lip_barrier(me);
 }
 
 static void pool_covers_every_index_once(void **state) {
@@ -159,6 +160,51 @@ static void flush_mode_stays_inside(void **state) {
   lip_pool_run(pool, false, denormal_task, out);
   assert_true(out[0] != 0 && out[1] != 0);
   lip_pool_free(pool);
+}
+
+/* 1 + 2^-30 in float32: 1 to nearest, more when rounded upwards. */
+static void rounding_task(void *arg, const lip_worker *me) {
+  volatile float one = 1, bit = 0x1p-30f;
+  ((float *)arg)[me->id] = one + bit;
+}
+
+static void rounding_mode_stays_outside(void **state) {
+  (void)state;
+  fesetround(FE_UPWARD); /* before the threads are made: they inherit it */
+  for (size_t threads = 1; threads <= 3; threads++) {
+    lip_pool *pool = lip_pool_new(threads, NULL);
+    for (int flush = 0; flush < 2; flush++) {
+      float out[3] = {1, 1, 1};
+      lip_pool_run(pool, flush, rounding_task, out);
+      assert_int_equal(fegetround(), FE_UPWARD);
+      for (size_t i = 0; i < 3; i++) assert_true(out[i] == 1);
+    }
+    lip_pool_free(pool);
+  }
+  volatile float one = 1, bit = 0x1p-30f;
+  assert_true(one + bit > 1);
+  fesetround(FE_TONEAREST);
+}
+
+static void slow_task(void *arg, const lip_worker *me) {
+  nanosleep(&(struct timespec){0, me->id == 0 ? 20000000 : 0}, NULL);
+  atomic_fetch_add((atomic_uint *)arg, 1u << 4 * me->id);
+}
+
+/* Shares that a thread has not begun are run by another, each exactly once, and none is left over for later regions. */
+static void shares_of_late_threads_are_taken(void **state) {
+  (void)state;
+  lip_pool *pool = lip_pool_new(7, NULL);
+  for (int round = 0; round < 20; round++) {
+    atomic_uint seen = 0;
+    lip_pool_run(pool, round % 2, slow_task, &seen);
+    assert_int_equal(atomic_load(&seen), 0x1111111);
+  }
+  lip_pool_free(pool);
+}
+
+static void pools_have_a_limit(void **state) {
+  (void)state;
   lip_err err;
   assert_null(lip_pool_new(LIP_MAX_THREADS + 1, &err));
   assert_int_equal(err.code, LIP_ARGUMENT);
@@ -188,6 +234,9 @@ int main(void) {
       cmocka_unit_test(permutation_is_a_permutation),
       cmocka_unit_test(pool_covers_every_index_once),
       cmocka_unit_test(flush_mode_stays_inside),
+      cmocka_unit_test(rounding_mode_stays_outside),
+      cmocka_unit_test(shares_of_late_threads_are_taken),
+      cmocka_unit_test(pools_have_a_limit),
       cmocka_unit_test(text_buffer_grows_and_survives_failure),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

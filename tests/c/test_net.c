@@ -1,5 +1,6 @@
 /* Nets in C: every status code reached on purpose, every allocation failed in turn, no allocation inside a step, the
  * gradient of a whole net with containers against central differences. */
+#include <fenv.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
 #include <cmocka.h>
 
@@ -250,11 +255,61 @@ static void input_gradient_is_returned(void **state) {
   lip_net_free(net);
 }
 
+/* ---- floating-point mode ---- */
+
+/* Rounding, traps, and where denormals go; not the sticky flags. */
+static unsigned mode(void) {
+#if defined(__SSE__)
+  return _mm_getcsr() & ~0x3fu;
+#else
+  return (unsigned)fegetround();
+#endif
+}
+
+/* Whatever the calling thread has set, it still has after every call that computes. */
+static void the_callers_mode_is_left_alone(void **state) {
+  (void)state;
+  lip_loss loss = new_loss();
+  for (int k = 0; k < 4; k++) {
+    lip_net *net = made(2);
+    lip_optim *opt;
+    double value;
+    lip_certifier *certifier;
+    lip_radius radius[2];
+    assert_int_equal(lip_optim_new(lip_optim_kind_find("adam"), NULL, &opt, NULL), LIP_OK);
+    fesetround(k % 2 ? FE_UPWARD : FE_DOWNWARD);
+#if defined(__SSE__)
+    if (k / 2) _mm_setcsr(_mm_getcsr() | 0x8040u);
+#endif
+    unsigned before = mode();
+    assert_int_equal(lip_net_step(net, rows, &targets, 2, &loss, opt, &value, NULL), LIP_OK);
+    assert_int_equal(mode(), before);
+    lip_net_forward(net, rows, 2, true);
+    assert_int_equal(mode(), before);
+    lip_net_loss(net, &loss, &targets, 2, true);
+    assert_int_equal(lip_net_backward(net, net->dlogits, false, true, NULL), LIP_OK);
+    assert_int_equal(mode(), before);
+    assert_int_equal(lip_net_update(net, opt, NULL), LIP_OK);
+    lip_net_project(net);
+    assert_int_equal(lip_net_project_exact(net, NULL), LIP_OK);
+    assert_int_equal(mode(), before);
+    lip_net_forward(net, rows, 2, false);
+    assert_int_equal(lip_certifier_new(net, &certifier, NULL), LIP_OK);
+    assert_int_equal(lip_certify(certifier, rows, 2, radius, NULL), LIP_OK);
+    assert_int_equal(mode(), before);
+    fesetenv(FE_DFL_ENV);
+    lip_certifier_free(certifier);
+    lip_optim_free(opt);
+    lip_net_free(net);
+  }
+  free_loss(&loss);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_status_code_is_reached), cmocka_unit_test(every_allocation_may_fail),
       cmocka_unit_test(a_step_does_not_allocate),     cmocka_unit_test(gradient_agrees_with_differences),
-      cmocka_unit_test(input_gradient_is_returned),
+      cmocka_unit_test(input_gradient_is_returned),   cmocka_unit_test(the_callers_mode_is_left_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
