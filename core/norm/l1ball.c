@@ -8,7 +8,7 @@
 
 /* Newton's iteration ends after at most one step per distinct active set; in practice two to six. */
 
-enum { GUESSES = 8 };
+enum { GUESSES = 16 };
 
 double lip_l1_threshold(double sum, double radius, size_t count, double error) {
   double tau = (sum - radius) / (double)count;
@@ -43,42 +43,49 @@ static void exact(float *x, size_t n, double radius, double *tau) {
   lip_row_soft(x, n, fmax(t, lip_l1_threshold(a.sum, radius, a.count, error)));
 }
 
-/* Iterates in float32 until two levels, the second aimed a little above the root, have equally many elements above them:
- * none lies between, so the set above the root is known, and its sum in double gives the threshold. True when that
- * threshold has just this set above it. */
-static bool quick(float *x, size_t n, double radius, double *tau) {
-  float level = lip_float_down(*tau);
-  lip_guess a = lip_quick_above(x, n, level);
-  if (a.count == 0) a = lip_quick_above(x, n, level = 0);
+/* Goes on from the sum and number `a` of the elements above `level`: in float32 as long as a step is so large that the
+ * set must be expected to change after it, then with sums in double. Newton's steps end below the root, so the set above
+ * a level is the set above the threshold it gives when its least element is. */
+static bool quick(float *x, size_t n, double radius, lip_guess a, float level, double *tau) {
+  double error = 2 * lip_row_sum_error(n) + 0x1p-45;
   for (int step = 0; step < GUESSES && a.count > 0; step++) {
-    double next = (a.sum - radius + a.sum * 0x1p-22) / (double)a.count;
-    float last = level;
-    size_t count = a.count;
-    level = next > 0 ? (float)next : 0;
-    a = lip_quick_above(x, n, level);
-    if (a.count != count) continue;
-    double error = 2 * lip_row_sum_error(n) + 0x1p-45;
-    double t = lip_l1_threshold(lip_sum_above(x, n, level), radius, count, error);
-    if (!(t > 0x1p-100)) return false;
-    bool between = t > (double)fminf(last, level) && t < (double)fmaxf(last, level);
-    if (!between && lip_quick_above(x, n, lip_float_down(t)).count != count) return false;
-    *tau = t;
-    lip_quick_soft(x, n, t);
-    return true;
+    double next = (a.sum - radius - a.sum * 0x1p-22) / (double)a.count, turn = 1 - (double)level / next;
+    if (!(next > 0)) return false;
+    level = lip_float_down(next);
+    if (turn * turn * (double)a.count > 1) { /* the next step is about half as long as this one squared */
+      a = lip_quick_above(x, n, level);
+      continue;
+    }
+    lip_active set = lip_active_above(x, n, level);
+    double t = lip_l1_threshold(set.sum, radius, set.count, error);
+    if (t > 0x1p-100 && t >= (double)level && t < (double)set.least) {
+      *tau = t;
+      lip_quick_soft(x, n, t);
+      return true;
+    }
+    a = (lip_guess){set.sum, set.count};
   }
   return false;
 }
 
 void lip_l1_row(float *x, size_t n, double radius, double *tau) {
-  double sum = lip_quick_abs_sum(x, n), error = 2 * lip_quick_error(n);
-  if (isfinite(sum) && radius > 0x1p-80) {
-    if (sum * (1 + error) <= radius) return;
-    if (sum * (1 - error) <= radius) { /* as in rows that were projected before and have not moved since */
-      sum = lip_sum_above(x, n, 0);
-      error = 2 * lip_row_sum_error(n);
+  float level = lip_float_down(*tau);
+  if (radius > 0x1p-80) {
+    lip_guess a = {0, 0};
+    if (level > 0) a = lip_quick_above(x, n, level);
+    if (!(a.sum * (1 - 0x1p-16) > radius)) { /* otherwise a part of the row is outside already */
+      double sum = lip_quick_abs_sum(x, n), error = lip_quick_error(n) * (1 + 0x1p-10);
       if (sum * (1 + error) * (1 + 0x1p-50) <= radius) return;
+      if (sum * (1 - error) <= radius) { /* as in rows that were projected before and have not moved since */
+        sum = lip_row_abs_sum(x, n);
+        error = 2 * lip_row_sum_error(n);
+        if (sum * (1 + error) * (1 + 0x1p-50) <= radius) return;
+        if (sum * (1 - error) * (1 - 0x1p-50) <= radius) sum = INFINITY;
+      }
+      level = 0;
+      a = (lip_guess){sum, n}; /* zeros counted too: the step is shorter than it could be */
     }
-    if (sum * (1 - error) * (1 - 0x1p-50) > radius && quick(x, n, radius, tau)) return;
+    if (isfinite(a.sum) && quick(x, n, radius, a, level, tau)) return;
   }
   exact(x, n, radius, tau);
 }

@@ -17,6 +17,7 @@ typedef float lip_f8 __attribute__((vector_size(32)));
 typedef int32_t lip_i8 __attribute__((vector_size(32)));
 typedef float lip_f16 __attribute__((vector_size(64)));
 typedef int32_t lip_i16 __attribute__((vector_size(64)));
+typedef uint32_t lip_u16 __attribute__((vector_size(64)));
 
 /* Vectors go by pointer: by value their calling convention would depend on the instruction set. */
 

@@ -47,19 +47,56 @@ static void rows_scale(lip_projector *p, float *W, double radius, size_t u0, siz
   }
 }
 
-/* Rows outside the l1 ball, scaled; one pass decides about nearly every row, a second one scales. */
+static void whole_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+  double high = INFINITY;
+  (void)u0, (void)u1;
+  if (lip_opnorm_upper(W, p->M, p->N, p->pq, &high, NULL) != LIP_OK || high <= radius || !isfinite(high))
+    return;
+  lip_row_scale(W, p->M * p->N, lip_scale_inside(radius, high));
+}
+
+/* A row's norm (1 or 2) enclosed after one pass. */
+static lip_interval quick_norm(const float *x, size_t n, lip_p p) {
+  double error = (p == LIP_P2 ? lip_quick_square_error(n) : lip_quick_error(n)) * (1 + 0x1p-10);
+  double sum = p == LIP_P2 ? lip_quick_square_sum(x, n) : lip_quick_abs_sum(x, n);
+  double lost = p == LIP_P2 ? (double)n * 0x1p-147 : 0; /* squares that underflowed */
+  lip_interval v = {(sum - lost) * (1 - error), (sum + lost) * (1 + error)};
+  if (!isfinite(v.high)) return (lip_interval){0, INFINITY};
+  if (p == LIP_P2) v = (lip_interval){v.low > 0 ? sqrt(v.low) : 0, sqrt(v.high)};
+  return (lip_interval){v.low * (1 - 0x1p-50), v.high * (1 + 0x1p-50)};
+}
+
+/* Rows outside the ball of the dual norm, scaled; one pass decides about nearly every row, a second one scales. */
 static void rows_shrink(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
-  double error = 2 * lip_quick_error(p->N);
+  lip_p dual = lip_p_dual(p->pq.p);
   for (size_t i = u0; i < u1; i++) {
     float *x = W + i * p->N;
-    double sum = lip_quick_abs_sum(x, p->N), high = sum * (1 + error);
-    if (high <= radius) continue;
-    float s = sum * (1 - error) > radius ? lip_shrink_inside(radius, high, p->N) : 0;
+    lip_interval norm = quick_norm(x, p->N, dual);
+    if (norm.high <= radius) continue;
+    float s = norm.low > radius ? lip_shrink_inside(radius, norm.high, p->N) : 0;
     if (s > 0)
       lip_row_shrink(x, p->N, s);
     else
       rows_scale(p, W, radius, i, i + 1);
   }
+}
+
+/* A matrix whose norm is the largest of its rows' dual norms, scaled as a whole; enclosed in double only close to the
+ * radius. */
+static void rows_radial(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+  lip_p dual = lip_p_dual(p->pq.p);
+  lip_interval top = {0, 0};
+  for (size_t i = 0; i < p->M; i++) {
+    lip_interval v = quick_norm(W + i * p->N, p->N, dual);
+    top.low = v.low > top.low ? v.low : top.low;
+    top.high = v.high > top.high ? v.high : top.high;
+  }
+  if (top.high <= radius) return;
+  float s = top.low > radius ? lip_shrink_inside(radius, top.high, p->N) : 0;
+  if (s > 0)
+    lip_row_shrink(W, p->M * p->N, s);
+  else
+    whole_scale(p, W, radius, u0, u1);
 }
 
 static void cols_l1(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
@@ -68,14 +105,6 @@ static void cols_l1(lip_projector *p, float *W, double radius, size_t u0, size_t
 
 static void cols_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
   lip_cols_scale(W, p->M, p->N, p->pq.q, radius, &p->cols, u0, u1);
-}
-
-static void whole_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
-  double high = INFINITY;
-  (void)u0, (void)u1;
-  if (lip_opnorm_upper(W, p->M, p->N, p->pq, &high, NULL) != LIP_OK || high <= radius || !isfinite(high))
-    return;
-  lip_row_scale(W, p->M * p->N, lip_scale_inside(radius, high));
 }
 
 static void spectral_clip(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
@@ -106,15 +135,15 @@ static const entry table[] = {
     {{LIP_PINF, LIP_PINF},
      {[LIP_EUCLIDEAN] = {rows_l1, ROWS},
       [LIP_ROWWISE] = {rows_shrink, ROWS},
-      [LIP_RADIAL] = {whole_scale, WHOLE}}},
+      [LIP_RADIAL] = {rows_radial, WHOLE}}},
     {{LIP_P1, LIP_PINF},
      {[LIP_EUCLIDEAN] = {rows_clamp, ROWS},
       [LIP_ROWWISE] = {rows_clamp, ROWS},
       [LIP_RADIAL] = {whole_scale, WHOLE}}},
     {{LIP_P2, LIP_PINF},
-     {[LIP_EUCLIDEAN] = {rows_scale, ROWS},
-      [LIP_ROWWISE] = {rows_scale, ROWS},
-      [LIP_RADIAL] = {whole_scale, WHOLE}}},
+     {[LIP_EUCLIDEAN] = {rows_shrink, ROWS},
+      [LIP_ROWWISE] = {rows_shrink, ROWS},
+      [LIP_RADIAL] = {rows_radial, WHOLE}}},
     {{LIP_P1, LIP_P2},
      {[LIP_EUCLIDEAN] = {cols_scale, COLUMNS},
       [LIP_ROWWISE] = {cols_scale, COLUMNS},

@@ -10,6 +10,9 @@
  * elements together are not. */
 double lip_quick_abs_sum(const float *x, size_t n);
 double lip_quick_error(size_t n);
+/* The same for the x_i^2, beside n * 2^-148 for those that underflow. */
+double lip_quick_square_sum(const float *x, size_t n);
+double lip_quick_square_error(size_t n);
 
 /* Number of the |x_i| > t >= 0 and their sum, good to about 2^-20: a guess. */
 typedef struct lip_guess {
@@ -18,8 +21,14 @@ typedef struct lip_guess {
 } lip_guess;
 lip_guess lip_quick_above(const float *x, size_t n, float t);
 
-/* The sum of the |x_i| > t in double, relative error at most lip_row_sum_error(n). */
-double lip_sum_above(const float *x, size_t n, float t);
+/* The |x_i| > t >= 0: their sum in double, relative error at most lip_row_sum_error(n), their number, and the least of them
+ * (infinity when there is none). */
+typedef struct lip_active {
+  double sum;
+  size_t count;
+  float least;
+} lip_active;
+lip_active lip_active_above(const float *x, size_t n, float t);
 
 /* sign(x_i) max(|x_i| - tau, 0) towards zero (see quick_soft.h). The difference may come out too large by 2^-46 |x_i|: a threshold that
  * must give a feasible row needs that much more. tau > 2^-100, x finite. */
