@@ -43,36 +43,40 @@ static void exact(float *x, size_t n, double radius, double *tau) {
   lip_row_soft(x, n, fmax(t, lip_l1_threshold(a.sum, radius, a.count, error)));
 }
 
-/* Goes on from the sum and number `a` of the elements above `level`: in float32 as long as a step is so large that the
+/* Goes on from the sum and number `a` of the elements above `level`: in float32 as long as the step is so long that the
  * set must be expected to change after it, then with sums in double. Newton's steps end below the root, so the set above
  * a level is the set above the threshold it gives when its least element is. */
-static bool quick(float *x, size_t n, double radius, lip_guess a, float level, double *tau) {
-  double error = 2 * lip_row_sum_error(n) + 0x1p-45;
+static bool quick(float *x, size_t n, double radius, lip_guess a, double level, double *tau) {
+  double error = 2 * lip_row_sum_error(n) + 0x1p-45, unsure = a.sum * 0x1p-22;
   for (int step = 0; step < GUESSES && a.count > 0; step++) {
-    double next = (a.sum - radius - a.sum * 0x1p-22) / (double)a.count, turn = 1 - (double)level / next;
-    if (!(next > 0)) return false;
-    level = lip_float_down(next);
-    if (turn * turn * (double)a.count > 1) { /* the next step is about half as long as this one squared */
-      a = lip_quick_above(x, n, level);
+    double count = (double)a.count, next = (a.sum - radius - unsure) / count;
+    /* of a step as long as `turn` times the elements' mean distance from the level, half turn^2 is missing to the root */
+    double turn = (next - level) / (a.sum / count - level);
+    float to = lip_float_down(next > 0 ? next : 0);
+    level = (double)to;
+    if (turn * turn * count > 1 && next > 0) {
+      a = lip_quick_above(x, n, to);
+      unsure = a.sum * 0x1p-22;
       continue;
     }
-    lip_active set = lip_active_above(x, n, level);
+    lip_active set = lip_active_above(x, n, to);
     double t = lip_l1_threshold(set.sum, radius, set.count, error);
-    if (t > 0x1p-100 && t >= (double)level && t < (double)set.least) {
+    if (t > 0x1p-100 && t >= level && t < (double)set.least) {
       *tau = t;
       lip_quick_soft(x, n, t);
       return true;
     }
     a = (lip_guess){set.sum, set.count};
+    unsure = 0;
   }
   return false;
 }
 
 void lip_l1_row(float *x, size_t n, double radius, double *tau) {
-  float level = lip_float_down(*tau);
   if (radius > 0x1p-80) {
     lip_guess a = {0, 0};
-    if (level > 0) a = lip_quick_above(x, n, level);
+    double level = *tau;
+    if ((double)n * level > radius * 0x1p-14) a = lip_quick_above(x, n, lip_float_down(level));
     if (!(a.sum * (1 - 0x1p-16) > radius)) { /* otherwise a part of the row is outside already */
       double sum = lip_quick_abs_sum(x, n), error = lip_quick_error(n) * (1 + 0x1p-10);
       if (sum * (1 + error) * (1 + 0x1p-50) <= radius) return;

@@ -212,8 +212,8 @@ static void tell_gather(bench *b) {
   must(lip_dataset_alloc(b->data, true, false, 0, &err), &err);
   memset(b->data->bytes, 77, b->data->n * b->N);
   for (size_t i = 0; i < BATCH; i++) b->index[i] = (uint32_t)(i * 77);
-  tell(b, "bytes gathered (batch of 128)", NULL, run_gather, (double)(BATCH * b->N), 5,
-       10000 * b->N / 4, true);
+  tell(b, "bytes gathered (batch of 128)", NULL, run_gather, (double)(BATCH * b->N), 5, 10000 * b->N / 4,
+       true);
   lip_dataset_free(b->data);
 }
 
