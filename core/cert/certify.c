@@ -134,6 +134,7 @@ static lip_status reserve(lip_certifier *c, lip_err *err) {
 
 lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err) {
   *out = NULL;
+  lip_net_touch(net); /* what runs is what is measured, even if somebody wrote to the weights and did not say so */
   size_t C = net->root->n_out, all;
   if (C < 2)
     return lip_fail(err, LIP_UNSUPPORTED,

@@ -179,6 +179,7 @@ lip_status lip_bound_lower(lip_net *net, const float *x, size_t B, double *lower
   if (B == 0) return LIP_OK;
   s.p = lip_path_at(&net->conf.path, 0);
   s.q = lip_path_at(&net->conf.path, lip_net_weighted(net));
+  lip_net_touch(net); /* what runs is what is bounded, even if somebody wrote to the weights and did not say so */
   lip_ieee_enter(&saved);
   lip_status status = lip_net_reserve(net, rows, err);
   if (!status) status = lip_walk_init(&s.walk, net, err);

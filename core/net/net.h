@@ -102,7 +102,7 @@ double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, si
 lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
                         lip_optim *opt, double *value, lip_err *err);
 
-/* To be called by whoever writes to net->weights between two steps: forgets what was prepared from them. */
+/* To be called by whoever writes to net->weights between two calls: forgets what was prepared from them. */
 void lip_net_touch(lip_net *net);
 
 /* Points every layer at the net's buffers and at the input x, which must live until the calls that use it are over. */

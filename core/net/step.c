@@ -19,7 +19,8 @@ enum {
   ROW_GRAIN = 4,   /* rows a thread takes at least */
   UNIT_GRAIN = 32, /* output features: a multiple of every micro-kernel's block */
   PARAM_GRAIN = 1024,
-  ROW_BLOCK = 256, /* rows carried through the net at a time: few enough to stay cached, enough to pack for */
+  ROW_BLOCK = 240, /* rows carried through the net at a time: few enough to stay cached, enough to pack for */
+  ROW_PART = 48,   /* their number divides by it, where it may: a multiple of every micro-kernel's block */
   PIECE_FLOATS = 1 << 17, /* of a weight gradient between its making and its use */
   CHUNK = 4096            /* of the gradient norm */
 };
@@ -37,6 +38,8 @@ typedef struct job {
   double value;           /* mean loss */
   float scale;            /* of the gradient, by clipping */
   bool fused;             /* gradient, update and projection in one go */
+  bool prepared;          /* weights may be taken from where `prepare` has put them */
+  atomic_size_t *next;    /* first row that no share has taken yet; NULL: rows are dealt out beforehand */
   atomic_bool *overflow;  /* raised when a gradient is not finite; NULL: not asked */
   atomic_bool *cancelled; /* raised by the thread that saw the flag */
 } job;
@@ -44,7 +47,7 @@ typedef struct job {
 static lip_pass make_pass(const job *j, const lip_worker *me) {
   lip_net *net = j->net;
   return (lip_pass){.training = j->training,
-                    .in_step = j->opt != NULL,
+                    .in_step = j->prepared,
                     .seed = net->conf.seed * UINT64_C(0x9E3779B97F4A7C15) + net->step,
                     .scratch = net->scratch + me->id * net->scratch_each,
                     .accumulate = j->accumulate,
@@ -78,29 +81,49 @@ static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
   return true;
 }
 
+/* Rows r0..r1-1, forward and, where the job says so, back. */
+static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
+  lip_net *net = j->net;
+  if (j->stream && j->stream->fill) j->stream->fill(j->stream->arg, pass->r0, pass->r1);
+  lip_chain_forward(net->root, pass);
+  if (j->stream && j->stream->use) j->stream->use(j->stream->arg, me, pass->r0, pass->r1);
+  if (j->loss)
+    j->loss->kind->rows(j->loss->conf, net->logits, j->B, net->root->n_out, j->targets, pass->r0, pass->r1,
+                        net->row_value, j->backward ? net->dlogits : NULL);
+  if (!j->backward) return;
+  lip_chain_backward(net->root, pass);
+  if (j->overflow && !gradients_fit(net, pass)) atomic_store(j->overflow, true);
+}
+
+/* The next block of rows, or false. A thread that a neighbour slows down takes fewer blocks; towards the end they get
+ * smaller, so that all are through at about the same time. */
+static bool take_rows(const job *j, const lip_worker *me, size_t *r0, size_t *r1) {
+  size_t at = atomic_load(j->next);
+  do {
+    if (at >= j->B) return false;
+    size_t n = (j->B - at + me->count - 1) / me->count;
+    if (me->count > 1) n = (n / 2 + ROW_PART - 1) / ROW_PART * ROW_PART;
+    if (n == 0 || n > ROW_BLOCK) n = ROW_BLOCK;
+    *r0 = at;
+    *r1 = j->B - at < n ? j->B : at + n;
+  } while (!atomic_compare_exchange_weak(j->next, &at, *r1));
+  return true;
+}
+
 static void run_rows(void *arg, const lip_worker *me) {
   const job *j = arg;
-  lip_net *net = j->net;
   lip_pass pass = make_pass(j, me);
-  size_t r0, r1;
-  bool whole = wants_whole_batch(net);
-  row_share(j, me, whole, &r0, &r1);
-  for (size_t r = r0; r < r1; r = pass.r1) {
-    if (lip_cancel_raised(net->engine.cancel)) {
+  size_t r0 = 0, r1 = 0;
+  bool whole = wants_whole_batch(j->net);
+  if (!j->next) row_share(j, me, whole, &r0, &r1);
+  while (r0 < r1 || (j->next && take_rows(j, me, &r0, &r1))) {
+    if (lip_cancel_raised(j->net->engine.cancel)) {
       if (j->cancelled) atomic_store(j->cancelled, true);
       return;
     }
-    pass.r0 = r;
-    pass.r1 = whole || r1 - r < ROW_BLOCK ? r1 : r + ROW_BLOCK;
-    if (j->stream && j->stream->fill) j->stream->fill(j->stream->arg, r, pass.r1);
-    lip_chain_forward(net->root, &pass);
-    if (j->stream && j->stream->use) j->stream->use(j->stream->arg, me, r, pass.r1);
-    if (j->loss)
-      j->loss->kind->rows(j->loss->conf, net->logits, j->B, net->root->n_out, j->targets, pass.r0, pass.r1,
-                          net->row_value, j->backward ? net->dlogits : NULL);
-    if (!j->backward) continue;
-    lip_chain_backward(net->root, &pass);
-    if (j->overflow && !gradients_fit(net, &pass)) atomic_store(j->overflow, true);
+    pass.r0 = r0;
+    pass.r1 = r0 = whole || r1 - r0 < ROW_BLOCK ? r1 : r0 + ROW_BLOCK;
+    carry_rows(j, me, &pass);
   }
 }
 
@@ -253,6 +276,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
            .fused = can_fuse(net, opt),
            .training = true,
            .backward = true,
+           .prepared = true,
            .loss = loss,
            .targets = t,
            .opt = opt,
@@ -280,12 +304,35 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
 
 /* ---- pieces ---- */
 
+static void run_prepare(void *arg, const lip_worker *me) {
+  const job *j = arg;
+  for (size_t i = 0; i < j->net->n_leaf; i++) {
+    lip_layer *l = j->net->leaf[i];
+    size_t u0, u1;
+    lip_share(me, l->units, UNIT_GRAIN, &u0, &u1);
+    if (l->kind->prepare && !l->prepared && u0 < u1) l->kind->prepare(l, u0, u1);
+  }
+}
+
+/* All weights in the form that blocks of rows share, once for all of them and, until they change, for the next pass. */
+static void prepare(job *j) {
+  bool ready = true;
+  for (size_t i = 0; i < j->net->n_leaf; i++)
+    ready = ready && (j->net->leaf[i]->prepared || !j->net->leaf[i]->kind->prepare);
+  if (!ready) run(j->net, j->B, false, run_prepare, j);
+  for (size_t i = 0; i < j->net->n_leaf; i++) j->net->leaf[i]->prepared = j->net->leaf[i]->kind->prepare;
+}
+
 static void forward(lip_net *net, const float *x, size_t B, bool training, const lip_stream *stream) {
-  job j = {.net = net, .B = B, .training = training, .stream = stream};
+  atomic_size_t next = 0;
+  job j = {.net = net, .B = B, .training = training, .stream = stream, .prepared = !training};
+  if (!training && !wants_whole_batch(net)) j.next = &next;
   lip_net_bind(net, x, training);
   net->rows = B;
   net->trained_forward = training;
+  if (j.prepared) prepare(&j);
   run(net, B, training, run_rows, &j);
+  if (net->lent) lip_net_touch(net);
 }
 
 void lip_net_forward(lip_net *net, const float *x, size_t B, bool training) {
