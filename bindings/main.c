@@ -25,7 +25,7 @@ static const char usage_text[] =
     "  --data DIR         where data sets lie (default: $LIPWB_DATA)\n"
     "  --threads N        threads of the engine, 1 to 64 (default: all processors)\n"
     "  --seed N           the setting 'seed' of the script\n"
-    "  --json FILE        writes the result row the script returns\n"
+    "  --json FILE        writes the result row the script returns, with version and kernels\n"
     "  -e CODE            runs CODE (repeatable, before the script)\n"
     "  -i                 a session after the script\n"
     "  --version          what this build is\n"

@@ -275,8 +275,12 @@ function tests.test_result_row()
     .. 'top = math.huge, yes = true, empty = {} }'
   local status, _, err = run_script(code, "--json " .. path)
   lu.assertEquals(status, 0, err)
+  local _, about = run "--version"
+  lu.assertStrContains(about, lip.arch)
   lu.assertEquals(slurp(path), '{"accuracy":0.5,"bad":"nan","certified":{"0.03":0.25},"data":"mnist","empty":{},'
-    .. '"list":[1,2.5],"top":"inf","yes":true}\n')
+    .. ('"kernels":"%s","lipwb":"%s","list":[1,2.5],"top":"inf","yes":true}\n'):format(lip.arch, lip.version))
+  lu.assertEquals(run_script("return { 1, 2 }", "--json " .. path), 0)
+  lu.assertEquals(slurp(path), "[1,2]\n")
   status, _, err = run_script("return 3", "--json " .. path)
   lu.assertEquals(status, 1)
   lu.assertStrContains(err, "no result row")

@@ -103,6 +103,7 @@ function T:test_metadata_can_be_read_without_the_net()
   local m = info.metadata
   lu.assertEquals(m.format, "lipwb")
   lu.assertEquals(m.bound_method, "product")
+  lu.assertEquals(m.kernels, lip.arch)
   lu.assertEquals(tonumber(m.bound), net:bound().upper)
   lu.assertStrContains(m.net, '"norm":"1->inf"')
   lu.assertStrContains(m.layers, '"kind":"residual"')
