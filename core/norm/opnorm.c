@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "core/norm/cols.h"
+#include "core/norm/power.h"
 #include "core/norm/round.h"
 #include "core/norm/rows.h"
 #include "core/norm/spectral.h"
@@ -59,7 +60,7 @@ double lip_opnorm_estimate(const float *W, size_t M, size_t N, lip_pq pq, size_t
                            double *scratch) {
   if (!lip_pq_tractable(pq)) return INFINITY;
   if (M == 0 || N == 0) return 0;
-  if (is_spectral(pq)) return lip_spectral_estimate(W, M, N, iterations, v, scratch);
+  if (is_spectral(pq)) return lip_power_estimate(W, M, N, iterations, v, scratch);
   return enclose(W, M, N, pq).high;
 }
 

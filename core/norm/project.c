@@ -7,6 +7,7 @@
 #include "core/norm/cols.h"
 #include "core/norm/l1ball.h"
 #include "core/norm/opnorm.h"
+#include "core/norm/power.h"
 #include "core/norm/quick.h"
 #include "core/norm/round.h"
 #include "core/norm/rows.h"
@@ -25,6 +26,7 @@ struct lip_projector {
   double *tau; /* thresholds of the last call, by unit */
   lip_cols cols;
   lip_spectral *spectral;
+  lip_power *power;
 };
 
 /* ---- the projections: W finite or not, 0 < radius < infinity ---- */
@@ -114,7 +116,7 @@ static void spectral_clip(lip_projector *p, float *W, double radius, size_t u0, 
 
 static void spectral_radial(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
   (void)u0, (void)u1;
-  lip_spectral_radial(p->spectral, W, radius);
+  lip_power_radial(p->power, W, radius);
 }
 
 /* ---- one row per pair: what each method does, and the units it leaves independent ---- */
@@ -171,6 +173,7 @@ void lip_projector_free(lip_projector *p) {
   lip_free(p->cols.before);
   lip_free(p->cols.level);
   lip_spectral_free(p->spectral);
+  lip_power_free(p->power);
   lip_free(p);
 }
 
@@ -188,7 +191,7 @@ static bool make_columns(lip_projector *p) {
 
 lip_status lip_projector_new(size_t M, size_t N, lip_pq pq, lip_project_method method, lip_projector **out,
                              lip_err *err) {
-  enum { CLIP_BLOCK = 16, RADIAL_BLOCK = 4 };
+  enum { CLIP_BLOCK = 16 };
   *out = NULL;
   lip_status st = lip_pq_check(pq, err);
   if (st != LIP_OK) return st;
@@ -202,8 +205,11 @@ lip_status lip_projector_new(size_t M, size_t N, lip_pq pq, lip_project_method m
   p->tau = lip_alloc(lip_projector_units(p), sizeof *p->tau);
   if (!p->tau || (p->units == COLUMNS && !make_columns(p))) goto fail;
   if (pq.p == LIP_P2 && pq.q == LIP_P2) {
-    p->spectral = lip_spectral_new(M, N, method == LIP_RADIAL ? RADIAL_BLOCK : CLIP_BLOCK);
-    if (!p->spectral) goto fail;
+    if (method == LIP_RADIAL)
+      p->power = lip_power_new(M, N);
+    else
+      p->spectral = lip_spectral_new(M, N, CLIP_BLOCK);
+    if (!p->power && !p->spectral) goto fail;
   }
   *out = p;
   return LIP_OK;
@@ -213,9 +219,9 @@ fail:
 }
 
 lip_warm lip_projector_warm(lip_projector *p) {
-  if (!p->spectral) return (lip_warm){p->tau, true, lip_projector_units(p)};
+  if (!p->spectral && !p->power) return (lip_warm){p->tau, true, lip_projector_units(p)};
   lip_warm warm = {.wide = false};
-  warm.data = lip_spectral_warm(p->spectral, &warm.n);
+  warm.data = p->power ? lip_power_warm(p->power, &warm.n) : lip_spectral_warm(p->spectral, &warm.n);
   return warm;
 }
 

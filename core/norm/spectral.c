@@ -245,17 +245,6 @@ void lip_spectral_clip(lip_spectral *s, float *W, double radius) {
   advance(s, W, alpha);
 }
 
-void lip_spectral_radial(lip_spectral *s, float *W, double radius) {
-  double sigma[MAX_BLOCK];
-  float top = lip_row_abs_max(W, s->M * s->N);
-  if (top == 0 || !isfinite(top)) return;
-  float alpha = near_one(top);
-  if (*s->warm == 0) start(s, W, alpha);
-  if (!ritz(s, W, alpha, sigma)) return;
-  advance(s, W, alpha);
-  if (sigma[0] > radius) lip_row_scale(W, s->M * s->N, radius * AIM / sigma[0]);
-}
-
 /* ---- with a full decomposition ---- */
 
 lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, lip_err *err) {
@@ -288,36 +277,4 @@ done:
   lip_free(vt);
   lip_free(sigma);
   return st;
-}
-
-/* ---- power iteration, in double ---- */
-
-static double length(const double *x, size_t n) {
-  return sqrt(dot(x, x, n));
-}
-
-double lip_spectral_estimate(const float *W, size_t M, size_t N, size_t iterations, double *v,
-                             double *scratch) {
-  double *y = scratch, sigma = 0, norm;
-  lip_rng rng = lip_rng_new(4, LIP_RNG_USER, 0);
-  if (!v || !(length(v, N) > 0)) {
-    if (!v) v = scratch + M;
-    for (size_t j = 0; j < N; j++) v[j] = lip_rng_normal(&rng);
-  }
-  for (size_t it = 0;; it++) {
-    norm = length(v, N);
-    if (!(norm > 0)) return 0;
-    for (size_t j = 0; j < N; j++) v[j] /= norm;
-    for (size_t i = 0; i < M; i++) {
-      double sum = 0;
-      for (size_t j = 0; j < N; j++) sum += (double)W[i * N + j] * v[j];
-      y[i] = sum;
-    }
-    sigma = length(y, M);
-    if (it >= iterations || !(sigma > 0)) return isnan(sigma) ? NAN : sigma;
-    for (size_t i = 0; i < M; i++) y[i] /= sigma;
-    memset(v, 0, N * sizeof *v);
-    for (size_t i = 0; i < M; i++)
-      for (size_t j = 0; j < N; j++) v[j] += (double)W[i * N + j] * y[i];
-  }
 }

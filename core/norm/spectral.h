@@ -14,10 +14,6 @@ lip_status lip_spectral_lower(const float *W, size_t M, size_t N, double *lower,
 /* The Gram iteration (see opnorm.h). */
 lip_status lip_spectral_gram(const float *W, size_t M, size_t N, size_t iterations, double *upper,
                              lip_err *err);
-/* Power iteration (see lip_opnorm_estimate). */
-double lip_spectral_estimate(const float *W, size_t M, size_t N, size_t iterations, double *v,
-                             double *scratch);
-
 /* State of the in-step projection of one matrix: an orthonormal basis that follows the leading singular vectors of
  * the smaller side. */
 typedef struct lip_spectral lip_spectral;
@@ -25,9 +21,8 @@ lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block); /* NULL: no me
 void lip_spectral_free(lip_spectral *s);                          /* accepts NULL */
 /* The basis and whether it has been started: what the next call depends on beside W. Lent. */
 float *lip_spectral_warm(lip_spectral *s, size_t *n);
-/* Lowers the singular values above `radius` in the span of the basis to it; or scales the whole matrix. */
+/* Lowers the singular values above `radius` in the span of the basis to it. */
 void lip_spectral_clip(lip_spectral *s, float *W, double radius);
-void lip_spectral_radial(lip_spectral *s, float *W, double radius);
 
 /* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. */
 lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, lip_err *err);

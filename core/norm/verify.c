@@ -22,6 +22,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/rng.h"
+#include "core/norm/power.h"
 #include "core/norm/round.h"
 #include "core/norm/rows.h"
 #include "core/norm/spectral.h"
@@ -296,7 +297,7 @@ lip_status lip_spectral_lower(const float *W, size_t M, size_t N, double *lower,
   if (!v || !scratch) {
     st = no_memory(err, M, N);
   } else {
-    lip_spectral_estimate(W, M, N, 200, v, scratch);
+    lip_power_estimate(W, M, N, 200, v, scratch);
     *lower = quotient_down(W, M, N, v);
   }
   lip_free(v);

@@ -1,0 +1,297 @@
+#include "core/norm/power.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/base/rng.h"
+#include "core/base/simd.h"
+#include "core/norm/lanes.h"
+#include "core/norm/rows.h"
+
+/* Inside by more than float32 rounding, so that a matrix just scaled is not touched again. */
+#define AIM (1 - 0x1p-20)
+
+enum { L = 16, VECTORS = 2, ROWS = 4, COLD_ROUNDS = 12, WARM_ROUNDS = 4 };
+#define SETTLED 0x1p-9
+
+struct lip_power {
+  size_t M, N, b;
+  float *Q, *Z; /* (b,N) each, rows of Q orthonormal; behind Q: 0 until it has been started */
+};
+
+/* Gram matrices of Y = alpha W Q' and of Z = alpha Y' W. */
+typedef struct grams {
+  double Y[VECTORS][VECTORS], Z[VECTORS][VECTORS];
+} grams;
+
+/* ---- the pass: four rows at a time, so that they are still cached when they come to be used again ---- */
+
+LIP_INLINE float sum16(const lip_f16 *v) {
+  lip_f8 half[2];
+  memcpy(half, v, sizeof half);
+  half[0] += half[1];
+  float a = (half[0][0] + half[0][4]) + (half[0][2] + half[0][6]);
+  float b = (half[0][1] + half[0][5]) + (half[0][3] + half[0][7]);
+  return a + b;
+}
+
+/* Columns c to c + len of the rows. */
+LIP_INLINE void add_products(const float *W, size_t N, size_t rows, size_t b, const float *Q, size_t c,
+                             size_t len, lip_f16 (*part)[VECTORS]) {
+  lip_f16 w[ROWS], q;
+  for (size_t r = 0; r < rows; r++) lip_load16(&w[r], W + r * N + c, len);
+  for (size_t k = 0; k < b; k++) {
+    lip_load16(&q, Q + k * N + c, len);
+    for (size_t r = 0; r < rows; r++) part[r][k] += w[r] * q;
+  }
+}
+LIP_INLINE void add_rows(const float *W, size_t N, size_t rows, size_t b, float *Z, size_t c, size_t len,
+                         float (*y)[VECTORS]) {
+  lip_f16 w[ROWS], z;
+  for (size_t r = 0; r < rows; r++) lip_load16(&w[r], W + r * N + c, len);
+  for (size_t k = 0; k < b; k++) {
+    lip_load16(&z, Z + k * N + c, len);
+    for (size_t r = 0; r < rows; r++) z += w[r] * y[r][k];
+    lip_store16(Z + k * N + c, &z, len);
+  }
+}
+
+LIP_INLINE void rows_step(const float *W, size_t N, size_t rows, size_t b, const float *Q, float *Z,
+                          float alpha, float (*y)[VECTORS]) {
+  lip_f16 part[ROWS][VECTORS] = {{{0}}};
+  float scaled[ROWS][VECTORS];
+  size_t c = 0;
+  for (; c + L <= N; c += L) add_products(W, N, rows, b, Q, c, L, part);
+  if (c < N) add_products(W, N, rows, b, Q, c, N - c, part);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t k = 0; k < b; k++) {
+      y[r][k] = sum16(&part[r][k]);
+      scaled[r][k] = y[r][k] * alpha;
+    }
+  for (c = 0; c + L <= N; c += L) add_rows(W, N, rows, b, Z, c, L, scaled);
+  if (c < N) add_rows(W, N, rows, b, Z, c, N - c, scaled);
+}
+
+LIP_INLINE void pass(const float *W, size_t M, size_t N, size_t b, const float *Q, float *Z, float alpha,
+                     double (*Y)[VECTORS]) {
+  for (size_t i = 0, rows; i < M; i += rows) {
+    float y[ROWS][VECTORS];
+    rows = M - i >= ROWS ? ROWS : 1;
+    if (rows == ROWS)
+      rows_step(W + i * N, N, ROWS, b, Q, Z, alpha, y);
+    else
+      rows_step(W + i * N, N, 1, b, Q, Z, alpha, y);
+    for (size_t r = 0; r < rows; r++)
+      for (size_t k = 0; k < b; k++)
+        for (size_t l = 0; l < b; l++) Y[k][l] += (double)y[r][k] * (double)y[r][l];
+  }
+}
+LIP_HOT static void pass1(const float *W, size_t M, size_t N, const float *Q, float *Z, float alpha,
+                          double (*Y)[VECTORS]) {
+  pass(W, M, N, 1, Q, Z, alpha, Y);
+}
+LIP_HOT static void pass2(const float *W, size_t M, size_t N, const float *Q, float *Z, float alpha,
+                          double (*Y)[VECTORS]) {
+  pass(W, M, N, 2, Q, Z, alpha, Y);
+}
+
+LIP_HOT static double dot(const float *x, const float *y, size_t n) {
+  double part[L] = {0};
+  size_t i = 0;
+  for (; i + L <= n; i += L)
+    for (size_t k = 0; k < L; k++) part[k] += (double)x[i + k] * (double)y[i + k];
+  for (size_t k = 0; i + k < n; k++) part[k] += (double)x[i + k] * (double)y[i + k];
+  for (size_t half = L / 2; half > 0; half /= 2)
+    for (size_t k = 0; k < half; k++) part[k] += part[k + half];
+  return part[0];
+}
+
+LIP_HOT static void axpy(float *y, float a, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+/* Sums of squares in the range in which float32 loses nothing. */
+static bool precise(const grams *g, size_t b) {
+  for (size_t k = 0; k < b; k++)
+    if (!(g->Y[k][k] > 0x1p-60 && g->Z[k][k] > 0x1p-60 && g->Y[k][k] < 0x1p60 && g->Z[k][k] < 0x1p60))
+      return false;
+  return true;
+}
+
+/* One pass with entries as they are, and one with them brought near 1 by a power of two where sums left the range in which
+ * float32 is precise. Returns that power, alpha; 0: W is zero or not finite. */
+static float multiply(const float *W, size_t M, size_t N, size_t b, float *Q, float *Z, grams *g) {
+  float alpha = 1;
+  for (int turn = 0; turn < 2; turn++) {
+    memset(Z, 0, b * N * sizeof *Z);
+    memset(g, 0, sizeof *g);
+    (b == 1 ? pass1 : pass2)(W, M, N, Q, Z, alpha, g->Y);
+    for (size_t k = 0; k < b; k++)
+      for (size_t l = 0; l <= k; l++) g->Z[k][l] = g->Z[l][k] = dot(Z + k * N, Z + l * N, N);
+    if (turn == 1 || precise(g, b)) break;
+    float top = lip_row_abs_max(W, M * N);
+    int e;
+    if (top == 0 || !isfinite(top)) return 0;
+    (void)frexpf(top, &e);
+    alpha = ldexpf(1, e > 100 ? -100 : e < -100 ? 100 : -e);
+    for (size_t j = 0; j < b * N; j++) Q[j] *= alpha; /* they are replaced before long */
+  }
+  return alpha;
+}
+
+/* Length 1; false when there is no direction. */
+static bool unit(float *q, size_t N) {
+  double length = sqrt(dot(q, q, N));
+  if (!(length > 0) || !isfinite(length)) return false;
+  for (size_t j = 0; j < N; j++) q[j] = (float)((double)q[j] / length);
+  return true;
+}
+
+static void random_row(float *q, size_t N, lip_rng *rng) {
+  for (size_t j = 0; j < N; j++) q[j] = (float)lip_rng_normal(rng);
+  unit(q, N);
+}
+
+/* ---- estimates ---- */
+
+/* Iterates in float32; what it arrives at is measured in double. */
+double lip_power_estimate(const float *W, size_t M, size_t N, size_t iterations, double *v, double *scratch) {
+  float *q = (float *)scratch, *z = q + N;
+  lip_rng rng = lip_rng_new(4, LIP_RNG_USER, 0);
+  grams g;
+  double top = 0, sum = 0;
+  for (size_t j = 0; v && j < N; j++) top = fmax(top, fabs(v[j]));
+  for (size_t j = 0; v && j < N; j++) q[j] = top > 0 ? (float)(v[j] / top) : 0;
+  if (!v || !unit(q, N)) random_row(q, N, &rng);
+  for (size_t it = 0; it < iterations; it++) {
+    float alpha = multiply(W, M, N, 1, q, z, &g);
+    bool moved = alpha > 0 && unit(z, N);
+    if (moved) memcpy(q, z, N * sizeof *q);
+    if (!moved) break;
+  }
+  for (size_t i = 0; i < M; i++) {
+    double y = dot(W + i * N, q, N);
+    sum += y * y;
+  }
+  double length = sqrt(dot(q, q, N));
+  for (size_t j = 0; v && j < N; j++) v[j] = (double)q[j] / length;
+  return sqrt(sum) / length;
+}
+
+/* ---- the projection ---- */
+
+lip_power *lip_power_new(size_t M, size_t N) {
+  lip_power *p = lip_alloc(1, sizeof *p);
+  if (!p) return NULL;
+  *p = (lip_power){.M = M, .N = N, .b = M < VECTORS ? M : VECTORS};
+  if (N < p->b) p->b = N;
+  p->Q = lip_alloc(p->b * N + 1, sizeof(float));
+  p->Z = lip_alloc(p->b * N, sizeof(float));
+  if (p->Q && p->Z) return p;
+  lip_power_free(p);
+  return NULL;
+}
+
+void lip_power_free(lip_power *p) {
+  if (!p) return;
+  lip_free(p->Q);
+  lip_free(p->Z);
+  lip_free(p);
+}
+
+float *lip_power_warm(lip_power *p, size_t *n) {
+  *n = p->b * p->N + 1;
+  return p->Q;
+}
+
+/* The largest t and its direction c with Z c = t Y c, the Gram matrices: t is the largest ||W'y||^2 / ||y||^2 for y in the
+ * span of Y. What is left of the second vector of Y once the first is taken out must be there. */
+static double largest(const grams *g, size_t b, double c[VECTORS]) {
+  double first = g->Z[0][0] / g->Y[0][0];
+  c[0] = 1, c[1] = 0;
+  if (b == 1 || !(g->Y[0][0] > 0)) return first;
+  double shear = g->Y[0][1] / g->Y[0][0], left = g->Y[1][1] - shear * g->Y[0][1];
+  if (!(left > 0x1p-20 * g->Y[1][1])) return first;
+  /* in the basis y1 / |y1|, (y2 - shear y1) / sqrt(left): a symmetric matrix (p r; r q) */
+  double r = (g->Z[0][1] - shear * g->Z[0][0]) / sqrt(g->Y[0][0] * left);
+  double q = (g->Z[1][1] - 2 * shear * g->Z[0][1] + shear * shear * g->Z[0][0]) / left;
+  double half = (first - q) / 2, root = sqrt(half * half + r * r), t = (first + q) / 2 + root;
+  double u = half >= 0 ? half + root : r, w = half >= 0 ? r : root - half; /* eigenvector of t */
+  c[1] = w / sqrt(left);
+  c[0] = u / sqrt(g->Y[0][0]) - shear * c[1];
+  return t;
+}
+
+/* Rows of Q: the direction found, and what the other vector has beside it. */
+static void follow(lip_power *p, const double c[VECTORS]) {
+  size_t N = p->N;
+  float *z0 = p->Z, *z1 = p->Z + (p->b > 1 ? N : 0);
+  lip_rng rng = lip_rng_new(3, LIP_RNG_USER, 1);
+  double size = fmax(fabs(c[0]), fabs(c[1]));
+  const float *other = fabs(c[0]) >= fabs(c[1]) ? z1 : z0;
+  memcpy(p->Q, z0, N * sizeof *p->Q);
+  if (p->b > 1 && size > 0 && isfinite(size)) {
+    for (size_t j = 0; j < N; j++) p->Q[j] = (float)((c[0] * (double)z0[j] + c[1] * (double)z1[j]) / size);
+  }
+  if (!unit(p->Q, N)) random_row(p->Q, N, &rng);
+  if (p->b == 1) return;
+  float *q = p->Q + N;
+  memcpy(q, other, N * sizeof *q);
+  for (int turn = 0; turn < 3; turn++) {
+    if (!unit(q, N)) random_row(q, N, &rng);
+    double along = dot(p->Q, q, N);
+    axpy(q, (float)-along, p->Q, N);
+    if (fabs(along) < 0.9) break;
+    if (dot(q, q, N) < 0x1p-30) memset(q, 0, N * sizeof *q); /* nothing was left but rounding */
+  }
+  unit(q, N);
+}
+
+static void restart(lip_power *p) {
+  lip_rng rng = lip_rng_new(3, LIP_RNG_USER, 0);
+  for (size_t k = 0; k < p->b; k++) random_row(p->Q + k * p->N, p->N, &rng);
+}
+
+/* Larger eigenvalue of a symmetric matrix. */
+static double larger(double A[VECTORS][VECTORS], size_t b) {
+  if (b == 1) return A[0][0];
+  double half = (A[0][0] - A[1][1]) / 2;
+  return (A[0][0] + A[1][1]) / 2 + sqrt(half * half + A[0][1] * A[0][1]);
+}
+
+/* The estimated norm; 0 when W is zero or not finite. *gain: how much more its square is than before the pass. */
+static double advance(lip_power *p, const float *W, double *gain) {
+  grams g;
+  double c[VECTORS];
+  float alpha = multiply(W, p->M, p->N, p->b, p->Q, p->Z, &g);
+  *gain = 0;
+  if (alpha == 0) return 0;
+  double t = largest(&g, p->b, c);
+  if (!isfinite(t)) { /* the vectors are of no use for this matrix */
+    restart(p);
+    return 0;
+  }
+  *gain = t / larger(g.Y, p->b) - 1;
+  follow(p, c);
+  return sqrt(t) / (double)alpha;
+}
+
+/* One pass when the matrix has moved little, as in training; more as long as the estimate grows. */
+void lip_power_radial(lip_power *p, float *W, double radius) {
+  float *started = p->Q + p->b * p->N;
+  double gain = 0, sigma = 0;
+  if (*started == 0) restart(p);
+  for (int i = 0; i < (*started == 0 ? COLD_ROUNDS : WARM_ROUNDS); i++) {
+    sigma = fmax(sigma, advance(p, W, &gain));
+    if (!(gain > SETTLED)) break;
+  }
+  if (sigma > 0) *started = 1;
+  double s = radius * AIM / sigma;
+  if (!(sigma > radius)) return;
+  if (s > 0x1p-100)
+    lip_row_shrink(W, p->M * p->N, (float)s);
+  else
+    lip_row_scale(W, p->M * p->N, s);
+}
