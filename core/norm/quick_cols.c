@@ -15,10 +15,10 @@ enum { L = 16, V = LIP_BLOCK / L, PIECE = 128, GUESSES = 8 };
 
 /* What is known of the columns of one block. */
 typedef struct block {
-  _Alignas(64) float level[LIP_BLOCK];
-  _Alignas(64) float last[LIP_BLOCK], high[LIP_BLOCK], low[LIP_BLOCK];
+  _Alignas(64) float level[LIP_BLOCK], least[LIP_BLOCK], high[LIP_BLOCK], low[LIP_BLOCK];
   _Alignas(64) double sum[LIP_BLOCK], tau[LIP_BLOCK];
-  _Alignas(64) int32_t count[LIP_BLOCK], before[LIP_BLOCK], keep[LIP_BLOCK];
+  _Alignas(64) int32_t count[LIP_BLOCK], keep[LIP_BLOCK];
+  bool open[LIP_BLOCK]; /* still looking for its threshold */
 } block;
 
 /* Each kernel below is written for `v` vectors of columns, the last of which has `tail` of them; the caller passes
@@ -105,6 +105,26 @@ LIP_INLINE void sum_above(float *W, size_t M, size_t N, size_t v, size_t tail, b
   memcpy(b->sum + at, sum, v * L * sizeof *b->sum);
 }
 
+/* Number, least and sum in double of the elements above each column's level. Lane by lane: compilers widen to double best
+ * out of loops. */
+LIP_INLINE void find_active(const float *W, size_t M, size_t N, size_t width, block *b, size_t at) {
+  double sum[LIP_BLOCK] = {0};
+  float level[LIP_BLOCK], least[LIP_BLOCK];
+  int32_t count[LIP_BLOCK] = {0};
+  memcpy(level, b->level + at, width * sizeof *level);
+  for (size_t j = 0; j < width; j++) least[j] = INFINITY;
+  for (size_t i = 0; i < M; i++)
+    for (size_t j = 0; j < width; j++) {
+      float a = fabsf(W[i * N + j]), kept = a > level[j] ? a : 0, other = a > level[j] ? a : INFINITY;
+      sum[j] += (double)kept;
+      least[j] = other < least[j] ? other : least[j];
+      count[j] += a > level[j];
+    }
+  memcpy(b->sum + at, sum, width * sizeof *sum);
+  memcpy(b->least + at, least, width * sizeof *least);
+  memcpy(b->count + at, count, width * sizeof *count);
+}
+
 LIP_INLINE void soft(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
   lip_f16 high[V], low[V];
   lip_i16 keep[V];
@@ -150,11 +170,73 @@ LIP_HOT static void run_above(float *W, size_t M, size_t N, size_t width, block 
 LIP_HOT static void run_sum(float *W, size_t M, size_t N, size_t width, block *b) {
   run(sum_above, W, M, N, width, b);
 }
+/* For whole blocks, or the vectors that have columns still open. */
+LIP_HOT static void run_active(const float *W, size_t M, size_t N, size_t width, block *b, bool all) {
+  if (all && width == LIP_BLOCK) {
+    find_active(W, M, N, LIP_BLOCK, b, 0);
+    return;
+  }
+  for (size_t at = 0; at < width; at += L) {
+    size_t n = width - at < L ? width - at : L;
+    bool any = false;
+    for (size_t j = at; j < at + n; j++) any |= b->open[j];
+    if (!any) continue;
+    if (n == L)
+      find_active(W + at, M, N, L, b, at);
+    else
+      find_active(W + at, M, N, n, b, at);
+  }
+}
 LIP_HOT static void run_soft(float *W, size_t M, size_t N, size_t width, block *b) {
   run(soft, W, M, N, width, b);
 }
 LIP_HOT static void run_shrink(float *W, size_t M, size_t N, size_t width, block *b) {
   run(shrink, W, M, N, width, b);
+}
+
+/* ---- thresholds ---- */
+
+/* Newton's next level of every open column (see l1ball.c), whose sums lack up to `unsure`. True when some step was so long
+ * that the set above the level must be expected to change once more. */
+static bool newton(block *b, double radius, double unsure) {
+  bool far = false;
+  for (size_t j = 0; j < LIP_BLOCK; j++) {
+    if (!b->open[j]) continue;
+    double count = b->count[j] > 0 ? (double)b->count[j] : 1, level = (double)b->level[j];
+    double next = (b->sum[j] - radius - b->sum[j] * unsure) / count;
+    double turn = (next - level) / (b->sum[j] / count - level);
+    far |= b->count[j] == 0 || turn * turn * count > 1;
+    b->level[j] = lip_float_down(next > 0 ? next : 0);
+  }
+  return far;
+}
+
+/* Thresholds of the columns whose least active element is above them; true when columns remain that go on. */
+static bool settle(block *b, size_t M, double radius) {
+  double error = 2 * lip_gamma(M + 2) + 0x1p-45;
+  bool more = false;
+  for (size_t j = 0; j < LIP_BLOCK; j++) {
+    if (!b->open[j]) continue;
+    double t = b->count[j] > 0 ? lip_l1_threshold(b->sum[j], radius, (size_t)b->count[j], error) : 0;
+    b->open[j] = t > 0x1p-100;
+    if (!b->open[j]) continue;
+    if (t >= (double)b->level[j] && t < (double)b->least[j]) {
+      b->tau[j] = t;
+      b->open[j] = false;
+    }
+    more |= b->open[j];
+  }
+  return more;
+}
+
+static void find_thresholds(float *W, size_t M, size_t N, size_t width, double radius, block *b) {
+  run_above(W, M, N, width, b);
+  for (int step = 0; step < GUESSES && newton(b, radius, 0x1p-22); step++) run_above(W, M, N, width, b);
+  for (int step = 0; step < GUESSES; step++) {
+    run_active(W, M, N, width, b, step == 0);
+    if (!settle(b, M, radius)) return;
+    newton(b, radius, 0);
+  }
 }
 
 /* ---- whole operations ---- */
@@ -172,69 +254,25 @@ void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const flo
   run_shrink(W, M, N, width, &b);
 }
 
-/* The next level of every column that still moves (see l1ball.c); false when none does. */
-LIP_HOT static bool newton(block *b, double radius) {
-  int32_t moving = 0;
-  for (size_t j = 0; j < LIP_BLOCK; j++) {
-    int32_t moves = b->count[j] != b->before[j]; /* neither left out nor settled */
-    double next = (b->sum[j] - radius + b->sum[j] * 0x1p-22) / (double)(b->count[j] > 0 ? b->count[j] : 1);
-    float level = (float)(next > 0 ? next : 0), last = b->level[j];
-    b->before[j] = b->count[j];
-    b->last[j] = moves ? last : b->last[j];
-    b->level[j] = moves ? level : last;
-    moving |= moves;
-  }
-  return moving;
-}
-
-/* Exact sums of the sets found, and their thresholds; columns with none are given up. True when one remains. */
-static bool thresholds(float *W, size_t M, size_t N, size_t width, double radius, block *b, bool *todo) {
-  double error = 2 * lip_gamma(M + 2) + 0x1p-45;
-  bool again = false, any = false;
-  run_sum(W, M, N, width, b);
-  for (size_t j = 0; j < width; j++) {
-    b->tau[j] = 0;
-    if (!todo[j] || b->count[j] == 0 || b->count[j] != b->before[j]) continue;
-    double t = lip_l1_threshold(b->sum[j], radius, (size_t)b->count[j], error);
-    if (!(t > 0x1p-100)) continue;
-    b->tau[j] = t;
-    any = true;
-    if (t > (double)fminf(b->last[j], b->level[j]) && t < (double)fmaxf(b->last[j], b->level[j])) continue;
-    b->level[j] = lip_float_down(t);
-    again = true;
-  }
-  if (!again) return any;
-  run_above(W, M, N, width, b);
-  any = false;
-  for (size_t j = 0; j < width; j++) {
-    if (b->count[j] != b->before[j]) b->tau[j] = 0;
-    any |= b->tau[j] > 0;
-  }
-  return any;
-}
-
 void lip_quick_cols_l1(float *W, size_t M, size_t N, size_t width, double radius, double *tau, bool *todo) {
   block b;
   for (size_t j = 0; j < LIP_BLOCK; j++) {
-    bool on = j < width && todo[j];
-    b.level[j] = on ? lip_float_down(tau[j]) : INFINITY; /* that nothing exceeds */
-    b.last[j] = b.level[j];
-    b.before[j] = on ? -1 : 0;
-    b.count[j] = 0;
-    b.sum[j] = 0;
+    b.open[j] = j < width && todo[j];
+    b.level[j] = b.open[j] ? lip_float_down(tau[j]) : INFINITY; /* that nothing exceeds */
+    b.tau[j] = 0;
   }
-  run_above(W, M, N, width, &b);
-  for (int step = 0; step < GUESSES && newton(&b, radius); step++) run_above(W, M, N, width, &b);
-  if (!thresholds(W, M, N, width, radius, &b, todo)) return;
+  find_thresholds(W, M, N, width, radius, &b);
+  bool any = false;
   for (size_t j = 0; j < LIP_BLOCK; j++) {
-    bool on = j < width && b.tau[j] > 0;
+    bool on = b.tau[j] > 0;
     lip_split t = on ? lip_split_up(b.tau[j]) : (lip_split){0, 0};
     b.high[j] = t.high;
     b.low[j] = t.low;
     b.keep[j] = on ? 0 : -1;
+    any |= on;
     if (!on) continue;
     tau[j] = b.tau[j];
     todo[j] = 0;
   }
-  run_soft(W, M, N, width, &b);
+  if (any) run_soft(W, M, N, width, &b);
 }
