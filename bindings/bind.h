@@ -39,6 +39,7 @@ void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);
 void lipL_open_io(lua_State *L);
 void lipL_open_json(lua_State *L);
+void lipL_open_unpack(lua_State *L);
 /* The module: a new table with everything above; luaopen_lip_core returns it. */
 LUAMOD_API int luaopen_lip_core(lua_State *L);
 

@@ -1,6 +1,7 @@
 --- Data sets: the readers, and finding, downloading and verifying the well-known ones.
 local core = require "lip.core"
 local check_options = require("lip.options").check
+local unpacked = require "lip.unpacked"
 
 local data = {}
 
@@ -148,7 +149,9 @@ end
 local function load_folder(set, place, files)
   local parts, digests = {}, {}
   for _, part in ipairs { "train", "t10k" } do
-    local ds, message, code = core.dataset_idx(set.name, files[part][1], files[part][2])
+    local ds, message, code = unpacked.read(files[part], function(paths)
+      return core.dataset_idx(set.name, paths[1], paths[2])
+    end)
     if not ds then return nil, message, code end
     parts[part], digests[part] = ds, message
     if part == "train" and not place.own and belongs_to_other(set, message) then return nil end

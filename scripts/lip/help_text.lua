@@ -167,7 +167,9 @@ dataset_csv(path, options) -- what lip.data.csv calls
 dataset_npy(x, y) -- what lip.data.npy calls
 dataset_digits(options) -- what lip.data.digits calls
 dataset_tensors(x, y) -- what lip.data.tensors calls
-sha256(path) -- checksum of a file]] },
+sha256(path) -- checksum of a file, unpacked
+sha256_packed(path) -- checksum of a file as it lies there
+unpack(path, to) -- writes an unpacked copy]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)

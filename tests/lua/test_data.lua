@@ -442,6 +442,101 @@ function T.test_real_mnist()
   lu.assertNil(text:find("from " .. root, 1, true))
 end
 
+-- ---- unpacked copies ----
+
+local function packed_set()
+  write_set "mnist"
+  lu.assertTrue(os.execute("gzip " .. path "mnist" .. "/*"))
+end
+
+local function listed(where)
+  local pipe = io.popen("ls '" .. path(where) .. "' 2>/dev/null | sort")
+  local names = {}
+  for name in pipe:lines() do names[#names + 1] = name end
+  pipe:close()
+  return names
+end
+
+local load_set = "local a, b = lip.data.mnist{ quiet = true } print(#a, #b, a:info().sha256, "
+  .. "a:batch{ 30 }:sum(), b:batch{ 10 }:sum())"
+
+-- The last line: before it stand warnings that this is not the published MNIST.
+local function loaded(variables, code)
+  return child(variables, code or load_set):match "[^\n]*\n$"
+end
+
+function T.test_unpacked_copies_are_kept_and_checked()
+  packed_set()
+  local variables = { LIPWB_DATA = folder, LIPWB_OFFLINE = 1, XDG_CACHE_HOME = path "cache" }
+  local expected = loaded(variables)
+  contains(expected, "\t10\t")
+  lu.assertEquals(listed "cache/lipwb/unpacked", {}) -- nobody has asked for copies
+  variables.LIPWB_UNPACK = 1
+  lu.assertEquals(loaded(variables), expected)
+  local names = listed "cache/lipwb/unpacked"
+  lu.assertEquals(#names, 8)
+  local function slurp(name)
+    local file = assert(io.open(path("cache/lipwb/unpacked/" .. name), "rb"))
+    local bytes = file:read "a"
+    file:close()
+    return bytes
+  end
+  local good = {}
+  for _, name in ipairs(names) do good[name] = slurp(name) end
+  lu.assertEquals(loaded(variables), expected) -- from the copies
+  for _, name in ipairs(names) do
+    local bytes = good[name]
+    local other = bytes:sub(1, -2) .. string.char(bytes:byte(-1) ~ 1)
+    for _, damaged in ipairs { other, bytes:sub(1, -2), bytes .. "x", "" } do
+      write("cache/lipwb/unpacked/" .. name, damaged)
+      lu.assertEquals(loaded(variables), expected)
+      lu.assertEquals(slurp(name), bytes) -- made anew
+    end
+  end
+  lu.assertEquals(listed "cache/lipwb/unpacked", names)
+  -- a consistent copy of another file under the name of this one would be believed, so names are the packed digests
+  local images = path "mnist/train-images-idx3-ubyte"
+  lu.assertNotNil(good[lip.sha256_packed(images .. ".gz")])
+  os.remove(images .. ".gz")
+  write("mnist/train-images-idx3-ubyte", idx_images(30, 8))
+  lu.assertTrue(os.execute("gzip " .. images))
+  local changed = loaded(variables)
+  lu.assertNotEquals(changed, expected)
+  lu.assertEquals(loaded(variables), changed)
+end
+
+function T.test_copies_are_really_read()
+  packed_set()
+  local variables = { LIPWB_DATA = folder, LIPWB_OFFLINE = 1, XDG_CACHE_HOME = path "cache", LIPWB_UNPACK = 1 }
+  loaded(variables)
+  local text = loaded(variables, [[
+    local read, seen = require "lip.core".dataset_idx, {}
+    require "lip.core".dataset_idx = function(name, x, y) seen[#seen + 1] = x return read(name, x, y) end
+    lip.data.mnist{ quiet = true }
+    print(#seen, seen[1], seen[2])]])
+  contains(text, "2\t" .. path "cache/lipwb/unpacked/")
+  lu.assertNil(text:find(".gz", 1, true))
+end
+
+function T.test_copies_need_no_place_and_no_turns()
+  packed_set()
+  local variables = { LIPWB_DATA = folder, LIPWB_OFFLINE = 1, XDG_CACHE_HOME = path "cache" }
+  local expected = loaded(variables)
+  variables.LIPWB_UNPACK = 1
+  write("cache", "a file where the folder should be")
+  lu.assertEquals(loaded(variables), expected)
+  os.remove(path "cache")
+  write("load.lua", 'local lip = require "lip" ' .. load_set)
+  local one = ("LIPWB_UNPACK=1 LIPWB_OFFLINE=1 LIPWB_DATA='%s' XDG_CACHE_HOME='%s' '%s' '%s'"):format(folder, path "cache",
+    program, path "load.lua")
+  local pipe = io.popen(("for i in 1 2 3 4; do %s 2>/dev/null & done; wait"):format(one))
+  local text = pipe:read "a"
+  pipe:close()
+  lu.assertEquals(text, expected:rep(4))
+  lu.assertEquals(#listed "cache/lipwb/unpacked", 8)
+  lu.assertEquals(loaded(variables), expected)
+end
+
 -- A program named curl that stands in front of the real one.
 local function fake_curl(script)
   os.execute("mkdir -p " .. path "bin")
