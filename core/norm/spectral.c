@@ -87,14 +87,14 @@ static void rotate(lip_spectral *s, float *X, size_t len) { /* X = R X, through 
 }
 
 LIP_HOT static double dot_f(const float *x, const float *y, size_t n) {
-  lip_d8 sum = {0};
-  for (size_t i = 0; i < n; i += LIP_LANES) {
-    lip_f8 a, b;
-    lip_load(&a, x + i, n - i);
-    lip_load(&b, y + i, n - i);
-    sum += __builtin_convertvector(a, lip_d8) * __builtin_convertvector(b, lip_d8);
-  }
-  return lip_sum_lanes(&sum);
+  double part[2 * LIP_LANES] = {0};
+  size_t i = 0;
+  for (; i + 2 * LIP_LANES <= n; i += 2 * LIP_LANES)
+    for (size_t l = 0; l < 2 * LIP_LANES; l++) part[l] += (double)x[i + l] * (double)y[i + l];
+  for (size_t l = 0; i + l < n; l++) part[l] += (double)x[i + l] * (double)y[i + l];
+  for (size_t half = LIP_LANES; half > 0; half /= 2)
+    for (size_t l = 0; l < half; l++) part[l] += part[l + half];
+  return part[0];
 }
 
 LIP_INLINE double dot(const double *x, const double *y, size_t n) {
