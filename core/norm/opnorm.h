@@ -16,7 +16,8 @@
  * LIP_UNSUPPORTED *upper = INFINITY. Empty W: 0. */
 lip_status lip_opnorm_upper(const float *W, size_t M, size_t N, lip_pq pq, double *upper, lip_err *err);
 
-/* Not a bound from above: power iteration for 2->2 (from below up to rounding), nearest value otherwise.
+/* Not a bound from above: power iteration for 2->2 (from below up to rounding; the iterations in float32, each reading W
+ * once, what they arrive at measured in double), nearest value otherwise.
  * `v` (N) is the start and receives the last right vector (may be NULL: a fixed start is used); scratch holds
  * M + N doubles. */
 double lip_opnorm_estimate(const float *W, size_t M, size_t N, lip_pq pq, size_t iterations, double *v,
