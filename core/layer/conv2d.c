@@ -178,6 +178,7 @@ static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1)
     for (size_t r = 0; r < pass->rows; r++) sum += lip_vec_sum(l->dy + r * l->n_out + o * P, P);
     l->param[1].grad[o] = (float)sum;
   }
+  if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
 
 static void project(lip_layer *l, size_t u0, size_t u1) {

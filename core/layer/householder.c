@@ -113,6 +113,7 @@ static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1)
       }
     g[u0 + k] = (float)sum;
   }
+  if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
 
 static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {

@@ -107,8 +107,8 @@ struct lip_layer {
   float *y;        /* (capacity, n_out) */
   const float *dy; /* (capacity, n_out) */
   float *dx;       /* (capacity, n_in) or NULL */
-  float *kept;     /* (capacity * cache) floats, private layout */
-  size_t capacity;
+  float *kept;     /* (capacity * cache) floats, private layout, aligned to 64 */
+  size_t capacity; /* a multiple of 16, so that what is laid over kept by rows of capacity is aligned too */
 };
 
 /* One call's circumstances. */
@@ -120,6 +120,9 @@ typedef struct lip_pass {
   void *scratch;    /* layer->scratch bytes (at least), aligned to 64, this thread's own */
   float accumulate; /* grad: 0 overwrite, 1 add */
   size_t rows;      /* grad: rows of the whole batch */
+  /* grad: told of units a..b as soon as their gradient is final, range after range; NULL: nobody asks */
+  void (*done)(void *arg, size_t a, size_t b);
+  void *done_arg;
 } lip_pass;
 
 /* Error of the float32 forward pass in norms (Higham 2002, section 3.1; see cert/rounding.c). */
@@ -152,10 +155,11 @@ struct lip_layer_kind {
   void (*backward)(const lip_layer *l,
                    const lip_pass *pass); /* rows r0..r1 of dx from dy (and x, y, kept); not
                                                                    called when dx is NULL, unless a container */
-  /* Parameter gradients of output units u0..u1, summed over rows 0..pass->rows in row order. (units > 0) */
+  /* Parameter gradients of output units u0..u1, summed over rows 0..pass->rows in row order, after a forward pass with
+   * `training`. Tells pass->done of every unit once. (units > 0) */
   void (*grad)(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1);
   /* Units u0..u1 will be used by the next step as they stand: a chance to keep them in a faster form, which forward
-   * takes when pass->in_step and l->prepared. u0 is a multiple of 32. (optional) */
+   * and backward take when pass->in_step and l->prepared. (optional) */
   void (*prepare)(lip_layer *l, size_t u0, size_t u1);
   /* Keeps the bound within `budget` after an update: units u0..u1 (project_units > 0). */
   void (*project)(lip_layer *l, size_t u0, size_t u1);

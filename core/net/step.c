@@ -1,8 +1,8 @@
 /* The training step and its pieces. A step is two or three parallel regions:
  *
  *   1  every share has some of the rows: forward, loss, gradient back to the input
- *   2  every share has some of each layer's output features and carries them, a cache-sized piece at a time, through
- *      weight gradient (over all rows), update and, where rows are projected one by one, projection
+ *   2  every share has some of each layer's output features and carries them, piece by piece as the layer's weight
+ *      gradient (over all rows) is done, through update and, where rows are projected one by one, projection
  *   3  other projections (columns, whole matrices), if there are any
  *
  * With clipping, or a layer whose parameters are not laid out by output feature, 2 falls apart into gradient and update.
@@ -23,8 +23,7 @@ enum {
   MIN_WORK = 800000, /* that several threads are worth */
   ROW_BLOCK = 240, /* rows carried through the net at a time: few enough to stay cached, enough to pack for */
   ROW_PART = 48,   /* their number divides by it, where it may: a multiple of every micro-kernel's block */
-  PIECE_FLOATS = 1 << 17, /* of a weight gradient between its making and its use */
-  CHUNK = 4096            /* of the gradient norm */
+  CHUNK = 4096     /* of the gradient norm */
 };
 
 typedef struct job {
@@ -200,34 +199,38 @@ static void update_range(const job *j, size_t i0, size_t i1) {
   o->kind->update(o->conf, net->weights, net->grads, slot, net->decay, i0, i1, o->lr, o->t + 1);
 }
 
-/* Output features whose gradient stays in the cache until it is used. */
-static size_t piece_of(const lip_layer *l) {
-  size_t piece = PIECE_FLOATS / l->n_in / UNIT_GRAIN * UNIT_GRAIN;
-  return piece ? piece : UNIT_GRAIN;
-}
-
 /* Weights are final after the fused update unless a projection follows it; views may change them behind our back. */
 static bool prepares(const job *j, const lip_layer *l) {
   return l->kind->prepare && l->units > 0 && !j->net->lent && !(j->project && projects_apart(j, l));
 }
 
+typedef struct finishing {
+  const job *j;
+  lip_layer *l;
+} finishing;
+
+/* What is left to do for units a..b once their gradient is there, and still in the cache. */
+static void finish_units(void *arg, size_t a, size_t b) {
+  const job *j = ((const finishing *)arg)->j;
+  lip_layer *l = ((const finishing *)arg)->l;
+  for (size_t k = 0; k < l->n_param; k++) {
+    size_t row = lip_param_size(&l->param[k]) / l->units, at = l->param[k].offset;
+    update_range(j, at + a * row, at + b * row);
+  }
+  if (j->project && l->project_by_unit) l->kind->project(l, a, b);
+  if (prepares(j, l)) l->kind->prepare(l, a, b);
+}
+
 static void run_fused(void *arg, const lip_worker *me) {
   const job *j = arg;
   lip_pass pass = make_pass(j, me);
+  pass.done = finish_units;
   for (size_t i = 0; i < j->net->n_leaf; i++) {
-    lip_layer *l = j->net->leaf[i];
-    size_t u0, u1, piece = piece_of(l);
-    lip_share(me, l->units, UNIT_GRAIN, &u0, &u1);
-    for (size_t u = u0; u < u1; u += piece) {
-      size_t end = u1 - u < piece ? u1 : u + piece;
-      l->kind->grad(l, &pass, u, end);
-      for (size_t k = 0; k < l->n_param; k++) {
-        size_t row = lip_param_size(&l->param[k]) / l->units, at = l->param[k].offset;
-        update_range(j, at + u * row, at + end * row);
-      }
-      if (j->project && l->project_by_unit) l->kind->project(l, u, end);
-      if (prepares(j, l)) l->kind->prepare(l, u, end);
-    }
+    finishing f = {j, j->net->leaf[i]};
+    pass.done_arg = &f;
+    size_t u0, u1;
+    lip_share(me, f.l->units, UNIT_GRAIN, &u0, &u1);
+    if (u0 < u1) f.l->kind->grad(f.l, &pass, u0, u1);
   }
 }
 

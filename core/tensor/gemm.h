@@ -24,17 +24,8 @@ void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float al
 void lip_gemm_ref(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
                   size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc);
 
-/* A weight matrix W (N,K) kept in the kernel's own order, so that C (M,N) = A (M,K) W' need not pack it again. The
- * same bits as lip_gemm. Floats it takes; 0 = these kernels have no such form, then the other two are not called. */
-#define LIP_GEMM_PACK_GRAIN 32
-size_t lip_gemm_packed_size(size_t N, size_t K);
-/* Brings rows n0..n1 of W into it; n0 a multiple of LIP_GEMM_PACK_GRAIN, n1 too unless it is N. Different ranges may
- * run at the same time. */
-void lip_gemm_pack(float *packed, const float *W, size_t N, size_t K, size_t n0, size_t n1);
-void lip_gemm_packed(size_t M, size_t N, size_t K, const float *A, size_t lda, const float *packed, float *C,
-                     size_t ldc, void *scratch);
-
-/* Which kernels run: "blis 0.9.0 skx", "reference". Static storage. */
+/* Which kernels run: "blis 0.9.0 skx"; "plain loops" in a build without BLIS and with LIPWB_KERNELS=plain in the
+ * environment, where lip_gemm is lip_gemm_ref. Static storage. */
 const char *lip_gemm_backend(void);
 
 #endif

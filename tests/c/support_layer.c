@@ -37,14 +37,14 @@ static bool allocate(rig *r) {
   r->y = lip_alloc(B * l->n_out, sizeof(float));
   r->dy = lip_alloc(B * l->n_out, sizeof(float));
   r->dx = lip_alloc(B * l->n_in, sizeof(float));
-  r->kept = lip_alloc(B * l->cache + 1, sizeof(float));
+  r->kept = lip_alloc(r->capacity * l->cache + 1, sizeof(float));
   r->scratch = lip_alloc(l->scratch + 64, 1);
   return r->weights && r->grads && r->x && r->y && r->dy && r->dx && r->kept && r->scratch;
 }
 
 lip_status rig_open(rig *r, const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_project_method method,
                     lip_init init, double budget, size_t B, lip_err *err) {
-  *r = (rig){.plan = {.method = method, .init = init, .seed = 7}, .B = B};
+  *r = (rig){.plan = {.method = method, .init = init, .seed = 7}, .B = B, .capacity = (B + 15) / 16 * 16};
   lip_status status = lip_layer_new(spec, in, pq, &r->plan, &r->l, err);
   if (status) return status;
   r->n_leaf = lip_layer_leaves(r->l, r->leaf, RIG_LEAVES);
@@ -54,7 +54,7 @@ lip_status rig_open(rig *r, const lip_spec *spec, const lip_shape *in, lip_pq pq
   if (!status) status = lip_layer_set_budget(r->l, budget, err);
   if (!status) {
     place(r, true);
-    lip_layer_bind(r->l, r->x, r->y, r->dy, r->dx, r->kept, B);
+    lip_layer_bind(r->l, r->x, r->y, r->dy, r->dx, r->kept, r->capacity);
     status = lip_layer_reset(r->l, 7, err);
   }
   if (status) rig_close(r);

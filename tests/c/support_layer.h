@@ -9,7 +9,7 @@ enum { RIG_LEAVES = 16 };
 typedef struct rig {
   lip_plan plan;
   lip_layer *l;
-  size_t B, n_params, n_leaf;
+  size_t B, capacity, n_params, n_leaf; /* capacity: B rounded up as layers want it */
   float *weights, *grads, *x, *y, *dy, *dx, *kept;
   void *scratch;
   lip_layer *leaf[RIG_LEAVES];

@@ -19,6 +19,7 @@ static const lip_shape flat = {1, {6, 0, 0}}, image = {3, {4, 6, 5}};
 static const variant variants[] = {
     {"dense", {1, {9, 0, 0}}, {{"out", 1}}, NULL},
     {"dense", {1, {3, 0, 0}}, {{"out", 17}}, NULL},
+    {"dense", {1, {3, 0, 0}}, {{"out", 130}}, NULL},
     {"leaky_relu", {1, {5, 0, 0}}, {{"slope", -1.5}}, NULL},
     {"softplus", {1, {7, 0, 0}}, {{"beta", 5}}, NULL},
     {"groupsort", {1, {12, 0, 0}}, {{"size", 4}}, NULL},

@@ -132,34 +132,6 @@ static void bits_do_not_depend_on_the_split(void **state) {
   }
 }
 
-/* The packed form gives the same bits, packed at once or in ranges, for a block that the last panel does not fill. */
-static void packed_weights_are_the_same_product(void **state) {
-  (void)state;
-  static const size_t shape[][3] = {{1, 1, 1},      {7, 10, 256},  {33, 70, 784},
-                                    {64, 256, 400}, {500, 45, 31}, {5, 800, 385}};
-  if (lip_gemm_packed_size(1, 1) == 0) {
-    print_message("skipped: %s has no packed form\n", lip_gemm_backend());
-    return;
-  }
-  for (size_t s = 0; s < sizeof shape / sizeof *shape; s++) {
-    size_t M = shape[s][0], N = shape[s][1], K = shape[s][2];
-    float *A = normal(M * K), *W = normal(N * K), *C = normal(M * N), *D = normal(M * N);
-    float *packed = normal(lip_gemm_packed_size(N, K));
-    void *scratch = lip_alloc(lip_gemm_scratch() + 1, 1);
-    for (size_t n = 0; n < N; n += 2 * LIP_GEMM_PACK_GRAIN)
-      lip_gemm_pack(packed, W, N, K, n, N - n < 2 * LIP_GEMM_PACK_GRAIN ? N : n + 2 * LIP_GEMM_PACK_GRAIN);
-    lip_gemm(LIP_N, LIP_T, M, N, K, 1, A, K, W, K, 0, C, N, scratch);
-    lip_gemm_packed(M, N, K, A, K, packed, D, N, scratch);
-    assert_memory_equal(C, D, M * N * sizeof *C);
-    lip_free(A);
-    lip_free(W);
-    lip_free(C);
-    lip_free(D);
-    lip_free(packed);
-    lip_free(scratch);
-  }
-}
-
 static void vector_kernels(void **state) {
   (void)state;
   for (size_t n = 0; n < 70; n++) {
@@ -213,7 +185,6 @@ int main(void) {
       cmocka_unit_test(empty_products),
       cmocka_unit_test(nan_rules),
       cmocka_unit_test(bits_do_not_depend_on_the_split),
-      cmocka_unit_test(packed_weights_are_the_same_product),
       cmocka_unit_test(vector_kernels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

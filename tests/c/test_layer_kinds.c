@@ -363,7 +363,7 @@ static void residual_learns_without_an_input_gradient(void **state) {
   rig_grad(&r, 0);
   float *with = malloc(r.n_params * sizeof *with);
   memcpy(with, r.grads, r.n_params * sizeof *with);
-  lip_layer_bind(r.l, r.x, r.y, r.dy, NULL, r.kept, r.B);
+  lip_layer_bind(r.l, r.x, r.y, r.dy, NULL, r.kept, r.capacity);
   rig_forward(&r);
   rig_backward(&r);
   rig_grad(&r, 0);

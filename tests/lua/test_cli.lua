@@ -149,6 +149,16 @@ function tests.test_threads()
   lip.threads(before)
 end
 
+function tests.test_kernels()
+  local _, out = shell("LIPWB_KERNELS=plain " .. quote(program) .. " --version")
+  lu.assertStrContains(out, "plain loops")
+  lu.skipIf(not lip.info().blas:find "blis", "no BLIS in this build")
+  _, out = shell("LIPWB_KERNELS=generic " .. quote(program) .. " --version")
+  lu.assertStrMatches(out:match "blas +([^\n]*)", "blis %S+ generic")
+  _, out = shell("LIPWB_KERNELS=abacus " .. quote(program) .. " --version")
+  lu.assertStrMatches(out:match "blas +([^\n]*)", "blis %S+ %S+ %(LIPWB_KERNELS ignored%)")
+end
+
 function tests.test_data_folder()
   local code = "print(require 'lip'.settings.data)"
   local _, out = shell("LIPWB_DATA=/a/b " .. quote(program) .. " -e " .. quote(code))
