@@ -178,7 +178,7 @@ static bool bracket(sums *s, size_t k, lip_p p, double sum, double error, double
 /* From their sums by add_squares or lip_quick_cols_sum. */
 static void measure(const float *W, size_t M, size_t N, size_t width, lip_p p, double radius,
                     const double *all, sums *s) {
-  double exact = 2 * lip_gamma(M + 2), error = p == LIP_P2 ? exact : 2 * lip_quick_cols_error(M);
+  double exact = 2 * lip_gamma(M + 2), error = p == LIP_P2 ? exact : lip_quick_cols_error(M) * (1 + 0x1p-10);
   bool close[LIP_BLOCK], any = false;
   for (size_t k = 0; k < width; k++) {
     close[k] = bracket(s, k, p, all[k], error, radius);

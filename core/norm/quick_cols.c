@@ -35,37 +35,30 @@ LIP_INLINE void add_halves(lip_d8 *sum, const lip_f16 *x) {
   sum[1] += __builtin_convertvector(half[1], lip_d8);
 }
 
-/* Two float32 additions in a row, then M/4 + 3 in double. */
+/* Three float32 additions in a row, then at most M/8 + 7 in double. */
 double lip_quick_cols_error(size_t M) {
-  return 0x1p-23 + 0x1p-44 + lip_gamma(M / 4 + 6);
-}
-
-/* Four rows of at most sixteen columns, or one. */
-LIP_INLINE void add_rows(const float *W, size_t N, size_t rows, size_t tail, double *sum) {
-  lip_f16 x[4] = {{0}};
-  lip_d8 total[2] = {{0}};
-  for (size_t r = 0; r < rows; r++) {
-    lip_load16(&x[r], W + r * N, tail);
-    ABS(x[r]);
-  }
-  if (rows == 4) x[0] = (x[0] + x[1]) + (x[2] + x[3]);
-  memcpy(total, sum, tail * sizeof *sum);
-  add_halves(total, &x[0]);
-  memcpy(sum, total, tail * sizeof *sum);
+  return 0x1p-22 + 0x1p-44 + lip_gamma(M / 8 + 10);
 }
 
 /* Streams the rows, so that blocks find them in the cache afterwards. */
-LIP_HOT void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
+LIP_HOT void lip_quick_cols_sum(const float *W, size_t M, size_t N, size_t width, double *restrict sum) {
+  size_t i = 0;
   memset(sum, 0, width * sizeof *sum);
-  for (size_t i = 0, rows; i < M; i += rows) {
-    size_t j = 0;
-    rows = M - i >= 4 ? 4 : 1;
-    if (rows == 4)
-      for (; j + L <= width; j += L) add_rows(W + i * N + j, N, 4, L, sum + j);
-    else
-      for (; j + L <= width; j += L) add_rows(W + i * N + j, N, 1, L, sum + j);
-    if (j < width) add_rows(W + i * N + j, N, rows, width - j, sum + j);
-  }
+  for (; i + 8 <= M; i += 8)
+    for (size_t j = 0; j < width; j++) {
+      const float *x = W + i * N + j;
+      float a = (fabsf(x[0]) + fabsf(x[N])) + (fabsf(x[2 * N]) + fabsf(x[3 * N]));
+      float b = (fabsf(x[4 * N]) + fabsf(x[5 * N])) + (fabsf(x[6 * N]) + fabsf(x[7 * N]));
+      sum[j] += (double)(a + b);
+    }
+  for (; i < M; i++)
+    for (size_t j = 0; j < width; j++) sum[j] += (double)fabsf(W[i * N + j]);
+}
+
+LIP_HOT void lip_cols_sum(const float *W, size_t M, size_t N, size_t width, double *restrict sum) {
+  memset(sum, 0, width * sizeof *sum);
+  for (size_t i = 0; i < M; i++)
+    for (size_t j = 0; j < width; j++) sum[j] += (double)fabsf(W[i * N + j]);
 }
 
 /* Number and sum of the elements above each column's level, the sum in float32 but for pieces. */
@@ -87,22 +80,6 @@ LIP_INLINE void add_above(float *W, size_t M, size_t N, size_t v, size_t tail, b
   }
   memcpy(b->sum + at, total, v * L * sizeof *b->sum);
   memcpy(b->count + at, count, v * sizeof *count);
-}
-
-/* The sum in double. */
-LIP_INLINE void sum_above(float *W, size_t M, size_t N, size_t v, size_t tail, block *b, size_t at) {
-  lip_i16 level[V];
-  lip_d8 sum[2 * V] = {{0}};
-  memcpy(level, b->level + at, v * sizeof *level);
-  for (size_t i = 0; i < M; i++)
-    for (size_t k = 0; k < v; k++) {
-      lip_f16 x;
-      LOAD(x, i, k);
-      lip_i16 bits = (lip_i16)x & INT32_MAX, over = (level[k] - bits) >> 31;
-      x = (lip_f16)(bits & over);
-      add_halves(sum + 2 * k, &x);
-    }
-  memcpy(b->sum + at, sum, v * L * sizeof *b->sum);
 }
 
 /* Number, least and sum in double of the elements above each column's level. Lane by lane: compilers widen to double best
@@ -166,9 +143,6 @@ LIP_INLINE void run(pass_fn *pass, float *W, size_t M, size_t N, size_t width, b
 }
 LIP_HOT static void run_above(float *W, size_t M, size_t N, size_t width, block *b) {
   run(add_above, W, M, N, width, b);
-}
-LIP_HOT static void run_sum(float *W, size_t M, size_t N, size_t width, block *b) {
-  run(sum_above, W, M, N, width, b);
 }
 /* For whole blocks, or the vectors that have columns still open. */
 LIP_HOT static void run_active(const float *W, size_t M, size_t N, size_t width, block *b, bool all) {
@@ -240,13 +214,6 @@ static void find_thresholds(float *W, size_t M, size_t N, size_t width, double r
 }
 
 /* ---- whole operations ---- */
-
-void lip_cols_sum(const float *W, size_t M, size_t N, size_t width, double *sum) {
-  block b;
-  memset(b.level, 0, sizeof b.level);
-  run_sum((float *)(uintptr_t)W, M, N, width, &b); /* only reads */
-  memcpy(sum, b.sum, width * sizeof *sum);
-}
 
 void lip_quick_cols_shrink(float *W, size_t M, size_t N, size_t width, const float *s) {
   block b;
