@@ -106,7 +106,7 @@ static void dense_prepare(lip_layer *l, size_t u0, size_t u1) {
 }
 
 static bool packed(const lip_layer *l, const lip_pass *pass) {
-  return l->prepared && pass->in_step;
+  return l->prepared && pass->prepared;
 }
 
 /* The input of the whole batch, packed; its rows enter as they come through forward. Only with l->cache. */

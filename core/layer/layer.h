@@ -115,7 +115,7 @@ struct lip_layer {
 typedef struct lip_pass {
   size_t r0, r1;    /* rows [r0, r1) are this call's */
   bool training;    /* dropout and the like are active */
-  bool in_step;     /* part of a whole training step: prepared weights may be used */
+  bool prepared;    /* weights may be taken as `prepare` has left them */
   uint64_t seed;    /* random numbers of this step: Philox counters, so rows may be split at will */
   void *scratch;    /* layer->scratch bytes (at least), aligned to 64, this thread's own */
   float accumulate; /* grad: 0 overwrite, 1 add */
@@ -159,7 +159,7 @@ struct lip_layer_kind {
    * `training`. Tells pass->done of every unit once. (units > 0) */
   void (*grad)(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1);
   /* Units u0..u1 will be used by the next step as they stand: a chance to keep them in a faster form, which forward
-   * and backward take when pass->in_step and l->prepared. (optional) */
+   * and backward take when pass->prepared and l->prepared. (optional) */
   void (*prepare)(lip_layer *l, size_t u0, size_t u1);
   /* Keeps the bound within `budget` after an update: units u0..u1 (project_units > 0). */
   void (*project)(lip_layer *l, size_t u0, size_t u1);

@@ -48,7 +48,7 @@ typedef struct job {
 static lip_pass make_pass(const job *j, const lip_worker *me) {
   lip_net *net = j->net;
   return (lip_pass){.training = j->training,
-                    .in_step = j->prepared,
+                    .prepared = j->prepared,
                     .seed = net->conf.seed * UINT64_C(0x9E3779B97F4A7C15) + net->step,
                     .scratch = net->scratch + me->id * net->scratch_each,
                     .accumulate = j->accumulate,
