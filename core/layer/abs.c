@@ -24,11 +24,16 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
   abs_backward(l->dx + at, l->dy + at, l->x + at, (pass->r1 - pass->r0) * l->n_in);
 }
 
+static void slopes(const lip_layer *l, double *low, double *high) {
+  for (size_t i = 0; i < l->n_in; i++) low[i] = -1, high[i] = 1;
+}
+
 const lip_layer_kind lip_layer_abs = {
     .desc = {"abs", "absolute value; keeps the norm of gradients", NULL, 0},
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,
     .bound = lip_unit_bound,
+    .slopes = slopes,
     .deviate = lip_exact_deviate,
 };

@@ -7,6 +7,7 @@
  *   float32   as for dense with K = IN/groups * kernel^2 terms: |error| <= (K + 2) u (|W||x| + |b|) */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "core/base/mem.h"
 #include "core/layer/conv_norm.h"
@@ -193,6 +194,23 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_conv_norm_upper(l->state, l->param[0].value, pq, upper, err);
 }
 
+/* Row (o, oy, ox) holds the taps that fall inside the image. */
+static void matrix(const lip_layer *l, float *W, float *b) {
+  const lip_conv *c = l->state;
+  const size_t P = places(c), k = c->at.kernel, H = c->at.H, width = c->at.W;
+  memset(W, 0, l->n_out * l->n_in * sizeof *W);
+  for (size_t row = 0; row < l->n_out; row++) {
+    size_t o = row / P, oy = row % P / c->at.OW, ox = row % c->at.OW, first = o / c->OUTg * c->Cg;
+    b[row] = l->n_param > 1 ? l->param[1].value[o] : 0;
+    for (size_t t = 0; t < c->K; t++) {
+      size_t y = oy * c->at.stride + t / k % k, x = ox * c->at.stride + t % k, pad = c->at.padding;
+      if (y < pad || x < pad || y - pad >= H || x - pad >= width) continue;
+      size_t column = ((first + t / (k * k)) * H + y - pad) * width + x - pad;
+      W[row * l->n_in + column] = l->param[0].value[o * c->K + t];
+    }
+  }
+}
+
 static bool warm(const lip_layer *l, size_t i, lip_warm *out) {
   return lip_conv_warm(l->state, i, out);
 }
@@ -223,5 +241,6 @@ const lip_layer_kind lip_layer_conv2d = {
     .project_exact = project_exact,
     .warm = warm,
     .bound = bound,
+    .matrix = matrix,
     .deviate = deviate,
 };

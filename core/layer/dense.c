@@ -7,6 +7,7 @@
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "core/base/mem.h"
 #include "core/layer/init.h"
@@ -174,6 +175,11 @@ static lip_status dense_bound(const lip_layer *l, lip_pq pq, double *upper, lip_
   return lip_opnorm_upper(l->param[0].value, l->n_out, l->n_in, pq, upper, err);
 }
 
+static void dense_matrix(const lip_layer *l, float *W, float *b) {
+  memcpy(W, l->param[0].value, l->n_out * l->n_in * sizeof *W);
+  for (size_t i = 0; i < l->n_out; i++) b[i] = l->n_param > 1 ? l->param[1].value[i] : 0;
+}
+
 /* || |W| ||, an upper bound: equal to ||W|| but for 2->2, where the entries' signs matter. */
 static double abs_norm(const lip_layer *l, lip_pq pq, double norm) {
   if (pq.p != LIP_P2 || pq.q != LIP_P2) return norm;
@@ -214,5 +220,6 @@ const lip_layer_kind lip_layer_dense = {
     .project_exact = dense_project_exact,
     .warm = dense_warm,
     .bound = dense_bound,
+    .matrix = dense_matrix,
     .deviate = dense_deviate,
 };

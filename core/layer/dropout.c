@@ -101,5 +101,6 @@ const lip_layer_kind lip_layer_dropout = {
     .forward = forward,
     .backward = backward,
     .bound = lip_unit_bound,
+    .slopes = lip_identity_slopes, /* outside training it passes everything on */
     .deviate = lip_exact_deviate,
 };

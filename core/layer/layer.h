@@ -174,6 +174,15 @@ struct lip_layer_kind {
   lip_status (*bound)(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
   /* Upper bound of the slope or norm for printing and gradients only. (optional: `bound` is used) */
   double (*estimate)(const lip_layer *l, lip_pq pq);
+  /* What bounds of whole nets are made of (cert/affine.h), in exact arithmetic. A layer offers one of the three, or
+   * none: then they do not know it and only its own `bound` serves. Outside training.
+   *   matrix    y = W x + b: W (n_out, n_in) and b (n_out), the very float32 numbers
+   *   slopes    y_k = phi_k(x_k): [low_k, high_k] (n_in) holds every slope of phi_k, exact or rounded outwards
+   *   exchange  rounds in which disjoint pairs of values are put in order: mate[k] is the partner of k, or k itself;
+   *             false past the last round. The order within a pair does not matter to a bound. */
+  void (*matrix)(const lip_layer *l, float *W, float *b);
+  void (*slopes)(const lip_layer *l, double *low, double *high);
+  bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
   /* Carries size and off through the layer as executed in float32, both in norm pq.p before and pq.q after.
    * (optional: then both become INFINITY) */
   void (*deviate)(const lip_layer *l, lip_pq pq, lip_deviation *d);

@@ -58,6 +58,11 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_constant_bound(pq, constant(l), upper);
 }
 
+static void slopes(const lip_layer *l, double *low, double *high) {
+  double slope = (double)slope_of(l);
+  for (size_t i = 0; i < l->n_in; i++) low[i] = fmin(slope, 1), high[i] = fmax(slope, 1);
+}
+
 /* One rounded product: u |slope x|, or less than FLT_MIN where it underflows. */
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (lip_step_down(pq, d)) return;
@@ -74,5 +79,6 @@ const lip_layer_kind lip_layer_leaky_relu = {
     .forward = forward,
     .backward = backward,
     .bound = bound,
+    .slopes = slopes,
     .deviate = deviate,
 };

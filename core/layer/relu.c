@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
-#include "core/layer/layer.h"
+#include "core/layer/same_shape.h"
 
 static lip_status relu_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
   (void)l, (void)spec, (void)plan, (void)err;
@@ -49,5 +49,6 @@ const lip_layer_kind lip_layer_relu = {
     .forward = relu_forward,
     .backward = relu_backward,
     .bound = relu_bound,
+    .slopes = lip_rising_slopes,
     .deviate = relu_deviate,
 };

@@ -50,3 +50,11 @@ void lip_shape_channels(const lip_shape *s, size_t *C, size_t *S) {
   *S = 1;
   for (int i = 1; i < s->ndim; i++) *S *= s->dim[i];
 }
+
+void lip_rising_slopes(const lip_layer *l, double *low, double *high) {
+  for (size_t i = 0; i < l->n_in; i++) low[i] = 0, high[i] = 1;
+}
+
+void lip_identity_slopes(const lip_layer *l, double *low, double *high) {
+  for (size_t i = 0; i < l->n_in; i++) low[i] = high[i] = 1;
+}

@@ -11,6 +11,9 @@ lip_status lip_same_shape_plan(lip_layer *l, const lip_spec *spec, lip_plan *pla
 lip_status lip_constant_bound(lip_pq pq, double constant, double *upper);
 /* The same for constant 1, as a table entry. */
 lip_status lip_unit_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
+/* Table entries: slopes in [0, 1]; slopes of 1. */
+void lip_rising_slopes(const lip_layer *l, double *low, double *high);
+void lip_identity_slopes(const lip_layer *l, double *low, double *high);
 /* A table entry for layers that are non-expansive, map 0 to 0 and are executed without rounding. */
 void lip_exact_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d);
 

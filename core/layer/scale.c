@@ -123,6 +123,13 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_constant_bound(pq, largest(l), upper);
 }
 
+/* A known slope: both ends are the same. */
+static void unit_slopes(const lip_layer *l, double *low, double *high) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  for (size_t i = 0; i < C * S; i++) low[i] = high[i] = (double)slopes(l)[i / S];
+}
+
 /* ||m||_q with every mean at S positions */
 static double mean_norm(const lip_layer *l, lip_p q) {
   size_t C, S;
@@ -142,7 +149,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 #define KIND                                                                                                 \
   .plan = plan, .release = release, .forward = forward, .backward = backward, .bound = bound,                \
-  .deviate = deviate
+  .slopes = unit_slopes, .deviate = deviate
 
 const lip_layer_kind lip_layer_scale = {
     .desc = {"scale", "fixed map factor * (x - mean) / std by channel", options, sizeof(conf)},

@@ -54,6 +54,10 @@ static void sigmoid_backward(const lip_layer *l, const lip_pass *pass) {
   sigmoid_slope(l->dx + at, l->dy + at, l->y + at, (pass->r1 - pass->r0) * l->n_in);
 }
 
+static void sigmoid_slopes(const lip_layer *l, double *low, double *high) {
+  for (size_t i = 0; i < l->n_in; i++) low[i] = 0, high[i] = 0.25;
+}
+
 static lip_status sigmoid_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
   (void)l;
   (void)err;
@@ -122,6 +126,7 @@ const lip_layer_kind lip_layer_tanh = {
     .forward = tanh_forward,
     .backward = tanh_backward,
     .bound = lip_unit_bound,
+    .slopes = lip_rising_slopes,
     .deviate = tanh_deviate,
 };
 
@@ -131,6 +136,7 @@ const lip_layer_kind lip_layer_sigmoid = {
     .forward = sigmoid_forward,
     .backward = sigmoid_backward,
     .bound = sigmoid_bound,
+    .slopes = sigmoid_slopes,
     .deviate = sigmoid_deviate,
 };
 
@@ -140,5 +146,6 @@ const lip_layer_kind lip_layer_softplus = {
     .forward = softplus_forward,
     .backward = softplus_backward,
     .bound = lip_unit_bound,
+    .slopes = lip_rising_slopes,
     .deviate = softplus_deviate,
 };

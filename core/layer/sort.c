@@ -129,12 +129,39 @@ static void sort_backward(const lip_layer *l, const lip_pass *pass) {
   lip_lanesort_back(l->dx + at, l->dy + at, l->kept + at, n, group_size(l), S);
 }
 
+/* Odd-even transposition puts `size` values in order in `size` rounds of neighbours (Knuth 1998, section 5.3.4). Beyond
+ * a few rounds a bound that follows them costs more than it gains. */
+static bool exchange(size_t size, size_t C, size_t S, size_t round, uint32_t *mate) {
+  enum { MOST = 8 };
+  if (size > MOST || round >= size || (size == 2 && round > 0)) return false;
+  for (size_t c = 0; c < C; c++) {
+    size_t at = c % size, partner = c;
+    if ((at + round) % 2 == 0 && at + 1 < size) partner = c + 1;
+    if ((at + round) % 2 == 1 && at > 0) partner = c - 1;
+    for (size_t i = 0; i < S; i++) mate[c * S + i] = (uint32_t)(partner * S + i);
+  }
+  return true;
+}
+
+static bool maxmin_exchange(const lip_layer *l, size_t round, uint32_t *mate) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  return exchange(2, C, S, round, mate);
+}
+
+static bool sort_exchange(const lip_layer *l, size_t round, uint32_t *mate) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  return exchange(group_size(l), C, S, round, mate);
+}
+
 const lip_layer_kind lip_layer_maxmin = {
     .desc = {"maxmin", "sorts pairs of channels: larger first", NULL, 0},
     .plan = maxmin_plan,
     .forward = maxmin_forward,
     .backward = maxmin_backward,
     .bound = lip_unit_bound,
+    .exchange = maxmin_exchange,
     .deviate = lip_exact_deviate,
 };
 
@@ -144,6 +171,7 @@ const lip_layer_kind lip_layer_groupsort = {
     .forward = sort_forward,
     .backward = sort_backward,
     .bound = lip_unit_bound,
+    .exchange = sort_exchange,
     .deviate = lip_exact_deviate,
 };
 
@@ -153,5 +181,6 @@ const lip_layer_kind lip_layer_fullsort = {
     .forward = sort_forward,
     .backward = sort_backward,
     .bound = lip_unit_bound,
+    .exchange = sort_exchange,
     .deviate = lip_exact_deviate,
 };

@@ -1,0 +1,39 @@
+/* A net as matrices with scalar nonlinearities between them: the form in which bounds look at it.
+ *
+ *   z_1 = W_1 x + b_1,   y_1 = phi_1(z_1),   z_2 = W_2 y_1 + b_2,   ...   logits = W_n y_{n-1} + b_n
+ *
+ * W_l is float32, exact. phi_l maps units one by one with slopes in [low_k, high_k], or puts disjoint pairs (a, b) in
+ * order. A pair is seen through its sum and difference: y_a + y_b = z_a + z_b and y_a - y_b = +-|z_a - z_b|, so in
+ *   s = z_a + z_b,  d = z_a - z_b    the sum has slope exactly 1 and the difference slopes in [-1, 1]
+ * (the MaxMin of Anil, Lucas, Grosse 2019 rotated by 45 degrees, without the factor sqrt 2). low, high and everything
+ * said of "units" below are about s (at the place of the lower index) and d (at the higher) for a pair. */
+#ifndef LIP_CERT_AFFINE_H
+#define LIP_CERT_AFFINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/net/net.h"
+
+typedef struct lip_block {
+  size_t M, N;
+  float *W, *b;       /* (M, N) row-major and (M), owned */
+  double *low, *high; /* (M) slopes of what follows the matrix; owned. The last block: all 1 and never read */
+  uint32_t *mate;     /* (M) partner of a unit, or the unit itself; NULL: no pairs. Owned */
+} lip_block;
+
+typedef struct lip_affine {
+  size_t n;            /* blocks, at least 1 when known */
+  lip_block *block;    /* owned */
+  size_t n_in, n_out;  /* of the net */
+  const char *unknown; /* kind of a layer that has no such form (n is then 0), or NULL */
+} lip_affine;
+
+/* The net's weights as they are now, copied. Layers without this form, or matrices of more than 2^27 entries:
+ * LIP_OK with `unknown` named. LIP_MEMORY. Free with lip_affine_free also after a failure. */
+lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err);
+void lip_affine_free(lip_affine *a);
+
+#endif
