@@ -1,0 +1,47 @@
+/* Methods that bound the Lipschitz constant of a whole net: one file and one row in methods.def each, in order of
+ * cost. Every number they give is proved for the stored float32 weights; what a method cannot do is INFINITY. */
+#ifndef LIP_CERT_METHOD_H
+#define LIP_CERT_METHOD_H
+
+#include <stdbool.h>
+
+#include "core/base/cancel.h"
+#include "core/base/error.h"
+#include "core/cert/affine.h"
+#include "core/cert/lmi.h"
+#include "core/net/net.h"
+#include "core/norm/pnorm.h"
+
+typedef struct lip_ask {
+  const lip_net *net;
+  const lip_affine *affine; /* of the net; `unknown` is set where it has no such form */
+  lip_p p, q;               /* norms of the input and of the logits */
+  bool pairs;               /* also the table of pairs */
+  double seconds; /* what a method that improves step by step may take; INFINITY: until it has settled */
+} lip_ask;
+
+typedef struct lip_found {
+  double upper; /* of ||f(x) - f(x')||_q / ||x - x'||_p; INFINITY = unknown */
+  double *
+      pair; /* (C, C) of |(z_i - z_j)(x) - (z_i - z_j)(x')| / ||x - x'||_p, symmetric; NULL: not asked. Owned */
+  lip_proof
+      *proof; /* what the pairs (or, without, the upper) rest on; NULL: nothing beside the weights. Owned */
+  const char *method; /* static */
+} lip_found;
+
+typedef struct lip_method {
+  const char *name, *help;
+  bool (*takes)(const lip_ask *ask); /* false: INFINITY without trying */
+  /* `out` arrives with INFINITY everywhere and `pair` allocated when asked for. LIP_MEMORY, LIP_CANCELLED. */
+  lip_status (*run)(const lip_ask *ask, lip_found *out, lip_err *err);
+} lip_method;
+
+const lip_method *lip_method_at(size_t i); /* NULL past the end */
+const lip_method *lip_method_find(const char *name);
+
+/* Runs one method, or "best": all in order of cost until `seconds` are used up, the smallest of each number. An unknown
+ * name is LIP_OPTION. */
+lip_status lip_method_run(const char *name, const lip_ask *ask, lip_found *out, lip_err *err);
+void lip_found_free(lip_found *f);
+
+#endif
