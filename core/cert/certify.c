@@ -46,31 +46,6 @@ struct lip_certifier {
 
 /* ---- constants ---- */
 
-/* ||a - b||_{p} in double, rounded up; differences of float32 are exact in double unless they lose 2^-53. */
-LIP_HOT static double distance(const float *a, const float *b, size_t n, lip_p p) {
-  double sum[8] = {0}, top = 0;
-  bool finite = true;
-  for (size_t k = 0; k < n; k++) {
-    double d = fabs((double)a[k] - (double)b[k]);
-    if (p == LIP_P1)
-      sum[k % 8] += d;
-    else if (p == LIP_P2)
-      sum[k % 8] += d * d;
-    else if (d > top)
-      top = d;
-    finite = finite && d < INFINITY;
-  }
-  for (size_t j = 0; j < 8; j++) top += p == LIP_PINF ? 0 : sum[j];
-  if (!finite) return INFINITY;
-  if (top == 0) return 0;
-  return lip_up_mul(p == LIP_P2 ? sqrt(top) : top, 1 + ((double)n + 16) * 0x1p-52);
-}
-
-/* ||e_i - e_j||_{q*}: the dual of inf is 1, of 1 is inf. */
-static double unit_distance(lip_p q) {
-  return q == LIP_PINF ? 2 : q == LIP_P1 ? 1 : nextafter(sqrt(2.0), 2);
-}
-
 static double largest(const double *v, size_t n) {
   double top = 0;
   for (size_t i = 0; i < n; i++) top = v[i] <= top ? top : v[i]; /* NaN stays */
@@ -92,12 +67,12 @@ static void fill_pairs(lip_certifier *c) {
       c->bias[i] = head->error.b ? fabs((double)head->error.b[i]) : 0;
     }
     for (size_t j = 0; j < C; j++) {
-      double d = unit_distance(q);
+      double d = lip_unit_difference(q);
       if (i == j)
         d = 0;
       else if (head)
-        d = distance(head->error.W + i * head->error.N, head->error.W + j * head->error.N, head->error.N,
-                     dual);
+        d = lip_difference_norm(head->error.W + i * head->error.N, head->error.W + j * head->error.N,
+                                head->error.N, dual);
       c->difference[i * C + j] = d;
       c->pairs[i * C + j] = i == j ? 0 : lip_up_mul(K, d);
     }

@@ -17,13 +17,13 @@
 
 /* What moves: V is the difference of rows i and j of the last matrix, row i alone (j = LIP_NO_ROW), or all of it. */
 #define LIP_NO_ROW ((size_t)-1)
-typedef struct lip_target {
+typedef struct lip_rows {
   size_t i, j; /* both LIP_NO_ROW: all rows */
-} lip_target;
+} lip_rows;
 
 /* What a bound rests on, for one target. */
 typedef struct lip_multipliers {
-  lip_target target;
+  lip_rows rows;
   double rho;     /* proved */
   double *lambda; /* (units) of all blocks but the last, one after the other; owned */
   double *d;      /* (n_in), or NULL: all 1; owned */

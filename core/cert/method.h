@@ -15,7 +15,8 @@
 typedef struct lip_ask {
   const lip_net *net;
   const lip_affine *affine; /* of the net; `unknown` is set where it has no such form */
-  lip_p p, q;               /* norms of the input and of the logits */
+  lip_path path;            /* norms from layer to layer, as `product` uses them: the net's own, or another */
+  lip_p p, q;               /* its ends: norms of the input and of the logits */
   bool pairs;               /* also the table of pairs */
   double seconds; /* what a method that improves step by step may take; INFINITY: until it has settled */
 } lip_ask;

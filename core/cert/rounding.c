@@ -92,6 +92,30 @@ LIP_HOT static void column_sums(const float *W, size_t M, size_t N, lip_p q, dou
   }
 }
 
+/* Differences of float32 are exact in double unless they lose 2^-53. */
+LIP_HOT double lip_difference_norm(const float *a, const float *b, size_t n, lip_p p) {
+  double sum[8] = {0}, top = 0;
+  bool finite = true;
+  for (size_t k = 0; k < n; k++) {
+    double d = fabs((double)a[k] - (double)b[k]);
+    if (p == LIP_P1)
+      sum[k % 8] += d;
+    else if (p == LIP_P2)
+      sum[k % 8] += d * d;
+    else if (d > top)
+      top = d;
+    finite = finite && d < INFINITY;
+  }
+  for (size_t j = 0; j < 8; j++) top += p == LIP_PINF ? 0 : sum[j];
+  if (!finite) return INFINITY;
+  if (top == 0) return 0;
+  return lip_up_mul(p == LIP_P2 ? sqrt(top) : top, 1 + ((double)n + 16) * 0x1p-52);
+}
+
+double lip_unit_difference(lip_p q) {
+  return q == LIP_PINF ? 2 : q == LIP_P1 ? 1 : nextafter(sqrt(2.0), 2);
+}
+
 static const lip_param *find_param(const lip_layer *l, const char *name) {
   for (size_t i = 0; i < l->n_param; i++)
     if (strcmp(l->param[i].name, name) == 0) return &l->param[i];

@@ -45,6 +45,13 @@ static inline double lip_below_div(double a, double b) {
  * it is the norm of W itself. LIP_MEMORY (*upper is then INFINITY). */
 lip_status lip_abs_opnorm_upper(const float *W, size_t M, size_t N, lip_pq pq, double *upper, lip_err *err);
 
+/* ---- differences of outputs ---- */
+
+/* ||a - b||_p of two rows of float32 numbers, rounded up. */
+double lip_difference_norm(const float *a, const float *b, size_t n, lip_p p);
+/* ||e_i - e_j||_{q*}, i != j, rounded up: what a pair of logits takes from a norm q. */
+double lip_unit_difference(lip_p q);
+
 /* ---- y = W h + b in float32, in any order of summation, with or without fused multiply-add ---- */
 
 typedef struct lip_dense_error {
