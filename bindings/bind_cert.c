@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define BOUND_T "lip.bound" /* metatable of the tables that net:bound returns */
 
@@ -11,12 +12,16 @@
 typedef struct holder {
   lip_bound bound;
   lip_certifier *certifier;
+  lip_affine affine;
+  lip_found found;
 } holder;
 
 static int holder_gc(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, LIP_CERTIFIER_T);
   lip_bound_free(&h->bound);
   lip_certifier_free(h->certifier);
+  lip_affine_free(&h->affine);
+  lip_found_free(&h->found);
   *h = (holder){0};
   return 0;
 }
@@ -59,6 +64,16 @@ static void check_features(lua_State *L, const char *what, const lip_dataset *d,
 static void gather(const lip_dataset *d, size_t first, size_t B, uint32_t *index, float *x) {
   for (size_t i = 0; i < B; i++) index[i] = (uint32_t)(first + i);
   lip_dataset_gather(d, index, B, x, NULL, NULL);
+}
+
+static float float_below(double v) {
+  float f = (float)v;
+  return (double)f > v ? nextafterf(f, -INFINITY) : f;
+}
+
+static float float_above(double v) {
+  float f = (float)v;
+  return (double)f < v ? nextafterf(f, INFINITY) : f;
 }
 
 /* ---- net:bound ---- */
@@ -141,7 +156,7 @@ static int bound_tostring(lua_State *L) {
 }
 
 /* Field p of the options at idx: 1, 2, math.huge, "inf" or a path. False when it is absent. */
-static bool check_path(lua_State *L, int idx, lip_path *path) {
+static bool check_path(lua_State *L, int idx, const char *what, lip_path *path) {
   lip_err err;
   char got[80];
   bool given = lua_istable(L, idx) && lua_getfield(L, idx, "p") != LUA_TNIL;
@@ -150,15 +165,66 @@ static bool check_path(lua_State *L, int idx, lip_path *path) {
   if (lua_type(L, -1) == LUA_TSTRING)
     text = lua_tostring(L, -1);
   else if (lua_type(L, -1) != LUA_TNUMBER)
-    luaL_error(L, "bound: option 'p' expects 1, 2, \"inf\" or a path such as \"1->inf\", got %s",
+    luaL_error(L, "%s: option 'p' expects 1, 2, \"inf\" or a path such as \"1->inf\", got %s", what,
                lipL_typetext(L, -1, got, sizeof got));
   else if (lua_tonumber(L, -1) == 1 || lua_tonumber(L, -1) == 2)
     text = lua_tonumber(L, -1) == 1 ? "1" : "2";
   else if (!isinf(lua_tonumber(L, -1)) || lua_tonumber(L, -1) < 0)
-    luaL_error(L, "bound: option 'p' expects 1, 2 or math.huge, got %f", lua_tonumber(L, -1));
-  if (lip_path_parse(text, path, &err)) luaL_error(L, "bound: option 'p': %s", err.msg);
+    luaL_error(L, "%s: option 'p' expects 1, 2 or math.huge, got %f", what, lua_tonumber(L, -1));
+  if (lip_path_parse(text, path, &err)) luaL_error(L, "%s: option 'p': %s", what, err.msg);
   lua_pop(L, 1);
   return true;
+}
+
+/* The option `p` as a path that the net can follow; false: the net's own. */
+static bool path_of(lua_State *L, int idx, const char *what, const lip_net *net, lip_path *path) {
+  bool given = check_path(L, idx, what, path);
+  if (!given) *path = net->conf.path;
+  if (path->n > lip_net_weighted(net) + 1)
+    luaL_error(L, "%s: the path has %d steps for %d weighted layers", what, (int)path->n - 1,
+               (int)lip_net_weighted(net));
+  return given;
+}
+
+/* The option `method`: a row of the table of methods, or "best"; raises with the list of those there are. */
+static const char *check_method(lua_State *L, int idx, const char *what) {
+  if (!lua_istable(L, idx) || lua_getfield(L, idx, "method") == LUA_TNIL) return "product";
+  const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL; /* the table holds it */
+  if (name && (strcmp(name, "best") == 0 || lip_method_find(name))) return name;
+  char got[80];
+  luaL_Buffer b;
+  lipL_typetext(L, -1, got, sizeof got);
+  luaL_buffinit(L, &b);
+  for (size_t i = 0; lip_method_at(i); i++) {
+    luaL_addstring(&b, lip_method_at(i)->name);
+    luaL_addstring(&b, ", ");
+  }
+  luaL_addstring(&b, "best");
+  luaL_pushresult(&b);
+  luaL_error(L, "%s: option 'method' is one of %s; got %s", what, lua_tostring(L, -1), name ? name : got);
+  return NULL;
+}
+
+/* Runs a method; what it holds belongs to h. */
+static lip_status run_method(holder *h, const char *name, const lip_net *net, const lip_path *path,
+                             bool pairs, double seconds, lip_err *err) {
+  bool product = strcmp(name, "product") == 0; /* needs no copy of the matrices */
+  lip_status status = product ? LIP_OK : lip_affine_init(&h->affine, net, err);
+  if (status) return status;
+  lip_ask ask = {.net = net,
+                 .affine = &h->affine,
+                 .path = *path,
+                 .p = lip_path_at(path, 0),
+                 .q = lip_path_at(path, lip_net_weighted(net)),
+                 .pairs = pairs,
+                 .seconds = seconds};
+  return lip_method_run(name, &ask, &h->found, err);
+}
+
+static double check_seconds(lua_State *L, int idx, const char *what) {
+  double seconds = lipL_optfield_number(L, idx, what, "seconds", INFINITY);
+  if (!(seconds > 0)) luaL_error(L, "%s: option 'seconds' expects a number above 0", what);
+  return seconds;
 }
 
 /* Points to search from: the option `data` (tensor or data set, at most `points` rows), else uniform in [0, 1).
@@ -191,42 +257,80 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
   return x;
 }
 
-/* net:bound([{p=, lower=false, data=, points=256}]) -> {upper=, lower=, slack=, method=, unknown=, pq=, layers={...}}
- *   upper   product of the layers' operator norms along the norm path (p: along another one), rounded up
- *   lower   a quotient that two points attain, rounded down */
+/* (C, C) constants of differences of two logits, never rounded down. */
+static void push_pairs(lua_State *L, const double *pairs, size_t C) {
+  lip_tensor *t = lipL_newtensor(L, 2, (size_t[]){C, C});
+  for (size_t i = 0; i < C * C; i++) t->data[i] = float_above(pairs[i]);
+}
+
+static double seconds_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* net:bound([{method="product", p=, pairs=false, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
+ * tightness=, slack=, method=, seconds=, unknown=, pq=, pairs=, layers={...}}
+ *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
+ *   pairs      (C, C) the same for z_i - z_j
+ *   lower      a quotient that two points attain, rounded down; tightness = lower / upper */
 int lipL_net_bound(lua_State *L) {
-  static const char *const known[] = {"p", "lower", "data", "points", NULL};
+  static const char *const known[] = {"p", "lower", "data", "points", "method", "pairs", "seconds", NULL};
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;
-  double lower = NAN;
+  double lower = NAN, began = seconds_now();
   lua_settop(L, 2);
   lipL_checkfields(L, 2, "bound", known);
   bool search = lipL_optfield_bool(L, 2, "bound", "lower", false);
+  bool pairs = lipL_optfield_bool(L, 2, "bound", "pairs", false);
+  double seconds = check_seconds(L, 2, "bound");
   size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B;
-  bool other = check_path(L, 2, &path);
-  if (other && search)
-    return luaL_error(L, "bound: 'lower' is searched in the norms of the net's own path: leave out 'p'");
-  if (other && path.n > lip_net_weighted(net) + 1)
-    return luaL_error(L, "bound: the path has %d steps for %d weighted layers", (int)path.n - 1,
-                      (int)lip_net_weighted(net));
+  bool other = path_of(L, 2, "bound", net, &path);
+  const char *method = check_method(L, 2, "bound");
   holder *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
   if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
     return lipL_fault(L, &err);
+  if (run_method(h, method, net, &path, pairs, seconds, &err)) return lipL_fault(L, &err);
   if (search) {
     const float *x = search_points(L, 2, net, points, &B);
-    if (lip_bound_lower(net, x, B, &lower, &err)) return lipL_fault(L, &err);
+    if (lip_bound_lower(net, &path, x, B, &lower, &err)) return lipL_fault(L, &err);
   }
-  lua_createtable(L, 0, 8);
-  set_number(L, "upper", h->bound.upper);
-  if (search) set_number(L, "lower", lower);
-  if (!isnan(h->bound.slack)) set_number(L, "slack", h->bound.slack);
-  set_text(L, "method", h->bound.method);
+  lua_createtable(L, 0, 10);
+  set_number(L, "upper", h->found.upper);
+  if (search) {
+    set_number(L, "lower", lower);
+    set_number(L, "tightness", h->found.upper > 0 && isfinite(h->found.upper) ? lower / h->found.upper : 0);
+  }
+  if (!other && net->conf.budget < INFINITY) set_number(L, "slack", h->found.upper / net->conf.budget);
+  set_text(L, "method", h->found.method);
+  set_number(L, "seconds", seconds_now() - began);
   set_text(L, "pq", lip_pq_name(h->bound.pq));
-  if (h->bound.unknown) set_text(L, "unknown", h->bound.unknown);
+  if (h->found.upper == INFINITY && h->bound.unknown) set_text(L, "unknown", h->bound.unknown);
+  if (pairs) {
+    push_pairs(L, h->found.pair, net->root->n_out);
+    lua_setfield(L, -2, "pairs");
+  }
   push_layers(L, &h->bound);
   lua_setfield(L, -2, "layers");
   luaL_setmetatable(L, BOUND_T);
+  return 1;
+}
+
+/* lip.bound_methods() -> {{name=, help=}, ...} in order of cost, "best" last */
+static int bound_methods(lua_State *L) {
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (size_t i = 0; lip_method_at(i); i++) {
+    lua_createtable(L, 0, 2);
+    set_text(L, "name", lip_method_at(i)->name);
+    set_text(L, "help", lip_method_at(i)->help);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_createtable(L, 0, 2);
+  set_text(L, "name", "best");
+  set_text(L, "help", "all of them until `seconds` are used up; the smallest of each number");
+  lua_rawseti(L, -2, ++n);
   return 1;
 }
 
@@ -238,6 +342,9 @@ typedef struct task {
   const lip_dataset *data; /* or */
   const float *x;
   const int32_t *labels; /* (n) of tensors; NULL: none */
+  const char *method;    /* of the pair constants; lent by the options */
+  double seconds;
+  lip_path path;
   size_t n, batch, n_eps;
   const double *eps;
   uint32_t *index;    /* (batch) */
@@ -245,16 +352,6 @@ typedef struct task {
   float *radii, *margins, *found;
   size_t clean, *certified; /* (n_eps) */
 } task;
-
-static float float_below(double v) {
-  float f = (float)v;
-  return (double)f > v ? nextafterf(f, -INFINITY) : f;
-}
-
-static float float_above(double v) {
-  float f = (float)v;
-  return (double)f < v ? nextafterf(f, INFINITY) : f;
-}
 
 /* Counts rows first .. first+B-1. A point counts at eps when its label is right and no float32 input at a distance of
  * up to eps, eps included, is given another one: radius > 0 and radius >= eps. */
@@ -324,7 +421,7 @@ static const double *check_eps(lua_State *L, int idx, size_t *n) {
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
-  static const char *const known[] = {"eps", "limit", "batch", NULL};
+  static const char *const known[] = {"eps", "limit", "batch", "method", "seconds", "p", NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
@@ -337,6 +434,9 @@ static bool prepare(lua_State *L, task *t) {
     t->x = check_rows(L, 2, t->net, &rows);
   }
   bool labelled = t->data ? t->data->labels != NULL : !lua_isnil(L, 3);
+  t->method = check_method(L, options, "certify");
+  t->seconds = check_seconds(L, options, "certify");
+  path_of(L, options, "certify", t->net, &t->path);
   size_t limit = lipL_optfield_size(L, options, "certify", "limit", rows);
   t->n = limit < rows ? limit : rows;
   t->batch = lipL_optfield_size(L, options, "certify", "batch", 512);
@@ -369,16 +469,9 @@ static void push_fractions(lua_State *L, const task *t) {
   lua_setfield(L, -2, "certified");
 }
 
-static void push_pairs(lua_State *L, const lip_certifier *c) {
-  size_t C = lip_certifier_classes(c);
-  lip_tensor *pairs = lipL_newtensor(L, 2, (size_t[]){C, C});
-  for (size_t i = 0; i < C * C; i++) pairs->data[i] = float_above(lip_certifier_pairs(c)[i]);
-  lua_setfield(L, -2, "pairs");
-}
-
-/* net:certify(dataset | x[, y], {eps={...}, limit=, batch=512}) -> {n=, clean=, certified={[eps]=fraction}, radii=,
- * margins=, labels=, pairs=} | nil, message, code
- *   radii      (n) rounded down: no float32 input within that distance (in the norm of the net's input, the distance
+/* net:certify(dataset | x[, y], {eps={...}, method="product", p=, seconds=, limit=, batch=512}) -> {n=, clean=,
+ * certified={[eps]=fraction}, radii=, margins=, labels=, pairs=, method=, p=} | nil, message, code
+ *   radii      (n) rounded down: no float32 input within that distance (in the norm of the net's input or p, the distance
  *              itself included) is given another label by the net as executed; 0 for ties and whatever is not finite
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
  *   clean and certified need labels */
@@ -399,19 +492,28 @@ int lipL_net_certify(lua_State *L) {
   t.found = lipL_newtensor(L, 1, &t.n)->data;
   lua_setfield(L, -2, "labels");
   /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
-  if (lip_certifier_new(t.net, &h->certifier, &err)) return lipL_fault(L, &err);
+  bool more = strcmp(t.method, "product") != 0; /* the certifier makes that one itself */
+  if (more && run_method(h, t.method, t.net, &t.path, true, t.seconds, &err)) return lipL_fault(L, &err);
+  lip_certify_conf conf = {&t.path, h->found.pair};
+  if (lip_certifier_new(t.net, &conf, &h->certifier, &err)) return lipL_fault(L, &err);
   if (certify_all(&t, h->certifier, &err)) return lipL_fault(L, &err);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");
   if (labelled) push_fractions(L, &t);
-  push_pairs(L, h->certifier);
+  set_text(L, "method", more ? h->found.method : "product");
+  set_text(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
+  push_pairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out);
+  lua_setfield(L, -2, "pairs");
   return 1;
 }
 
-/* Adds no function of its own: the two methods belong to lip.net. */
+/* The two methods net:bound and net:certify belong to lip.net. */
 void lipL_open_cert(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"bound", lipL_net_bound}, {"bound_methods", bound_methods}, {NULL, NULL}};
   static const luaL_Reg guard[] = {{"__gc", holder_gc}, {NULL, NULL}};
   static const luaL_Reg bound[] = {{"__tostring", bound_tostring}, {NULL, NULL}};
   lipL_newtype(L, LIP_CERTIFIER_T, NULL, guard);
   lipL_newtype(L, BOUND_T, NULL, bound);
+  luaL_setfuncs(L, functions, 0);
 }

@@ -32,7 +32,8 @@ lip_status lip_bound_along(const lip_net *net, const lip_path *path, lip_bound *
 void lip_bound_free(lip_bound *b);
 
 /* An attained lower bound: the largest ||J v||_q / ||v||_p over finite steps between the rows of x (B, n_in) and
- * steps along gradients, evaluated in double precision and rounded down. */
-lip_status lip_bound_lower(lip_net *net, const float *x, size_t B, double *lower, lip_err *err);
+ * steps along gradients, in the norms at the ends of `path` (NULL: the net's own), evaluated in double precision and rounded down. */
+lip_status lip_bound_lower(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
+                           lip_err *err);
 
 #endif

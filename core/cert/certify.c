@@ -56,9 +56,7 @@ static void fill_pairs(lip_certifier *c) {
   size_t C = c->C;
   const lip_stage *head = c->dense_head ? &c->walk.stage[c->last] : NULL;
   double K = head ? head->before : c->walk.upper;
-  lip_p q = head        ? head->layer->pq.p
-            : c->walk.n ? c->walk.stage[c->walk.n - 1].layer->pq.q
-                        : c->net->root->pq.p;
+  lip_p q = head ? head->pq.p : c->walk.q;
   lip_p dual = lip_p_dual(q);
   for (size_t i = 0; i < C; i++) {
     if (head) {
@@ -107,9 +105,16 @@ static lip_status reserve(lip_certifier *c, lip_err *err) {
   return LIP_OK;
 }
 
-lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err) {
+/* Whoever proved them: the smaller constant counts. */
+static void take_pairs(lip_certifier *c, const double *proved) {
+  for (size_t i = 0; proved && i < c->C * c->C; i++)
+    if (proved[i] < c->pairs[i]) c->pairs[i] = proved[i];
+}
+
+lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_certifier **out, lip_err *err) {
   *out = NULL;
-  lip_net_touch(net); /* what runs is what is measured, even if somebody wrote to the weights and did not say so */
+  lip_net_touch(
+      net); /* what runs is what is measured, even if somebody wrote to the weights and did not say so */
   size_t C = net->root->n_out, all;
   if (C < 2)
     return lip_fail(err, LIP_UNSUPPORTED,
@@ -121,7 +126,7 @@ lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err) {
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");
   c->net = net;
   c->C = C;
-  lip_status status = lip_walk_init(&c->walk, net, err);
+  lip_status status = lip_walk_init(&c->walk, net, conf ? conf->path : NULL, err);
   if (!status) {
     c->dense_head = c->walk.n > 0 && c->walk.stage[c->walk.n - 1].dense;
     c->last = c->dense_head ? c->walk.n - 1 : c->walk.n;
@@ -134,6 +139,7 @@ lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err) {
   fenv_t saved;
   lip_ieee_enter(&saved);
   fill_pairs(c);
+  if (conf) take_pairs(c, conf->pairs);
   lip_ieee_leave(&saved);
   *out = c;
   return LIP_OK;
@@ -212,8 +218,7 @@ static lip_deviation coarse_walk(lip_certifier *c, double size) {
   if (index >= ENTRIES || !(size <= rounded)) return unknown;
   if (c->coarse[index].off < 0) {
     lip_deviation d = {rounded, 0};
-    for (size_t i = 0; i < c->last; i++)
-      lip_layer_deviate(c->walk.stage[i].layer, c->walk.stage[i].layer->pq, &d);
+    for (size_t i = 0; i < c->last; i++) lip_stage_deviate(&c->walk.stage[i], &d);
     if (!(d.off >= 0) || !(d.size >= 0)) d = unknown;
     c->coarse[index] = d;
   }
@@ -343,7 +348,7 @@ static void certify_row(const batch *b, size_t r, lip_centre *centre, lip_radius
   for (size_t j = 0; j < c->C; j++)
     if (j != q.y && (double)z[q.y] - (double)z[j] < out->margin) out->margin = (double)z[q.y] - (double)z[j];
   if (c->walk.costly)
-    q.size = lip_norm_upper(b->x + r * n_in, n_in, c->net->root->pq.p);
+    q.size = lip_norm_upper(b->x + r * n_in, n_in, c->walk.p);
   else
     lip_walk_centre(&c->walk, b->x, r, centre);
   /* an infinite input may be given finite logits (relu, tanh): it has no neighbours to speak of */

@@ -12,9 +12,16 @@
  * terms of the float32 error. Valid until the weights change. */
 typedef struct lip_certifier lip_certifier;
 
+/* How to certify; {0} and NULL: in the norms of the net's own path with the product of its layers. */
+typedef struct lip_certify_conf {
+  const lip_path *path; /* norms from layer to layer; NULL: the net's own */
+  const double
+      *pairs; /* (C, C) constants of z_i - z_j from the path's first norm, proved elsewhere; NULL: none */
+} lip_certify_conf;
+
 /* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of
- * e_i - e_j when the last layer is not dense. LIP_MEMORY; unknown layers give INFINITY and radius 0. */
-lip_status lip_certifier_new(lip_net *net, lip_certifier **out, lip_err *err);
+ * e_i - e_j when the last layer is not dense; conf->pairs where they are smaller (read now, not kept). LIP_MEMORY; unknown layers give INFINITY and radius 0. */
+lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_certifier **out, lip_err *err);
 void lip_certifier_free(lip_certifier *c);
 size_t lip_certifier_classes(const lip_certifier *c);
 const double *lip_certifier_pairs(const lip_certifier *c); /* (C, C), lent */

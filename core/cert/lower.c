@@ -171,18 +171,21 @@ static void search_free(search *s) {
   lip_free(s->grads);
 }
 
-lip_status lip_bound_lower(lip_net *net, const float *x, size_t B, double *lower, lip_err *err) {
+lip_status lip_bound_lower(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
+                           lip_err *err) {
   search s = {.net = net, .n_in = net->root->n_in, .C = net->root->n_out};
   size_t rows = B < ROWS ? B : ROWS;
   fenv_t saved;
   *lower = 0;
   if (B == 0) return LIP_OK;
-  s.p = lip_path_at(&net->conf.path, 0);
-  s.q = lip_path_at(&net->conf.path, lip_net_weighted(net));
-  lip_net_touch(net); /* what runs is what is bounded, even if somebody wrote to the weights and did not say so */
+  if (!path) path = &net->conf.path;
+  s.p = lip_path_at(path, 0);
+  s.q = lip_path_at(path, lip_net_weighted(net));
+  lip_net_touch(
+      net); /* what runs is what is bounded, even if somebody wrote to the weights and did not say so */
   lip_ieee_enter(&saved);
   lip_status status = lip_net_reserve(net, rows, err);
-  if (!status) status = lip_walk_init(&s.walk, net, err);
+  if (!status) status = lip_walk_init(&s.walk, net, path, err);
   if (!status) status = search_init(&s, rows, err);
   for (size_t r = 0; !status && r < B; r += rows)
     status = search_rows(&s, x + r * s.n_in, B - r < rows ? B - r : rows, err);

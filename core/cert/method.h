@@ -14,7 +14,7 @@
 
 typedef struct lip_ask {
   const lip_net *net;
-  const lip_affine *affine; /* of the net; `unknown` is set where it has no such form */
+  const lip_affine *affine; /* of the net; n = 0 where it has no such form, then only product takes the question */
   lip_path path;            /* norms from layer to layer, as `product` uses them: the net's own, or another */
   lip_p p, q;               /* its ends: norms of the input and of the logits */
   bool pairs;               /* also the table of pairs */

@@ -122,9 +122,10 @@ static const lip_param *find_param(const lip_layer *l, const char *name) {
   return NULL;
 }
 
-lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, double norm, lip_err *err) {
+lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_pq pq, double norm,
+                                lip_err *err) {
   const lip_param *w = find_param(dense, "weight"), *b = find_param(dense, "bias");
-  *d = (lip_dense_error){.M = dense->n_out, .N = dense->n_in, .pq = dense->pq, .norm = norm};
+  *d = (lip_dense_error){.M = dense->n_out, .N = dense->n_in, .pq = pq, .norm = norm};
   if (!w || w->ndim != 2 || w->shape[0] != d->M || w->shape[1] != d->N)
     return lip_fail(err, LIP_STATE, "layer %s has no weight of shape %zux%zu", dense->kind->desc.name, d->M,
                     d->N);

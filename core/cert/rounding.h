@@ -64,8 +64,9 @@ typedef struct lip_dense_error {
   double *column;     /* (N) >= ||W e_k||_q, owned */
 } lip_dense_error;
 
-/* From a planned layer of kind "dense", whose bound `norm` is already known. LIP_MEMORY. */
-lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, double norm, lip_err *err);
+/* From a planned layer of kind "dense", whose bound `norm` in pq is already known. LIP_MEMORY. */
+lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_pq pq, double norm,
+                                lip_err *err);
 void lip_dense_error_free(lip_dense_error *d);
 
 /* sum_k column[k] |h_k| >= || |W| |h| ||_q by the triangle inequality, rounded up; *nonzero counts the h_k != 0. */

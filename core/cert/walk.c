@@ -16,27 +16,38 @@ static bool is_dense(const lip_layer *l) {
   return strcmp(l->kind->desc.name, "dense") == 0;
 }
 
-static lip_status stage_init(lip_stage *s, const lip_layer *l, lip_err *err) {
+/* A container states what it was planned for only. */
+static bool states(const lip_layer *l, lip_pq pq) {
+  return l->n_child == 0 || (pq.p == l->pq.p && pq.q == l->pq.q);
+}
+
+static lip_status stage_init(lip_stage *s, const lip_layer *l, lip_pq pq, lip_err *err) {
   s->layer = l;
+  s->pq = pq;
   s->upper = INFINITY;
-  lip_status status = lip_layer_bound(l, l->pq, &s->upper, err);
+  lip_status status = LIP_OK;
+  if (lip_pq_tractable(pq) && states(l, pq)) status = lip_layer_bound(l, pq, &s->upper, err);
   if (status == LIP_UNSUPPORTED) s->upper = INFINITY;
   if (status && status != LIP_UNSUPPORTED) return status;
   if (!(s->upper < INFINITY)) s->upper = INFINITY; /* NaN too */
   s->dense = is_dense(l);
-  return s->dense ? lip_dense_error_init(&s->error, l, s->upper, err) : LIP_OK;
+  return s->dense ? lip_dense_error_init(&s->error, l, pq, s->upper, err) : LIP_OK;
 }
 
-static lip_status fill_stages(lip_walk *w, const lip_net *net, lip_err *err) {
+static lip_status fill_stages(lip_walk *w, const lip_net *net, const lip_path *path, lip_err *err) {
   const lip_layer *chain = net->root;
+  size_t weighted = 0;
   *w = (lip_walk){.net = net, .upper = 1};
+  w->p = lip_path_at(path, 0);
   w->stage = lip_alloc(chain->n_child + 1, sizeof *w->stage);
   if (!w->stage) return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");
   for (size_t i = 0; i < chain->n_child; i++) {
     const lip_layer *l = chain->child[i];
     if (l->kind->flags & LIP_LAYER_ALIAS) continue;
+    lip_p p = lip_path_at(path, weighted);
+    lip_pq pq = l->kind->flags & LIP_LAYER_WEIGHTED ? lip_path_step(path, weighted++) : (lip_pq){p, p};
     lip_stage *s = &w->stage[w->n++];
-    lip_status status = stage_init(s, l, err);
+    lip_status status = stage_init(s, l, pq, err);
     if (status) {
       lip_walk_free(w);
       return status;
@@ -46,13 +57,14 @@ static lip_status fill_stages(lip_walk *w, const lip_net *net, lip_err *err) {
     if (!(s->upper < INFINITY) && !w->unknown) w->unknown = l->kind->desc.name;
     if (!s->dense && ((l->kind->flags & LIP_LAYER_WEIGHTED) || l->n_child > 0)) w->costly = true;
   }
+  w->q = lip_path_at(path, weighted);
   return LIP_OK;
 }
 
-lip_status lip_walk_init(lip_walk *w, const lip_net *net, lip_err *err) {
+lip_status lip_walk_init(lip_walk *w, const lip_net *net, const lip_path *path, lip_err *err) {
   fenv_t saved;
   lip_ieee_enter(&saved);
-  lip_status status = fill_stages(w, net, err);
+  lip_status status = fill_stages(w, net, path ? path : &net->conf.path, err);
   lip_ieee_leave(&saved);
   return status;
 }
@@ -77,11 +89,18 @@ static bool input_is_intact(const lip_walk *w, size_t i) {
   return true;
 }
 
+void lip_stage_deviate(const lip_stage *s, lip_deviation *d) {
+  if (states(s->layer, s->pq))
+    lip_layer_deviate(s->layer, s->pq, d);
+  else
+    *d = (lip_deviation){INFINITY, INFINITY};
+}
+
 /* One stage: d goes in as the size of the exact input and the error of the executed one. `executed` bounds the
  * norm of the executed input, `terms` is || |W||h| || of it where that is known better (or INFINITY). */
 static void advance(const lip_stage *s, double executed, double terms, size_t n, lip_deviation *d) {
   if (!s->dense) {
-    lip_layer_deviate(s->layer, s->layer->pq, d);
+    lip_stage_deviate(s, d);
     return;
   }
   const lip_dense_error *e = &s->error;
@@ -97,18 +116,16 @@ static double at_most(double a, double b) {
 
 void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at) {
   const lip_layer *chain = w->net->root;
-  lip_p p = w->n ? w->stage[0].layer->pq.p : chain->pq.p;
   at->x = x + r * chain->n_in;
   at->first = INFINITY;
   at->nonzero = chain->n_in;
   if (w->n && w->stage[0].dense) at->first = lip_dense_error_columns(&w->stage[0].error, at->x, &at->nonzero);
-  lip_deviation d = {lip_norm_upper(at->x, chain->n_in, p), 0};
+  lip_deviation d = {lip_norm_upper(at->x, chain->n_in, w->p), 0};
   for (size_t i = 0; i < w->n; i++) {
     const lip_stage *s = &w->stage[i];
     double executed = lip_up_add(d.size, d.off);
     if (i > 0 && s->dense && input_is_intact(w, i))
-      executed =
-          at_most(executed, lip_norm_upper(s->layer->x + r * s->layer->n_in, s->layer->n_in, s->layer->pq.p));
+      executed = at_most(executed, lip_norm_upper(s->layer->x + r * s->layer->n_in, s->layer->n_in, s->pq.p));
     at->size[i] = executed;
     at->off[i] = d.off;
     d.size = at_most(d.size, lip_up_add(executed, d.off));

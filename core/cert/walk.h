@@ -12,6 +12,7 @@
 /* One child of the chain that computes something (aliases are left out). */
 typedef struct lip_stage {
   const lip_layer *layer;
+  lip_pq pq;  /* its step of the path */
   bool dense; /* then `error` is filled; otherwise the layer's own `deviate` is asked */
   lip_dense_error error;
   double upper;  /* Lipschitz constant of the layer, INFINITY = unknown */
@@ -24,12 +25,16 @@ typedef struct lip_walk {
   lip_stage *stage;    /* (n), owned */
   const char *unknown; /* kind of the first layer without a bound, or NULL */
   double upper;        /* product of all, rounded up */
+  lip_p p, q;          /* norms of the input and of the logits */
   bool costly;         /* a stage other than dense works out norms in its `deviate` */
 } lip_walk;
 
-/* Constants of all layers for the weights as they are now. LIP_MEMORY. */
-lip_status lip_walk_init(lip_walk *w, const lip_net *net, lip_err *err);
+/* Constants of all layers for the weights as they are now, along a path of norms (NULL: the net's own). LIP_MEMORY. */
+lip_status lip_walk_init(lip_walk *w, const lip_net *net, const lip_path *path, lip_err *err);
 void lip_walk_free(lip_walk *w);
+
+/* The layer's own account of how size and error pass through it. */
+void lip_stage_deviate(const lip_stage *s, lip_deviation *d);
 
 /* What is known of one input after a forward pass; arrays of w->n + 1, the caller's. */
 typedef struct lip_centre {

@@ -90,6 +90,8 @@ schedules() -- the schedules as data
 train(net, data, options) -- trains for some epochs; help "train" lists the options
 curve(report, data, options) -- certified accuracy against radius, from what net:certify returned]] },
   { "Norms", "lip.", "lip", [[
+bound(net, options) -- net:bound(options)
+bound_methods() -- the methods of net:bound and net:certify as data
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
 opnorm_lower(w, norm) -- a value that is attained
 opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
@@ -107,7 +109,7 @@ weights(i) -- a view of the weights of the i-th layer that has some
 bias(i) -- a view of its bias
 parameters() -- every block of weights with its gradient
 weighted() -- how many layers have weights
-bound(options) -- the Lipschitz bound: upper, lower, layer by layer
+bound(options) -- the Lipschitz bound: upper, lower, layer by layer; method=, pairs=, p=
 certify(data, options) -- certified accuracy and radii on a data set
 save(path, options) -- writes a checkpoint (safetensors)
 deviation(size) -- how far rounding may move an output, for inputs of norm up to size

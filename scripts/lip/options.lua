@@ -95,12 +95,18 @@ p = the net's path -- along another norm or path of norms
 lower = false -- also search a quotient that two points attain
 data = none -- tensor or data set to search from; without it uniform in [0, 1)
 points = 256 -- how many points to search from
--> { upper=, lower=, slack=, method=, pq=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
+method = product -- one of lip.bound_methods(), or "best": the smallest of all
+pairs = false -- also the constants of the differences of two outputs
+seconds = none -- what a method that improves step by step may take
+-> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
   ["net:certify"] = [[
 eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted
 limit = all -- the first so many rows only
 batch = 512 -- rows at a time
--> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs= }; clean, certified: shares of the n rows]],
+method = product -- of the constants of pairs: one of lip.bound_methods(), or "best"
+seconds = none -- what a method that improves step by step may take
+p = the net's path -- radii in another norm, or along another path of norms
+-> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs=, method=, p= }; clean, certified: shares of the n rows]],
   ["net:save"] = [[
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=}

@@ -52,7 +52,7 @@ lip_radius cert_one(lip_net *net, const float *x) {
   lip_err err = {LIP_OK, ""};
   lip_certifier *c;
   lip_radius r = {-2, NAN, NAN};
-  if (lip_certifier_new(net, &c, &err)) fail_msg("%s", err.msg);
+  if (lip_certifier_new(net, NULL, &c, &err)) fail_msg("%s", err.msg);
   if (lip_certify(c, x, 1, &r, &err)) fail_msg("%s", err.msg);
   lip_certifier_free(c);
   assert_true(r.radius >= 0);

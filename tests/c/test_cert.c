@@ -118,7 +118,7 @@ static void product_is_above_every_pattern(void **state) {
         lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 1);
         lip_rng_fill_normal(&rng, x, 8 * IN, 0, 1);
         assert_int_equal(lip_bound_product(net, &b, &err), LIP_OK);
-        assert_int_equal(lip_bound_lower(net, x, 8, &lower, &err), LIP_OK);
+        assert_int_equal(lip_bound_lower(net, NULL, x, 8, &lower, &err), LIP_OK);
         double exact = true_constant(net, activations[a], b.pq);
         assert_true(b.upper >= exact * (1 - 1e-12));
         assert_true(b.upper <= exact * 40); /* and is not infinity in disguise */
@@ -139,7 +139,7 @@ static void pairs_are_above_every_pattern(void **state) {
       lip_net *net = small_net(paths[p], activations[a], 11 + p);
       lip_err err;
       lip_certifier *c;
-      assert_int_equal(lip_certifier_new(net, &c, &err), LIP_OK);
+      assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_OK);
       assert_int_equal(lip_certifier_classes(c), OUT);
       const double *pairs = lip_certifier_pairs(c);
       const float *W2 = lip_net_weighted_layer(net, 1)->param[0].value;
@@ -242,7 +242,7 @@ static void unknown_layers_are_infinity_and_named(void **state) {
   lip_bound_free(&b);
   assert_true(cert_one(net, x).radius == 0);
   double lower = -1;
-  assert_int_equal(lip_bound_lower(net, x, 1, &lower, &err), LIP_OK);
+  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, &err), LIP_OK);
   assert_true(lower == 0);
   lip_net_free(net);
   lip_spec_free(spec[0]);
@@ -255,7 +255,7 @@ static void one_logit_is_refused(void **state) {
   lip_net *net = cert_net("2", 3, p, 1, 1, 1, NULL);
   lip_err err;
   lip_certifier *c;
-  assert_int_equal(lip_certifier_new(net, &c, &err), LIP_UNSUPPORTED);
+  assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_UNSUPPORTED);
   assert_null(c);
   lip_net_free(net);
 }
@@ -272,7 +272,7 @@ static void attack_rows(lip_net *net, size_t rows, uint64_t seed, size_t *certif
   assert_true(x && r);
   lip_rng_fill_normal(&rng, x, rows * n, 0, 1);
   assert_int_equal(lip_net_reserve(net, rows, &err), LIP_OK);
-  assert_int_equal(lip_certifier_new(net, &c, &err), LIP_OK);
+  assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_OK);
   assert_int_equal(lip_certify(c, x, rows, r, &err), LIP_OK);
   for (size_t i = 0; i < rows; i++) {
     assert_int_equal(r[i].label, cert_label(net, x + i * n));
@@ -366,7 +366,7 @@ static void last_layer_may_be_an_activation(void **state) {
     lip_err err;
     lip_certifier *c;
     lip_bound b;
-    assert_int_equal(lip_certifier_new(net, &c, &err), LIP_OK);
+    assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_OK);
     assert_int_equal(lip_bound_product(net, &b, &err), LIP_OK);
     double ratio = lip_certifier_pairs(c)[1] / (b.upper * unit[p]);
     assert_true(ratio >= 1 && ratio < 1 + 1e-14);
@@ -437,7 +437,7 @@ static void threads_and_batches_do_not_matter(void **state) {
   lip_rng_fill_uniform(&rng, x, ROWS * 40, 0, 1);
   assert_int_equal(lip_net_reserve(many, ROWS, &err), LIP_OK);
   lip_certifier *c;
-  assert_int_equal(lip_certifier_new(many, &c, &err), LIP_OK);
+  assert_int_equal(lip_certifier_new(many, NULL, &c, &err), LIP_OK);
   assert_int_equal(lip_certify(c, x, many->capacity + 1, r, &err), LIP_STATE);
   assert_int_equal(lip_certify(c, x, ROWS, r, &err), LIP_OK);
   for (size_t i = 0; i < ROWS; i++) {
@@ -469,10 +469,10 @@ static void a_cancelled_pass_certifies_nothing(void **state) {
   lip_radius r;
   lip_certifier *c;
   double lower;
-  assert_int_equal(lip_certifier_new(net, &c, &err), LIP_OK);
+  assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_OK);
   lip_cancel_raise(&flag);
   assert_int_equal(lip_certify(c, x, 1, &r, &err), LIP_CANCELLED);
-  assert_int_equal(lip_bound_lower(net, x, 1, &lower, &err), LIP_CANCELLED);
+  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, &err), LIP_CANCELLED);
   lip_certifier_free(c);
   lip_net_free(net);
 }
@@ -485,7 +485,7 @@ static void lower_bound_keeps_the_gradients(void **state) {
   const float x[] = {1, 2, 3, 4};
   double lower;
   for (size_t i = 0; i < net->n_params; i++) net->grads[i] = (float)i;
-  assert_int_equal(lip_bound_lower(net, x, 1, &lower, &err), LIP_OK);
+  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, &err), LIP_OK);
   for (size_t i = 0; i < net->n_params; i++) assert_true(net->grads[i] == (float)i);
   lip_net_free(net);
 }
@@ -508,8 +508,8 @@ static void every_allocation_may_fail(void **state) {
       }
       lip_mem_fail_nth(n);
       lip_status s = lip_bound_product(net, &b, &err);
-      if (!s) s = lip_certifier_new(net, &c, &err);
-      if (!s) s = lip_bound_lower(net, x, 2, &lower, &err);
+      if (!s) s = lip_certifier_new(net, NULL, &c, &err);
+      if (!s) s = lip_bound_lower(net, NULL, x, 2, &lower, &err);
       failed = lip_mem_failed();
       lip_mem_fail_nth(0);
       if (failed) assert_int_equal(s, LIP_MEMORY);

@@ -413,7 +413,7 @@ static void activations_are_read_where_they_are(void **state) {
   lip_rng rng = lip_rng_new(5, LIP_RNG_USER, 0);
   lip_rng_fill_normal(&rng, x, ROWS * 5, 0, 1);
   assert_int_equal(lip_net_reserve(net, ROWS, &err), LIP_OK);
-  assert_int_equal(lip_walk_init(&w, net, &err), LIP_OK);
+  assert_int_equal(lip_walk_init(&w, net, NULL, &err), LIP_OK);
   lip_net_forward(net, x, ROWS, false);
   for (size_t r = 0; r < ROWS; r++) {
     lip_centre at = {.size = size, .off = off};

@@ -149,7 +149,7 @@ static lip_status train_once(void) {
   if (!status) status = lip_net_step(net, rows, &targets, 2, &loss, opt, &value, NULL);
   if (!status) status = lip_net_project_exact(net, NULL);
   if (!status) status = lip_bound_product(net, &bound, NULL);
-  if (!status) status = lip_certifier_new(net, &certifier, NULL);
+  if (!status) status = lip_certifier_new(net, NULL, &certifier, NULL);
   lip_certifier_free(certifier);
   lip_bound_free(&bound);
   lip_optim_free(opt);
@@ -294,7 +294,7 @@ static void the_callers_mode_is_left_alone(void **state) {
     assert_int_equal(lip_net_project_exact(net, NULL), LIP_OK);
     assert_int_equal(mode(), before);
     lip_net_forward(net, rows, 2, false);
-    assert_int_equal(lip_certifier_new(net, &certifier, NULL), LIP_OK);
+    assert_int_equal(lip_certifier_new(net, NULL, &certifier, NULL), LIP_OK);
     assert_int_equal(lip_certify(certifier, rows, 2, radius, NULL), LIP_OK);
     assert_int_equal(mode(), before);
     fesetenv(FE_DFL_ENV);
