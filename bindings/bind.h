@@ -127,7 +127,7 @@ lip_dataset *lipL_testdataset(lua_State *L, int idx);
  * to `out`; raises naming the argument, the position and what came. */
 void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
 
-/* Methods of lip.net that live in bind_cert.c. */
+/* Methods of lip.net that live in bind_bound.c and bind_certify.c. */
 int lipL_net_bound(lua_State *L);
 int lipL_net_certify(lua_State *L);
 

@@ -1,5 +1,5 @@
 /* Networks in Lua: making one from specs, its training pieces, and looking inside. Bounds and certificates are in
- * bind_cert.c, files in bind_io.c. */
+ * bind_bound.c and bind_certify.c, files in bind_io.c. */
 #include "bindings/bind.h"
 
 #include <limits.h>

@@ -1,0 +1,192 @@
+/* net:bound, lip.bound, lip.bound_methods. */
+#include "bindings/bind_cert.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* Rows first .. first+B-1 of a data set, in order. */
+static void gather(const lip_dataset *d, size_t first, size_t B, uint32_t *index, float *x) {
+  for (size_t i = 0; i < B; i++) index[i] = (uint32_t)(first + i);
+  lip_dataset_gather(d, index, B, x, NULL, NULL);
+}
+
+static void push_layers(lua_State *L, const lip_bound *b) {
+  lua_createtable(L, (int)b->n, 0);
+  for (size_t i = 0; i < b->n; i++) {
+    lua_createtable(L, 0, 4);
+    lipL_settext(L, "kind", b->row[i].kind);
+    lipL_settext(L, "step", lip_pq_name(b->row[i].pq));
+    lipL_setnumber(L, "upper", b->row[i].upper);
+    lipL_setnumber(L, "budget", b->row[i].budget);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+static double field_number(lua_State *L, int idx, const char *name) {
+  lua_getfield(L, idx, name);
+  double v = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : NAN;
+  lua_pop(L, 1);
+  return v;
+}
+
+static void add_cell(luaL_Buffer *b, const char *fmt, double v) {
+  char text[64];
+  if (isnan(v))
+    snprintf(text, sizeof text, " %14s", "-");
+  else
+    snprintf(text, sizeof text, fmt, v);
+  luaL_addstring(b, text);
+}
+
+/* One line per layer, the interval below; works on whatever a script has made of the table. */
+int lipL_bound_tostring(lua_State *L) {
+  char line[200];
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lua_getfield(L, 1, "layers");
+  lua_Integer n = lua_istable(L, 2) ? luaL_len(L, 2) : 0;
+  luaL_Buffer b;
+  lua_settop(L, 6); /* fixed slots 3..6 below the buffer */
+  luaL_buffinit(L, &b);
+  snprintf(line, sizeof line, "%3s  %-12s %-10s %14s %14s\n", "", "layer", "step", "upper", "budget");
+  luaL_addstring(&b, line);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_geti(L, 2, i);
+    lua_replace(L, 3);
+    if (!lua_istable(L, 3)) continue;
+    lua_getfield(L, 3, "kind");
+    lua_replace(L, 4);
+    lua_getfield(L, 3, "step");
+    lua_replace(L, 5);
+    const char *kind = lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "?";
+    const char *step = lua_type(L, 5) == LUA_TSTRING ? lua_tostring(L, 5) : "?";
+    double budget = field_number(L, 3, "budget");
+    snprintf(line, sizeof line, "%3d  %-12.40s %-10.20s", (int)i, kind, step);
+    luaL_addstring(&b, line);
+    add_cell(&b, " %14.9g", field_number(L, 3, "upper"));
+    add_cell(&b, " %14.9g\n", isinf(budget) ? (double)NAN : budget);
+    if (isinf(budget)) luaL_addchar(&b, '\n');
+  }
+  lua_getfield(L, 1, "pq");
+  lua_replace(L, 4);
+  lua_getfield(L, 1, "unknown");
+  lua_replace(L, 5);
+  snprintf(line, sizeof line, "%3s  %-12s %-10.20s", "", "net",
+           lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "");
+  luaL_addstring(&b, line);
+  add_cell(&b, " %14.9g", field_number(L, 1, "upper"));
+  double lower = field_number(L, 1, "lower"), slack = field_number(L, 1, "slack");
+  if (!isnan(slack)) add_cell(&b, "  (%.6g of the budget)", slack);
+  if (!isnan(lower)) add_cell(&b, "\n     attained from below: %.9g", lower);
+  if (lua_type(L, 5) == LUA_TSTRING) {
+    snprintf(line, sizeof line, "\n     unknown: the layer '%.60s' states no constant for this norm",
+             lua_tostring(L, 5));
+    luaL_addstring(&b, line);
+  }
+  luaL_pushresult(&b);
+  return 1;
+}
+
+/* Points to search from: the option `data` (tensor or data set, at most `points` rows), else uniform in [0, 1).
+ * Leaves what owns them on the stack. */
+static const float *search_points(lua_State *L, int idx, const lip_net *net, size_t points, size_t *B) {
+  size_t n_in = net->root->n_in;
+  lua_getfield(L, idx, "data");
+  lip_dataset *d = lipL_testdataset(L, -1);
+  if (!d && !lua_isnil(L, -1)) {
+    if (!lipL_testtensor(L, -1)) {
+      char got[80];
+      luaL_error(L, "bound: option 'data' expects a tensor or a data set, got %s",
+                 lipL_typetext(L, -1, got, sizeof got));
+    }
+    const float *x = lipL_checkrows(L, lua_gettop(L), net, B);
+    if (*B > points) *B = points;
+    return x;
+  }
+  if (d) lipL_checkfeatures(L, "bound", d, net);
+  *B = d && d->n < points ? d->n : points;
+  size_t room = *B ? *B : 1;
+  float *x = lua_newuserdatauv(L, room * n_in * sizeof *x, 0);
+  if (d) {
+    uint32_t *index = lua_newuserdatauv(L, room * sizeof *index, 0);
+    gather(d, 0, *B, index, x);
+  } else {
+    lip_rng rng = lip_rng_new(1, LIP_RNG_ATTACK, 0);
+    lip_rng_fill_uniform(&rng, x, *B * n_in, 0, 1);
+  }
+  return x;
+}
+
+static double seconds_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* net:bound([{method="product", p=, pairs=false, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
+ * tightness=, slack=, method=, seconds=, unknown=, pq=, pairs=, layers={...}}
+ *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
+ *   pairs      (C, C) the same for z_i - z_j
+ *   lower      a quotient that two points attain, rounded down; tightness = lower / upper */
+int lipL_net_bound(lua_State *L) {
+  static const char *const known[] = {"p", "lower", "data", "points", "method", "pairs", "seconds", NULL};
+  lip_net *net = lipL_checknet(L, 1);
+  lip_path path;
+  lip_err err;
+  double lower = NAN, began = seconds_now();
+  lua_settop(L, 2);
+  lipL_checkfields(L, 2, "bound", known);
+  bool search = lipL_optfield_bool(L, 2, "bound", "lower", false);
+  bool pairs = lipL_optfield_bool(L, 2, "bound", "pairs", false);
+  double seconds = lipL_optseconds(L, 2, "bound");
+  size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B;
+  bool other = lipL_optpath(L, 2, "bound", net, &path);
+  const char *method = lipL_optmethod(L, 2, "bound");
+  lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
+  if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
+    return lipL_fault(L, &err);
+  if (lipL_runmethod(h, method, net, &path, pairs, seconds, &err)) return lipL_fault(L, &err);
+  if (search) {
+    const float *x = search_points(L, 2, net, points, &B);
+    if (lip_bound_lower(net, &path, x, B, &lower, &err)) return lipL_fault(L, &err);
+  }
+  lua_createtable(L, 0, 10);
+  lipL_setnumber(L, "upper", h->found.upper);
+  if (search) {
+    lipL_setnumber(L, "lower", lower);
+    lipL_setnumber(L, "tightness",
+                   h->found.upper > 0 && isfinite(h->found.upper) ? lower / h->found.upper : 0);
+  }
+  if (!other && net->conf.budget < INFINITY) lipL_setnumber(L, "slack", h->found.upper / net->conf.budget);
+  lipL_settext(L, "method", h->found.method);
+  lipL_setnumber(L, "seconds", seconds_now() - began);
+  lipL_settext(L, "pq", lip_pq_name(h->bound.pq));
+  if (h->found.upper == INFINITY && h->bound.unknown) lipL_settext(L, "unknown", h->bound.unknown);
+  if (pairs) {
+    lipL_pushpairs(L, h->found.pair, net->root->n_out, false);
+    lua_setfield(L, -2, "pairs");
+  }
+  push_layers(L, &h->bound);
+  lua_setfield(L, -2, "layers");
+  luaL_setmetatable(L, LIP_BOUND_T);
+  return 1;
+}
+
+/* lip.bound_methods() -> {{name=, help=}, ...} in order of cost, "best" last */
+int lipL_bound_methods(lua_State *L) {
+  lua_newtable(L);
+  lua_Integer n = 0;
+  for (size_t i = 0; lip_method_at(i); i++) {
+    lua_createtable(L, 0, 2);
+    lipL_settext(L, "name", lip_method_at(i)->name);
+    lipL_settext(L, "help", lip_method_at(i)->help);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_createtable(L, 0, 2);
+  lipL_settext(L, "name", "best");
+  lipL_settext(L, "help", "all of them until `seconds` are used up; the smallest of each number");
+  lua_rawseti(L, -2, ++n);
+  return 1;
+}

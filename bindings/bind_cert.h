@@ -1,0 +1,42 @@
+/* What net:bound and net:certify share. */
+#ifndef LIP_BIND_CERT_H
+#define LIP_BIND_CERT_H
+
+#include "bindings/bind.h"
+
+#define LIP_BOUND_T "lip.bound" /* metatable of the tables that net:bound returns */
+
+/* What a call holds while it builds its result; collected should an error be raised. Pushed as LIP_CERTIFIER_T. */
+typedef struct lipL_cert {
+  lip_bound bound;
+  lip_certifier *certifier;
+  lip_affine affine;
+  lip_found found;
+} lipL_cert;
+
+/* Fields of the table on top of the stack. */
+void lipL_setnumber(lua_State *L, const char *name, double v);
+void lipL_settext(lua_State *L, const char *name, const char *text);
+
+/* Rows of inputs: (B, n_in), (B, dims of one sample...), or one sample alone. */
+const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B);
+/* Raises unless the data set has as many features as the net takes. */
+void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net);
+/* The option `p` as a path that the net can follow; false: absent, and the path is the net's own. */
+bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, lip_path *path);
+/* The option `method`: a row of the table of methods, or "best"; raises with the list of those there are. */
+const char *lipL_optmethod(lua_State *L, int idx, const char *what);
+/* The option `seconds`, > 0. */
+double lipL_optseconds(lua_State *L, int idx, const char *what);
+
+/* Runs a method; what it holds belongs to h. */
+lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, const lip_path *path,
+                          bool pairs, double seconds, lip_err *err);
+/* Pushes (C, C) constants of differences of two logits, never rounded down; or, `below`, never up. */
+void lipL_pushpairs(lua_State *L, const double *pairs, size_t C, bool below);
+float lipL_floatbelow(double v);
+
+int lipL_bound_tostring(lua_State *L); /* of LIP_BOUND_T */
+int lipL_bound_methods(lua_State *L);
+
+#endif

@@ -1,0 +1,176 @@
+/* net:certify: radii and certified accuracy. */
+#include "bindings/bind_cert.h"
+
+#include <math.h>
+#include <string.h>
+
+/* One call: where the rows come from and what is counted. */
+typedef struct task {
+  lip_net *net;
+  const lip_dataset *data; /* or */
+  const float *x;
+  const int32_t *labels; /* (n) of tensors; NULL: none */
+  const char *method;    /* of the pair constants; lent by the options */
+  double seconds;
+  lip_path path;
+  size_t n, batch, n_eps;
+  const double *eps;
+  uint32_t *index;    /* (batch) */
+  lip_radius *radius; /* (batch) */
+  float *radii, *margins, *found;
+  size_t clean, *certified; /* (n_eps) */
+} task;
+
+/* Counts rows first .. first+B-1. A point counts at eps when its label is right and no float32 input at a distance of
+ * up to eps, eps included, is given another one: radius > 0 and radius >= eps. */
+static void count_rows(task *t, size_t first, size_t B, const int32_t *labels) {
+  for (size_t i = 0; i < B; i++) {
+    const lip_radius *r = &t->radius[i];
+    t->radii[first + i] = lipL_floatbelow(r->radius);
+    t->margins[first + i] = (float)r->margin;
+    t->found[first + i] = (float)r->label;
+    if (!labels || r->label < 0 || r->label != labels[i]) continue;
+    t->clean++;
+    for (size_t k = 0; k < t->n_eps; k++) t->certified[k] += r->radius > 0 && r->radius >= t->eps[k];
+  }
+}
+
+/* Rows r0..r1-1 of the batch, by the thread that is about to use them. */
+static void fill(void *arg, size_t r0, size_t r1) {
+  const task *t = arg;
+  size_t n_in = t->net->root->n_in;
+  lip_dataset_gather(t->data, t->index + r0, r1 - r0, t->net->input + r0 * n_in, NULL, NULL);
+}
+
+static lip_status certify_all(task *t, lip_certifier *c, lip_err *err) {
+  size_t n_in = t->net->root->n_in;
+  for (size_t i = 0; i < t->n; i += t->batch) {
+    size_t B = t->n - i < t->batch ? t->n - i : t->batch;
+    const int32_t *labels = t->labels ? t->labels + i : NULL;
+    if (lip_cancel_raised(t->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
+    if (t->data) {
+      for (size_t r = 0; r < B; r++) t->index[r] = (uint32_t)(i + r);
+      if (t->data->labels) labels = t->data->labels + i;
+    }
+    lip_status status = t->data ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
+                                : lip_certify(c, t->x + i * n_in, B, t->radius, err);
+    if (status) return status;
+    count_rows(t, i, B, labels);
+  }
+  return LIP_OK;
+}
+
+/* The option eps: a number or a list of numbers >= 0. Leaves the list's owner on the stack. */
+static const double *check_eps(lua_State *L, int idx, size_t *n) {
+  static const char expected[] = "certify: option 'eps' expects numbers >= 0";
+  *n = 0;
+  int type = lua_istable(L, idx) ? lua_getfield(L, idx, "eps") : LUA_TNIL;
+  if (type == LUA_TNIL) return NULL;
+  char got[80];
+  if (type != LUA_TNUMBER && type != LUA_TTABLE)
+    luaL_error(L, "%s, got %s", expected, lipL_typetext(L, -1, got, sizeof got));
+  size_t count = type == LUA_TNUMBER ? 1 : lua_rawlen(L, -1);
+  int list = lua_gettop(L);
+  double *eps = lua_newuserdatauv(L, (count ? count : 1) * sizeof *eps, 0);
+  for (size_t i = 0; i < count; i++) {
+    if (type == LUA_TTABLE)
+      lua_rawgeti(L, list, (lua_Integer)i + 1);
+    else
+      lua_pushvalue(L, list);
+    if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+      luaL_error(L, "%s, element %d is %s", expected, (int)i + 1, lipL_typetext(L, -1, got, sizeof got));
+    eps[i] = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+  }
+  *n = count;
+  return eps;
+}
+
+/* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
+ * have labels. */
+static bool prepare(lua_State *L, task *t) {
+  static const char *const known[] = {"eps", "limit", "batch", "method", "seconds", "p", NULL};
+  size_t rows, C = t->net->root->n_out;
+  t->data = lipL_testdataset(L, 2);
+  int options = t->data ? 3 : 4;
+  lua_settop(L, options);
+  lipL_checkfields(L, options, "certify", known);
+  if (t->data) {
+    lipL_checkfeatures(L, "certify", t->data, t->net);
+    rows = t->data->n;
+  } else {
+    t->x = lipL_checkrows(L, 2, t->net, &rows);
+  }
+  bool labelled = t->data ? t->data->labels != NULL : !lua_isnil(L, 3);
+  t->method = lipL_optmethod(L, options, "certify");
+  t->seconds = lipL_optseconds(L, options, "certify");
+  lipL_optpath(L, options, "certify", t->net, &t->path);
+  size_t limit = lipL_optfield_size(L, options, "certify", "limit", rows);
+  t->n = limit < rows ? limit : rows;
+  t->batch = lipL_optfield_size(L, options, "certify", "batch", 512);
+  if (t->n == 0 || t->batch == 0)
+    luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
+  if (t->batch > t->n) t->batch = t->n;
+  t->eps = check_eps(L, options, &t->n_eps);
+  if (t->n_eps > 0 && !labelled)
+    luaL_error(L, "certify: 'eps' counts points that are classified correctly: labels are needed");
+  if (!t->data && labelled) {
+    int32_t *labels = lua_newuserdatauv(L, rows * sizeof *labels, 0);
+    lipL_checklabels(L, 3, rows, C > 1 ? C : 2, labels);
+    t->labels = labels;
+  }
+  t->index = lua_newuserdatauv(L, t->batch * sizeof *t->index, 0);
+  t->radius = lua_newuserdatauv(L, t->batch * sizeof *t->radius, 0);
+  t->certified = lua_newuserdatauv(L, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified, 0);
+  memset(t->certified, 0, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified);
+  return labelled;
+}
+
+static void push_fractions(lua_State *L, const task *t) {
+  lipL_setnumber(L, "clean", (double)t->clean / (double)t->n);
+  lua_createtable(L, 0, (int)t->n_eps);
+  for (size_t k = 0; k < t->n_eps; k++) {
+    lua_pushnumber(L, t->eps[k]);
+    lua_pushnumber(L, (double)t->certified[k] / (double)t->n);
+    lua_rawset(L, -3);
+  }
+  lua_setfield(L, -2, "certified");
+}
+
+/* net:certify(dataset | x[, y], {eps={...}, method="product", p=, seconds=, limit=, batch=512}) -> {n=, clean=,
+ * certified={[eps]=fraction}, radii=, margins=, labels=, pairs=, method=, p=} | nil, message, code
+ *   radii      (n) rounded down: no float32 input within that distance (in the norm of the net's input or p, the distance
+ *              itself included) is given another label by the net as executed; 0 for ties and whatever is not finite
+ *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
+ *   clean and certified need labels */
+int lipL_net_certify(lua_State *L) {
+  task t = {.net = lipL_checknet(L, 1)};
+  lip_err err;
+  bool labelled = prepare(L, &t);
+  size_t before = t.net->capacity;
+  if (lip_net_reserve(t.net, t.batch, &err)) return lipL_fault(L, &err);
+  if (t.net->capacity != before)
+    lipL_account(L, t.net->capacity * (t.net->root->cache + 2 * t.net->root->n_in) * sizeof(float));
+  lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
+  lua_createtable(L, 0, 8);
+  t.radii = lipL_newtensor(L, 1, &t.n)->data;
+  lua_setfield(L, -2, "radii");
+  t.margins = lipL_newtensor(L, 1, &t.n)->data;
+  lua_setfield(L, -2, "margins");
+  t.found = lipL_newtensor(L, 1, &t.n)->data;
+  lua_setfield(L, -2, "labels");
+  /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
+  bool more = strcmp(t.method, "product") != 0; /* the certifier makes that one itself */
+  if (more && lipL_runmethod(h, t.method, t.net, &t.path, true, t.seconds, &err)) return lipL_fault(L, &err);
+  lip_certify_conf conf = {&t.path, h->found.pair};
+  if (lip_certifier_new(t.net, &conf, &h->certifier, &err)) return lipL_fault(L, &err);
+  if (certify_all(&t, h->certifier, &err)) return lipL_fault(L, &err);
+  lua_pushinteger(L, (lua_Integer)t.n);
+  lua_setfield(L, -2, "n");
+  if (labelled) push_fractions(L, &t);
+  lipL_settext(L, "method", more ? h->found.method : "product");
+  lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
+  lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
+  lua_setfield(L, -2, "pairs");
+  return 1;
+}
