@@ -52,6 +52,7 @@ typedef struct lip_net {
   size_t scratch_each;
   size_t rows;          /* rows of the last forward */
   bool trained_forward; /* the last forward kept what backward needs */
+  bool backward_ready;  /* prepared weights serve the input gradient of every layer, the first included */
   bool lent;            /* a script holds views of the weights: they may change at any time */
   uint64_t step;        /* updates done: random stream of dropout */
 } lip_net;
@@ -82,6 +83,14 @@ typedef struct lip_stream {
 
 /* lip_net_forward without training; a cancelled pass leaves rows out. */
 void lip_net_stream(lip_net *net, const float *x, size_t B, const lip_stream *stream);
+/* The same pass with the same logits, and the gradient of the input after it: stream.use (required) writes those rows
+ * of net->dlogits, `back` finds theirs of net->dinput. The gradients of the weights are neither made nor touched.
+ * Weights that a script may change through views count as they were at the last lip_net_touch. */
+typedef struct lip_probe {
+  lip_stream stream;
+  void (*back)(void *arg, const lip_worker *me, size_t r0, size_t r1); /* NULL: not wanted */
+} lip_probe;
+void lip_net_probe(lip_net *net, const float *x, size_t B, const lip_probe *probe);
 
 /* After a training forward: gradients of the weights into net->grads (added to them when `accumulate`), and of the
  * input into net->dinput (B, n_in) when `need_dx`. dlogits (B, n_out). LIP_STATE without such a forward. */

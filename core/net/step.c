@@ -33,6 +33,7 @@ typedef struct job {
   const lip_loss *loss;
   const lip_targets *targets;
   const lip_stream *stream; /* NULL: none */
+  const lip_probe *probe;   /* NULL: none */
   lip_optim *opt;
   float accumulate;
   bool project;
@@ -93,6 +94,7 @@ static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
                         net->row_value, j->backward ? net->dlogits : NULL);
   if (!j->backward) return;
   lip_chain_backward(net->root, pass);
+  if (j->probe && j->probe->back) j->probe->back(j->probe->stream.arg, me, pass->r0, pass->r1);
   if (j->overflow && !gradients_fit(net, pass)) atomic_store(j->overflow, true);
 }
 
@@ -318,6 +320,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   opt->t++;
   net->step++;
   for (size_t i = 0; i < net->n_leaf; i++) net->leaf[i]->prepared = j.fused && prepares(&j, net->leaf[i]);
+  net->backward_ready = false;
   return LIP_OK;
 }
 
@@ -333,12 +336,17 @@ static void run_prepare(void *arg, const lip_worker *me) {
   }
 }
 
-/* All weights in the form that blocks of rows share, once for all of them and, until they change, for the next pass. */
+/* All weights in the form that blocks of rows share, once for all of them and, until they change, for the next pass. A
+ * layer whose input gradient nobody wanted may have left out half of it. */
 static void prepare(job *j) {
   bool ready = true;
+  if (j->backward && !j->net->backward_ready) lip_net_touch(j->net);
   for (size_t i = 0; i < j->net->n_leaf; i++)
     ready = ready && (j->net->leaf[i]->prepared || !j->net->leaf[i]->kind->prepare);
-  if (!ready) run_by_units(run_prepare, 0, j);
+  if (!ready) {
+    run_by_units(run_prepare, 0, j);
+    j->net->backward_ready = j->backward;
+  }
   for (size_t i = 0; i < j->net->n_leaf; i++) j->net->leaf[i]->prepared = j->net->leaf[i]->kind->prepare;
 }
 
@@ -360,6 +368,17 @@ void lip_net_forward(lip_net *net, const float *x, size_t B, bool training) {
 
 void lip_net_stream(lip_net *net, const float *x, size_t B, const lip_stream *stream) {
   forward(net, x, B, false, stream);
+}
+
+void lip_net_probe(lip_net *net, const float *x, size_t B, const lip_probe *probe) {
+  atomic_size_t next = 0;
+  job j = {.net = net, .B = B, .backward = true, .stream = &probe->stream, .probe = probe, .prepared = true};
+  if (!wants_whole_batch(net)) j.next = &next;
+  lip_net_bind(net, x, true);
+  net->rows = B;
+  net->trained_forward = false;
+  prepare(&j);
+  run_by_rows(run_rows, false, &j);
 }
 
 static void run_backward(void *arg, const lip_worker *me) {

@@ -255,6 +255,61 @@ static void input_gradient_is_returned(void **state) {
   lip_net_free(net);
 }
 
+/* The gradient of the second logit with respect to rows. */
+static void second_logit(void *arg, const lip_worker *me, size_t r0, size_t r1) {
+  (void)me;
+  const lip_net *net = arg;
+  for (size_t r = r0; r < r1; r++)
+    for (size_t c = 0; c < 3; c++) net->dlogits[r * 3 + c] = c == 1 ? 1 : 0;
+}
+
+/* A probe has the logits of a pass in use and the gradient of a backward pass, whatever was prepared before it, and
+ * leaves the weights' gradients alone. */
+static void a_probe_agrees_with_both_passes(void **state) {
+  (void)state;
+  lip_net *net = made(2);
+  lip_loss loss = new_loss();
+  lip_optim *opt = NULL;
+  double value;
+  assert_int_equal(lip_optim_new(lip_optim_kind_find("sgd"), NULL, &opt, NULL), LIP_OK);
+  opt->lr = 0.3;
+  const lip_probe probe = {{NULL, second_logit, net}, NULL};
+  for (int before = 0; before < 4; before++) {
+    if (before == 1)
+      lip_net_forward(net, rows, 2, false); /* prepared without the first layer's input gradient */
+    if (before >= 2) {
+      assert_int_equal(lip_net_step(net, rows, &targets, 2, &loss, opt, &value, NULL), LIP_OK);
+      if (before == 3) lip_net_probe(net, rows, 2, &probe);
+    }
+    if (before == 3) {
+      for (size_t i = 0; i < net->n_params; i++) net->weights[i] *= -1.5f;
+      lip_net_touch(net);
+      lip_net_forward(net, rows, 2, false);
+    }
+    for (size_t i = 0; i < net->n_params; i++) net->grads[i] = (float)i;
+    lip_net_probe(net, rows, 2, &probe);
+    for (size_t i = 0; i < net->n_params; i++) assert_true(net->grads[i] == (float)i);
+    assert_int_equal(lip_net_backward(net, net->dlogits, false, true, NULL), LIP_STATE);
+    float dx[8], z[6], dz[6];
+    memcpy(dx, net->dinput, sizeof dx);
+    memcpy(z, net->logits, sizeof z);
+    memcpy(dz, net->dlogits, sizeof dz);
+    lip_net_forward(net, rows, 2, false);
+    assert_memory_equal(z, net->logits, sizeof z);
+    lip_net_forward(net, rows, 2, true);
+    assert_int_equal(lip_net_backward(net, dz, false, true, NULL), LIP_OK);
+    double size = 0;
+    for (int i = 0; i < 8; i++) {
+      assert_true(fabsf(dx[i] - net->dinput[i]) < 1e-6f);
+      size += fabs((double)dx[i]);
+    }
+    assert_true(size > 0.01);
+  }
+  lip_optim_free(opt);
+  free_loss(&loss);
+  lip_net_free(net);
+}
+
 /* ---- floating-point mode ---- */
 
 /* Rounding, traps, and where denormals go; not the sticky flags. */
@@ -307,9 +362,10 @@ static void the_callers_mode_is_left_alone(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_status_code_is_reached), cmocka_unit_test(every_allocation_may_fail),
-      cmocka_unit_test(a_step_does_not_allocate),     cmocka_unit_test(gradient_agrees_with_differences),
-      cmocka_unit_test(input_gradient_is_returned),   cmocka_unit_test(the_callers_mode_is_left_alone),
+      cmocka_unit_test(every_status_code_is_reached),    cmocka_unit_test(every_allocation_may_fail),
+      cmocka_unit_test(a_step_does_not_allocate),        cmocka_unit_test(gradient_agrees_with_differences),
+      cmocka_unit_test(input_gradient_is_returned),      cmocka_unit_test(the_callers_mode_is_left_alone),
+      cmocka_unit_test(a_probe_agrees_with_both_passes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
