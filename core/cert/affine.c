@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/layer/same_shape.h"
 
 enum { LARGEST = 1 << 27 };
 
@@ -39,7 +40,7 @@ static lip_block *add_identity(lip_affine *a, size_t n) {
 }
 
 static bool is_plain(const lip_block *k) {
-  if (k->mate) return false;
+  if (k->mate || k->phi) return false;
   for (size_t i = 0; i < k->M; i++)
     if (k->low[i] != 1 || k->high[i] != 1) return false;
   return true;
@@ -56,9 +57,11 @@ static bool fits(size_t M, size_t N) {
 }
 
 static lip_status add_slopes(lip_affine *a, const lip_layer *l, lip_err *err) {
+  if (l->kind->slopes == lip_identity_slopes) return LIP_OK; /* passes everything on */
   lip_block *k = open_block(a, l->n_in);
   if (!k) return no_memory(err);
   l->kind->slopes(l, k->low, k->high);
+  k->phi = l;
   return LIP_OK;
 }
 
@@ -76,6 +79,7 @@ static lip_status add_exchanges(lip_affine *a, const lip_layer *l, bool *known, 
     }
     memcpy(own, mate, l->n_in * sizeof *own);
     k->mate = own;
+    k->descending = (l->kind->flags & LIP_LAYER_DESCENDING) != 0;
     for (size_t i = 0; i < l->n_in; i++)
       if (mate[i] < i) k->low[i] = -1;
   }

@@ -21,7 +21,11 @@ typedef struct lip_block {
   size_t M, N;
   float *W, *b;       /* (M, N) row-major and (M), owned */
   double *low, *high; /* (M) slopes of what follows the matrix; owned. The last block: all 1 and never read */
-  uint32_t *mate;     /* (M) partner of a unit, or the unit itself; NULL: no pairs. Owned */
+  const lip_layer
+      *phi; /* gives phi_l on an interval (its kind's `range`); NULL: pairs, or all pass on. Of the net */
+  bool
+      descending; /* a pair's larger value goes to the lower index: y_a - y_b = |z_a - z_b|, else -|z_a - z_b| */
+  uint32_t *mate; /* (M) partner of a unit, or the unit itself; NULL: no pairs. Owned */
 } lip_block;
 
 typedef struct lip_affine {

@@ -28,6 +28,11 @@ static void slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < l->n_in; i++) low[i] = -1, high[i] = 1;
 }
 
+static void range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)l, (void)k;
+  lip_two_slopes_range(-1, 1, from, to, r);
+}
+
 const lip_layer_kind lip_layer_abs = {
     .desc = {"abs", "absolute value; keeps the norm of gradients", NULL, 0},
     .plan = lip_same_shape_plan,
@@ -35,5 +40,6 @@ const lip_layer_kind lip_layer_abs = {
     .backward = backward,
     .bound = lip_unit_bound,
     .slopes = slopes,
+    .range = range,
     .deviate = lip_exact_deviate,
 };

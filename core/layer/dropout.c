@@ -102,5 +102,6 @@ const lip_layer_kind lip_layer_dropout = {
     .backward = backward,
     .bound = lip_unit_bound,
     .slopes = lip_identity_slopes, /* outside training it passes everything on */
+    .range = lip_identity_range,
     .deviate = lip_exact_deviate,
 };

@@ -131,13 +131,22 @@ typedef struct lip_deviation {
   double off;  /* >= norm of (executed - exact) */
 } lip_deviation;
 
+/* What a function of one number does between two points. At one point alone (from == to) low and high hold a slope of
+ * a tangent there. */
+typedef struct lip_range {
+  double low, high;   /* every slope between two points of [from, to] */
+  double least, most; /* every value */
+  int curve; /* 1: convex there, -1: concave, 0: neither is known. At low == high it does not matter */
+} lip_range;
+
 enum {
   LIP_LAYER_WEIGHTED = 1,    /* advances the norm path and takes a share of the budget */
   LIP_LAYER_WHOLE_BATCH = 2, /* forward and backward want all rows in one call */
   LIP_LAYER_ALIAS = 4,       /* y is x (flatten): forward and backward are never called */
   LIP_LAYER_CONTAINER = 8,   /* has children */
   LIP_LAYER_RANDOM =
-      16 /* behaves differently in training (dropout): gradients are tested with a fixed seed */
+      16, /* behaves differently in training (dropout): gradients are tested with a fixed seed */
+  LIP_LAYER_DESCENDING = 32 /* `exchange` puts the larger value at the lower index, else at the higher */
 };
 
 struct lip_layer_kind {
@@ -178,10 +187,12 @@ struct lip_layer_kind {
    * none: then they do not know it and only its own `bound` serves. Outside training.
    *   matrix    y = W x + b: W (n_out, n_in) and b (n_out), the very float32 numbers
    *   slopes    y_k = phi_k(x_k): [low_k, high_k] (n_in) holds every slope of phi_k, exact or rounded outwards
+   *   range     (with slopes) phi_k on [from, to], both finite, exact or rounded outwards
    *   exchange  rounds in which disjoint pairs of values are put in order: mate[k] is the partner of k, or k itself;
-   *             false past the last round. The order within a pair does not matter to a bound. */
+   *             false past the last round. Which one comes first: LIP_LAYER_DESCENDING */
   void (*matrix)(const lip_layer *l, float *W, float *b);
   void (*slopes)(const lip_layer *l, double *low, double *high);
+  void (*range)(const lip_layer *l, size_t k, double from, double to, lip_range *r);
   bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
   /* Carries size and off through the layer as executed in float32, both in norm pq.p before and pq.q after.
    * (optional: then both become INFINITY) */

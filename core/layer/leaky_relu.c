@@ -63,6 +63,11 @@ static void slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < l->n_in; i++) low[i] = fmin(slope, 1), high[i] = fmax(slope, 1);
 }
 
+static void range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)k;
+  lip_two_slopes_range((double)slope_of(l), 1, from, to, r);
+}
+
 /* One rounded product: u |slope x|, or less than FLT_MIN where it underflows. */
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (lip_step_down(pq, d)) return;
@@ -80,5 +85,6 @@ const lip_layer_kind lip_layer_leaky_relu = {
     .backward = backward,
     .bound = bound,
     .slopes = slopes,
+    .range = range,
     .deviate = deviate,
 };

@@ -43,6 +43,11 @@ static void relu_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (pq.q < pq.p) d->size = d->off = HUGE_VAL;
 }
 
+static void range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)l, (void)k;
+  lip_two_slopes_range(0, 1, from, to, r);
+}
+
 const lip_layer_kind lip_layer_relu = {
     .desc = {"relu", "y = max(x, 0)", NULL, 0},
     .plan = relu_plan,
@@ -50,5 +55,6 @@ const lip_layer_kind lip_layer_relu = {
     .backward = relu_backward,
     .bound = relu_bound,
     .slopes = lip_rising_slopes,
+    .range = range,
     .deviate = relu_deviate,
 };

@@ -58,3 +58,32 @@ void lip_rising_slopes(const lip_layer *l, double *low, double *high) {
 void lip_identity_slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < l->n_in; i++) low[i] = high[i] = 1;
 }
+
+/* One product in double, moved outwards; a x is exact where a is 0, 1 or -1. */
+static void product_range(double a, double x, double *least, double *most) {
+  double v = a * x, off = a == 0 || fabs(a) == 1 ? 0 : fabs(v) * 0x1p-52 + 0x1p-1060;
+  *least = fmin(*least, v - off);
+  *most = fmax(*most, v + off);
+}
+
+void lip_two_slopes_range(double below, double above, double from, double to, lip_range *r) {
+  r->low = from >= 0 ? above : to <= 0 ? below : fmin(below, above);
+  r->high = from >= 0 ? above : to <= 0 ? below : fmax(below, above);
+  r->curve = below <= above ? 1 : -1;
+  r->least = INFINITY;
+  r->most = -INFINITY;
+  product_range(from >= 0 ? above : below, from, &r->least, &r->most);
+  product_range(to >= 0 ? above : below, to, &r->least, &r->most);
+  if (from < 0 && to > 0) product_range(0, 0, &r->least, &r->most);
+}
+
+void lip_rising_range(double at_from, double at_to, double error, lip_range *r) {
+  r->least = at_from - fabs(at_from) * error - 0x1p-1000;
+  r->most = at_to + fabs(at_to) * error + 0x1p-1000;
+}
+
+void lip_identity_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)l;
+  (void)k;
+  lip_two_slopes_range(1, 1, from, to, r);
+}

@@ -130,6 +130,17 @@ static void unit_slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < C * S; i++) low[i] = high[i] = (double)slopes(l)[i / S];
 }
 
+/* a (x - m): a difference and a product, each rounded once. */
+static void range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  double a = (double)slopes(l)[k / S], m = (double)means(l)[k / S];
+  double u = a * (from - m), v = a * (to - m);
+  double off =
+      m == 0 && fabs(a) == 1 ? 0 : fabs(a) * (fmax(fabs(from), fabs(to)) + fabs(m)) * 0x1p-51 + 0x1p-1000;
+  *r = (lip_range){a, a, fmin(u, v) - off, fmax(u, v) + off, 1};
+}
+
 /* ||m||_q with every mean at S positions */
 static double mean_norm(const lip_layer *l, lip_p q) {
   size_t C, S;
@@ -149,7 +160,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 #define KIND                                                                                                 \
   .plan = plan, .release = release, .forward = forward, .backward = backward, .bound = bound,                \
-  .slopes = unit_slopes, .deviate = deviate
+  .slopes = unit_slopes, .range = range, .deviate = deviate
 
 const lip_layer_kind lip_layer_scale = {
     .desc = {"scale", "fixed map factor * (x - mean) / std by channel", options, sizeof(conf)},

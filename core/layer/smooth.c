@@ -120,6 +120,65 @@ static void softplus_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->size = lip_round_up(d->size + constant);
 }
 
+/* ---- on an interval, in double ----
+ *
+ * The functions of the C library are within a few units in the last place; LOOSE is a hundred times that. Slopes are
+ * computed without cancellation; what underflows stays within 2^-1000. All three rise; tanh and sigmoid are convex
+ * below 0, concave above, with the steepest slope at 0, softplus is convex with a rising slope. */
+#define LOOSE 0x1p-44
+
+static double tanh_slope_at(double x) {
+  double c = cosh(x);
+  return 1 / (c * c);
+}
+
+static double logistic(double x) {
+  double e = exp(-fabs(x));
+  return x >= 0 ? 1 / (1 + e) : e / (1 + e);
+}
+
+static double logistic_slope_at(double x) {
+  double e = exp(-fabs(x));
+  return e / ((1 + e) * (1 + e));
+}
+
+/* The slope falls to both sides of 0, where it is `top`. */
+static void bell_range(double (*slope)(double), double top, double from, double to, lip_range *r) {
+  double a = slope(from), b = slope(to);
+  r->low = fmax(fmin(a, b) * (1 - LOOSE) - 0x1p-1000, 0);
+  r->high = from <= 0 && to >= 0 ? top : fmin(fmax(a, b) * (1 + LOOSE) + 0x1p-1000, top);
+  r->curve = to <= 0 ? 1 : from >= 0 ? -1 : 0;
+}
+
+static void tanh_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)l, (void)k;
+  lip_rising_range(tanh(from), tanh(to), LOOSE, r);
+  bell_range(tanh_slope_at, 1, from, to, r);
+}
+
+static void sigmoid_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)l, (void)k;
+  lip_rising_range(logistic(from), logistic(to), LOOSE, r);
+  bell_range(logistic_slope_at, 0.25, from, to, r);
+}
+
+static double softplus_at(double x, double beta) {
+  return fmax(x, 0) + log1p(exp(-fabs(beta * x))) / beta;
+}
+
+/* The rounded product beta x moves the value by |x| 2^-53 and the slope by a part |beta x| 2^-53 of itself, which is
+ * below LOOSE up to where the slope underflows. */
+static void softplus_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
+  (void)k;
+  double beta = (double)beta_of(l);
+  lip_rising_range(softplus_at(from, beta), softplus_at(to, beta), LOOSE, r);
+  r->least -= fabs(from) * 0x1p-52;
+  r->most += fabs(to) * 0x1p-52;
+  r->low = fmax(logistic(beta * from) * (1 - 4 * LOOSE) - 0x1p-1000, 0);
+  r->high = fmin(logistic(beta * to) * (1 + 4 * LOOSE) + 0x1p-1000, 1);
+  r->curve = 1;
+}
+
 const lip_layer_kind lip_layer_tanh = {
     .desc = {"tanh", "hyperbolic tangent", NULL, 0},
     .plan = lip_same_shape_plan,
@@ -127,6 +186,7 @@ const lip_layer_kind lip_layer_tanh = {
     .backward = tanh_backward,
     .bound = lip_unit_bound,
     .slopes = lip_rising_slopes,
+    .range = tanh_range,
     .deviate = tanh_deviate,
 };
 
@@ -137,6 +197,7 @@ const lip_layer_kind lip_layer_sigmoid = {
     .backward = sigmoid_backward,
     .bound = sigmoid_bound,
     .slopes = sigmoid_slopes,
+    .range = sigmoid_range,
     .deviate = sigmoid_deviate,
 };
 
@@ -147,5 +208,6 @@ const lip_layer_kind lip_layer_softplus = {
     .backward = softplus_backward,
     .bound = lip_unit_bound,
     .slopes = lip_rising_slopes,
+    .range = softplus_range,
     .deviate = softplus_deviate,
 };

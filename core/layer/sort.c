@@ -157,6 +157,7 @@ static bool sort_exchange(const lip_layer *l, size_t round, uint32_t *mate) {
 
 const lip_layer_kind lip_layer_maxmin = {
     .desc = {"maxmin", "sorts pairs of channels: larger first", NULL, 0},
+    .flags = LIP_LAYER_DESCENDING,
     .plan = maxmin_plan,
     .forward = maxmin_forward,
     .backward = maxmin_backward,

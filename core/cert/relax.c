@@ -1,0 +1,581 @@
+/* Intervals and linear relaxation over a ball, with every rounding counted.
+ *
+ * Form. Block l gives u = V y + c, y the activations before it, V = T W and c = T b in double (T: sum and difference of
+ * a pair, else the identity), then y' = phi(u) unit by unit. Of a pair, u_s = z_a + z_b passes and u_d = z_a - z_b
+ * becomes |u_d| where the larger value comes first, -|u_d| where it comes last; y_a = (y'_s + y'_d)/2 and
+ * y_b = (y'_s - y'_d)/2.
+ *
+ * Lines. On [from, to] let phi have values at the ends p, q and slopes in [low, high]. A convex phi lies below its chord
+ * and above any tangent; a concave one the other way round; in general phi(u) >= phi(from) + low (u - from) and phi(u) <=
+ * phi(to) - low (to - u), because phi(u) - low u rises. The slope of the chord may be rounded at will: with it the
+ * constant is the larger of q - slope to and p - slope from, rounded up, and convexity does the rest. The tangent is
+ * taken in the middle (for relu: slope 1 when to >= -from, else 0, as Zhang et al. 2018 choose; for |u| the sign of the
+ * middle).
+ *
+ * Backwards. A row is a claim: f >= g . y + rest - slack all over the region, for real numbers g, rest, slack that are
+ * doubles. Going back over a block, with g' = T^-T g (halved sums and differences) and for each unit the line below y'_k
+ * (g'_k >= 0) or above (g'_k < 0), slope s_k and constant t_k,
+ *   g . y' >= sum_k h_k u_k + g'_k t_k,  h_k = g'_k s_k,   sum_k h_k u_k = (h V) . y + h . c.
+ * In floating point, u = 2^-53, gamma = gamma_n for n >= 2 K + 64, K the number of units and of inputs (Higham 2002,
+ * section 3.1; any order of summation, fused or not), and with bounds  size_k >= sum_i |V_ki| |y_i| + |c_k| >= |u_k| and
+ * after_k >= |y'_k|  over the region:
+ *   g' is rounded once:            |g'_k| u after_k       for each k
+ *   h is rounded once:             |h_k| u size_k
+ *   V and c are rounded once:      |h_k| u size_k         (sum of two float32 numbers)
+ *   h V:                           gamma_K sum_k |h_k| sum_i |V_ki| |y_i|  <= gamma_K sum_k |h_k| size_k
+ *   the new constant, 2 K + 1 terms: gamma (|rest| + sum |g'_k t_k| + sum |h_k c_k|),  |c_k| <= size_k
+ * so that slack grows by less than gamma (3 sum |h_k| size_k + sum |g'_k| (after_k + 2 |t_k|) + |rest|). The slack is a
+ * sum of positive terms and itself right to a relative error of 2 gamma < 2^-20, which is added at the end.
+ * At the input, over the ball, g . x >= g . x_0 - eps ||g||_{p*}, or over a box, g . m - |g| . h with middle m and half
+ * widths h; sums of N + 3 terms: gamma (|rest| + |g| . |x_0| + eps ||g||).
+ * Underflow: every operation may lose 2^-1074 besides; a block loses less than 2^-900 (1 + sum of all sizes) in all.
+ *
+ * Forwards. The same with middle and half width in place of the ball: u_k is within |V_k| . h + gamma size_k of V_k . m +
+ * c_k. In the first block V_k . x_0 + c_k +- eps ||V_k||_{p*} is a second interval; both hold. A pair also has the
+ * intervals of z_a and z_b, hence those of the larger and the smaller.
+ *
+ * Anything not finite makes the whole region unknown: every comparison is written so that NaN means "no". */
+#include "core/cert/relax.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/base/simd.h"
+#include "core/cert/relax_parts.h"
+#include "core/cert/rounding.h"
+#include "core/norm/round.h"
+
+enum { LARGEST = 1 << 25 };
+
+/* ---- what does not depend on the region ---- */
+
+static bool is_identity(const lip_block *b) {
+  if (b->M != b->N || b->mate) return false;
+  for (size_t i = 0; i < b->M; i++) {
+    if (b->b[i] != 0) return false;
+    for (size_t k = 0; k < b->N; k++)
+      if (b->W[i * b->N + k] != (i == k)) return false;
+  }
+  return true;
+}
+
+/* One row of T W: of the unit itself, the sum or the difference. */
+static void unit_row(const lip_block *b, size_t k, double *v, double *c) {
+  size_t m = b->mate ? b->mate[k] : k, lower = m < k ? m : k, upper = m < k ? k : m;
+  double sign = m == k ? 0 : m < k ? -1 : 1;
+  const float *p = b->W + lower * b->N, *q = b->W + upper * b->N;
+  *c = (double)b->b[lower] + sign * (double)b->b[upper];
+  for (size_t i = 0; i < b->N; i++) v[i] = (double)p[i] + sign * (double)q[i];
+}
+
+static lip_status slab_init(slab *s, const lip_block *b, bool first, lip_p p, lip_err *err) {
+  *s = (slab){.M = b->M, .N = b->N, .block = b};
+  lip_p dual = lip_p_dual(p);
+  bool identity = is_identity(b), ok = true;
+  s->c = lip_alloc(b->M, sizeof(double));
+  if (!identity) s->V = lip_alloc(b->M * b->N, sizeof(double));
+  if (first) s->norm = lip_alloc(b->M, sizeof(double));
+  if (first && b->mate) s->raw_norm = lip_alloc(b->M, sizeof(double));
+  ok = s->c && (identity || s->V) && (!first || s->norm) && (!(first && b->mate) || s->raw_norm);
+  if (!ok) return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
+  for (size_t k = 0; k < b->M; k++) {
+    if (identity)
+      s->c[k] = 0;
+    else
+      unit_row(b, k, s->V + k * b->N, &s->c[k]);
+    /* the entries of V are rounded once */
+    if (s->norm) s->norm[k] = identity ? 1 : lip_norm_upper_d(s->V + k * b->N, b->N, dual) * (1 + 0x1p-50);
+    if (s->raw_norm) s->raw_norm[k] = lip_norm_upper(b->W + k * b->N, b->N, dual);
+  }
+  return LIP_OK;
+}
+
+lip_status lip_relax_new(const lip_affine *a, lip_p p, lip_relax **out, lip_err *err) {
+  *out = NULL;
+  size_t total = 0, widest = a->n_in;
+  for (size_t l = 0; l < a->n; l++) {
+    const lip_block *b = &a->block[l];
+    total += b->M * b->N; /* at most 2^27 each */
+    if (total > LARGEST) return LIP_OK;
+    widest = b->M > widest ? b->M : widest;
+    widest = b->N > widest ? b->N : widest;
+  }
+  if (a->n == 0) return LIP_OK;
+  lip_relax *r = lip_alloc(1, sizeof *r);
+  if (!r) return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
+  *r = (lip_relax){.a = a, .p = p, .widest = widest, .gamma = lip_gamma(2 * widest + 64)};
+  r->slab = lip_alloc(a->n, sizeof *r->slab);
+  if (r->slab) memset(r->slab, 0, a->n * sizeof *r->slab);
+  lip_status status =
+      r->slab ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
+  for (; !status && r->n < a->n; r->n++)
+    status = slab_init(&r->slab[r->n], &a->block[r->n], r->n == 0, p, err);
+  if (status) {
+    lip_relax_free(r);
+    return status;
+  }
+  *out = r;
+  return LIP_OK;
+}
+
+void lip_relax_free(lip_relax *r) {
+  if (!r) return;
+  for (size_t l = 0; l < r->n; l++) {
+    lip_free(r->slab[l].V);
+    lip_free(r->slab[l].c);
+    lip_free(r->slab[l].norm);
+    lip_free(r->slab[l].raw_norm);
+  }
+  lip_free(r->slab);
+  lip_free(r);
+}
+
+/* ---- memory of one region ---- */
+
+static double *take(double **at, size_t n) {
+  double *p = *at;
+  if (p) *at += n;
+  return p;
+}
+
+static void lay_out(lip_ranges *g, double *at) {
+  const lip_relax *r = g->r;
+  size_t w = r->widest, n_in = r->a->n_in;
+  for (size_t l = 0; l < r->n; l++) {
+    size_t M = r->slab[l].M;
+    reach *q = &g->reach[l];
+    double **part[] = {&q->from,        &q->to,    &q->size,        &q->after, &q->y_from, &q->y_to,
+                       &q->below_slope, &q->below, &q->above_slope, &q->above, &q->low,    &q->high};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) *part[i] = take(&at, M);
+  }
+  double **wide[] = {&g->centre, &g->half, &g->bulk};
+  for (size_t i = 0; i < 3; i++) *wide[i] = take(&at, w);
+  double **input[] = {&g->x, &g->x_mid, &g->x_half, &g->x_bulk};
+  for (size_t i = 0; i < 4; i++) *input[i] = take(&at, n_in);
+  g->rest = take(&at, LIP_CHUNK);
+  g->slack = take(&at, LIP_CHUNK);
+  g->found = take(&at, LIP_CHUNK);
+  g->G = take(&at, LIP_CHUNK * w);
+  g->H = take(&at, LIP_CHUNK * w);
+  g->strip = take(&at, 16 * w);
+}
+
+static size_t numbers_needed(const lip_relax *r) {
+  size_t total = (2 * LIP_CHUNK + 16 + 3) * r->widest + 4 * r->a->n_in + 3 * LIP_CHUNK;
+  for (size_t l = 0; l < r->n; l++) total += 12 * r->slab[l].M;
+  return total;
+}
+
+lip_status lip_ranges_new(const lip_relax *r, lip_ranges **out, lip_err *err) {
+  *out = NULL;
+  lip_ranges *g = lip_alloc(1, sizeof *g);
+  if (!g) return lip_fail(err, LIP_MEMORY, "out of memory for intervals");
+  *g = (lip_ranges){.r = r};
+  g->reach = lip_alloc(r->n, sizeof *g->reach);
+  g->live = lip_alloc(r->widest, sizeof *g->live);
+  g->numbers = lip_alloc(numbers_needed(r), sizeof *g->numbers);
+  if (!g->reach || !g->live || !g->numbers) {
+    lip_ranges_free(g);
+    return lip_fail(err, LIP_MEMORY, "out of memory for intervals");
+  }
+  lay_out(g, g->numbers);
+  *out = g;
+  return LIP_OK;
+}
+
+void lip_ranges_free(lip_ranges *g) {
+  if (!g) return;
+  lip_free(g->reach);
+  lip_free(g->live);
+  lip_free(g->numbers);
+  lip_free(g);
+}
+
+/* ---- phi on an interval ---- */
+
+static void phi_range(const lip_block *b, size_t k, double from, double to, lip_range *r) {
+  if (b->mate && b->mate[k] < k) { /* the difference of a pair */
+    double near = from <= 0 && to >= 0 ? 0 : fmin(fabs(from), fabs(to)), far = fmax(fabs(from), fabs(to));
+    double low = from >= 0 ? 1 : -1, high = to <= 0 ? -1 : 1;
+    *r = b->descending ? (lip_range){low, high, near, far, 1} : (lip_range){-high, -low, -far, -near, -1};
+  } else if (b->phi) {
+    b->phi->kind->range(b->phi, k, from, to, r);
+  } else {
+    *r = (lip_range){1, 1, from, to, 1};
+  }
+}
+
+/* v - a x rounded up; exact where the product is exact and equals v. */
+static double above(double v, double a, double x) {
+  double p = a * x;
+  if (p == v && fma(a, x, -p) == 0) return 0;
+  return v - p + (fabs(v) + fabs(p)) * 0x1p-51 + 0x1p-1000;
+}
+
+static double below(double v, double a, double x) {
+  return -above(-v, a, -x);
+}
+
+/* What lies over a convex function, or under a concave one (sign -1): the chord. */
+static void chord(const lip_range *p, const lip_range *q, double from, double to, double sign, double *slope,
+                  double *line) {
+  double u = sign > 0 ? p->most : p->least, v = sign > 0 ? q->most : q->least;
+  double s = to > from ? (v - u) / (to - from) : 0;
+  if (!isfinite(s)) s = 0;
+  *slope = s;
+  *line = sign > 0 ? fmax(above(u, s, from), above(v, s, to)) : fmin(below(u, s, from), below(v, s, to));
+}
+
+/* The other side: a tangent in the middle, whose slope is known to lie in [t.low, t.high]. */
+static void tangent(const lip_range *t, double c, double from, double to, double sign, double *slope,
+                    double *line) {
+  double away = (t->high - t->low) * fmax(to - c, c - from) * (1 + 0x1p-50);
+  *slope = t->low;
+  *line = sign > 0 ? below(t->least, t->low, c) : above(t->most, t->low, c);
+  if (away > 0) *line -= sign * (away + fabs(*line) * 0x1p-52);
+}
+
+static void set_lines(reach *q, const lip_block *b, size_t k) {
+  double from = q->from[k], to = q->to[k], c = 0.5 * (from + to);
+  lip_range r, p, s, t;
+  phi_range(b, k, from, to, &r);
+  phi_range(b, k, from, from, &p);
+  phi_range(b, k, to, to, &s);
+  q->low[k] = r.low;
+  q->high[k] = r.high;
+  q->after[k] = fmax(fabs(r.least), fabs(r.most));
+  if (r.low == r.high || r.curve == 0) { /* one slope on both sides */
+    q->below_slope[k] = q->above_slope[k] = r.low;
+    q->below[k] = below(p.least, r.low, from);
+    q->above[k] = r.low == r.high ? above(p.most, r.low, from) : above(s.most, r.low, to);
+    return;
+  }
+  phi_range(b, k, c, c, &t);
+  if (r.curve > 0) {
+    chord(&p, &s, from, to, 1, &q->above_slope[k], &q->above[k]);
+    tangent(&t, c, from, to, 1, &q->below_slope[k], &q->below[k]);
+  } else {
+    chord(&p, &s, from, to, -1, &q->below_slope[k], &q->below[k]);
+    tangent(&t, c, from, to, -1, &q->above_slope[k], &q->above[k]);
+  }
+}
+
+/* ---- interval arithmetic ---- */
+
+typedef struct dot {
+  double at, half, size; /* v . middle, |v| . half widths, |v| . bulk */
+} dot;
+
+LIP_HOT static void dots(const double *restrict v, const double *restrict m, const double *restrict h,
+                         const double *restrict w, size_t n, dot *out) {
+  double at[8] = {0}, half[8] = {0}, size[8] = {0};
+  dot d = {0, 0, 0};
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (size_t j = 0; j < 8; j++) {
+      double a = fabs(v[i + j]);
+      at[j] += v[i + j] * m[i + j];
+      half[j] += a * h[i + j];
+      size[j] += a * w[i + j];
+    }
+  for (; i < n; i++) {
+    d.at += v[i] * m[i];
+    d.half += fabs(v[i]) * h[i];
+    d.size += fabs(v[i]) * w[i];
+  }
+  for (size_t j = 0; j < 8; j++) {
+    d.at += at[j];
+    d.half += half[j];
+    d.size += size[j];
+  }
+  *out = d;
+}
+
+/* sum of |p_i + sign q_i| h_i: how far one value of a pair can be from its middle. */
+LIP_HOT static double raw_half(const double *restrict p, const double *restrict q, double sign,
+                               const double *restrict h, size_t n) {
+  double s[8] = {0}, sum = 0;
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (size_t j = 0; j < 8; j++) s[j] += fabs(p[i + j] + sign * q[i + j]) * h[i + j];
+  for (; i < n; i++) sum += fabs(p[i] + sign * q[i]) * h[i];
+  for (size_t j = 0; j < 8; j++) sum += s[j];
+  return sum;
+}
+
+/* [m - r, m + r], `slack` added, rounded outwards. */
+static void spread(double m, double r, double slack, double *from, double *to) {
+  double w = (r + slack) * (1 + 0x1p-20 * 0x1p-20) + 0x1p-900;
+  *from = lip_step_down(m - w);
+  *to = -lip_step_down(-m - w);
+}
+
+static void meet(double *from, double *to, double other_from, double other_to) {
+  if (other_from > *from) *from = other_from;
+  if (other_to < *to) *to = other_to;
+}
+
+static bool is_interval(double from, double to) {
+  return from <= to && from > -INFINITY && to < INFINITY;
+}
+
+/* Unit k before phi: over the box of what comes in, in the first block also over the ball. */
+static void unit_interval(lip_ranges *g, size_t l, size_t k, size_t n) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  double gamma = g->r->gamma;
+  dot d = {g->centre[k < n ? k : 0], g->half[k < n ? k : 0], g->bulk[k < n ? k : 0]};
+  if (s->V) dots(s->V + k * n, g->centre, g->half, g->bulk, n, &d);
+  q->size[k] = (d.size + fabs(s->c[k])) * (1 + 4 * gamma) + 0x1p-900;
+  double slack = 4 * gamma * q->size[k] + q->tiny;
+  spread(d.at + s->c[k], d.half, slack, &q->from[k], &q->to[k]);
+  if (l > 0 || g->copy.p == LIP_PINF) return;
+  double from, to;
+  dot e = {g->x[k < n ? k : 0], 0, 0};
+  if (s->V) dots(s->V + k * n, g->x, g->half, g->bulk, n, &e);
+  spread(e.at + s->c[k], g->copy.eps * s->norm[k], slack, &from, &to);
+  meet(&q->from[k], &q->to[k], from, to);
+}
+
+/* The two values of the pair (k, m), k < m, put in order: from their own intervals, and from sum and difference. */
+static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m, size_t n) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  const double *p = s->V + k * n, *v = s->V + m * n;
+  double gamma = g->r->gamma, from[2], to[2], slack = 8 * gamma * (q->size[k] + q->size[m]) + q->tiny;
+  dot d, e;
+  dots(p, g->centre, g->half, g->bulk, n, &d);
+  dots(v, g->centre, g->half, g->bulk, n, &e);
+  for (int i = 0; i < 2; i++) {
+    double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m]));
+    spread(at, 0.5 * raw_half(p, v, sign, g->half, n), slack, &from[i], &to[i]);
+  }
+  if (l == 0 && g->copy.p != LIP_PINF) {
+    dots(p, g->x, g->half, g->bulk, n, &d);
+    dots(v, g->x, g->half, g->bulk, n, &e);
+    for (int i = 0; i < 2; i++) {
+      double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m])), a, b;
+      spread(at, g->copy.eps * s->raw_norm[i ? m : k], slack, &a, &b);
+      meet(&from[i], &to[i], a, b);
+    }
+  }
+  size_t big = s->block->descending ? k : m, small = s->block->descending ? m : k;
+  q->y_from[big] = fmax(from[0], from[1]);
+  q->y_to[big] = fmax(to[0], to[1]);
+  q->y_from[small] = fmin(from[0], from[1]);
+  q->y_to[small] = fmin(to[0], to[1]);
+  meet(&q->from[m], &q->to[m], lip_step_down(from[0] - to[1]), -lip_step_down(from[1] - to[0]));
+}
+
+/* Activations behind a block from the intervals of its units; false when one is not finite. */
+static bool activations(lip_ranges *g, size_t l) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  for (size_t k = 0; k < s->M; k++) {
+    if (!is_interval(q->from[k], q->to[k])) return false;
+    set_lines(q, s->block, k);
+    if (!(q->after[k] < INFINITY) || !isfinite(q->below[k]) || !isfinite(q->above[k])) return false;
+  }
+  for (size_t k = 0; k < s->M; k++) {
+    size_t m = s->block->mate ? s->block->mate[k] : k;
+    lip_range r, t;
+    phi_range(s->block, k, q->from[k], q->to[k], &r);
+    if (m == k) {
+      q->y_from[k] = r.least;
+      q->y_to[k] = r.most;
+    } else if (m > k) { /* y_k = (y'_k + y'_m) / 2, y_m = (y'_k - y'_m) / 2 */
+      phi_range(s->block, m, q->from[m], q->to[m], &t);
+      meet(&q->y_from[k], &q->y_to[k], lip_step_down(0.5 * (r.least + t.least)),
+           -lip_step_down(-0.5 * (r.most + t.most)));
+      meet(&q->y_from[m], &q->y_to[m], lip_step_down(0.5 * (r.least - t.most)),
+           -lip_step_down(-0.5 * (r.most - t.least)));
+    }
+  }
+  return true;
+}
+
+/* Middle, half width and largest absolute value of intervals; false when they are not finite. */
+static bool middles(lip_ranges *g, const double *from, const double *to, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    double m = 0.5 * (from[i] + to[i]), h = fmax(to[i] - m, m - from[i]);
+    if (!is_interval(from[i], to[i]) || !isfinite(m)) return false;
+    g->centre[i] = m;
+    g->half[i] = h > 0 ? lip_step_up(h) : 0;
+    g->bulk[i] = fmax(fabs(from[i]), fabs(to[i]));
+  }
+  return true;
+}
+
+/* Block l from the intervals in centre, half and bulk (N); the last block ends with its units. */
+static bool forward_block(lip_ranges *g, size_t l) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  double bulk = 0;
+  for (size_t i = 0; i < s->N; i++) bulk += g->bulk[i];
+  q->tiny = 0x1p-900 * (1 + bulk);
+  for (size_t k = 0; k < s->M; k++) unit_interval(g, l, k, s->N);
+  for (size_t k = 0; k < s->M; k++) {
+    size_t m = s->block->mate ? s->block->mate[k] : k;
+    if (m > k) pair_interval(g, l, k, m, s->N);
+    q->tiny += 0x1p-900 * q->size[k];
+  }
+  return activations(g, l);
+}
+
+static bool start_input(lip_ranges *g) {
+  const lip_region *c = &g->copy;
+  size_t n = g->r->a->n_in;
+  if (!(c->eps >= 0) || !(c->eps < INFINITY) || c->p != g->r->p) return false;
+  g->boxed = c->boxed;
+  for (size_t i = 0; i < n; i++) {
+    double x = (double)c->x[i];
+    if (!isfinite(x)) return false;
+    if (!(x >= c->from && x <= c->to)) g->boxed = false;
+  }
+  for (size_t i = 0; i < n; i++) {
+    double x = (double)c->x[i], from = lip_step_down(x - c->eps), to = -lip_step_down(-x - c->eps);
+    bool cut = false;
+    if (g->boxed && from < c->from) from = c->from, cut = true;
+    if (g->boxed && to > c->to) to = c->to, cut = true;
+    double m = cut ? 0.5 * (from + to) : x;
+    g->x[i] = x;
+    g->x_mid[i] = m;
+    g->x_half[i] = cut ? lip_step_up(fmax(to - m, m - from)) : c->eps;
+    g->x_bulk[i] = lip_step_up(fabs(m) + g->x_half[i]);
+  }
+  memcpy(g->centre, g->x_mid, n * sizeof *g->centre);
+  memcpy(g->half, g->x_half, n * sizeof *g->half);
+  memcpy(g->bulk, g->x_bulk, n * sizeof *g->bulk);
+  return true;
+}
+
+void lip_ranges_start(lip_ranges *g, const lip_region *region) {
+  g->copy = *region;
+  g->known = start_input(g);
+  for (size_t l = 0; g->known && l < g->r->n; l++) {
+    if (l > 0) g->known = middles(g, g->reach[l - 1].y_from, g->reach[l - 1].y_to, g->r->slab[l].N);
+    if (g->known) g->known = forward_block(g, l);
+  }
+}
+
+/* ---- relaxation ---- */
+
+/* Rows for units k of block l: V_k and -V_k, one after the other. */
+static void put_unit(lip_ranges *g, size_t l, size_t k, size_t row) {
+  const slab *s = &g->r->slab[l];
+  for (size_t i = 0; i < 2; i++) {
+    double sign = i ? -1 : 1, *v = g->G + (row + i) * s->N;
+    if (s->V)
+      for (size_t j = 0; j < s->N; j++) v[j] = sign * s->V[k * s->N + j];
+    else
+      for (size_t j = 0; j < s->N; j++) v[j] = j == k ? sign : 0;
+    g->rest[row + i] = sign * s->c[k];
+    g->slack[row + i] = 2 * g->r->gamma * g->reach[l].size[k] + g->reach[l].tiny;
+  }
+}
+
+static void tighten_block(lip_ranges *g, size_t l) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  size_t waiting[LIP_CHUNK / 2], n = 0;
+  for (size_t k = 0; k <= s->M; k++) {
+    if (k < s->M && q->low[k] != q->high[k]) {
+      put_unit(g, l, k, 2 * n);
+      waiting[n++] = k;
+    }
+    if (n == 0 || (k < s->M && n < LIP_CHUNK / 2)) continue;
+    lip_relax_back(g, l, 2 * n);
+    for (size_t i = 0; i < n; i++)
+      meet(&q->from[waiting[i]], &q->to[waiting[i]], g->found[2 * i], -g->found[2 * i + 1]);
+    n = 0;
+  }
+}
+
+void lip_ranges_tighten(lip_ranges *g) {
+  for (size_t l = 1; g->known && l + 1 < g->r->n; l++) {
+    tighten_block(g, l);
+    g->known = activations(g, l) && middles(g, g->reach[l].y_from, g->reach[l].y_to, g->r->slab[l + 1].N) &&
+               forward_block(g, l + 1);
+  }
+}
+
+void lip_ranges_at(const lip_ranges *g, size_t l, const double **from, const double **to) {
+  reach *q = &g->reach[l];
+  if (!g->known)
+    for (size_t k = 0; k < g->r->slab[l].M; k++) q->from[k] = -INFINITY, q->to[k] = INFINITY;
+  *from = q->from;
+  *to = q->to;
+}
+
+/* Row w_y - w_j of the last block into row `row`. */
+static void put_margin(lip_ranges *g, size_t y, size_t j, size_t row) {
+  const slab *s = &g->r->slab[g->r->n - 1];
+  const reach *q = &g->reach[g->r->n - 1];
+  double *v = g->G + row * s->N;
+  if (s->V)
+    for (size_t i = 0; i < s->N; i++) v[i] = s->V[y * s->N + i] - s->V[j * s->N + i];
+  else
+    for (size_t i = 0; i < s->N; i++) v[i] = (double)(i == y) - (double)(i == j);
+  g->rest[row] = s->c[y] - s->c[j];
+  g->slack[row] = 2 * g->r->gamma * (q->size[y] + q->size[j]) + q->tiny;
+}
+
+void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low) {
+  size_t C = g->r->a->n_out, n = 0, waiting[LIP_CHUNK], last = g->r->n - 1;
+  for (size_t j = 0; j < C; j++) low[j] = j == y ? 0 : -INFINITY;
+  if (!g->known) return;
+  const slab *s = &g->r->slab[last];
+  /* middles and half widths of the last block's input, for the cheap form */
+  bool plain =
+      last == 0 ? start_input(g) : middles(g, g->reach[last - 1].y_from, g->reach[last - 1].y_to, s->N);
+  for (size_t j = 0; j <= C; j++) {
+    if (j < C && j != y) {
+      put_margin(g, y, j, n);
+      dot d;
+      dots(g->G + n * s->N, g->centre, g->half, g->bulk, s->N, &d);
+      double from, to;
+      spread(d.at + g->rest[n], d.half, g->slack[n] + 4 * g->r->gamma * d.size, &from, &to);
+      if (plain && from > low[j]) low[j] = from;
+      waiting[n++] = j;
+    }
+    if (n == 0 || (j < C && n < LIP_CHUNK)) continue;
+    if (relaxed) lip_relax_back(g, last, n);
+    for (size_t i = 0; relaxed && i < n; i++)
+      if (g->found[i] > low[waiting[i]]) low[waiting[i]] = g->found[i];
+    n = 0;
+  }
+}
+
+/* ---- slopes of the region ---- */
+
+static void *copy_of(const void *from, size_t n, size_t size) {
+  void *p = lip_alloc(n, size);
+  if (p) memcpy(p, from, n * size);
+  return p;
+}
+
+lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err) {
+  const lip_affine *a = g->r->a;
+  *out = (lip_affine){.n_in = a->n_in, .n_out = a->n_out};
+  out->block = lip_alloc(a->n, sizeof *out->block);
+  bool complete = out->block != NULL;
+  for (size_t l = 0; complete && l < a->n; l++) {
+    const lip_block *b = &a->block[l];
+    lip_block *c = &out->block[out->n++];
+    *c = *b;
+    c->W = copy_of(b->W, b->M * b->N, sizeof *b->W);
+    c->b = copy_of(b->b, b->M, sizeof *b->b);
+    c->low = copy_of(b->low, b->M, sizeof *b->low);
+    c->high = copy_of(b->high, b->M, sizeof *b->high);
+    c->mate = b->mate ? copy_of(b->mate, b->M, sizeof *b->mate) : NULL;
+    complete = c->W && c->b && c->low && c->high && (c->mate || !b->mate);
+    for (size_t k = 0; complete && g->known && l + 1 < a->n && k < b->M; k++) {
+      c->low[k] = fmax(c->low[k], g->reach[l].low[k]);
+      c->high[k] = fmin(c->high[k], g->reach[l].high[k]);
+    }
+  }
+  if (complete) return LIP_OK;
+  lip_affine_free(out);
+  return lip_fail(err, LIP_MEMORY, "out of memory for a net's slopes");
+}

@@ -1,0 +1,48 @@
+/* Intervals of a net's activations while its input stays in a ball, and lower bounds of linear functions of them, by
+ * interval arithmetic and by linear relaxation (Zhang et al. 2018, "CROWN"; Singh et al. 2019, "DeepPoly"). Everything
+ * is about the exact function of the stored weights and rounded outwards; the proof stands in relax.c.
+ *
+ * Units are those of affine.h: of a pair that is put in order, sum and difference. */
+#ifndef LIP_CERT_RELAX_H
+#define LIP_CERT_RELAX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/error.h"
+#include "core/cert/affine.h"
+#include "core/norm/pnorm.h"
+
+/* {x' : ||x' - x||_p <= eps}, cut with the box from <= x'_k <= to when `boxed` and x itself lies in the box. */
+typedef struct lip_region {
+  const float *x; /* (n_in) */
+  lip_p p;
+  double eps; /* finite, >= 0; anything else makes every bound infinite */
+  bool boxed;
+  double from, to;
+} lip_region;
+
+/* What does not depend on the region: matrices in double. `a` is borrowed, for as long as the result is used. NULL in
+ * *out when the net has no such form or its matrices are too large (more than 2^25 numbers). LIP_MEMORY. */
+typedef struct lip_relax lip_relax;
+lip_status lip_relax_new(const lip_affine *a, lip_p p, lip_relax **out, lip_err *err);
+void lip_relax_free(lip_relax *r); /* accepts NULL */
+
+/* Intervals of one region at a time; one thread's own. LIP_MEMORY. */
+typedef struct lip_ranges lip_ranges;
+lip_status lip_ranges_new(const lip_relax *r, lip_ranges **out, lip_err *err);
+void lip_ranges_free(lip_ranges *g); /* accepts NULL */
+
+/* Intervals by interval arithmetic. The region's x is borrowed until the last question about it. */
+void lip_ranges_start(lip_ranges *g, const lip_region *region);
+/* Makes those of the units whose slope is not yet known smaller by linear relaxation, block after block. */
+void lip_ranges_tighten(lip_ranges *g);
+/* Interval of unit k after matrix l: `from` and `to` (M), lent; infinite where nothing is known. */
+void lip_ranges_at(const lip_ranges *g, size_t l, const double **from, const double **to);
+/* low[j] <= z_y - z_j everywhere in the region, by interval arithmetic (`relaxed` false: cheap) or by relaxation;
+ * (n_out), low[y] = 0; -INFINITY where nothing is known. */
+void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low);
+/* A copy of the net in which slopes hold for the region only. lip_affine_free; LIP_MEMORY. */
+lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err);
+
+#endif

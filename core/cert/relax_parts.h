@@ -1,0 +1,62 @@
+/* Shared by relax.c (intervals, lines) and relax_back.c (relaxation backwards through the net). */
+#ifndef LIP_CERT_RELAX_PARTS_H
+#define LIP_CERT_RELAX_PARTS_H
+
+#include "core/cert/relax.h"
+
+/* A block in units: V = T W, c = T b, where T takes sum and difference of pairs. */
+typedef struct slab {
+  size_t M, N;
+  const lip_block *block;
+  double *V;        /* (M, N); NULL: the identity */
+  double *c;        /* (M) */
+  double *norm;     /* (M) first block: dual norms of the rows of V */
+  double *raw_norm; /* (M) and of the rows of W, where there are pairs */
+} slab;
+
+struct lip_relax {
+  const lip_affine *a;
+  lip_p p;
+  size_t n, widest; /* blocks; the largest M or N */
+  slab *slab;       /* (n) */
+  double gamma;     /* of every sum: terms 2 widest + 64 */
+};
+
+/* What is known of a block's units over the region. With y' the units after phi:
+ *   below_slope u + below <= y' <= above_slope u + above */
+typedef struct reach {
+  double *from, *to;     /* (M) of u */
+  double *size;          /* (M) >= (|V| |y|)_k + |c_k|, y the activations before the block; so >= |u_k| */
+  double *after;         /* (M) >= |y'_k| */
+  double *y_from, *y_to; /* (M) of the activations behind the block, pairs put in order */
+  double *below_slope, *below, *above_slope, *above; /* (M) */
+  double *low, *high;                                /* (M) slopes in the region */
+  double tiny;                                       /* what underflow can do to one row passing the block */
+} reach;
+
+enum { LIP_CHUNK = 64 }; /* rows that go back through the net together */
+
+struct lip_ranges {
+  const lip_relax *r;
+  const lip_region *region;
+  lip_region copy;
+  bool known;                      /* false: nothing is finite */
+  bool boxed;                      /* the box cuts the ball */
+  reach *reach;                    /* (n) */
+  double *centre, *half, *bulk;    /* (widest) middle, half width and largest absolute value before a block */
+  double *x;                       /* (n_in) the region's centre in double */
+  double *x_mid, *x_half, *x_bulk; /* (n_in) of the input */
+  double *numbers;                 /* behind all of them */
+  /* relaxation: rows of coefficients, and what they were multiplied to */
+  double *G, *H;        /* (LIP_CHUNK, widest) */
+  double *strip;        /* (widest, 16) columns of a matrix, packed */
+  double *rest, *slack; /* (LIP_CHUNK) constant term; all that rounding may take from it */
+  double *found;        /* (LIP_CHUNK) */
+  size_t *live;         /* (widest) */
+};
+
+/* Rows g->G (R, N of block `at`) with g->rest and g->slack stand for linear functions of the input of block `at`: lower
+ * bounds of them over the region, into g->found (R). Destroys the rows. */
+void lip_relax_back(lip_ranges *g, size_t at, size_t R);
+
+#endif

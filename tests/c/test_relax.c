@@ -1,0 +1,266 @@
+/* What activations do on intervals, and intervals and linear bounds over balls, against sampled points evaluated in long
+ * double by loops of this file. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "core/cert/relax.h"
+#include "support_cert.h"
+
+/* ---- the functions, written out for themselves; parameters are the defaults of the kinds ---- */
+
+static long double value(const char *kind, long double x) {
+  if (strcmp(kind, "relu") == 0) return x > 0 ? x : 0;
+  if (strcmp(kind, "leaky_relu") == 0) return x >= 0 ? x : (long double)0.01f * x;
+  if (strcmp(kind, "abs") == 0) return fabsl(x);
+  if (strcmp(kind, "tanh") == 0) return tanhl(x);
+  if (strcmp(kind, "sigmoid") == 0) return 1 / (1 + expl(-x));
+  if (strcmp(kind, "softplus") == 0) return x > 40 ? x + expl(-x) : log1pl(expl(x));
+  if (strcmp(kind, "dropout") == 0 || strcmp(kind, "scale") == 0 || strcmp(kind, "standardise") == 0)
+    return x;
+  fail_msg("no function for %s", kind);
+  return NAN;
+}
+
+static lip_layer *alone(const lip_layer_kind *kind, size_t n, lip_spec **spec, lip_plan *plan) {
+  lip_err err;
+  lip_layer *l;
+  *plan = (lip_plan){.seed = 1};
+  *spec = lip_spec_new(kind);
+  assert_non_null(*spec);
+  if (lip_layer_new(*spec, &(lip_shape){1, {n, 0, 0}}, (lip_pq){LIP_P2, LIP_P2}, plan, &l, &err))
+    fail_msg("%s", err.msg);
+  return l;
+}
+
+static double draw(lip_rng *rng, double spread) {
+  float v;
+  lip_rng_fill_normal(rng, &v, 1, 0, 1);
+  return (double)v * spread;
+}
+
+/* Quotients of rounded values: right to what long double gives. */
+static void check_range(const lip_layer *l, double from, double to, lip_rng *rng) {
+  const char *kind = l->kind->desc.name;
+  lip_range r;
+  l->kind->range(l, 0, from, to, &r);
+  assert_true(r.low <= r.high && r.least <= r.most);
+  assert_true(r.curve >= -1 && r.curve <= 1);
+  for (int i = 0; i < 20; i++) {
+    float t[2];
+    lip_rng_fill_uniform(rng, t, 2, 0, 1);
+    long double a = (long double)from + ((long double)to - (long double)from) * (long double)t[0];
+    long double b = (long double)from + ((long double)to - (long double)from) * (long double)t[1];
+    long double fa = value(kind, a), fb = value(kind, b), off = 1e-18L * (fabsl(fa) + fabsl(fb));
+    assert_true((long double)r.least <= fa + off && fa - off <= (long double)r.most);
+    if (fabsl(a - b) > 1e-9L * (fabsl(a) + fabsl(b))) {
+      long double slope = (fa - fb) / (a - b), loose = 4 * off / fabsl(a - b);
+      assert_true((long double)r.low <= slope + loose && slope - loose <= (long double)r.high);
+    }
+    long double middle = value(kind, (a + b) / 2), bend = (fa + fb) / 2 - middle;
+    if (r.curve > 0) assert_true(bend >= -2 * off);
+    if (r.curve < 0) assert_true(bend <= 2 * off);
+  }
+  /* a tangent at one point stays below or above */
+  double c = from + 0.3 * (to - from);
+  lip_range t;
+  l->kind->range(l, 0, c, c, &t);
+  long double ends[] = {from, to};
+  for (int i = 0; i < 2; i++) {
+    long double f = value(kind, ends[i]), d = ends[i] - (long double)c, off = 1e-15L * fabsl(f) + 1e-300L;
+    long double one = (long double)t.low * d, two = (long double)t.high * d;
+    if (r.curve > 0) assert_true(f + off >= (long double)t.least + fminl(one, two));
+    if (r.curve < 0) assert_true(f - off <= (long double)t.most + fmaxl(one, two));
+  }
+}
+
+static void functions_stay_in_their_ranges(void **state) {
+  (void)state;
+  lip_rng rng = lip_rng_new(3, LIP_RNG_USER, 0);
+  size_t kinds = 0;
+  for (size_t i = 0; lip_layer_kind_at(i); i++) {
+    const lip_layer_kind *kind = lip_layer_kind_at(i);
+    assert_true(!kind->slopes == !kind->range);
+    if (!kind->range) continue;
+    lip_spec *spec;
+    lip_plan plan;
+    lip_layer *l = alone(kind, 4, &spec, &plan);
+    static const double spreads[] = {1e-30, 1e-6, 0.1, 1, 10, 300};
+    for (size_t s = 0; s < sizeof spreads / sizeof *spreads; s++)
+      for (int n = 0; n < 200; n++) {
+        double a = draw(&rng, spreads[s]), b = n % 10 == 0 ? 0 : draw(&rng, spreads[s]);
+        check_range(l, fmin(a, b), fmax(a, b), &rng);
+        check_range(l, a, a, &rng);
+      }
+    check_range(l, 0, 0, &rng);
+    lip_layer_free(l);
+    lip_spec_free(spec);
+    kinds++;
+  }
+  assert_true(kinds >= 7);
+}
+
+/* ---- nets ---- */
+
+enum { IN = 7, WIDE = 8, OUT = 4 };
+
+typedef struct shape {
+  const char *activation;
+  size_t depth; /* hidden layers */
+} shape;
+
+static const shape shapes[] = {{"relu", 1},    {"relu", 3},       {"leaky_relu", 2}, {"abs", 2},
+                               {"tanh", 2},    {"sigmoid", 3},    {"softplus", 2},   {"maxmin", 1},
+                               {"maxmin", 3},  {"groupsort", 2},  {"fullsort", 1},   {"relu", 0},
+                               {"dropout", 1}, {"standardise", 1}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static lip_net *make_net(shape s, uint64_t seed, double spread) {
+  piece p[16];
+  size_t n = 0;
+  for (size_t i = 0; i < s.depth; i++) {
+    p[n++] = (piece){"dense", WIDE};
+    p[n++] = (piece){s.activation, 0};
+  }
+  p[n++] = (piece){"dense", OUT};
+  return cert_net("2", IN, p, n, spread, seed, NULL);
+}
+
+/* u of each block (units of affine.h) and the logits, for one input. */
+static void walk(const lip_affine *a, const char *kind, const long double *x, long double u[][64],
+                 long double *z) {
+  long double y[64];
+  memcpy(y, x, a->n_in * sizeof *y);
+  for (size_t l = 0; l < a->n; l++) {
+    const lip_block *b = &a->block[l];
+    for (size_t i = 0; i < b->M; i++) {
+      z[i] = (long double)b->b[i];
+      for (size_t k = 0; k < b->N; k++) z[i] += (long double)b->W[i * b->N + k] * y[k];
+    }
+    for (size_t i = 0; i < b->M; i++) {
+      size_t m = b->mate ? b->mate[i] : i;
+      u[l][i] = m == i ? z[i] : m > i ? z[i] + z[m] : z[m] - z[i];
+      bool first = m > i ? b->descending : !b->descending; /* i gets the larger */
+      y[i] = m != i ? (first ? fmaxl(z[i], z[m]) : fminl(z[i], z[m])) : b->phi ? value(kind, z[i]) : z[i];
+    }
+  }
+}
+
+static double norm_of(const double *d, size_t n, lip_p p) {
+  double s = 0;
+  for (size_t i = 0; i < n; i++)
+    s = p == LIP_P1 ? s + fabs(d[i]) : p == LIP_P2 ? s + d[i] * d[i] : fmax(s, fabs(d[i]));
+  return p == LIP_P2 ? sqrt(s) : s;
+}
+
+/* A point of the ball, mostly on its edge; corners for inf, single coordinates for 1. */
+static void point(const lip_region *g, size_t n, lip_rng *rng, long double *x) {
+  double d[IN];
+  float t;
+  lip_rng_fill_uniform(rng, &t, 1, 0, 1);
+  for (size_t i = 0; i < n; i++) d[i] = draw(rng, 1);
+  if (g->p == LIP_PINF && t < 0.7f)
+    for (size_t i = 0; i < n; i++) d[i] = d[i] > 0 ? 1 : -1;
+  if (g->p == LIP_P1 && t < 0.7f)
+    for (size_t i = 0, k = (size_t)(t * 10) % n; i < n; i++) d[i] = i == k ? d[i] : 0;
+  double size = norm_of(d, n, g->p), scale = (t > 0.95f ? 0.5 : 1) * g->eps / size * (1 - 1e-12);
+  for (size_t i = 0; i < n; i++) {
+    x[i] = (long double)g->x[i] + (long double)(d[i] * scale);
+    if (g->boxed) x[i] = fminl(fmaxl(x[i], (long double)g->from), (long double)g->to);
+  }
+}
+
+typedef struct widths {
+  double interval, relaxed; /* sums of widths of the hidden units */
+} widths;
+
+static void samples_are_inside(const lip_ranges *g, const lip_affine *a, const char *kind,
+                               const lip_region *region, const double *low, lip_rng *rng) {
+  for (int i = 0; i < 60; i++) {
+    long double x[IN], u[16][64], z[64];
+    point(region, a->n_in, rng, x);
+    walk(a, kind, x, u, z);
+    for (size_t l = 0; l < a->n; l++) {
+      const double *from, *to;
+      lip_ranges_at(g, l, &from, &to);
+      for (size_t k = 0; k < a->block[l].M; k++) {
+        assert_true((long double)from[k] <= u[l][k] + 1e-17L * fabsl(u[l][k]));
+        assert_true(u[l][k] - 1e-17L * fabsl(u[l][k]) <= (long double)to[k]);
+      }
+    }
+    for (size_t j = 1; j < a->n_out; j++)
+      assert_true((long double)low[j] <= z[0] - z[j] + 1e-17L * (fabsl(z[0]) + fabsl(z[j])));
+  }
+}
+
+static double total_width(const lip_ranges *g, const lip_affine *a) {
+  double sum = 0;
+  for (size_t l = 0; l + 1 < a->n; l++) {
+    const double *from, *to;
+    lip_ranges_at(g, l, &from, &to);
+    for (size_t k = 0; k < a->block[l].M; k++) sum += to[k] - from[k];
+  }
+  return sum;
+}
+
+static void check_region(const lip_affine *a, lip_ranges *g, const char *kind, const lip_region *region,
+                         lip_rng *rng) {
+  double low[OUT], better[OUT];
+  lip_ranges_start(g, region);
+  lip_ranges_margins(g, 0, false, low);
+  samples_are_inside(g, a, kind, region, low, rng);
+  double before = total_width(g, a);
+  lip_ranges_margins(g, 0, true, better);
+  samples_are_inside(g, a, kind, region, better, rng);
+  for (size_t j = 0; j < OUT; j++) assert_true(better[j] >= low[j]);
+  lip_ranges_tighten(g);
+  lip_ranges_margins(g, 0, true, better);
+  samples_are_inside(g, a, kind, region, better, rng);
+  assert_true(total_width(g, a) <= before * (1 + 1e-12));
+  assert_true(better[0] == 0);
+  for (size_t j = 1; j < OUT; j++) assert_true(isfinite(better[j]));
+}
+
+static void every_sampled_point_is_inside(void **state) {
+  (void)state;
+  static const double sizes[] = {0, 1e-9, 1e-3, 0.05, 0.5, 5};
+  lip_rng rng = lip_rng_new(5, LIP_RNG_USER, 0);
+  for (size_t s = 0; s < SHAPES; s++)
+    for (int p = 0; p < 3; p++)
+      for (uint64_t seed = 0; seed < 6; seed++) {
+        lip_net *net = make_net(shapes[s], seed, seed == 5 ? 30 : 1.5);
+        lip_err err;
+        lip_affine a;
+        lip_relax *r;
+        lip_ranges *g;
+        float x[IN];
+        assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
+        assert_null(a.unknown);
+        assert_int_equal(lip_relax_new(&a, (lip_p)p, &r, &err), LIP_OK);
+        assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+        lip_rng_fill_uniform(&rng, x, IN, 0, 1);
+        for (size_t e = 0; e < sizeof sizes / sizeof *sizes; e++)
+          for (int boxed = 0; boxed < 2; boxed++)
+            check_region(&a, g, shapes[s].activation, &(lip_region){x, (lip_p)p, sizes[e], boxed, 0, 1},
+                         &rng);
+        lip_ranges_free(g);
+        lip_relax_free(r);
+        lip_affine_free(&a);
+        lip_net_free(net);
+      }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(functions_stay_in_their_ranges),
+      cmocka_unit_test(every_sampled_point_is_inside),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
