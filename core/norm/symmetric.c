@@ -25,17 +25,22 @@ LIP_INLINE void tile_dot(const double *a, size_t lda, const double *b, size_t ld
     for (size_t j = 0; j < TILE; j++) out[i][j] = lip_sum_lanes(&c[i][j]);
 }
 
-LIP_HOT void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n) {
+LIP_HOT void lip_sym_add_product(double *G, size_t k, const double *A, const double *B, size_t lda,
+                                 size_t n) {
   double t[TILE][TILE];
   for (size_t jb = 0; jb < k; jb += PANEL)
     for (size_t i = jb; i < k; i += TILE) {
       size_t end = jb + PANEL < i + TILE ? jb + PANEL : i + TILE;
       for (size_t j = jb; j < end; j += TILE) {
-        tile_dot(A + i * lda, lda, A + j * lda, lda, n, t);
+        tile_dot(A + i * lda, lda, B + j * lda, lda, n, t);
         for (size_t r = 0; r < TILE; r++)
           for (size_t c = 0; c < TILE; c++) G[(i + r) * k + j + c] += t[r][c];
       }
     }
+}
+
+void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n) {
+  lip_sym_add_product(G, k, A, A, lda, n);
 }
 
 void lip_sym_mirror(double *G, size_t k) {
@@ -45,11 +50,11 @@ void lip_sym_mirror(double *G, size_t k) {
         for (size_t j = jb > i ? jb : i + 1; j < jb + LIP_PAD; j++) G[i * k + j] = G[j * k + i];
 }
 
-/* Columns [J, J+w) of the rows from J on, less the part of the columns before. */
-LIP_INLINE void update(double *B, size_t k, size_t J, size_t w) {
+/* Columns [J, J+w) of the rows from J to `rows`, less the part of the columns before. */
+LIP_INLINE void update(double *B, size_t rows, size_t k, size_t J, size_t w) {
   double t[TILE][TILE];
   if (J == 0) return;
-  for (size_t i = J; i < k; i += TILE) {
+  for (size_t i = J; i < rows; i += TILE) {
     size_t end = J + w < i + TILE ? J + w : i + TILE;
     for (size_t j = J; j < end; j += TILE) {
       tile_dot(B + i * k, k, B + j * k, k, J, t);
@@ -92,16 +97,20 @@ LIP_INLINE void substitute(double *x0, size_t k, size_t w, const double *D, doub
   for (size_t r = 0; r < TILE; r++) memcpy(x0 + r * k, x[r], w * sizeof(double));
 }
 
-LIP_HOT bool lip_sym_cholesky(double *B, size_t k) {
+LIP_HOT bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k) {
   double T[BLOCK][BLOCK];
   for (size_t J = 0; J < k; J += BLOCK) {
     size_t w = k - J < BLOCK ? k - J : BLOCK;
     double *D = B + J * k + J;
-    update(B, k, J, w);
+    update(B, rows, k, J, w);
     if (!factor(D, k, w, T)) return false;
-    for (size_t i = J + w; i < k; i += TILE) substitute(B + i * k + J, k, w, D, T);
+    for (size_t i = J + w; i < rows; i += TILE) substitute(B + i * k + J, k, w, D, T);
   }
   return true;
+}
+
+bool lip_sym_cholesky(double *B, size_t k) {
+  return lip_sym_cholesky_tall(B, k, k);
 }
 
 LIP_INLINE double dot(const double *x, const double *y, size_t n) {

@@ -1,5 +1,5 @@
 /* Symmetric double matrices (k,k), row-major, lower triangle, k a multiple of LIP_PAD: the kernels of the proofs in
- * verify.c. Sums run in blocks; every error bound used there holds for any order. */
+ * verify.c and of those in core/cert. Sums run in blocks; every error bound used there holds for any order. */
 #ifndef LIP_NORM_SYMMETRIC_H
 #define LIP_NORM_SYMMETRIC_H
 
@@ -10,11 +10,16 @@
 
 /* G += A A^T on the lower triangle; A (k, n), leading dimension lda, n a multiple of LIP_PAD. */
 void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n);
+/* G += A B^T on the lower triangle, for a product that is symmetric; B like A. */
+void lip_sym_add_product(double *G, size_t k, const double *A, const double *B, size_t lda, size_t n);
 /* Copies the lower triangle to the upper. */
 void lip_sym_mirror(double *G, size_t k);
 /* Cholesky factorisation in place (lower triangle; the upper is not touched). False as soon as a pivot is not
  * positive (NaN included). */
 bool lip_sym_cholesky(double *B, size_t k);
+/* The first k columns of a factorisation of more: B (rows, k), rows >= k a multiple of LIP_PAD; below the factor L of
+ * the square part, X becomes X L^-T. */
+bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k);
 /* y = G x for a mirrored G. */
 void lip_sym_apply(const double *G, size_t k, const double *x, double *y);
 /* Dot product and y += a x; n a multiple of LIP_PAD. */

@@ -1,0 +1,265 @@
+/* The inequality behind quadratic bounds: what is proved is never below an attained quotient, for any multipliers. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "core/base/rng.h"
+#include "core/cert/lmi.h"
+
+enum { MOST = 64, BLOCKS = 4 };
+
+typedef enum kind { RELU, LEAKY, ABS, MAXMIN, MIXED, KINDS } kind;
+
+/* ---- nets made by hand ---- */
+
+static void set_units(lip_block *b, kind k) {
+  for (size_t i = 0; i < b->M; i++) {
+    b->low[i] = k == LEAKY ? 0.1 : k == ABS ? -1 : 0;
+    b->high[i] = 1;
+    if (k == MIXED) { /* stable, dead, sigmoid-like and others */
+      static const double low[] = {0.25, 0, 0, -0.5}, high[] = {0.25, 0, 0.25, 2};
+      b->low[i] = low[i % 4];
+      b->high[i] = high[i % 4];
+    }
+  }
+  if (k != MAXMIN) return;
+  b->mate = lip_alloc(b->M, sizeof *b->mate);
+  for (size_t i = 0; i < b->M; i++) {
+    size_t mate = i ^ 1;
+    b->mate[i] = (uint32_t)(mate < b->M ? mate : i);
+    b->low[i] = b->mate[i] < i ? -1 : 1;
+  }
+}
+
+/* dim: n + 1 sizes. Weights are normal with deviation spread / sqrt(fan-in). */
+static lip_affine make(const size_t *dim, size_t n, kind k, double spread, uint64_t seed) {
+  lip_affine a = {.n = n, .block = lip_alloc(n, sizeof(lip_block)), .n_in = dim[0], .n_out = dim[n]};
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 0);
+  for (size_t l = 0; l < n; l++) {
+    lip_block *b = &a.block[l];
+    *b = (lip_block){.M = dim[l + 1], .N = dim[l]};
+    b->W = lip_alloc(b->M * b->N, sizeof *b->W);
+    b->b = lip_alloc(b->M, sizeof *b->b);
+    b->low = lip_alloc(b->M, sizeof *b->low);
+    b->high = lip_alloc(b->M, sizeof *b->high);
+    lip_rng_fill_normal(&rng, b->W, b->M * b->N, 0, (float)(spread / sqrt((double)b->N)));
+    for (size_t i = 0; i < b->M; i++) b->low[i] = b->high[i] = 1;
+    if (l + 1 < n) set_units(b, k);
+  }
+  return a;
+}
+
+/* ---- the oracle: quotients of the net itself, by plain loops ---- */
+
+/* One hidden unit: a secant of slope low or high, or anything between, between z and z + dz. Here a net is only its
+ * slopes: y moves by s dz with s in [low, high], a pair as MaxMin's Jacobian between identity and exchange. */
+static void move(const lip_affine *a, const double *dx, lip_rng *rng, double *out) {
+  double y[MOST], z[MOST];
+  memcpy(y, dx, a->n_in * sizeof *y);
+  for (size_t l = 0; l < a->n; l++) {
+    const lip_block *b = &a->block[l];
+    for (size_t i = 0; i < b->M; i++) {
+      z[i] = 0;
+      for (size_t j = 0; j < b->N; j++) z[i] += (double)b->W[i * b->N + j] * y[j];
+    }
+    for (size_t i = 0; i < b->M; i++) {
+      size_t mate = b->mate ? b->mate[i] : i;
+      double t = lip_rng_below(rng, 4) ? (double)lip_rng_below(rng, 2) : (double)lip_rng_below(rng, 5) / 4;
+      if (mate == i) {
+        y[i] = (b->low[i] + t * (b->high[i] - b->low[i])) * z[i];
+      } else if (i < mate) {
+        y[i] = t * z[i] + (1 - t) * z[mate];
+        y[mate] = (1 - t) * z[i] + t * z[mate];
+      }
+    }
+  }
+  memcpy(out, y, a->n_out * sizeof *y);
+}
+
+static double moved(const lip_multipliers *m, const double *f, size_t C) {
+  double s = 0;
+  if (m->rows.i != LIP_NO_ROW) {
+    double v = f[m->rows.i] - (m->rows.j == LIP_NO_ROW ? 0 : f[m->rows.j]);
+    return v * v;
+  }
+  for (size_t i = 0; i < C; i++) s += f[i] * f[i];
+  return s;
+}
+
+/* Largest |V df|^2 / dx' diag(d) dx found: random moves, then hill climbing with the same slopes. */
+static double attained(const lip_affine *a, const lip_multipliers *m, size_t tries, uint64_t seed) {
+  double best = 0, dx[MOST], at[MOST], f[MOST];
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 1);
+  for (size_t t = 0; t < tries; t++) {
+    double here = 0, step = 1;
+    for (size_t j = 0; j < a->n_in; j++) at[j] = lip_rng_normal(&rng);
+    for (int i = 0; i < 40; i++) {
+      double size = 0;
+      for (size_t j = 0; j < a->n_in; j++) {
+        dx[j] = at[j] + (i ? step * lip_rng_normal(&rng) : 0);
+        size += dx[j] * dx[j] * (m->d ? m->d[j] : 1);
+      }
+      lip_rng same = lip_rng_new(seed, LIP_RNG_USER, 2 + t);
+      move(a, dx, &same, f);
+      double q = moved(m, f, a->n_out) / size;
+      if (q > here) {
+        here = q;
+        memcpy(at, dx, sizeof at);
+      } else {
+        step *= 0.9;
+      }
+    }
+    best = fmax(best, here);
+  }
+  return best;
+}
+
+static double sigma(const lip_block *b) {
+  double v[MOST], w[MOST], s = 0;
+  for (size_t j = 0; j < b->N; j++) v[j] = 1 + 0.3 * (double)(j % 3);
+  for (int it = 0; it < 2000; it++) {
+    double n = 0, y = 0;
+    memset(w, 0, sizeof w);
+    for (size_t i = 0; i < b->M; i++) {
+      double t = 0;
+      for (size_t j = 0; j < b->N; j++) t += (double)b->W[i * b->N + j] * v[j];
+      for (size_t j = 0; j < b->N; j++) w[j] += (double)b->W[i * b->N + j] * t;
+      y += t * t;
+    }
+    for (size_t j = 0; j < b->N; j++) n += w[j] * w[j];
+    s = sqrt(y);
+    for (size_t j = 0; j < b->N; j++) v[j] = n > 0 ? w[j] / sqrt(n) : v[j];
+  }
+  return s;
+}
+
+static double target_norm(const lip_affine *a, const lip_rows *r) {
+  const lip_block *b = &a->block[a->n - 1];
+  double s = 0;
+  if (r->i == LIP_NO_ROW) return sigma(b);
+  for (size_t j = 0; j < b->N; j++) {
+    double v = (double)b->W[r->i * b->N + j] - (r->j == LIP_NO_ROW ? 0 : (double)b->W[r->j * b->N + j]);
+    s += v * v;
+  }
+  return sqrt(s);
+}
+
+/* Multipliers that give the product of norms (slopes in [-1, 1]), as the top comments of the proposers derive: with q
+ * the square of what follows, q (y - low z)(high z - y) scaled so that Lambda >= q; returns the product's square. */
+static double product(const lip_affine *a, lip_multipliers *m) {
+  double n = target_norm(a, &m->rows), q = n * n;
+  size_t first = lip_affine_units(a);
+  for (size_t l = a->n - 1; l-- > 0;) {
+    const lip_block *b = &a->block[l];
+    first -= b->M;
+    for (size_t i = 0; i < b->M; i++) {
+      bool relu = b->low[i] == 0, pair = b->mate && b->mate[i] != i;
+      m->lambda[first + i] = b->low[i] == b->high[i] ? 0 : q * (relu ? 2 : pair ? 0.5 : 1) * (1 + 0.5e-5);
+    }
+    n = sigma(b);
+    q *= n * n * (1 + 1e-5);
+  }
+  return q;
+}
+
+static lip_proof *proof_for(const lip_affine *a) {
+  lip_proof *p;
+  assert_int_equal(lip_proof_new(1, lip_affine_units(a), &p, NULL), LIP_OK);
+  return p;
+}
+
+static lip_lmi *lmi_for(const lip_affine *a) {
+  lip_lmi *m;
+  assert_int_equal(lip_lmi_new(a, &m, NULL), LIP_OK);
+  return m;
+}
+
+static double prove(lip_lmi *l, lip_multipliers *m) {
+  assert_int_equal(lip_lmi_prove(l, m, NULL), LIP_OK);
+  assert_true(m->rho >= 0);
+  return m->rho;
+}
+
+static const size_t shapes[][BLOCKS + 1] = {
+    {3, 4, 2}, {7, 4, 3}, {20, 9, 6, 3}, {2, 11, 5, 4, 2}, {12, 8, 8, 5, 3}};
+static const size_t depth[] = {2, 2, 3, 4, 4};
+enum { SHAPES = sizeof depth / sizeof *depth };
+
+static lip_rows target(size_t i) {
+  static const lip_rows rows[] = {{0, 1}, {1, LIP_NO_ROW}, {LIP_NO_ROW, LIP_NO_ROW}};
+  return rows[i % 3];
+}
+
+/* ---- tests ---- */
+
+static void gives_the_product(void **state) {
+  (void)state;
+  for (size_t s = 0; s < SHAPES; s++)
+    for (kind k = RELU; k <= MAXMIN; k++)
+      for (size_t t = 0; t < 3; t++) {
+        if (k == LEAKY) continue; /* needs another multiplier */
+        lip_affine a = make(shapes[s], depth[s], k, 1.2, s * 10 + (uint64_t)k);
+        lip_lmi *l = lmi_for(&a);
+        lip_proof *p = proof_for(&a);
+        lip_multipliers *m = &p->item[0];
+        m->rows = target(t);
+        double q = product(&a, m);
+        m->rho = q;
+        double rho = prove(l, m);
+        if (!(rho <= q * (1 + 1e-4))) fail_msg("shape %zu kind %d: %g of %g", s, k, rho, q);
+        assert_true(rho >= attained(&a, m, 50, s));
+        lip_lmi_free(l);
+        lip_proof_free(p);
+        lip_affine_free(&a);
+      }
+}
+
+/* Whatever is proposed, no proved number is below an attained quotient. */
+static void any_multipliers_are_sound(void **state) {
+  (void)state;
+  static const double odd[] = {0, -1, NAN, INFINITY, -INFINITY, 5e-324, 1e300, 1e-300, 1e-30, 1e30};
+  size_t proved = 0;
+  for (size_t s = 0; s < SHAPES; s++)
+    for (kind k = RELU; k < KINDS; k++) {
+      lip_affine a = make(shapes[s], depth[s], k, 1.2, 100 + s * 10 + (uint64_t)k);
+      lip_lmi *l = lmi_for(&a);
+      lip_proof *p = proof_for(&a), *base = proof_for(&a);
+      lip_multipliers *m = &p->item[0];
+      lip_rng rng = lip_rng_new(7, LIP_RNG_USER, s * 10 + (uint64_t)k);
+      for (size_t t = 0; t < 3; t++) {
+        m->rows = base->item[0].rows = target(t);
+        double q = product(&a, &base->item[0]), reached = attained(&a, m, 400, t);
+        for (int i = 0; i < 120; i++) {
+          double spread = i % 4 == 0 ? 0 : i % 4 == 1 ? 0.1 : 1;
+          for (size_t u = 0; u < p->units; u++) {
+            m->lambda[u] = base->item[0].lambda[u] * exp(spread * lip_rng_normal(&rng));
+            if (i % 10 == 9 && lip_rng_below(&rng, 4) == 0) m->lambda[u] = odd[lip_rng_below(&rng, 10)];
+          }
+          m->rho = q * exp(-3 * lip_rng_uniform(&rng) + 1.5);
+          if (i % 30 == 5) m->rho = reached * 0.999 / 2 / (1 + 1e-6);
+          double proposed = m->rho, rho = prove(l, m);
+          proved += isfinite(rho);
+          if (!(rho >= reached)) fail_msg("shape %zu kind %d: %.17g below %.17g", s, k, rho, reached);
+          assert_true(isinf(rho) || rho <= proposed * 2);
+        }
+      }
+      lip_lmi_free(l);
+      lip_proof_free(p);
+      lip_proof_free(base);
+      lip_affine_free(&a);
+    }
+  assert_true(proved > 1500);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(gives_the_product),
+                                     cmocka_unit_test(any_multipliers_are_sound)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
