@@ -38,6 +38,64 @@ lip_net *cert_net(const char *path, size_t n_in, const piece *p, size_t n, doubl
   return net;
 }
 
+/* One word "name=value" for a spec. */
+static void set_option(lip_spec *spec, char *word) {
+  lip_err err;
+  char *value = strchr(word, '=');
+  assert_non_null(value);
+  *value++ = 0;
+  const lip_desc *d = &spec->kind->desc;
+  const lip_opt *o = lip_opt_find(d, word);
+  if (!o) fail_msg("%s has no option %s", d->name, word);
+  double v = strtod(value, NULL);
+  lip_status status = o->type == LIP_OPT_REALS  ? lip_conf_set_reals(d, spec->conf, word, &v, 1, &err)
+                      : o->type == LIP_OPT_BOOL ? lip_conf_set_bool(d, spec->conf, word, v != 0, &err)
+                      : o->type == LIP_OPT_ENUM ? lip_conf_set_text(d, spec->conf, word, value, &err)
+                                                : lip_conf_set_number(d, spec->conf, word, v, &err);
+  if (status) fail_msg("%s", err.msg);
+}
+
+static lip_spec *read_spec(char *words) {
+  char *rest, *word = strtok_r(words, " ", &rest);
+  const lip_layer_kind *kind = word ? lip_layer_kind_find(word) : NULL;
+  if (!kind) fail_msg("no layer %s", word ? word : "");
+  lip_spec *spec = lip_spec_new(kind);
+  assert_non_null(spec);
+  while ((word = strtok_r(NULL, " ", &rest))) set_option(spec, word);
+  return spec;
+}
+
+lip_net *cert_build(const char *path, lip_shape in, const char *layers, double spread, uint64_t seed) {
+  enum { MOST = 32 };
+  lip_err err = {LIP_OK, ""};
+  lip_net_conf conf = {.input = in, .budget = INFINITY, .init = LIP_INIT_HE, .seed = seed};
+  lip_spec *spec[MOST];
+  lip_net *net;
+  size_t n = 0;
+  char text[1000], *rest = NULL;
+  assert_true(strlen(layers) < sizeof text);
+  strcpy(text, layers);
+  if (lip_path_parse(path, &conf.path, &err)) fail_msg("%s", err.msg);
+  for (char *layer = strtok_r(text, ";", &rest); layer; layer = strtok_r(NULL, ";", &rest)) {
+    assert_true(n < MOST);
+    spec[n++] = read_spec(layer);
+  }
+  if (lip_net_new(&conf, spec, n, NULL, &net, &err)) fail_msg("%s: %s", layers, err.msg);
+  while (n > 0) lip_spec_free(spec[--n]);
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 8);
+  for (size_t i = 0; i < lip_net_weighted(net); i++) {
+    lip_layer *l = lip_net_weighted_layer(net, i);
+    for (size_t k = 0; k < l->n_param; k++) {
+      size_t size = lip_param_size(&l->param[k]);
+      float s = (float)(spread / sqrt((double)(l->param[0].ndim > 1
+                                                   ? lip_param_size(&l->param[0]) / l->param[0].shape[0]
+                                                   : 1)));
+      lip_rng_fill_normal(&rng, l->param[k].value, size, 0, s);
+    }
+  }
+  return net;
+}
+
 void cert_set_weights(lip_net *net, size_t i, const float *w) {
   lip_layer *l = lip_net_weighted_layer(net, i);
   memcpy(l->param[0].value, w, l->n_in * l->n_out * sizeof *w);

@@ -15,6 +15,9 @@ typedef struct piece {
  * it cannot be made. */
 lip_net *cert_net(const char *path, size_t n_in, const piece *p, size_t n, double spread, uint64_t seed,
                   const lip_engine *engine);
+/* A net from text: layers separated by ';', each a kind and its options: "dense out=6;groupsort size=3;dense out=2".
+ * Unconstrained; weights and biases of standard deviation `spread` / sqrt(fan-in). */
+lip_net *cert_build(const char *path, lip_shape in, const char *layers, double spread, uint64_t seed);
 /* Copies numbers over the weights (bias) of the i-th weighted layer. */
 void cert_set_weights(lip_net *net, size_t i, const float *w);
 void cert_set_bias(lip_net *net, size_t i, const float *b);
