@@ -22,8 +22,11 @@ enum {
   UPDATE_ROWS = 64,  /* an update takes as long as so many rows */
   MIN_WORK = 800000, /* that several threads are worth */
   ROW_BLOCK = 240, /* rows carried through the net at a time: few enough to stay cached, enough to pack for */
-  ROW_PART = 48,   /* their number divides by it, where it may: a multiple of every micro-kernel's block */
-  CHUNK = 4096     /* of the gradient norm */
+  LARGE =
+      1 << 20, /* weights from which packing costs more than the cache gains (L at batch 512: 64 to 60 ms) */
+  LARGE_BLOCK = 528,
+  ROW_PART = 48, /* their number divides by it, where it may: a multiple of every micro-kernel's block */
+  CHUNK = 4096   /* of the gradient norm */
 };
 
 typedef struct job {
@@ -98,6 +101,10 @@ static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
   if (j->overflow && !gradients_fit(net, pass)) atomic_store(j->overflow, true);
 }
 
+static size_t row_block(const job *j) {
+  return j->net->n_params < LARGE ? ROW_BLOCK : LARGE_BLOCK;
+}
+
 /* The next block of rows, or false. A thread that a neighbour slows down takes fewer blocks; towards the end they get
  * smaller, so that all are through at about the same time. */
 static bool take_rows(const job *j, const lip_worker *me, size_t *r0, size_t *r1) {
@@ -106,7 +113,7 @@ static bool take_rows(const job *j, const lip_worker *me, size_t *r0, size_t *r1
     if (at >= j->B) return false;
     size_t n = (j->B - at + me->count - 1) / me->count;
     if (me->count > 1) n = (n / 2 + ROW_PART - 1) / ROW_PART * ROW_PART;
-    if (n == 0 || n > ROW_BLOCK) n = ROW_BLOCK;
+    if (n == 0 || n > row_block(j)) n = row_block(j);
     *r0 = at;
     *r1 = j->B - at < n ? j->B : at + n;
   } while (!atomic_compare_exchange_weak(j->next, &at, *r1));
@@ -125,7 +132,7 @@ static void run_rows(void *arg, const lip_worker *me) {
       return;
     }
     pass.r0 = r0;
-    pass.r1 = r0 = whole || r1 - r0 < ROW_BLOCK ? r1 : r0 + ROW_BLOCK;
+    pass.r1 = r0 = whole || r1 - r0 < row_block(j) ? r1 : r0 + row_block(j);
     carry_rows(j, me, &pass);
   }
 }

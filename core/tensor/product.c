@@ -95,7 +95,38 @@ LIP_HOT void lip_pack_lanes(float *restrict dst, size_t r, size_t n, size_t k, c
   }
 }
 
+/* Whole panels side by side, a row of all of them at a time: the rows of a large matrix lie pages apart, and panel after
+ * panel would go through all those pages for 128 bytes of each. */
+LIP_INLINE void copy_rows(float *restrict dst, size_t r, size_t panels, size_t k, const float *restrict src,
+                          size_t sk) {
+  for (size_t kk = 0; kk < k; kk++)
+    for (size_t p = 0; p < panels; p++)
+      for (size_t i = 0; i < r; i++) dst[(p * k + kk) * r + i] = src[kk * sk + p * r + i];
+}
+
+LIP_HOT static void pack_side_by_side(float *restrict dst, size_t r, size_t panels, size_t k,
+                                      const float *restrict src, size_t sk) {
+  enum { TOGETHER = 8 };
+  for (size_t p = 0; p < panels; p += TOGETHER) {
+    size_t some = panels - p < TOGETHER ? panels - p : TOGETHER;
+    if (r == 32)
+      copy_rows(dst + p * r * k, 32, some, k, src + p * r, sk);
+    else if (r == 16)
+      copy_rows(dst + p * r * k, 16, some, k, src + p * r, sk);
+    else if (r == 12)
+      copy_rows(dst + p * r * k, 12, some, k, src + p * r, sk);
+    else
+      copy_rows(dst + p * r * k, r, some, k, src + p * r, sk);
+  }
+}
+
 static void pack(float *dst, size_t r, size_t n, size_t k, const lip_operand *x, size_t i0, size_t k0) {
+  if (x->si == 1 && n >= r) {
+    pack_side_by_side(dst, r, n / r, k, x->src + i0 + k0 * x->sk, x->sk);
+    dst += n / r * r * k;
+    i0 += n / r * r;
+    n %= r;
+  }
   for (size_t i = 0; i < n; i += r, dst += r * k) {
     size_t real = n - i < r ? n - i : r;
     if (real < r) memset(dst, 0, r * k * sizeof *dst);
