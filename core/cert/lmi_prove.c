@@ -287,7 +287,7 @@ static void add_weighted(lip_lmi *m, double *B, size_t k, const double *A, size_
       m->T[j * rows + i] = A[i * k + j];
       m->U[j * rows + i] = w ? w[i] * A[i * k + j] : -A[i * k + j];
     }
-  lip_sym_add_product(B, k, m->T, m->U, rows, rows);
+  lip_sym_add_product(B, k, m->T, rows, m->U, rows, rows);
 }
 
 /* M but for rho, in lower triangles. */

@@ -25,22 +25,38 @@ LIP_INLINE void tile_dot(const double *a, size_t lda, const double *b, size_t ld
     for (size_t j = 0; j < TILE; j++) out[i][j] = lip_sum_lanes(&c[i][j]);
 }
 
-LIP_HOT void lip_sym_add_product(double *G, size_t k, const double *A, const double *B, size_t lda,
-                                 size_t n) {
+LIP_INLINE void add_product(double *G, size_t k, const double *A, size_t lda, const double *B, size_t ldb,
+                            size_t n) {
   double t[TILE][TILE];
   for (size_t jb = 0; jb < k; jb += PANEL)
     for (size_t i = jb; i < k; i += TILE) {
       size_t end = jb + PANEL < i + TILE ? jb + PANEL : i + TILE;
       for (size_t j = jb; j < end; j += TILE) {
-        tile_dot(A + i * lda, lda, B + j * lda, lda, n, t);
+        tile_dot(A + i * lda, lda, B + j * ldb, ldb, n, t);
         for (size_t r = 0; r < TILE; r++)
           for (size_t c = 0; c < TILE; c++) G[(i + r) * k + j + c] += t[r][c];
       }
     }
 }
 
-void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n) {
-  lip_sym_add_product(G, k, A, A, lda, n);
+LIP_HOT void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n) {
+  add_product(G, k, A, lda, A, lda, n);
+}
+
+LIP_HOT void lip_sym_add_product(double *G, size_t k, const double *A, size_t lda, const double *B,
+                                 size_t ldb, size_t n) {
+  add_product(G, k, A, lda, B, ldb, n);
+}
+
+LIP_HOT void lip_sym_multiply(double *C, size_t ldc, const double *A, size_t lda, size_t m, const double *B,
+                              size_t ldb, size_t r, size_t n) {
+  double t[TILE][TILE];
+  for (size_t jb = 0; jb < r; jb += PANEL)
+    for (size_t i = 0; i < m; i += TILE)
+      for (size_t j = jb; j < (jb + PANEL < r ? jb + PANEL : r); j += TILE) {
+        tile_dot(A + i * lda, lda, B + j * ldb, ldb, n, t);
+        for (size_t p = 0; p < TILE; p++) memcpy(C + (i + p) * ldc + j, t[p], sizeof t[p]);
+      }
 }
 
 void lip_sym_mirror(double *G, size_t k) {
@@ -84,17 +100,18 @@ static bool factor(double *D, size_t k, size_t w, double T[BLOCK][BLOCK]) {
 }
 
 /* Four rows below the block: x L^T = b by substitution, column after column. */
-LIP_INLINE void substitute(double *x0, size_t k, size_t w, const double *D, double T[BLOCK][BLOCK]) {
+LIP_INLINE void substitute(double *x0, size_t ldx, size_t k, size_t w, const double *D,
+                           double T[BLOCK][BLOCK]) {
   double x[TILE][BLOCK];
   memset(x, 0, sizeof x);
-  for (size_t r = 0; r < TILE; r++) memcpy(x[r], x0 + r * k, w * sizeof(double));
+  for (size_t r = 0; r < TILE; r++) memcpy(x[r], x0 + r * ldx, w * sizeof(double));
   for (size_t c = 0; c < w; c++)
     for (size_t r = 0; r < TILE; r++) {
       double v = x[r][c] / D[c * k + c];
       for (size_t q = 0; q < BLOCK; q++) x[r][q] -= v * T[c][q];
       x[r][c] = v;
     }
-  for (size_t r = 0; r < TILE; r++) memcpy(x0 + r * k, x[r], w * sizeof(double));
+  for (size_t r = 0; r < TILE; r++) memcpy(x0 + r * ldx, x[r], w * sizeof(double));
 }
 
 LIP_HOT bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k) {
@@ -104,13 +121,33 @@ LIP_HOT bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k) {
     double *D = B + J * k + J;
     update(B, rows, k, J, w);
     if (!factor(D, k, w, T)) return false;
-    for (size_t i = J + w; i < rows; i += TILE) substitute(B + i * k + J, k, w, D, T);
+    for (size_t i = J + w; i < rows; i += TILE) substitute(B + i * k + J, k, k, w, D, T);
   }
   return true;
 }
 
 bool lip_sym_cholesky(double *B, size_t k) {
   return lip_sym_cholesky_tall(B, k, k);
+}
+
+LIP_HOT void lip_sym_solve_rows(double *X, size_t ldx, size_t m, const double *B, size_t k) {
+  double T[BLOCK][BLOCK], t[TILE][TILE];
+  for (size_t J = 0; J < k; J += BLOCK) {
+    size_t w = k - J < BLOCK ? k - J : BLOCK;
+    const double *D = B + J * k + J;
+    memset(T, 0, sizeof T);
+    for (size_t r = 0; r < w; r++)
+      for (size_t c = 0; c < r; c++) T[c][r] = D[r * k + c];
+    for (size_t i = 0; i < m; i += TILE) {
+      double *x = X + i * ldx;
+      for (size_t j = J; J > 0 && j < J + w; j += TILE) {
+        tile_dot(x, ldx, B + j * k, k, J, t);
+        for (size_t r = 0; r < TILE; r++)
+          for (size_t c = 0; c < TILE; c++) x[r * ldx + j + c] -= t[r][c];
+      }
+      substitute(x + J, ldx, k, w, D, T);
+    }
+  }
 }
 
 LIP_INLINE double dot(const double *x, const double *y, size_t n) {
@@ -143,4 +180,20 @@ LIP_HOT void lip_sym_apply(const double *G, size_t k, const double *x, double *y
 
 LIP_HOT void lip_sym_axpy(double *y, double a, const double *x, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+void lip_sym_forward(const double *B, size_t k, double *x) {
+  for (size_t i = 0; i < k; i++) {
+    double s = x[i];
+    for (size_t p = 0; p < i; p++) s -= B[i * k + p] * x[p];
+    x[i] = s / B[i * k + i];
+  }
+}
+
+LIP_HOT void lip_sym_backward(const double *B, size_t k, double *x) {
+  for (size_t i = k; i-- > 0;) {
+    double v = x[i] / B[i * k + i];
+    x[i] = v;
+    for (size_t p = 0; p < i; p++) x[p] -= v * B[i * k + p];
+  }
 }

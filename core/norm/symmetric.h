@@ -10,8 +10,12 @@
 
 /* G += A A^T on the lower triangle; A (k, n), leading dimension lda, n a multiple of LIP_PAD. */
 void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n);
-/* G += A B^T on the lower triangle, for a product that is symmetric; B like A. */
-void lip_sym_add_product(double *G, size_t k, const double *A, const double *B, size_t lda, size_t n);
+/* The same with A B^T, which must be symmetric. */
+void lip_sym_add_product(double *G, size_t k, const double *A, size_t lda, const double *B, size_t ldb,
+                         size_t n);
+/* C (m, r) = A B^T; A (m, n), B (r, n); m, r and n multiples of LIP_PAD. */
+void lip_sym_multiply(double *C, size_t ldc, const double *A, size_t lda, size_t m, const double *B,
+                      size_t ldb, size_t r, size_t n);
 /* Copies the lower triangle to the upper. */
 void lip_sym_mirror(double *G, size_t k);
 /* Cholesky factorisation in place (lower triangle; the upper is not touched). False as soon as a pivot is not
@@ -20,6 +24,11 @@ bool lip_sym_cholesky(double *B, size_t k);
 /* The first k columns of a factorisation of more: B (rows, k), rows >= k a multiple of LIP_PAD; below the factor L of
  * the square part, X becomes X L^-T. */
 bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k);
+/* X <- X L^-T for the factor L that lip_sym_cholesky has left in B; X (m, k), m a multiple of LIP_PAD. */
+void lip_sym_solve_rows(double *X, size_t ldx, size_t m, const double *B, size_t k);
+/* x <- L^-1 x, x <- L^-T x. */
+void lip_sym_forward(const double *B, size_t k, double *x);
+void lip_sym_backward(const double *B, size_t k, double *x);
 /* y = G x for a mirrored G. */
 void lip_sym_apply(const double *G, size_t k, const double *x, double *y);
 /* Dot product and y += a x; n a multiple of LIP_PAD. */

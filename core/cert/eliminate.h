@@ -1,0 +1,38 @@
+/* The inequality of lmi.h solved from the output backwards, in plain floating point: which rho belongs to given
+ * multipliers, and how rho changes with them. Proposals only: lip_lmi_prove decides. */
+#ifndef LIP_CERT_ELIMINATE_H
+#define LIP_CERT_ELIMINATE_H
+
+#include "core/base/error.h"
+#include "core/cert/affine.h"
+#include "core/cert/lmi.h"
+
+typedef struct lip_elim lip_elim;
+
+/* `a` is borrowed, with finite weights and at least two matrices. weighted: the input is measured by sum d_k x_k^2 with weights that change
+ * (lip_elim_weigh), else by sum x_k^2 for good. LIP_MEMORY. */
+lip_status lip_elim_new(const lip_affine *a, bool weighted, lip_elim **out, lip_err *err);
+void lip_elim_free(lip_elim *e); /* accepts NULL */
+
+/* Multipliers are kept in an order and scale of its own: `count` numbers, some of which are padding (1, never read). */
+size_t lip_elim_count(const lip_elim *e);
+void lip_elim_export(const lip_elim *e, const double *lambda, double *to);
+
+/* The rows that the calls below are about. */
+void lip_elim_target(lip_elim *e, lip_rows rows);
+/* Weights of the input (n_in), all > 0; before the first evaluation of a weighted one. False: not positive definite. */
+bool lip_elim_weigh(lip_elim *e, const double *d);
+
+/* Closed-form multipliers, layer by layer, into lambda; returns their rho (INFINITY: none). */
+double lip_elim_closed(lip_elim *e, double *lambda);
+/* rho of lambda, to `tolerance` relative, and with `gradient` (count) d rho / d lambda. INFINITY when lambda is not
+ * feasible. */
+double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double *gradient);
+/* After lip_elim_rho with a gradient: the steepest input u with sum d_k u_k^2 = 1 (n_in). */
+void lip_elim_steepest(lip_elim *e, double *u);
+/* d_k = sum_j |Q_kj| for the form Q that the last multipliers have left at the input, with weights of 1 (n_in). */
+void lip_elim_spread(lip_elim *e, double *d);
+/* v' Lambda^-1 v of the target's rows (largest diagonal entry), below 1 when the last layer is feasible. */
+double lip_elim_load(const lip_elim *e, const double *lambda);
+
+#endif

@@ -1,0 +1,96 @@
+/* Multipliers by descent (the bound LipSDP-Neuron of Fazlyab et al. 2019 without a solver for semidefinite programs):
+ * rho of eliminate.c is a convex function of them, minimised over their logarithms by Adam with the gradient that the
+ * steepest signal gives, from the closed form on. For the norm inf of the input the weights d are searched for as well:
+ * minimise rho(lambda, d) sum d. With u the steepest input, sum d_k u_k^2 = 1, rho = u'Qu / u'diag(d)u gives
+ * d rho / d d_k = -rho u_k^2. */
+#include <math.h>
+#include <string.h>
+
+#include "core/cert/propose.h"
+
+enum { MOST_STEPS = 400 };
+static const double RATE = 0.1, LITTLE = 1e-3;
+
+/* Numbers that are searched for, as logarithms: multipliers, then weights of the input. */
+typedef struct search {
+  lip_proposer *p;
+  size_t n, n_in; /* n_in = 0 without weights */
+  double *theta, *gradient, *mean, *square, *best, *value;
+} search;
+
+/* log rho + log sum d at theta, and its gradient. INFINITY: not feasible. */
+static double objective(search *s, double tolerance) {
+  lip_elim *e = s->p->elim;
+  double *lambda = s->value, *d = s->value + s->n, *u = s->gradient + s->n, sum = 1;
+  for (size_t k = 0; k < s->n + s->n_in; k++) s->value[k] = exp(s->theta[k]);
+  if (s->n_in) {
+    sum = 0;
+    for (size_t k = 0; k < s->n_in; k++) sum += d[k];
+    if (!lip_elim_weigh(e, d)) return INFINITY;
+  }
+  double rho = lip_elim_rho(e, lambda, tolerance, s->gradient);
+  if (!(rho > 0 && rho < INFINITY)) return INFINITY;
+  for (size_t k = 0; k < s->n; k++) s->gradient[k] *= lambda[k] / rho;
+  if (s->n_in) lip_elim_steepest(e, u);
+  for (size_t k = 0; k < s->n_in; k++) u[k] = d[k] / sum - d[k] * u[k] * u[k];
+  return log(rho) + log(sum);
+}
+
+/* One step of Adam (Kingma, Ba 2015), the t-th. */
+static void step(search *s, double rate, int t) {
+  double a = 1 - pow(0.9, t), b = 1 - pow(0.99, t);
+  for (size_t k = 0; k < s->n + s->n_in; k++) {
+    double g = s->gradient[k];
+    s->mean[k] = 0.9 * s->mean[k] + 0.1 * g;
+    s->square[k] = 0.99 * s->square[k] + 0.01 * g * g;
+    if (s->square[k] > 0) s->theta[k] -= rate * (s->mean[k] / a) / (sqrt(s->square[k] / b) + 1e-12);
+  }
+}
+
+/* From the closed form downhill. What is kept is the best point visited; when ten steps have gained little, or a step has
+ * left the feasible set, the search goes on from there with half the step length. */
+static double descend(lip_proposer *p) {
+  size_t n = lip_elim_count(p->elim), n_in = p->d ? p->ask->affine->n_in : 0, all = n + n_in;
+  search s = {p, n, n_in, p->room[0], p->room[1], p->room[2], p->room[3], p->room[4], p->room[5]};
+  double rho = lip_propose_closed(p), top = INFINITY, mark = INFINITY, rate = RATE;
+  if (!(rho > 0 && rho < INFINITY)) return rho;
+  for (size_t k = 0; k < all; k++) s.theta[k] = s.best[k] = log(k < n ? p->lambda[k] : p->d[k - n]);
+  memset(s.mean, 0, all * sizeof *s.mean);
+  memset(s.square, 0, all * sizeof *s.square);
+  for (int i = 0, t = 0; i < MOST_STEPS && rate > RATE / 40 && !lip_propose_stop(p); i++) {
+    double f = objective(&s, 1e-5);
+    if (f < top) {
+      top = f;
+      memcpy(s.best, s.theta, all * sizeof *s.best);
+    }
+    bool lost = !(f < INFINITY), settled = t % 10 == 9 && !(top < mark - LITTLE);
+    if (t % 10 == 9) mark = top;
+    if (lost || settled) {
+      rate /= 2;
+      memcpy(s.theta, s.best, all * sizeof *s.best);
+      if (lost) memset(s.mean, 0, all * sizeof *s.mean);
+      if (!(objective(&s, 1e-5) < INFINITY)) break;
+    }
+    step(&s, rate, ++t);
+  }
+  for (size_t k = 0; k < n; k++) p->lambda[k] = exp(s.best[k]);
+  for (size_t k = 0; k < n_in; k++) p->d[k] = exp(s.best[n + k]);
+  if (n_in && !lip_elim_weigh(p->elim, p->d)) return INFINITY;
+  return lip_elim_rho(p->elim, p->lambda, 1e-12, NULL);
+}
+
+static bool multiplier_takes(const lip_ask *ask) {
+  return lip_propose_takes(ask);
+}
+
+static lip_status multiplier_run(const lip_ask *ask, lip_found *out, lip_err *err) {
+  return lip_propose_all(ask, descend, out, err);
+}
+
+const lip_method lip_method_multiplier = {
+    .name = "multiplier",
+    .help =
+        "semidefinite inequality with multipliers found by descent, per pair; norms 2 and inf of the input",
+    .takes = multiplier_takes,
+    .run = multiplier_run,
+};

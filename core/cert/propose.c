@@ -1,0 +1,202 @@
+#include "core/cert/propose.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/base/mem.h"
+#include "core/norm/round.h"
+
+enum { CHAIN = 16, ROOMS = 6 };
+
+double lip_propose_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+bool lip_propose_takes(const lip_ask *ask) {
+  return ask->affine->n > 1 && (ask->p == LIP_P2 || ask->p == LIP_PINF) &&
+         (ask->q == LIP_P2 || ask->q == LIP_PINF);
+}
+
+bool lip_propose_stop(const lip_proposer *p) {
+  return lip_cancel_raised(p->ask->net->engine.cancel) || lip_propose_now() > p->finish;
+}
+
+double lip_propose_closed(lip_proposer *p) {
+  if (p->d) (void)lip_elim_weigh(p->elim, NULL);
+  double rho = lip_elim_closed(p->elim, p->lambda), top = 0;
+  if (!p->d || !(rho < INFINITY)) return rho;
+  size_t n_in = p->ask->affine->n_in;
+  lip_elim_spread(p->elim, p->d);
+  for (size_t k = 0; k < n_in; k++) top = fmax(top, p->d[k]);
+  for (size_t k = 0; k < n_in; k++) p->d[k] = fmax(p->d[k], 1e-9 * top) / top;
+  if (!(top > 0) || !lip_elim_weigh(p->elim, p->d)) return INFINITY;
+  return lip_elim_rho(p->elim, p->lambda, 1e-12, NULL);
+}
+
+/* All targets: pairs (i, j), i < j, row by row, then what the upper bound rests on. */
+typedef struct job {
+  const lip_ask *ask;
+  lip_propose *propose;
+  lip_proof *proof;
+  size_t n, pairs; /* targets; the first of them are pairs */
+  size_t C;        /* classes */
+  double began, finish;
+  atomic_size_t next; /* chain that nobody has taken */
+  atomic_int status;
+} job;
+
+static size_t chain_end(const job *t, size_t first) {
+  size_t k = first + 1;
+  while (k < t->n && k - first < CHAIN && (k < t->pairs) == (first < t->pairs)) k++;
+  return k;
+}
+
+static void proposer_free(lip_proposer *p) {
+  lip_elim_free(p->elim);
+  lip_free(p->lambda);
+  lip_free(p->d);
+  for (int i = 0; i < ROOMS; i++) lip_free(p->room[i]);
+}
+
+static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, lip_err *err) {
+  bool weighted = ask->p == LIP_PINF;
+  *p = (lip_proposer){.ask = ask, .finish = INFINITY};
+  lip_status status = lip_elim_new(ask->affine, weighted, &p->elim, err);
+  if (status) return status;
+  size_t n = lip_elim_count(p->elim), n_in = ask->affine->n_in;
+  bool complete = (p->lambda = lip_alloc(n, sizeof(double))) != NULL;
+  if (weighted) complete &= (p->d = lip_alloc(n_in, sizeof(double))) != NULL;
+  for (int i = 0; i < ROOMS; i++) complete &= (p->room[i] = lip_alloc(n + n_in, sizeof(double))) != NULL;
+  return complete ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for multipliers");
+}
+
+/* Rows that do not differ need no proof. */
+static bool no_rows(const lip_affine *a, lip_rows r) {
+  const lip_block *b = &a->block[a->n - 1];
+  if (r.i == LIP_NO_ROW) return false;
+  for (size_t k = 0; k < b->N; k++)
+    if (b->W[r.i * b->N + k] != (r.j == LIP_NO_ROW ? 0 : b->W[r.j * b->N + k])) return false;
+  return true;
+}
+
+static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_multipliers *m, lip_err *err) {
+  size_t n_in = t->ask->affine->n_in;
+  if (no_rows(t->ask->affine, m->rows)) {
+    m->rho = 0;
+    return LIP_OK;
+  }
+  lip_elim_target(p->elim, m->rows);
+  double rho = t->propose(p);
+  p->warm = rho < INFINITY;
+  if (!p->warm) return LIP_OK;
+  p->load = lip_elim_load(p->elim, p->lambda);
+  lip_elim_export(p->elim, p->lambda, m->lambda);
+  if (p->d) {
+    if (!(m->d = lip_alloc(n_in, sizeof *m->d)))
+      return lip_fail(err, LIP_MEMORY, "out of memory for weights");
+    memcpy(m->d, p->d, n_in * sizeof *m->d);
+  }
+  m->rho = fmax(rho, 0x1p-900);
+  return lip_lmi_prove(lmi, m, err);
+}
+
+/* Time for a target: an equal part of what is left for it and those behind it. */
+static double share_of_time(const job *t, size_t at) {
+  double now = lip_propose_now();
+  double threads = (double)lip_pool_threads(t->ask->net->engine.pool);
+  return now + (t->finish - now) * fmin(1, threads / (double)(t->n - at));
+}
+
+static lip_status run_chains(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *err) {
+  lip_status status = LIP_OK;
+  for (;;) {
+    size_t chain = atomic_fetch_add(&t->next, 1), first = 0;
+    for (size_t i = 0; i < chain && first < t->n; i++) first = chain_end(t, first);
+    if (first >= t->n) return status;
+    p->warm = false;
+    for (size_t k = first; k < chain_end(t, first); k++) {
+      if (atomic_load(&t->status) || lip_propose_now() > t->finish) return status;
+      if (lip_cancel_raised(t->ask->net->engine.cancel))
+        return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
+      p->finish = share_of_time(t, k);
+      status = run_target(t, p, lmi, &t->proof->item[k], err);
+      if (status) return status;
+    }
+  }
+}
+
+static void share(void *arg, const lip_worker *me) {
+  job *t = arg;
+  lip_proposer p;
+  lip_lmi *lmi = NULL;
+  lip_err err;
+  (void)me;
+  lip_status status = proposer_init(&p, t->ask, &err);
+  if (!status) status = lip_lmi_new(t->ask->affine, &lmi, &err);
+  if (!status) status = run_chains(t, &p, lmi, &err);
+  if (status) atomic_store(&t->status, (int)status);
+  lip_lmi_free(lmi);
+  proposer_free(&p);
+}
+
+/* sqrt(rho sum d), rounded up; 0 needs no multipliers. */
+static double constant_of(const job *t, const lip_multipliers *m) {
+  if (m->rho == 0) return 0;
+  if (!(m->rho < INFINITY)) return INFINITY;
+  double sum = m->d ? 0 : 1;
+  for (size_t k = 0; m->d && k < t->ask->affine->n_in; k++) sum = lip_up(sum + m->d[k]);
+  return lip_sqrt_up(lip_mul_up(m->rho, sum));
+}
+
+static void fill(const job *t, lip_found *out) {
+  for (size_t k = 0; k < t->pairs; k++) {
+    const lip_multipliers *m = &t->proof->item[k];
+    out->pair[m->rows.i * t->C + m->rows.j] = out->pair[m->rows.j * t->C + m->rows.i] = constant_of(t, m);
+  }
+  double top = 0;
+  for (size_t k = t->pairs; k < t->n; k++) top = fmax(top, constant_of(t, &t->proof->item[k]));
+  out->upper = top;
+}
+
+static bool all_finite(const lip_affine *a) {
+  for (size_t l = 0; l < a->n; l++)
+    for (size_t i = 0; i < a->block[l].M * a->block[l].N; i++)
+      if (!isfinite(a->block[l].W[i])) return false;
+  return true;
+}
+
+static void name_targets(job *t) {
+  lip_multipliers *m = t->proof->item;
+  for (size_t i = 0; t->pairs && i < t->C; i++)
+    for (size_t j = i + 1; j < t->C; j++) (m++)->rows = (lip_rows){i, j};
+  for (size_t i = 0; m < t->proof->item + t->n; i++)
+    (m++)->rows = (lip_rows){t->ask->q == LIP_P2 ? LIP_NO_ROW : i, LIP_NO_ROW};
+}
+
+lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *out, lip_err *err) {
+  size_t C = ask->affine->n_out, pairs = ask->pairs ? C * (C - 1) / 2 : 0;
+  job t = {.ask = ask, .propose = propose, .pairs = pairs, .C = C, .n = pairs + (ask->q == LIP_P2 ? 1 : C)};
+  if (!all_finite(ask->affine)) return LIP_OK;
+  t.began = lip_propose_now();
+  t.finish = t.began + ask->seconds;
+  lip_status status = lip_proof_new(t.n, lip_affine_units(ask->affine), &t.proof, err);
+  if (status) return status;
+  name_targets(&t);
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  lip_pool_run(ask->net->engine.pool, false, share, &t);
+  lip_ieee_leave(&saved);
+  status = (lip_status)atomic_load(&t.status);
+  if (status) {
+    lip_proof_free(t.proof);
+    return lip_fail(err, status,
+                    status == LIP_CANCELLED ? "bound: cancelled" : "out of memory for multipliers");
+  }
+  fill(&t, out);
+  out->proof = t.proof;
+  return LIP_OK;
+}

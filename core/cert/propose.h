@@ -1,0 +1,36 @@
+/* What the proposers of multipliers share: which rows are asked about, threads, proofs, and the table of pairs. */
+#ifndef LIP_CERT_PROPOSE_H
+#define LIP_CERT_PROPOSE_H
+
+#include "core/cert/eliminate.h"
+#include "core/cert/method.h"
+
+/* One thread's state while it goes through targets. Targets come in chains of neighbours: who runs a chain does not
+ * matter, so results do not depend on the number of threads. */
+typedef struct lip_proposer {
+  lip_elim *elim;
+  const lip_ask *ask;
+  double *lambda; /* (count) the proposal; arrives with the last target's, when there was one in this chain */
+  double *d;      /* (n_in) likewise; NULL for p = 2 */
+  bool warm;      /* the last target of the chain has left its multipliers */
+  double load;    /* of the last target */
+  double *room[6]; /* (count + n_in) each: working memory */
+  double finish;   /* time by which this target should be done */
+} lip_proposer;
+
+/* Proposes multipliers (and d) for rows that lip_elim_target has been told of; returns rho, INFINITY for none. */
+typedef double lip_propose(lip_proposer *p);
+
+/* The closed form: multipliers of lip_elim_closed; weights d_k = sum_j |Q_kj| of the form Q that they leave at the input,
+ * which make diag(d) - Q diagonally dominant. */
+double lip_propose_closed(lip_proposer *p);
+
+/* Goes through pairs when asked for, and the rows of the upper bound; proves each proposal; fills `out`. */
+lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *out, lip_err *err);
+/* p = 2 or inf from the input, q = 2 or inf at the logits, and a net of matrices with slopes between (of a single
+ * matrix the product is the norm itself). */
+bool lip_propose_takes(const lip_ask *ask);
+double lip_propose_now(void);
+bool lip_propose_stop(const lip_proposer *p); /* cancelled, or out of time */
+
+#endif

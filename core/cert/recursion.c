@@ -1,0 +1,19 @@
+/* Multipliers in closed form, layer by layer from the output (ECLipsE-Fast, Xu and Sivaranjani 2024, backwards and for
+ * slopes of any sign; formula and proof that the product of norms is never below: eliminate.c). In the norm inf the
+ * weights of the input follow from the form at the input, see weights.c. */
+#include "core/cert/propose.h"
+
+static bool recursion_takes(const lip_ask *ask) {
+  return lip_propose_takes(ask);
+}
+
+static lip_status recursion_run(const lip_ask *ask, lip_found *out, lip_err *err) {
+  return lip_propose_all(ask, lip_propose_closed, out, err);
+}
+
+const lip_method lip_method_recursion = {
+    .name = "recursion",
+    .help = "semidefinite inequality with multipliers in closed form, per pair; norms 2 and inf of the input",
+    .takes = recursion_takes,
+    .run = recursion_run,
+};
