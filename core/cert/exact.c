@@ -9,11 +9,12 @@
  * orders.
  *
  * Rounding. Z_l = turn(W_l turn_back(S_{l-1} Z_{l-1})) is evaluated in double. With A_l the same recursion on absolute
- * values, |low|, |high| at most in S, plus 2^-1000 in every entry at every block,
+ * values, |low|, |high| at most in S, entries that are not zero raised to at least 2^-800 and a little at every block,
  *   |Z^_n - Z_n| <= gamma_N A_n,   N = sum_l (columns of W_l + 8)
  * entry by entry: a sum of K products has gamma_{K+1}, a turn, a scaling and one more in A itself each one rounding
- * (Higham 2002, sections 3.1 and 3.6), and what underflows (K 2^-1074 a sum) is below gamma_1 2^-1000. Norms of Z^ are
- * rounded upwards and the norm of gamma_N A_n, the same for all patterns, is added at the end.
+ * (Higham 2002, sections 3.1 and 3.6), and what underflows (K 2^-1074 a sum) is below gamma_1 2^-1000, which is added
+ * where A is not zero; where it is, every product is zero. Norms of Z^ are rounded upwards and the norm of gamma_N A_n,
+ * the same for all patterns, is added at the end.
  *
  * Norm 2->2 of Z^ (k, n), k the shorter side: best^2 I - Z^ Z^' is proved to be positive semi-definite by a Cholesky
  * factorisation (the argument of core/norm/verify.c with |fl(ZZ') - ZZ'| <= gamma_n |Z| |Z|', whose norm is at most
@@ -196,11 +197,16 @@ static void measure_error(search *s) {
     lip_wide_product(k->M, n, k->N, v->W, k->N, v->Y, n, v->Z, n, NULL);
     for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = (double)k->W[i];
     turn_sizes(k, v->Z, n, false);
-    for (size_t i = 0; i < k->M * n; i++) v->Z[i] += 0x1p-1000;
+    for (size_t i = 0; i < k->M * n; i++) v->Z[i] += v->Z[i] > 0 ? 0x1p-1000 : 0;
     if (l + 1 == s->a->n) break;
     double *Y = s->at[l + 1].Y;
-    for (size_t i = 0; i < k->M; i++)
-      for (size_t c = 0; c < n; c++) Y[i * n + c] = fmax(fabs(k->low[i]), fabs(k->high[i])) * v->Z[i * n + c];
+    for (size_t i = 0; i < k->M; i++) {
+      double most = fmax(fabs(k->low[i]), fabs(k->high[i]));
+      for (size_t c = 0; c < n; c++) {
+        double size = v->Z[i * n + c];
+        Y[i * n + c] = most > 0 && size > 0 ? fmax(most * size, 0x1p-800) : 0;
+      }
+    }
     turn_sizes(k, Y, n, true);
   }
   const double *Z = s->at[s->a->n - 1].Z;
