@@ -35,6 +35,7 @@ void lipL_open_spec(lua_State *L);
 void lipL_open_net(lua_State *L);
 void lipL_open_train(lua_State *L);
 void lipL_open_cert(lua_State *L);
+void lipL_open_check(lua_State *L);
 void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);
 void lipL_open_io(lua_State *L);
@@ -130,6 +131,7 @@ void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *
 /* Methods of lip.net that live in bind_bound.c and bind_certify.c. */
 int lipL_net_bound(lua_State *L);
 int lipL_net_certify(lua_State *L);
+int lipL_net_certificate(lua_State *L); /* bind_certificate_make.c */
 
 /* ---- the process ---- */
 

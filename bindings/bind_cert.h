@@ -26,6 +26,8 @@ void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, co
 bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, lip_path *path);
 /* The option `method`: a row of the table of methods, or "best"; raises with the list of those there are. */
 const char *lipL_optmethod(lua_State *L, int idx, const char *what);
+/* The option `eps`: a number or a list of numbers >= 0, n of them; NULL: absent. Leaves the owner on the stack. */
+const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n);
 /* The option `seconds`, > 0. */
 double lipL_optseconds(lua_State *L, int idx, const char *what);
 

@@ -60,15 +60,14 @@ static lip_status certify_all(task *t, lip_certifier *c, lip_err *err) {
   return LIP_OK;
 }
 
-/* The option eps: a number or a list of numbers >= 0. Leaves the list's owner on the stack. */
-static const double *check_eps(lua_State *L, int idx, size_t *n) {
-  static const char expected[] = "certify: option 'eps' expects numbers >= 0";
+const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
+  static const char expected[] = "option 'eps' expects numbers >= 0";
   *n = 0;
   int type = lua_istable(L, idx) ? lua_getfield(L, idx, "eps") : LUA_TNIL;
   if (type == LUA_TNIL) return NULL;
   char got[80];
   if (type != LUA_TNUMBER && type != LUA_TTABLE)
-    luaL_error(L, "%s, got %s", expected, lipL_typetext(L, -1, got, sizeof got));
+    luaL_error(L, "%s: %s, got %s", what, expected, lipL_typetext(L, -1, got, sizeof got));
   size_t count = type == LUA_TNUMBER ? 1 : lua_rawlen(L, -1);
   int list = lua_gettop(L);
   double *eps = lua_newuserdatauv(L, (count ? count : 1) * sizeof *eps, 0);
@@ -78,7 +77,8 @@ static const double *check_eps(lua_State *L, int idx, size_t *n) {
     else
       lua_pushvalue(L, list);
     if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
-      luaL_error(L, "%s, element %d is %s", expected, (int)i + 1, lipL_typetext(L, -1, got, sizeof got));
+      luaL_error(L, "%s: %s, element %d is %s", what, expected, (int)i + 1,
+                 lipL_typetext(L, -1, got, sizeof got));
     eps[i] = lua_tonumber(L, -1);
     lua_pop(L, 1);
   }
@@ -111,7 +111,7 @@ static bool prepare(lua_State *L, task *t) {
   if (t->n == 0 || t->batch == 0)
     luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
-  t->eps = check_eps(L, options, &t->n_eps);
+  t->eps = lipL_opteps(L, options, "certify", &t->n_eps);
   if (t->n_eps > 0 && !labelled)
     luaL_error(L, "certify: 'eps' counts points that are classified correctly: labels are needed");
   if (!t->data && labelled) {

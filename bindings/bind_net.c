@@ -550,6 +550,7 @@ void lipL_open_net(lua_State *L) {
                                      {"info", lipL_net_info},
                                      {"bound", lipL_net_bound},
                                      {"certify", lipL_net_certify},
+                                     {"certificate", lipL_net_certificate},
                                      {"save", lipL_net_save},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", lipL_net_tostring}, {NULL, NULL}};

@@ -19,6 +19,7 @@ enum { OK = 0, FAILED = 1, USAGE = 2, INTERRUPTED = 130 };
 static const char usage_text[] =
     "usage: lipwb [options] [script [options and arguments]]\n"
     "       lipwb bench [options]   how long training steps take on this machine (a minute)\n"
+    "       lipwb check CERT MODEL [DATA]   verifies a certificate file\n"
     "  script             a Lua file (./bench for one named bench); - reads it from standard input; none: a "
     "session\n"
     "  --set NAME=VALUE   a setting the script declares with lip.args (repeatable)\n"
@@ -329,6 +330,7 @@ static int run_chunks(lua_State *L, int chunks) {
 
 /* Pushes the function that the word after the options names: a subcommand, else a file's chunk. */
 static int load_script(lua_State *L, const char *script) {
+  if (strcmp(script, "check") == 0) return luaL_loadstring(L, "return require 'lip.check'.main(...)");
   if (strcmp(script, "bench") == 0) return luaL_loadstring(L, "return require 'lip.bench'.main()");
   return luaL_loadfile(L, strcmp(script, "-") == 0 ? NULL : script);
 }
@@ -342,6 +344,7 @@ static int run_script(lua_State *L, const char *script) {
   for (int i = 1; i <= n; i++) lua_rawgeti(L, -i, i);
   lua_remove(L, -n - 1);
   if (lipL_docall(L, n, 1)) return failed(L);
+  if (strcmp(script, "check") == 0) return lipL_sigint_seen() ? INTERRUPTED : (int)lua_tointeger(L, -1);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "lip.program");
   if (lipL_docall(L, 1, 1)) return failed(L);

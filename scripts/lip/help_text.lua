@@ -92,6 +92,7 @@ curve(report, data, options) -- certified accuracy against radius, from what net
   { "Norms", "lip.", "lip", [[
 bound(net, options) -- net:bound(options)
 bound_methods() -- the methods of net:bound and net:certify as data
+check_certificate(path, net, data) -- verifies a certificate file claim by claim, as lipwb check does
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
 opnorm_lower(w, norm) -- a value that is attained
 opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
@@ -111,6 +112,7 @@ parameters() -- every block of weights with its gradient
 weighted() -- how many layers have weights
 bound(options) -- the Lipschitz bound: upper, lower, layer by layer; method=, pairs=, p=
 certify(data, options) -- certified accuracy and radii on a data set
+certificate(path, data, options) -- what certify finds, as a file that lipwb check verifies
 save(path, options) -- writes a checkpoint (safetensors)
 deviation(size) -- how far rounding may move an output, for inputs of norm up to size
 info() -- shapes, parameters, norm and budget as a table]] },

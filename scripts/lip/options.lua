@@ -107,6 +107,14 @@ method = product -- of the constants of pairs: one of lip.bound_methods(), or "b
 seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
 -> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs=, method=, p= }; clean, certified: shares of the n rows]],
+  ["net:certificate"] = [[
+method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
+p = the net's path -- radii in another norm, or along another path of norms
+eps = none -- a radius or a list of radii where certified rows are counted
+limit = all -- the first so many rows only
+seconds = none -- what a method that improves step by step may take
+arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
+-> true, or nil, message, code]],
   ["net:save"] = [[
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=}

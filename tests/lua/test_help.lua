@@ -111,6 +111,7 @@ function tests.test_functions_show_their_options()
     ["net:backward"] = { net.backward, net, net:forward(lip.zeros(1, 2)), wrong },
     ["net:project"] = { net.project, net, wrong }, ["net:evaluate"] = { net.evaluate, net, ds, wrong },
     ["net:bound"] = { net.bound, net, wrong }, ["net:certify"] = { net.certify, net, ds, wrong },
+    ["net:certificate"] = { net.certificate, net, "none", ds, wrong },
     ["net:save"] = { net.save, net, "none", wrong }, ["ds:batches"] = { ds.batches, ds, wrong },
   }
   for _, name in ipairs(options.names()) do

@@ -1,0 +1,79 @@
+/* Certificate files: what is in them (core/check/README.md), and the nets they speak of. */
+#ifndef LIP_BIND_CERTIFICATE_H
+#define LIP_BIND_CERTIFICATE_H
+
+#include "bindings/bind_cert.h"
+#include "core/base/str.h"
+#include "core/check/check.h"
+#include "core/data/sha256.h"
+#include "core/io/safetensors.h"
+
+#define LIP_CERTIFICATE_T "lip.certificate"
+
+/* What the claims about float32 assume, as the file states it. */
+#define LIP_CERTIFICATE_ROUNDING                                                                             \
+  "float32 unit 2^-24 smallest 2^-126, double unit 2^-53, every order of summation"
+
+/* The metadata of a certificate. */
+#define LIP_CERTIFICATE_KEYS(X)                                                                              \
+  X(format)                                                                                                  \
+  X(format_version) X(lipwb) X(method) X(path) X(arithmetic) X(rounding) X(kernels) X(layers)                \
+      X(weights_sha256) X(data_sha256)
+
+enum {
+#define X(name) LIP_KEY_##name,
+  LIP_CERTIFICATE_KEYS(X)
+#undef X
+      LIP_KEYS
+};
+
+/* A net as the checker sees it: weights copied. */
+typedef struct lipL_model {
+  lip_check_net net;
+  lip_check_layer *layer;
+  float **array; /* (2 n_array) weight and bias of the dense layers */
+  size_t dense;
+  lip_str text;    /* "784;dense 128;maxmin;dense 10" */
+  char sha256[65]; /* of weight and bias (zeros where there is none) of every dense layer */
+} lipL_model;
+
+/* Everything a file holds, and what belongs to one call; collected as LIP_CERTIFICATE_T. */
+typedef struct lipL_certificate {
+  lipL_model model;
+  lip_check_claims claims; /* points into the arrays below */
+  lip_check *check;
+  char *key[LIP_KEYS];
+  int *path;
+  double *norm, *pair, *target, *rho, *lambda, *weight, *radius, *eps, *count;
+  float *label, *truth; /* truth: what the data say, -1 unknown */
+  size_t rows, n_eps;
+  lip_net *net; /* loaded for this check */
+  lip_safetensors *file;
+} lipL_certificate;
+
+/* LIP_UNSUPPORTED names the layer that certificates do not know; LIP_MEMORY. */
+lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err);
+/* Points the claims at the arrays and fills the path; evidence and arithmetic from the metadata. LIP_FORMAT. */
+lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err);
+/* Rows of the data that are right and have a radius > 0 of at least eps. */
+size_t lipL_certificate_count(const lipL_certificate *c, double eps);
+/* Writes the file whole or not at all. */
+lip_status lipL_certificate_save(const char *path, const lipL_certificate *c, lip_err *err);
+/* Everything but the claims' truth: format, hash over all of the file, shapes. LIP_FORMAT, LIP_IO, ... */
+lip_status lipL_certificate_load(const char *path, lipL_certificate *c, lip_err *err);
+/* Pushes an empty one. */
+lipL_certificate *lipL_newcertificate(lua_State *L);
+
+/* Rows of a data set or tensor. */
+typedef struct lipL_rows {
+  const lip_dataset *data; /* or */
+  const float *x;
+  const int32_t *labels; /* NULL: none */
+  size_t n, width;
+} lipL_rows;
+/* The value at idx (data set or tensor); raises. */
+lipL_rows lipL_checkdata(lua_State *L, int idx, const char *what, const lip_net *net);
+/* Rows first .. first+B-1; `index` and `room` have space for B. */
+const float *lipL_rows_read(const lipL_rows *rows, size_t first, size_t B, uint32_t *index, float *room);
+
+#endif

@@ -1,0 +1,64 @@
+--- `lipwb check CERT MODEL [DATA]`: a certificate file, verified claim by claim by the checker of core/check.
+local core = require "lip.core"
+
+local check = {}
+
+check.usage = [[
+usage: lipwb check CERT MODEL [DATA]
+  CERT    what net:certificate has written
+  MODEL   the checkpoint it speaks of
+  DATA    the rows its radii belong to: mnist-test, mnist-train, fashion-mnist-test, fashion-mnist-train,
+          digits-test, digits-train, or a NumPy file; without it the radii are not verified
+Exit status: 0 accepted, 1 refused (and why), 2 wrong usage or a file that cannot be read.]]
+
+local function load_data(name)
+  local set, part = name:match "^([%l%-]+)%-(%l+)$"
+  if set == "digits" or set == "mnist" or set == "fashion-mnist" then
+    if part ~= "train" and part ~= "test" then return nil, ("%s: the parts are train and test"):format(name) end
+    local train, test = require "lip.data".main_dataset { set = set, quiet = true }
+    if not train then return nil, test end
+    return part == "train" and train or test
+  end
+  return core.load_npy(name)
+end
+
+local function complain(message)
+  io.stderr:write("lipwb check: ", tostring(message), "\n")
+  return 2
+end
+
+--- Verifies and says what was verified; returns the exit status.
+---@return integer status
+function check.main(cert, model, data, ...)
+  if not model or ... then return complain("expects two or three files\n" .. check.usage) end
+  local net, message, code = core.load(model)
+  if not net then return complain(message) end
+  local rows
+  if data then
+    rows, message = load_data(data)
+    if not rows then return complain(message) end
+  end
+  local ok, result, reason = pcall(core.check_certificate, cert, net, rows)
+  if not ok then return complain(result) end
+  if not result then return complain(reason) end
+  if not result.accepted then
+    print("refused: " .. result.reason)
+    return 1
+  end
+  print(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method, result.path,
+    result.arithmetic))
+  print(("  verified: %d operator norms, %d pair constants"):format(result.norms, result.pairs))
+  if result.rows == 0 then
+    print "  no radii are claimed"
+  elseif rows then
+    print(("  verified: labels and radii of %d rows"):format(result.radii))
+    for _, row in ipairs(result.eps) do
+      print(("  verified: %d of %d rows right and certified at eps %.9g"):format(row.certified, result.rows, row.eps))
+    end
+  else
+    print(("  not verified, for want of DATA: labels and radii of %d rows"):format(result.rows))
+  end
+  return 0
+end
+
+return check
