@@ -32,8 +32,9 @@
  * largest.
  *
  * Units of known slope s: lambda (y - s z)^2 is 0 for all y that occur, but as a penalty it lets y stray, by about 1 /
- * lambda; on the other side directions in which y follows z shrink by lambda when scaled. EQUAL is the compromise; it
- * costs about 1e-6 of rho. Dead units (slope 0) and units without weight behind or before them drop out. */
+ * lambda; on the other side directions in which y follows z shrink by lambda when scaled. EQUAL, times the largest
+ * curvature that a y of that block has from what follows, is the compromise: it costs 1e-6 to 1e-5 of rho. Dead units
+ * (slope 0) and units without weight behind or before them drop out. */
 #include <math.h>
 #include <string.h>
 
@@ -43,7 +44,7 @@
 #include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 
-#define EQUAL 0x1p18
+#define EQUAL 0x1p20
 
 /* The unknowns x or y_l. All arrays are padded with zeros to k, a multiple of LIP_PAD. */
 typedef struct level {

@@ -245,7 +245,7 @@ static void any_multipliers_are_sound(void **state) {
           m->rho = q * exp(-3 * lip_rng_uniform(&rng) + 1.5);
           if (i % 30 == 5) m->rho = reached * 0.999 / 2 / (1 + 1e-6);
           double proposed = m->rho, rho = prove(l, m);
-          proved += isfinite(rho);
+          if (isfinite(rho)) proved++;
           if (!(rho >= reached)) fail_msg("shape %zu kind %d: %.17g below %.17g", s, k, rho, reached);
           assert_true(isinf(rho) || rho <= proposed * 2);
         }
@@ -258,8 +258,306 @@ static void any_multipliers_are_sound(void **state) {
   assert_true(proved > 1500);
 }
 
+/* ---- every pattern of slopes ---- */
+
+/* |V J|^2 in the norm weighted by d for the slopes of one pattern. */
+static double pattern(const lip_affine *a, const lip_multipliers *m, unsigned bits) {
+  double J[MOST][MOST] = {{0}}, next[MOST][MOST], best = 0;
+  size_t n = a->n_in;
+  for (size_t j = 0; j < n; j++) J[j][j] = 1 / sqrt(m->d ? m->d[j] : 1);
+  for (size_t l = 0; l < a->n; l++) {
+    const lip_block *b = &a->block[l];
+    memset(next, 0, sizeof next);
+    for (size_t i = 0; i < b->M; i++)
+      for (size_t k = 0; k < b->N; k++)
+        for (size_t j = 0; j < n; j++) next[i][j] += (double)b->W[i * b->N + k] * J[k][j];
+    for (size_t i = 0; i < b->M; i++) {
+      bool pair = b->mate && b->mate[i] != i, on = false;
+      if (l + 1 < a->n && (!pair || i < b->mate[i])) {
+        on = bits & 1;
+        bits >>= 1;
+      }
+      for (size_t j = 0; j < n; j++) {
+        double s = on ? b->high[i] : b->low[i];
+        if (!pair) J[i][j] = s * next[i][j];
+        if (pair && i < b->mate[i]) {
+          J[i][j] = next[on ? b->mate[i] : i][j];
+          J[b->mate[i]][j] = next[on ? i : b->mate[i]][j];
+        }
+      }
+    }
+  }
+  if (m->rows.i != LIP_NO_ROW) {
+    for (size_t j = 0; j < n; j++) {
+      double v = J[m->rows.i][j] - (m->rows.j == LIP_NO_ROW ? 0 : J[m->rows.j][j]);
+      best += v * v;
+    }
+    return best;
+  }
+  double v[MOST], w[MOST];
+  for (size_t j = 0; j < n; j++) v[j] = 1 + 0.1 * (double)j;
+  for (int it = 0; it < 60; it++) {
+    double top = 0, size = 0, f;
+    memset(w, 0, sizeof w);
+    for (size_t j = 0; j < n; j++) size += v[j] * v[j];
+    for (size_t i = 0; i < a->n_out; i++) {
+      f = 0;
+      for (size_t j = 0; j < n; j++) f += J[i][j] * v[j];
+      top += f * f;
+      for (size_t j = 0; j < n; j++) w[j] += J[i][j] * f;
+    }
+    best = fmax(best, top / size);
+    for (size_t j = 0; j < n; j++) v[j] = w[j] / sqrt(size);
+  }
+  return best;
+}
+
+static double exact(const lip_affine *a, const lip_multipliers *m) {
+  double best = 0;
+  for (unsigned bits = 0; bits < 1u << lip_affine_units(a); bits++) best = fmax(best, pattern(a, m, bits));
+  return best;
+}
+
+/* A bound within a factor of the enumerated constant, never below; nothing is proved below it. */
+static void against_every_pattern(void **state) {
+  (void)state;
+  static const size_t small[][BLOCKS + 1] = {{3, 6, 2}, {9, 6, 2}, {5, 4, 4, 2}, {2, 4, 4, 3}};
+  for (size_t s = 0; s < 4; s++)
+    for (kind k = RELU; k < KINDS; k++)
+      for (size_t t = 0; t < 6; t++) {
+        lip_affine a = make(small[s], s < 2 ? 2 : 3, k, 1.5, 300 + s * 10 + (uint64_t)k);
+        lip_lmi *l = lmi_for(&a);
+        lip_proof *p = proof_for(&a);
+        lip_multipliers *m = &p->item[0];
+        lip_rng rng = lip_rng_new(s, LIP_RNG_USER, t);
+        m->rows = target(t);
+        if (t >= 3) {
+          m->d = lip_alloc(a.n_in, sizeof *m->d);
+          for (size_t j = 0; j < a.n_in; j++) m->d[j] = exp(2 * lip_rng_normal(&rng));
+        }
+        double truth = exact(&a, m), q = product(&a, m);
+        for (int i = 0; i < 20; i++) {
+          m->rho = truth * 0.4995;
+          if (!isinf(prove(l, m)))
+            fail_msg("shape %zu kind %d target %zu: %.17g of %.17g", s, k, t, m->rho, truth);
+          m->rho = q * exp(lip_rng_normal(&rng));
+          assert_true(prove(l, m) >= truth);
+          for (size_t u = 0; u < p->units; u++) m->lambda[u] *= exp(lip_rng_normal(&rng));
+        }
+        lip_lmi_free(l);
+        lip_proof_free(p);
+        lip_affine_free(&a);
+      }
+}
+
+/* One unit: nothing is lost, so the bound is the constant itself. */
+static void one_unit_is_exact(void **state) {
+  (void)state;
+  const size_t dim[] = {5, 1, 2};
+  for (kind k = RELU; k <= ABS; k++)
+    for (size_t t = 0; t < 3; t++) {
+      lip_affine a = make(dim, 2, k, 1, 17 + t);
+      lip_lmi *l = lmi_for(&a);
+      lip_proof *p = proof_for(&a);
+      lip_multipliers *m = &p->item[0];
+      m->rows = target(t);
+      double n = target_norm(&a, &m->rows), v2 = n * n, w = sigma(&a.block[0]);
+      /* K = Lh^2 / (Lambda - v2) - Lambda low high is smallest at Lambda = 2 v2 / (high - low) for high = 1, |low| < 1 */
+      double low = a.block[0].low[0];
+      m->lambda[0] = v2 * 2 / (1 - low) * (k == ABS ? 1 + 1e-8 : 1);
+      m->rho = v2 * w * w * (1 - 1e-6);
+      double rho = prove(l, m);
+      if (!(rho >= v2 * w * w * (1 - 1e-14) && rho <= v2 * w * w * (1 + 1e-7)))
+        fail_msg("kind %d target %zu: %.17g of %.17g", k, t, rho, v2 * w * w);
+      lip_lmi_free(l);
+      lip_proof_free(p);
+      lip_affine_free(&a);
+    }
+}
+
+/* ---- scales, zeros, failures ---- */
+
+static void multiply(lip_block *b, int e) {
+  for (size_t i = 0; i < b->M * b->N; i++) b->W[i] = ldexpf(b->W[i], e);
+}
+
+/* Moving powers of two from one matrix to the next changes no bit. */
+static void powers_of_two_do_not_matter(void **state) {
+  (void)state;
+  for (size_t s = 0; s < SHAPES; s++)
+    for (kind k = RELU; k < KINDS; k++) {
+      double rho[2];
+      for (int moved_by = 0; moved_by < 2; moved_by++) {
+        lip_affine a = make(shapes[s], depth[s], k, 1.2, 500 + s);
+        lip_proof *p = proof_for(&a);
+        lip_multipliers *m = &p->item[0];
+        m->rows = target(s);
+        double q = product(&a, m);
+        size_t unit = 0;
+        for (size_t l = 0, e = 0; l + 1 < a.n; l++, e++)
+          for (size_t i = 0; i < a.block[l].M; i++, unit++) {
+            m->lambda[unit] *= 1.01; /* an ordinary number in both */
+            if (moved_by) m->lambda[unit] = ldexp(m->lambda[unit], e % 2 ? 0 : -190);
+          }
+        for (size_t l = 0; moved_by && l + 1 < a.n; l += 2) {
+          multiply(&a.block[l], 95);
+          multiply(&a.block[l + 1], -95);
+        }
+        lip_lmi *l = lmi_for(&a);
+        m->rho = q;
+        rho[moved_by] = prove(l, m);
+        lip_lmi_free(l);
+        lip_proof_free(p);
+        lip_affine_free(&a);
+      }
+      assert_true(rho[0] == rho[1]);
+    }
+}
+
+/* Rows and columns from 1e-30 to 1e30 in one matrix. */
+static void bad_scales_are_sound(void **state) {
+  (void)state;
+  size_t proved = 0;
+  for (size_t s = 0; s < SHAPES; s++)
+    for (kind k = RELU; k < KINDS; k++)
+      for (int e = 0; e < 8; e++) {
+        lip_affine a = make(shapes[s], depth[s], k, 1, 700 + s);
+        lip_rng rng = lip_rng_new(s, LIP_RNG_USER, (uint64_t)e);
+        for (size_t l = 0; l < a.n; l++)
+          for (size_t i = 0; i < a.block[l].M * a.block[l].N; i++)
+            if (lip_rng_below(&rng, 3) == 0)
+              a.block[l].W[i] *= powf(10, (float)(30 * (1 - 2 * lip_rng_uniform(&rng))) / (float)(e % 4 + 1));
+        lip_lmi *l = lmi_for(&a);
+        lip_proof *p = proof_for(&a);
+        lip_multipliers *m = &p->item[0];
+        m->rows = target((size_t)e);
+        double q = product(&a, m), reached = attained(&a, m, 60, s);
+        for (int i = 0; i < 10; i++) {
+          m->rho = q * exp(-4 * lip_rng_uniform(&rng) + 1);
+          double rho = prove(l, m);
+          if (isfinite(rho)) proved++;
+          assert_true(rho >= reached);
+          for (size_t u = 0; u < p->units; u++) m->lambda[u] *= exp(0.3 * lip_rng_normal(&rng));
+        }
+        lip_lmi_free(l);
+        lip_proof_free(p);
+        lip_affine_free(&a);
+      }
+  assert_true(proved > 500);
+}
+
+static void zeros_and_broken_numbers(void **state) {
+  (void)state;
+  for (size_t z = 0; z < 8; z++)
+    for (kind k = RELU; k < KINDS; k++) {
+      lip_affine a = make(shapes[2], 3, k, 1, 900);
+      lip_proof *p = proof_for(&a);
+      lip_multipliers *m = &p->item[0];
+      m->rows = target(z);
+      if (z < 3) memset(a.block[z].W, 0, a.block[z].M * a.block[z].N * sizeof(float));
+      (void)product(&a, m);
+      for (size_t u = 0; u < p->units; u++) m->lambda[u] *= 100; /* enough for any slopes */
+      m->rho = z < 3 ? 1e-20 : 1;
+      if (z == 3) a.block[0].W[3] = NAN;
+      if (z == 4) a.block[1].W[3] = INFINITY;
+      if (z == 5) a.block[2].W[0] = NAN, m->rows = (lip_rows){0, 1};
+      if (z == 6) a.block[0].low[1] = NAN;
+      if (z == 7) a.block[1].high[1] = INFINITY;
+      lip_lmi *l = lmi_for(&a);
+      double rho = prove(l, m);
+      if (z < 3) { /* constant 0 */
+        assert_true(rho <= 1.1e-20);
+      } else {
+        assert_true(isinf(rho));
+      }
+      static const double bad[] = {0, -1, NAN, INFINITY};
+      for (size_t i = 0; z < 2 && i < 4; i++) {
+        m->rho = bad[i];
+        assert_true(isinf(prove(l, m)));
+      }
+      lip_lmi_free(l);
+      lip_proof_free(p);
+      lip_affine_free(&a);
+    }
+  lip_affine none = {0};
+  lip_lmi *l = lmi_for(&none);
+  lip_multipliers m = {{0, 1}, 1, NULL, NULL};
+  assert_true(isinf(prove(l, &m)));
+  lip_lmi_free(l);
+}
+
+/* A single matrix: its norm, weighted or not. */
+static void one_matrix(void **state) {
+  (void)state;
+  static const size_t dim[][2] = {{30, 4}, {3, 9}};
+  for (size_t s = 0; s < 2; s++)
+    for (size_t t = 0; t < 6; t++) {
+      lip_affine a = make(dim[s], 1, RELU, 1, s);
+      lip_lmi *l = lmi_for(&a);
+      lip_proof *p = proof_for(&a);
+      lip_multipliers *m = &p->item[0];
+      m->rows = target(t);
+      if (t > 2) m->d = lip_alloc(a.n_in, sizeof *m->d);
+      for (size_t j = 0; t > 2 && j < a.n_in; j++) m->d[j] = 0.25 + (double)j;
+      double truth = pattern(&a, m, 0);
+      m->rho = truth * (1 - 1e-5);
+      double rho = prove(l, m);
+      assert_true(rho >= truth * (1 - 1e-9) && rho <= truth * (1 + 1e-5));
+      m->rho = truth * 0.4995;
+      assert_true(isinf(prove(l, m)));
+      if (t > 2) { /* weights must be positive */
+        m->d[1] = t == 3 ? 0 : t == 4 ? NAN : -1;
+        m->rho = truth;
+        assert_true(isinf(prove(l, m)));
+      }
+      lip_lmi_free(l);
+      lip_proof_free(p);
+      lip_affine_free(&a);
+    }
+}
+
+static void memory_may_fail(void **state) {
+  (void)state;
+  lip_affine a = make(shapes[2], 3, MAXMIN, 1, 3);
+  size_t before = lip_mem_used();
+  for (size_t n = 1;; n++) {
+    lip_lmi *l = NULL;
+    lip_err err;
+    lip_multipliers m = {{0, 1}, 1, NULL, NULL};
+    lip_mem_fail_nth(n);
+    lip_status st = lip_lmi_new(&a, &l, &err);
+    if (st == LIP_OK) {
+      double lambda[15] = {0}, d[20];
+      for (size_t i = 0; i < 15; i++) lambda[i] = 1;
+      for (size_t i = 0; i < 20; i++) d[i] = 1;
+      m.lambda = lambda;
+      m.d = d;
+      st = lip_lmi_prove(l, &m, &err);
+    } else {
+      assert_null(l);
+    }
+    bool failed = lip_mem_failed();
+    lip_mem_fail_nth(0);
+    lip_lmi_free(l);
+    assert_int_equal(st, failed ? LIP_MEMORY : LIP_OK);
+    assert_true(!failed || isinf(m.rho) || m.rho == 1);
+    assert_int_equal(lip_mem_used(), before);
+    if (!failed) break;
+  }
+  lip_affine_free(&a);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(gives_the_product),
-                                     cmocka_unit_test(any_multipliers_are_sound)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(gives_the_product),
+      cmocka_unit_test(any_multipliers_are_sound),
+      cmocka_unit_test(against_every_pattern),
+      cmocka_unit_test(one_unit_is_exact),
+      cmocka_unit_test(powers_of_two_do_not_matter),
+      cmocka_unit_test(bad_scales_are_sound),
+      cmocka_unit_test(zeros_and_broken_numbers),
+      cmocka_unit_test(one_matrix),
+      cmocka_unit_test(memory_may_fail),
+  };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
