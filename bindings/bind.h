@@ -128,6 +128,12 @@ lip_dataset *lipL_testdataset(lua_State *L, int idx);
  * to `out`; raises naming the argument, the position and what came. */
 void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
 
+/* The option `arithmetic` of the table at idx; raises. `real` allows "real". */
+lip_arithmetic lipL_optarithmetic(lua_State *L, int idx, const char *what, bool real);
+/* net:forward and net:predict in double; results as those have them, or nil, message, code. */
+int lipL_wide_forward(lua_State *L, lip_net *net, const float *x, size_t B);
+int lipL_wide_predict(lua_State *L, lip_net *net, const float *x, size_t B);
+
 /* Methods of lip.net that live in bind_bound.c and bind_certify.c. */
 int lipL_net_bound(lua_State *L);
 int lipL_net_certify(lua_State *L);

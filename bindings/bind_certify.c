@@ -13,6 +13,8 @@ typedef struct task {
   const char *method;    /* of the pair constants; lent by the options */
   double seconds;
   lip_path path;
+  lip_arithmetic arithmetic;
+  bool tight;
   size_t n, batch, n_eps;
   const double *eps;
   uint32_t *index;    /* (batch) */
@@ -89,7 +91,8 @@ const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
-  static const char *const known[] = {"eps", "limit", "batch", "method", "seconds", "p", NULL};
+  static const char *const known[] = {"eps", "limit",      "batch", "method", "seconds",
+                                      "p",   "arithmetic", "tight", NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
@@ -105,6 +108,8 @@ static bool prepare(lua_State *L, task *t) {
   t->method = lipL_optmethod(L, options, "certify");
   t->seconds = lipL_optseconds(L, options, "certify");
   lipL_optpath(L, options, "certify", t->net, &t->path);
+  t->arithmetic = lipL_optarithmetic(L, options, "certify", true);
+  t->tight = lipL_optfield_bool(L, options, "certify", "tight", false);
   size_t limit = lipL_optfield_size(L, options, "certify", "limit", rows);
   t->n = limit < rows ? limit : rows;
   t->batch = lipL_optfield_size(L, options, "certify", "batch", 512);
@@ -137,10 +142,13 @@ static void push_fractions(lua_State *L, const task *t) {
   lua_setfield(L, -2, "certified");
 }
 
-/* net:certify(dataset | x[, y], {eps={...}, method="product", p=, seconds=, limit=, batch=512}) -> {n=, clean=,
- * certified={[eps]=fraction}, radii=, margins=, labels=, pairs=, method=, p=} | nil, message, code
+/* net:certify(dataset | x[, y], {eps={...}, method="product", p=, seconds=, limit=, batch=512,
+ * arithmetic="float32", tight=false}) -> {n=, clean=, certified={[eps]=fraction}, radii=, margins=, labels=, pairs=,
+ * method=, p=, arithmetic=} | nil, message, code
  *   radii      (n) rounded down: no float32 input within that distance (in the norm of the net's input or p, the distance
  *              itself included) is given another label by the net as executed; 0 for ties and whatever is not finite
+ *   arithmetic what is executed: "float32" net:predict(x), "double" net:predict(x, {arithmetic="double"}), "real"
+ *              exact arithmetic, which no program attains
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
  *   clean and certified need labels */
 int lipL_net_certify(lua_State *L) {
@@ -162,13 +170,14 @@ int lipL_net_certify(lua_State *L) {
   /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
   bool more = strcmp(t.method, "product") != 0; /* the certifier makes that one itself */
   if (more && lipL_runmethod(h, t.method, t.net, &t.path, true, t.seconds, &err)) return lipL_fault(L, &err);
-  lip_certify_conf conf = {&t.path, h->found.pair};
+  lip_certify_conf conf = {&t.path, h->found.pair, t.arithmetic, t.tight};
   if (lip_certifier_new(t.net, &conf, &h->certifier, &err)) return lipL_fault(L, &err);
   if (certify_all(&t, h->certifier, &err)) return lipL_fault(L, &err);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");
   if (labelled) push_fractions(L, &t);
   lipL_settext(L, "method", more ? h->found.method : "product");
+  lipL_settext(L, "arithmetic", lip_arithmetic_names[t.arithmetic]);
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
   lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
   lua_setfield(L, -2, "pairs");

@@ -289,12 +289,21 @@ static void reserve(lua_State *L, lip_net *net, size_t B) {
 
 /* ---- training ---- */
 
-/* net:forward(x[, training]) -> logits (B, n_out), a new tensor */
+/* net:forward(x[, training | {training=false, arithmetic="float32"}]) -> logits (B, n_out), a new tensor */
 static int net_forward(lua_State *L) {
+  static const char *const known[] = {"training", "arithmetic", NULL};
   lip_net *net = lipL_checknet(L, 1);
   size_t B;
   const float *x = check_rows(L, 2, net, &B);
   bool training = lua_toboolean(L, 3);
+  if (lua_istable(L, 3)) {
+    lipL_checkfields(L, 3, "forward", known);
+    training = lipL_optfield_bool(L, 3, "forward", "training", false);
+    if (lipL_optarithmetic(L, 3, "forward", false) == LIP_ARITHMETIC_DOUBLE) {
+      if (training) return luaL_error(L, "forward: training runs in float32");
+      return lipL_wide_forward(L, net, x, B);
+    }
+  }
   reserve(L, net, B);
   lip_tensor *logits = push_rows(L, B, net->root->n_out);
   if (training) { /* backward needs the input again: keep it */
@@ -399,11 +408,18 @@ static int32_t argmax(const float *z, size_t n) {
   return (int32_t)best;
 }
 
-/* net:predict(x) -> table of labels 0..C-1 (-1 where a logit is NaN) */
+/* net:predict(x[, {arithmetic="float32"}]) -> table of labels 0..C-1 (-1 where a logit is NaN) */
 static int net_predict(lua_State *L) {
+  static const char *const known[] = {"arithmetic", NULL};
   lip_net *net = lipL_checknet(L, 1);
   size_t B, C = net->root->n_out;
   const float *x = check_rows(L, 2, net, &B);
+  if (!lua_isnoneornil(L, 3)) {
+    luaL_checktype(L, 3, LUA_TTABLE);
+    lipL_checkfields(L, 3, "predict", known);
+    if (lipL_optarithmetic(L, 3, "predict", false) == LIP_ARITHMETIC_DOUBLE)
+      return lipL_wide_predict(L, net, x, B);
+  }
   reserve(L, net, B);
   lua_createtable(L, B < INT_MAX ? (int)B : 0, 0);
   if (!forward(net, x, B, false)) return fail_cancelled(L);

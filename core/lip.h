@@ -23,6 +23,7 @@
 #include "core/net/net.h"
 #include "core/net/optim.h"
 #include "core/net/schedule.h"
+#include "core/net/wide.h"
 #include "core/norm/opnorm.h"
 #include "core/norm/pnorm.h"
 #include "core/norm/project.h"

@@ -1,4 +1,4 @@
-/* Certified radii of the float32 network as it is executed.
+/* Certified radii of the network as it is executed.
  *
  * Let z~ be the executed logits, z the exact ones of the stored weights, y the executed label of x and
  * m_j = z~_y(x) - z~_j(x). For a float32 input x' with ||x' - x||_p <= R,
@@ -9,6 +9,11 @@
  *
  * E grows with R, so R is chosen first: r = min_j (m_j - e_j - E_j(R)) / L_yj is certified whenever r <= R. The
  * radius R = min_j m_j / L_yj of exact arithmetic is never too small, hence the first choice.
+ *
+ * m_j - e_j(x) stands for a lower bound of the exact margin at x, and any such bound will do. Where rounding has cost more
+ * than a small part of the radius, a pass in double gives a better one (its own error is 2^-29 of float32's; Murray 2026
+ * counts the float32 error twice), and the exact sums of absolute terms at x for E. The executed label is still the one
+ * of the executed pass. In double arithmetic that pass is the executed one; in real arithmetic E = 0.
  *
  * A last dense layer (only aliases after it) gives L_yj = K ||w_y - w_j||_{q*}, K the constant up to its input, q the
  * norm there; otherwise L_yj = K ||e_y - e_j||_{q*} with K and q at the logits. e and E use the same split. */
@@ -21,6 +26,7 @@
 #include "core/base/simd.h"
 #include "core/cert/rounding.h"
 #include "core/cert/walk.h"
+#include "core/net/wide.h"
 #include "core/norm/round.h"
 
 /* A larger radius says nothing about float32 inputs, and would overflow in the terms of the error. */
@@ -28,8 +34,19 @@
 /* Sizes are rounded up to powers of 2^(1/4) where evaluating the error is costly. */
 enum { PER_OCTAVE = 4, LOWEST = -64, ENTRIES = 128 * PER_OCTAVE };
 
+const char *const lip_arithmetic_names[] = {"float32", "double", "real", NULL};
+
+/* What one thread works with. */
+typedef struct desk {
+  lip_centre plain, wide;
+  double *z;    /* (C) executed logits */
+  double *room; /* of a pass in double */
+} desk;
+
 struct lip_certifier {
   lip_net *net;
+  lip_arithmetic arithmetic;
+  bool tight, can_widen; /* the net has a double mode */
   lip_walk walk;
   size_t C;
   size_t last; /* stage whose input the pairs start from: the last dense one, or walk.n */
@@ -39,7 +56,7 @@ struct lip_certifier {
   double *row, *bias;                       /* (C) ||w_i||_{q*}, |b_i| */
   double top_difference, top_row, top_bias; /* the largest of each */
   size_t workers;
-  lip_centre *centre;    /* (workers) */
+  desk *desk;            /* (workers) */
   double *numbers;       /* behind them */
   lip_deviation *coarse; /* (ENTRIES) walks by size, off < 0 = not done yet; costly nets only */
 };
@@ -82,25 +99,38 @@ static void fill_pairs(lip_certifier *c) {
 
 /* ---- life ---- */
 
+/* Doubles of one desk, whole cache lines of them. */
+static size_t desk_room(const lip_certifier *c) {
+  size_t n = 8 * (c->walk.n + 1) + c->C;
+  return (n + 7) / 8 * 8 + (c->can_widen ? lip_walk_room(&c->walk) : 0);
+}
+
+static double *lay_centre(lip_centre *at, double *v, size_t places) {
+  *at = (lip_centre){.size = v, .off = v + places, .terms = v + 2 * places, .result = v + 3 * places};
+  return v + 4 * places;
+}
+
 static lip_status reserve(lip_certifier *c, lip_err *err) {
-  size_t C = c->C, places = c->walk.n + 1;
+  size_t C = c->C, places = c->walk.n + 1, each = desk_room(c);
   c->workers = lip_pool_threads(c->net->engine.pool);
   c->pairs = lip_alloc(C * C, sizeof(double));
   c->difference = lip_alloc(C * C, sizeof(double));
   c->row = lip_alloc(C, sizeof(double));
   c->bias = lip_alloc(C, sizeof(double));
-  c->centre = lip_alloc(c->workers, sizeof *c->centre);
-  c->numbers = lip_alloc(c->workers * places * 2, sizeof(double));
+  c->desk = lip_alloc(c->workers, sizeof *c->desk);
+  c->numbers = lip_alloc(c->workers * each, sizeof(double));
   if (c->walk.costly) {
     c->coarse = lip_alloc(ENTRIES, sizeof *c->coarse);
     for (size_t i = 0; c->coarse && i < ENTRIES; i++) c->coarse[i].off = -1;
   }
-  if (!c->pairs || !c->difference || !c->row || !c->bias || !c->centre || !c->numbers ||
+  if (!c->pairs || !c->difference || !c->row || !c->bias || !c->desk || !c->numbers ||
       (c->walk.costly && !c->coarse))
     return lip_fail(err, LIP_MEMORY, "out of memory for certificates of %zu classes", C);
   for (size_t t = 0; t < c->workers; t++) {
-    c->centre[t].size = c->numbers + 2 * t * places;
-    c->centre[t].off = c->numbers + (2 * t + 1) * places;
+    desk *d = &c->desk[t];
+    d->room = c->numbers + t * each;
+    double *v = d->room + (c->can_widen ? lip_walk_room(&c->walk) : 0);
+    d->z = lay_centre(&d->wide, lay_centre(&d->plain, v, places), places);
   }
   return LIP_OK;
 }
@@ -126,6 +156,14 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");
   c->net = net;
   c->C = C;
+  c->arithmetic = conf ? conf->arithmetic : LIP_ARITHMETIC_FLOAT32;
+  c->tight = conf && conf->tight;
+  const char *missing = lip_wide_missing(net);
+  c->can_widen = !missing;
+  if (missing && c->arithmetic == LIP_ARITHMETIC_DOUBLE) {
+    lip_free(c);
+    return lip_fail(err, LIP_UNSUPPORTED, "certify: the layer '%s' has no double mode", missing);
+  }
   lip_status status = lip_walk_init(&c->walk, net, conf ? conf->path : NULL, err);
   if (!status) {
     c->dense_head = c->walk.n > 0 && c->walk.stage[c->walk.n - 1].dense;
@@ -152,7 +190,7 @@ void lip_certifier_free(lip_certifier *c) {
   lip_free(c->difference);
   lip_free(c->row);
   lip_free(c->bias);
-  lip_free(c->centre);
+  lip_free(c->desk);
   lip_free(c->numbers);
   lip_free(c->coarse);
   lip_free(c);
@@ -168,42 +206,64 @@ const double *lip_certifier_pairs(const lip_certifier *c) {
 
 /* ---- one input ---- */
 
-/* Where the error of the pair (y, j) comes from at one input or over one ball. */
+/* Everything the search for a radius asks about one input. */
+typedef struct question {
+  lip_certifier *c;
+  const lip_centre *centre; /* of the pass that gave z; not for costly nets */
+  const double *z;
+  const double *rows; /* (C) >= |w_j|.|h| + |b_j| at the centre, or NULL */
+  size_t y;
+  double size;          /* ||x|| */
+  double grain, around; /* of the pass that gave z, and of those on the ball */
+  size_t nearest;       /* the class with the smallest m_j / L_yj */
+} question;
+
+/* Where the error of the pair (y, j) comes from at the centre or over a ball. */
 typedef struct pair_error {
-  double off;      /* of the input of the last stage, in norm q */
-  double executed; /* its executed norm */
-  double own;      /* local error of row y */
+  double off;           /* of the input of the last stage, in norm q */
+  double executed, gap; /* its executed norm, and how far it is from the one at the centre */
+  double grain;
+  size_t n;   /* its nonzero numbers */
+  double own; /* local error of row y */
 } pair_error;
 
-static double dot_error(const lip_certifier *c, double row, double bias, double executed) {
-  const lip_dense_error *e = &c->walk.stage[c->last].error;
-  return lip_dot_error(e->N, executed, lip_up_add(lip_up_mul(row, executed), bias), e->abs_norm);
+static double dot_error(const lip_certifier *c, const pair_error *e, double terms, double result) {
+  const lip_dense_error *d = &c->walk.stage[c->last].error;
+  return lip_up_mul(e->grain, lip_dot_error(e->n, e->executed, terms, result, d->abs_norm));
 }
 
-static double row_error(const lip_certifier *c, size_t i, double executed) {
-  return dot_error(c, c->row[i], c->bias[i], executed);
+/* |w_i.h + b_i| is near |z_i| at the centre, whose own error is at most that of a sum of one sign. */
+static double row_error(const question *q, const pair_error *e, size_t i) {
+  const lip_certifier *c = q->c;
+  double row = c->row[i], terms = lip_up_add(lip_up_mul(row, e->executed), c->bias[i]);
+  if (q->c->walk.costly) return dot_error(c, e, terms, terms);
+  double wider = lip_up_mul(row, e->gap);
+  if (q->rows) terms = fmin(terms, lip_up_add(q->rows[i], wider));
+  double here = lip_up_add(lip_up_mul(row, q->centre->size[c->last]), c->bias[i]);
+  double seen = lip_up_add(fabs(q->z[i]),
+                           dot_error(c, &(pair_error){.executed = here, .grain = 1, .n = e->n}, here, here));
+  return dot_error(c, e, terms, lip_up_add(seen, wider));
 }
 
-static pair_error pair_error_with(const lip_certifier *c, size_t y, double off, double executed) {
-  pair_error e = {off, executed, 0};
-  if (c->dense_head) e.own = row_error(c, y, executed);
+static pair_error with_own(const question *q, pair_error e) {
+  e.own = q->c->dense_head ? row_error(q, &e, q->y) : 0;
   return e;
 }
 
-static pair_error pair_error_of(const lip_certifier *c, size_t y, lip_deviation d) {
-  return pair_error_with(c, y, d.off, lip_up_add(d.size, d.off));
-}
-
 /* >= |(executed - exact) of z_y - z_j|. */
-static double pair_error_at(const lip_certifier *c, const pair_error *e, size_t y, size_t j) {
-  double v = lip_up_mul(c->difference[y * c->C + j], e->off);
-  return c->dense_head ? lip_up_add(lip_up_add(v, e->own), row_error(c, j, e->executed)) : v;
+static double pair_error_at(const question *q, const pair_error *e, size_t j) {
+  double v = lip_up_mul(q->c->difference[q->y * q->c->C + j], e->off);
+  return q->c->dense_head ? lip_up_add(lip_up_add(v, e->own), row_error(q, e, j)) : v;
 }
 
 /* >= pair_error_at for every j. Every operation there is monotone in the norms to within its rounding. */
-static double pair_error_most(const lip_certifier *c, const pair_error *e) {
+static double pair_error_most(const question *q, const pair_error *e) {
+  const lip_certifier *c = q->c;
   double v = lip_up_mul(c->top_difference, e->off);
-  if (c->dense_head) v = v + e->own + dot_error(c, c->top_row, c->top_bias, e->executed);
+  if (c->dense_head) {
+    double terms = lip_up_add(lip_up_mul(c->top_row, e->executed), c->top_bias);
+    v = v + e->own + dot_error(c, e, terms, terms);
+  }
   return v * (1 + 0x1p-40);
 }
 
@@ -225,32 +285,41 @@ static lip_deviation coarse_walk(lip_certifier *c, double size) {
   return c->coarse[index];
 }
 
-/* Everything the search for a radius asks about one input. */
-typedef struct question {
-  lip_certifier *c;
-  const lip_centre *centre;
-  const float *z;
-  size_t y;
-  double size;    /* ||x|| */
-  size_t nearest; /* the class with the smallest m_j / L_yj */
-} question;
-
 static double margin(const question *q, size_t j) {
-  return lip_down_sub((double)q->z[q->y], (double)q->z[j]);
+  return lip_down_sub(q->z[q->y], q->z[j]);
 }
 
-static lip_deviation ball(const question *q, double radius) {
-  if (q->c->walk.costly) return coarse_walk(q->c, lip_up_add(q->size, radius));
-  return lip_walk_ball(&q->c->walk, q->centre, radius, q->c->last);
+/* Errors of a pass of one grain at inputs of norm up to `size`, from the float32 account of the layers. */
+static pair_error coarse_error(const question *q, double size, double grain) {
+  size_t n = q->c->dense_head ? q->c->walk.stage[q->c->last].error.N : 0;
+  if (grain == LIP_GRAIN_EXACT) return (pair_error){0};
+  lip_deviation d = coarse_walk(q->c, size);
+  return with_own(q,
+                  (pair_error){lip_up_mul(grain, d.off), lip_up_add(d.size, d.off), INFINITY, grain, n, 0});
+}
+
+static pair_error error_here(const question *q) {
+  const lip_certifier *c = q->c;
+  if (c->walk.costly) return coarse_error(q, q->size, q->grain);
+  const lip_centre *at = q->centre;
+  size_t n = c->last == 0 ? at->nonzero : c->dense_head ? c->walk.stage[c->last].error.N : 0;
+  return with_own(q, (pair_error){at->off[c->last], at->size[c->last], 0, q->grain, n, 0});
+}
+
+static pair_error error_around(const question *q, double radius) {
+  const lip_certifier *c = q->c;
+  if (c->walk.costly) return coarse_error(q, lip_up_add(q->size, radius), q->around);
+  lip_ball b = lip_walk_ball(&c->walk, q->centre, radius, q->around, c->last);
+  size_t n = c->dense_head ? c->walk.stage[c->last].error.N : 0;
+  return with_own(q, (pair_error){b.off, b.executed, b.gap, q->around, n, 0});
 }
 
 /* What pair j certifies: (m_j - e_j - E_j(radius)) / L_yj, at most r; 0 if not positive. */
 static double pair_part(const question *q, const pair_error *here, const pair_error *there, size_t j,
                         double r) {
-  const lip_certifier *c = q->c;
-  double left = lip_down_sub(margin(q, j), pair_error_at(c, here, q->y, j));
-  left = lip_down_sub(left, pair_error_at(c, there, q->y, j));
-  double L = c->pairs[q->y * c->C + j];
+  double left = lip_down_sub(margin(q, j), pair_error_at(q, here, j));
+  left = lip_down_sub(left, pair_error_at(q, there, j));
+  double L = q->c->pairs[q->y * q->c->C + j];
   if (!(left > 0) || !(L < INFINITY)) return 0;
   if (L == 0) return r;
   double reach = lip_below_div(left, L);
@@ -263,8 +332,8 @@ static double pair_part(const question *q, const pair_error *here, const pair_er
 static double certified_part(const question *q, const pair_error *here, double radius) {
   const double slack = 0x1p-40;
   const lip_certifier *c = q->c;
-  pair_error there = pair_error_of(c, q->y, ball(q, radius));
-  double most = pair_error_most(c, here) + pair_error_most(c, &there);
+  pair_error there = error_around(q, radius);
+  double most = pair_error_most(q, here) + pair_error_most(q, &there);
   double r = pair_part(q, here, &there, q->nearest, radius);
   for (size_t j = 0; j < c->C && r > 0; j++) {
     if (j == q->y || j == q->nearest) continue;
@@ -277,15 +346,16 @@ static double certified_part(const question *q, const pair_error *here, double r
 
 /* Whether some margin remains over the rounding of two passes at the centre. */
 static bool margin_left(const question *q, const pair_error *here) {
-  pair_error there = pair_error_of(q->c, q->y, ball(q, 0));
+  pair_error there = error_around(q, 0);
   for (size_t j = 0; j < q->c->C; j++) {
     if (j == q->y) continue;
-    double left = lip_down_sub(margin(q, j), pair_error_at(q->c, here, q->y, j));
-    if (!(left > pair_error_at(q->c, &there, q->y, j))) return false;
+    double left = lip_down_sub(margin(q, j), pair_error_at(q, here, j));
+    if (!(left > pair_error_at(q, &there, j))) return false;
   }
   return true;
 }
 
+/* min_j m_j / L_yj, from above; 0 when a margin is not positive. */
 static double largest_radius(question *q) {
   double R = LARGEST_RADIUS;
   q->nearest = q->y == 0;
@@ -301,14 +371,11 @@ static double largest_radius(question *q) {
   return R;
 }
 
-static double radius_of(question *q) {
+static double radius_of(question *q, double *real) {
   enum { TRIES = 48 };
-  const lip_certifier *c = q->c;
-  double R = largest_radius(q);
+  double R = *real = largest_radius(q);
   if (!(R > 0)) return 0;
-  bool costly = c->walk.costly;
-  pair_error here = costly ? pair_error_of(c, q->y, coarse_walk(q->c, q->size))
-                           : pair_error_with(c, q->y, q->centre->off[c->last], q->centre->size[c->last]);
+  pair_error here = error_here(q);
   double best = certified_part(q, &here, R);
   /* This nearly always decides. It falls short where a wide ball brings large errors: then smaller ones, unless not
    * even the centre alone has a margin to show. */
@@ -328,7 +395,7 @@ typedef struct batch {
 } batch;
 
 /* The lowest index among the largest; -1 as soon as one logit is not finite. */
-static int32_t label_of(const float *z, size_t C) {
+static int32_t label_of(const double *z, size_t C) {
   size_t y = 0;
   for (size_t j = 0; j < C; j++) {
     if (!isfinite(z[j])) return -1;
@@ -337,29 +404,69 @@ static int32_t label_of(const float *z, size_t C) {
   return (int32_t)y;
 }
 
-static void certify_row(const batch *b, size_t r, lip_centre *centre, lip_radius *out) {
+/* The question as a pass in double of row x answers it; label and passes on the ball are what they were. */
+static question widened(const question *q, const float *x, desk *d) {
+  question w = *q;
+  if (q->c->walk.costly) {
+    w.z = lip_wide_row(q->c->net, x, d->room, NULL, NULL);
+  } else {
+    w.z = lip_walk_wide(&q->c->walk, x, d->room, &d->wide, &w.rows);
+    if (!q->c->dense_head) w.rows = NULL;
+    w.centre = &d->wide;
+  }
+  w.grain = LIP_GRAIN_DOUBLE;
+  return w;
+}
+
+/* Which pass is executed, and what its logits are. */
+static void first_pass(question *q, const float *x, size_t r, desk *d) {
+  lip_certifier *c = q->c;
+  const float *z = c->net->logits + r * c->C, *row = x + r * c->net->root->n_in;
+  q->grain = q->around = LIP_GRAIN_FLOAT;
+  q->centre = &d->plain;
+  if (c->walk.costly) q->size = lip_norm_upper(row, c->net->root->n_in, c->walk.p);
+  if (c->arithmetic != LIP_ARITHMETIC_FLOAT32 && c->can_widen) {
+    *q = widened(q, row, d);
+  } else {
+    if (!c->walk.costly) lip_walk_centre(&c->walk, x, r, &d->plain);
+    for (size_t j = 0; j < c->C; j++) d->z[j] = (double)z[j];
+    q->z = d->z;
+  }
+  if (c->arithmetic == LIP_ARITHMETIC_DOUBLE) q->around = LIP_GRAIN_DOUBLE;
+  if (c->arithmetic == LIP_ARITHMETIC_REAL) q->around = LIP_GRAIN_EXACT;
+}
+
+/* A second look costs several passes: where rounding has taken a share of the radius that matters. What a costly layer
+ * makes of rounding hardly depends on the activations. */
+static bool look_again(const lip_certifier *c, double radius, double real) {
+  if (c->arithmetic != LIP_ARITHMETIC_FLOAT32 || !c->can_widen || !(real > 0)) return false;
+  return c->tight || (!c->walk.costly && radius < real * (1 - 0x1p-6));
+}
+
+static void certify_row(const batch *b, size_t r, desk *d, lip_radius *out) {
   lip_certifier *c = b->c;
-  const float *z = c->net->logits + r * c->C;
-  size_t n_in = c->net->root->n_in;
-  *out = (lip_radius){label_of(z, c->C), 0, NAN};
+  double real;
+  question q = {.c = c};
+  first_pass(&q, b->x, r, d);
+  *out = (lip_radius){label_of(q.z, c->C), 0, NAN};
   if (out->label < 0) return;
-  question q = {c, centre, z, (size_t)out->label, 0, 0};
+  q.y = (size_t)out->label;
   out->margin = INFINITY;
   for (size_t j = 0; j < c->C; j++)
-    if (j != q.y && (double)z[q.y] - (double)z[j] < out->margin) out->margin = (double)z[q.y] - (double)z[j];
-  if (c->walk.costly)
-    q.size = lip_norm_upper(b->x + r * n_in, n_in, c->walk.p);
-  else
-    lip_walk_centre(&c->walk, b->x, r, centre);
+    if (j != q.y && q.z[q.y] - q.z[j] < out->margin) out->margin = q.z[q.y] - q.z[j];
   /* an infinite input may be given finite logits (relu, tanh): it has no neighbours to speak of */
-  out->radius = (c->walk.costly ? q.size : centre->size[0]) < INFINITY ? radius_of(&q) : 0;
+  if (!((c->walk.costly ? q.size : q.centre->size[0]) < INFINITY)) return;
+  out->radius = radius_of(&q, &real);
+  if (!look_again(c, out->radius, real)) return;
+  question w = widened(&q, b->x + r * c->net->root->n_in, d);
+  out->radius = fmax(out->radius, radius_of(&w, &real));
 }
 
 static void certify_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
   const batch *b = arg;
   fenv_t saved;
   lip_ieee_enter(&saved); /* the bounds are evaluated with gradual underflow, whatever the caller's mode */
-  for (size_t r = r0; r < r1; r++) certify_row(b, r, &b->c->centre[me->id], &b->out[r]);
+  for (size_t r = r0; r < r1; r++) certify_row(b, r, &b->c->desk[me->id], &b->out[r]);
   lip_ieee_leave(&saved);
 }
 

@@ -2,6 +2,7 @@
 #ifndef LIP_CERT_CERTIFY_H
 #define LIP_CERT_CERTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/error.h"
@@ -12,15 +13,28 @@
  * terms of the float32 error. Valid until the weights change. */
 typedef struct lip_certifier lip_certifier;
 
-/* How to certify; {0} and NULL: in the norms of the net's own path with the product of its layers. */
+/* What is executed, that is, what the radii hold for. */
+typedef enum lip_arithmetic {
+  LIP_ARITHMETIC_FLOAT32, /* lip_net_forward, in any order of summation, fused or not, on any machine */
+  LIP_ARITHMETIC_DOUBLE, /* lip_wide_forward: sums and activations in double; labels and margins are that pass's */
+  LIP_ARITHMETIC_REAL /* nothing: exact arithmetic on the stored weights; no program attains it */
+} lip_arithmetic;
+extern const char *const lip_arithmetic_names[]; /* "float32", "double", "real", NULL */
+
+/* How to certify; {0} and NULL: float32, in the norms of the net's own path with the product of its layers. */
 typedef struct lip_certify_conf {
   const lip_path *path; /* norms from layer to layer; NULL: the net's own */
   const double
       *pairs; /* (C, C) constants of z_i - z_j from the path's first norm, proved elsewhere; NULL: none */
+  lip_arithmetic arithmetic;
+  bool
+      tight; /* every row is looked at again in double, not only those where rounding costs 1/64 of the radius */
 } lip_certify_conf;
 
 /* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of
- * e_i - e_j when the last layer is not dense; conf->pairs where they are smaller (read now, not kept). LIP_MEMORY; unknown layers give INFINITY and radius 0. */
+ * e_i - e_j when the last layer is not dense; conf->pairs where they are smaller (read now, not kept). LIP_MEMORY;
+ * LIP_UNSUPPORTED for one class, and for double arithmetic of a layer that has none; unknown layers give INFINITY and
+ * radius 0. */
 lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_certifier **out, lip_err *err);
 void lip_certifier_free(lip_certifier *c);
 size_t lip_certifier_classes(const lip_certifier *c);
@@ -33,9 +47,9 @@ typedef struct lip_radius {
   double margin; /* smallest difference to another class, as executed */
 } lip_radius;
 
-/* Rows of x (B, n_in), B <= capacity: fills out[B]. The radius holds for the float32 network as executed: any
- * float32 input within the radius gets the same label (margins less twice the rounding error of a forward pass over
- * that ball, Higham 2002 section 3.1). */
+/* Rows of x (B, n_in), B <= capacity: fills out[B]. The radius holds for the network as executed: any float32 input
+ * within the radius gets the same label (margins less the rounding error of a forward pass here and over that ball,
+ * Higham 2002 section 3.1). */
 lip_status lip_certify(lip_certifier *c, const float *x, size_t B, lip_radius *out, lip_err *err);
 /* The same for B rows that source->fill writes into the net's input; source->use is not called. */
 lip_status lip_certify_stream(lip_certifier *c, const lip_stream *source, size_t B, lip_radius *out,

@@ -8,7 +8,12 @@
  * a subset sum is at most max(P, Q). For e, the sum of all absolute errors of additions,
  *   e <= n u (max(P, Q) + u T + e),   hence   |executed - exact| <= e + u T <= (n u max(P, Q) + u T) / (1 - n u).
  * This is half of the usual gamma_n T (Higham 2002, section 3.1) where the terms cancel. Terms that are exactly zero
- * change no sum, so n counts the nonzero ones. In the norm q over the units: T by its norm, |z| by ||W|| ||h|| + ||b||.
+ * change no sum, so n counts the nonzero ones. In the norm q over the units: T and |z| by their norms.
+ *
+ * || |W||h| ||_2 without all its products: weights of random signs make |W| nearly of rank one. For any u (M), v (N),
+ *   |W| h = u (v.h) + E h,   || |W| h ||^2 = |u|^2 (v.h)^2 + 2 (v.h) u'E h + |E h|^2,   E = |W| - u v',
+ * where v = |W|'u / |u|^2 would make u'E zero. As computed each of its entries is at most g = (2 M + 16) 2^-53 of
+ * (|W|'u)_k, so |u'E h| <= g || |W| || |u| |h| = e |h|, and 2 (v.h) e |h| <= e ((v.h)^2 + |h|^2).
  *
  * Below FLT_MIN (2^-126) the relative bounds fail. Each of the n products and n additions may lose 2^-126 in its
  * result and in each operand when denormals are flushed, which multiplies the lost operand's partner; all of it is
@@ -30,31 +35,41 @@ static double inflate(double v, size_t k) {
   return lip_up_mul(v, 1 + ((double)k + 8) * 0x1p-52);
 }
 
-/* t (M) = |W| v, s (N) = |W|' t */
+LIP_INLINE double abs_dot(const float *w, const double *v, size_t n) {
+  double sum[8] = {0}, t = 0;
+  size_t k = 0;
+  for (; k + 8 <= n; k += 8)
+    for (size_t j = 0; j < 8; j++) sum[j] += fabs((double)w[k + j]) * v[k + j];
+  for (; k < n; k++) t += fabs((double)w[k]) * v[k];
+  for (size_t j = 0; j < 8; j++) t += sum[j];
+  return t;
+}
+
+/* s (N) = |W|' |W| v */
 LIP_HOT static void abs_gram_apply(const float *W, size_t M, size_t N, const double *v, double *s) {
   memset(s, 0, N * sizeof *s);
   for (size_t i = 0; i < M; i++) {
     const float *w = W + i * N;
-    double sum[8] = {0}, t = 0;
-    size_t k = 0;
-    for (; k + 8 <= N; k += 8)
-      for (size_t j = 0; j < 8; j++) sum[j] += fabs((double)w[k + j]) * v[k + j];
-    for (; k < N; k++) t += fabs((double)w[k]) * v[k];
-    for (size_t j = 0; j < 8; j++) t += sum[j];
-    for (k = 0; k < N; k++) s[k] += fabs((double)w[k]) * t;
+    double t = abs_dot(w, v, N);
+    for (size_t k = 0; k < N; k++) s[k] += fabs((double)w[k]) * t;
   }
 }
 
-lip_status lip_abs_opnorm_upper(const float *W, size_t M, size_t N, lip_pq pq, double *upper, lip_err *err) {
-  if (pq.p != LIP_P2 || pq.q != LIP_P2) return lip_opnorm_upper(W, M, N, pq, upper, err);
+/* u (M) = |W| v */
+LIP_HOT static void abs_apply(const float *W, size_t M, size_t N, const double *v, double *u) {
+  for (size_t i = 0; i < M; i++) u[i] = abs_dot(W + i * N, v, N);
+}
+
+/* v (N) = |W|' u */
+LIP_HOT static void abs_apply_transposed(const float *W, size_t M, size_t N, const double *u, double *v) {
+  memset(v, 0, N * sizeof *v);
+  for (size_t i = 0; i < M; i++)
+    for (size_t k = 0; k < N; k++) v[k] += fabs((double)W[i * N + k]) * u[i];
+}
+
+/* || |W| ||_{2->2}; v (N) becomes the last vector of the iteration. */
+static double abs_norm2(const float *W, size_t M, size_t N, double *v, double *s) {
   enum { ITERATIONS = 40 };
-  *upper = INFINITY;
-  double *v = lip_alloc(N, sizeof *v), *s = lip_alloc(N, sizeof *s);
-  if (!v || !s) {
-    lip_free(v);
-    lip_free(s);
-    return lip_fail(err, LIP_MEMORY, "out of memory for the norm of a %zux%zu matrix", M, N);
-  }
   double best = INFINITY;
   for (size_t k = 0; k < N; k++) v[k] = 1;
   for (int it = 0; it < ITERATIONS; it++) {
@@ -65,16 +80,23 @@ lip_status lip_abs_opnorm_upper(const float *W, size_t M, size_t N, lip_pq pq, d
       if (!(r <= ratio)) ratio = r; /* NaN stays */
       if (s[k] > top) top = s[k];
     }
-    if (!(ratio < INFINITY)) break; /* NaN or infinite weights: unknown */
+    if (!(ratio < INFINITY)) return INFINITY; /* NaN or infinite weights: unknown */
     bool settled = ratio > best * (1 - 1e-4);
     if (ratio < best) best = ratio;
     if (settled || top <= 0) break;
     for (size_t k = 0; k < N; k++) v[k] = s[k] / top + 1e-9; /* any positive vector will do */
   }
   /* the products may underflow only where v and w are below 2^-1000, far under what a float32 can hold */
-  if (best < INFINITY) *upper = lip_up_mul(sqrt(inflate(best, 2 * (M + N))), 1 + 0x1p-51);
+  return best < INFINITY ? lip_up_mul(sqrt(inflate(best, 2 * (M + N))), 1 + 0x1p-51) : (double)INFINITY;
+}
+
+lip_status lip_abs_opnorm_upper(const float *W, size_t M, size_t N, lip_pq pq, double *upper, lip_err *err) {
+  if (pq.p != LIP_P2 || pq.q != LIP_P2) return lip_opnorm_upper(W, M, N, pq, upper, err);
+  *upper = INFINITY;
+  double *v = lip_alloc(2 * N, sizeof *v);
+  if (!v) return lip_fail(err, LIP_MEMORY, "out of memory for the norm of a %zux%zu matrix", M, N);
+  *upper = abs_norm2(W, M, N, v, v + N);
   lip_free(v);
-  lip_free(s);
   return LIP_OK;
 }
 
@@ -122,6 +144,53 @@ static const lip_param *find_param(const lip_layer *l, const char *name) {
   return NULL;
 }
 
+/* E = |W| - u v' as float32 numbers; returns a bound of the Frobenius norm of what that leaves out. */
+LIP_HOT static double residual(const lip_dense_error *d, const double *u, float *E) {
+  double squares = 0, parts = 0;
+  for (size_t i = 0; i < d->M; i++)
+    for (size_t k = 0; k < d->N; k++) {
+      double w = fabs((double)d->W[i * d->N + k]), uv = u[i] * d->column[k], e = w - uv;
+      E[i * d->N + k] = (float)e;
+      squares += e * e;
+      parts += w + uv;
+    }
+  /* e rounds a product and a difference, its float32 rounds once more or is below FLT_MIN */
+  double left = 0x1p-24 * sqrt(squares) + 0x1p-51 * parts + 0x1p-125 * (double)d->N * (double)d->M;
+  return left * (1 + 0x1p-20);
+}
+
+/* column, along, rest of a 2->2 step. */
+static lip_status fit_terms(lip_dense_error *d, lip_err *err) {
+  enum { DOUBLINGS = 2 }; /* of the Gram iteration: ||E|| is a small part of the whole */
+  size_t M = d->M, N = d->N;
+  d->along = 0;
+  d->rest = lip_up_mul(d->abs_norm, d->abs_norm);
+  double *u = lip_alloc(M + 2 * N, sizeof *u), *v = u + M, squares = 0, left = INFINITY, norm = INFINITY;
+  float *E = lip_alloc(M * N, sizeof *E);
+  lip_status status = LIP_OK;
+  if (!u || !E) status = lip_fail(err, LIP_MEMORY, "out of memory for the rounding of a %zux%zu layer", M, N);
+  if (!status && abs_norm2(d->W, M, N, v, v + N) < INFINITY) {
+    abs_apply(d->W, M, N, v, u);
+    for (size_t i = 0; i < M; i++) squares += u[i] * u[i];
+    for (size_t i = 0; i < M && squares > 0; i++) u[i] /= sqrt(squares);
+    squares = 0;
+    for (size_t i = 0; i < M; i++) squares += u[i] * u[i];
+    abs_apply_transposed(d->W, M, N, u, d->column);
+    for (size_t k = 0; k < N && squares > 0; k++) d->column[k] /= squares;
+    left = residual(d, u, E);
+    if (squares > 0.5 && left < INFINITY) status = lip_opnorm_gram_upper(E, M, N, DOUBLINGS, &norm, err);
+  }
+  if (!status && norm < INFINITY) {
+    double all = lip_up_add(norm, left),
+           e = lip_up_mul(inflate(d->abs_norm, 0), (double)(2 * M + 16) * 0x1p-52);
+    double rest = lip_up_add(lip_up_mul(all, all), e);
+    if (rest < d->rest) d->rest = rest, d->along = lip_up_add(inflate(squares, M), e);
+  }
+  lip_free(u);
+  lip_free(E);
+  return status;
+}
+
 lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_pq pq, double norm,
                                 lip_err *err) {
   const lip_param *w = find_param(dense, "weight"), *b = find_param(dense, "bias");
@@ -136,6 +205,7 @@ lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_
   if (status) return status;
   d->column = lip_alloc(d->N, sizeof *d->column);
   if (!d->column) return lip_fail(err, LIP_MEMORY, "out of memory for %zu column norms", d->N);
+  if (pq.p == LIP_P2 && pq.q == LIP_P2) return fit_terms(d, err);
   column_sums(d->W, d->M, d->N, d->pq.q, d->column);
   for (size_t k = 0; k < d->N; k++)
     d->column[k] = inflate(d->pq.q == LIP_P2 ? sqrt(d->column[k]) : d->column[k], d->M);
@@ -174,9 +244,35 @@ LIP_HOT static double weighted_sum(const double *c, const float *h, size_t n, si
   return total;
 }
 
-double lip_dense_error_columns(const lip_dense_error *d, const float *h, size_t *nonzero) {
-  double sum = weighted_sum(d->column, h, d->N, nonzero);
-  return sum == 0 ? 0 : inflate(sum, d->N);
+double lip_dense_error_terms(const lip_dense_error *d, const float *h, double size, size_t *nonzero) {
+  double sum = weighted_sum(d->column, h, d->N, nonzero), all = lip_up_mul(d->abs_norm, size);
+  if (sum > 0) sum = inflate(sum, d->N);
+  if (d->pq.p == LIP_P2 && d->pq.q == LIP_P2) {
+    double square =
+        lip_up_add(lip_up_mul(d->along, lip_up_mul(sum, sum)), lip_up_mul(d->rest, lip_up_mul(size, size)));
+    sum = lip_step_up(sqrt(square));
+  }
+  return lip_up_add(sum < all ? sum : all, d->bias);
+}
+
+LIP_HOT double lip_dense_error_rows(const lip_dense_error *d, const double *h, double *rows) {
+  for (size_t i = 0; i < d->M; i++) {
+    const float *w = d->W + i * d->N;
+    lip_d8 sum = {0};
+    double rest = d->b ? fabs((double)d->b[i]) : 0;
+    size_t k = 0;
+    for (; k + LIP_LANES <= d->N; k += LIP_LANES) {
+      lip_f8 f;
+      lip_d8 v;
+      memcpy(&f, w + k, sizeof f);
+      memcpy(&v, h + k, sizeof v);
+      lip_d8 t = __builtin_convertvector(f, lip_d8) * v;
+      sum += (lip_d8)((lip_l8)t & INT64_MAX);
+    }
+    for (; k < d->N; k++) rest += fabs((double)w[k] * h[k]);
+    rows[i] = inflate(lip_sum_lanes(&sum) + rest, 2 * d->N);
+  }
+  return lip_norm_upper_d(rows, d->M, d->pq.q);
 }
 
 static double tiny(size_t n, double size, double entry) {
@@ -191,14 +287,13 @@ static double accumulated(size_t n, double T, double z) {
   return (nu * 0.5 * (T + fmin(z, T)) + UNIT * T) / (1 - nu) * (1 + 0x1p-40);
 }
 
-double lip_dense_error_local(const lip_dense_error *d, double size, double terms, size_t n) {
-  double T = lip_up_add(terms, d->bias), z = lip_up_add(lip_up_mul(d->norm, size), d->bias);
+double lip_dense_error_local(const lip_dense_error *d, size_t n, double size, double terms, double result) {
   double units = d->pq.q == LIP_PINF ? 1 : (double)d->M;
-  double e = accumulated(n, T, z) + 2 * units * tiny(d->N, size, d->abs_norm);
+  double e = accumulated(n, terms, result) + 2 * units * tiny(d->N, size, d->abs_norm);
   return e < INFINITY ? e : (double)INFINITY;
 }
 
-double lip_dot_error(size_t n, double size, double terms, double entry) {
-  double e = accumulated(n, terms, terms) + 2 * tiny(n, size, entry);
+double lip_dot_error(size_t n, double size, double terms, double result, double entry) {
+  double e = accumulated(n, terms, result) + 2 * tiny(n, size, entry);
   return e < INFINITY ? e : (double)INFINITY;
 }

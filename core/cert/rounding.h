@@ -61,7 +61,9 @@ typedef struct lip_dense_error {
   double norm;        /* >= ||W||_{p->q} */
   double abs_norm;    /* >= || |W| ||_{p->q} */
   double bias;        /* >= ||b||_q */
-  double *column;     /* (N) >= ||W e_k||_q, owned */
+  double *column;     /* (N), owned: >= ||W e_k||_q, or the fit of |W| for 2->2 */
+  double along,
+      rest; /* 2->2: || |W| h ||^2 <= along (column.h)^2 + rest ||h||^2 for h >= 0; rest may be INFINITY */
 } lip_dense_error;
 
 /* From a planned layer of kind "dense", whose bound `norm` in pq is already known. LIP_MEMORY. */
@@ -69,13 +71,16 @@ lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_
                                 lip_err *err);
 void lip_dense_error_free(lip_dense_error *d);
 
-/* sum_k column[k] |h_k| >= || |W| |h| ||_q by the triangle inequality, rounded up; *nonzero counts the h_k != 0. */
-double lip_dense_error_columns(const lip_dense_error *d, const float *h, size_t *nonzero);
+/* >= || |W||h| + |b| ||_q at ||h||_p <= size, from one sum over h; *nonzero counts the h_k != 0. */
+double lip_dense_error_terms(const lip_dense_error *d, const float *h, double size, size_t *nonzero);
+/* The same by all products, for h in double; rows (M) receives each >= |w_i|.|h| + |b_i|. */
+double lip_dense_error_rows(const lip_dense_error *d, const double *h, double *rows);
 
-/* Bound of ||executed - exact||_q for inputs h (float32, given exactly) with ||h||_p <= size, || |W||h| ||_q <= terms
- * and at most `n` nonzero h_k; INFINITY when an intermediate value could overflow. */
-double lip_dense_error_local(const lip_dense_error *d, double size, double terms, size_t n);
-/* The same for one row: terms >= |w|.|h| + |beta|, entry >= every |w_k|. */
-double lip_dot_error(size_t n, double size, double terms, double entry);
+/* Bound of ||executed - exact||_q for inputs h (float32, given exactly) with ||h||_p <= size, at most n nonzero h_k,
+ * || |W||h| + |b| ||_q <= terms and ||W h + b||_q <= result; INFINITY when an intermediate value could overflow.
+ * It is a monotone function of all of them, and for sums in double instead at most 2^-29 of this. */
+double lip_dense_error_local(const lip_dense_error *d, size_t n, double size, double terms, double result);
+/* The same for one row: terms >= |w|.|h| + |beta|, result >= |w.h + beta|, entry >= every |w_k|. */
+double lip_dot_error(size_t n, double size, double terms, double result, double entry);
 
 #endif

@@ -3,13 +3,15 @@
  *   || executed - exact ||_q <= K_l off + e_l,
  * so norms multiply by the same constants as in the bound: no absolute values of products of matrices (Murray's
  * normwise form of Higham 2002, section 3.1). Sizes come from the executed activations at the centre where they are
- * at hand: over a ball of radius R, ||h_l|| <= ||h~_l(centre)|| + off_l(centre) + K_1 ... K_{l-1} R. */
+ * at hand: over a ball of radius R, ||h_l|| <= ||h~_l(centre)|| + off_l(centre) + K_1 ... K_{l-1} R, and the sums that e_l
+ * is made of grow by at most || |W_l| || and K_l times ||h~_l(x') - h~_l(centre)||. */
 #include "core/cert/walk.h"
 
 #include <stdint.h>
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/net/wide.h"
 #include "core/norm/round.h"
 
 static bool is_dense(const lip_layer *l) {
@@ -76,17 +78,27 @@ void lip_walk_free(lip_walk *w) {
 }
 
 /* The activations of all rows are kept for a backward pass, each in its own place. Should a net ever share places
- * between layers, what stands there now may not be what the layer has read: then it is not used. */
-static bool input_is_intact(const lip_walk *w, size_t i) {
-  const lip_layer *l = w->stage[i].layer;
-  if (!l->x) return false;
-  uintptr_t a0 = (uintptr_t)l->x, a1 = a0 + l->capacity * l->n_in * sizeof *l->x;
-  for (size_t k = i; k < w->n; k++) {
+ * between layers, what stands there now may not be what was put there: then it is not used. Numbers of what stage
+ * first - 1 has left (first = 0: the net's input) that a stage from `first` on may have overwritten. */
+static bool intact(const lip_walk *w, const float *a, size_t n, size_t first) {
+  if (!a) return false;
+  uintptr_t a0 = (uintptr_t)a, a1 = a0 + n * sizeof *a;
+  for (size_t k = first; k < w->n; k++) {
     const lip_layer *o = w->stage[k].layer;
     uintptr_t b0 = (uintptr_t)o->y, b1 = b0 + o->capacity * o->n_out * sizeof *o->y;
     if (a0 < b1 && b0 < a1) return false;
   }
   return true;
+}
+
+static const float *input_row(const lip_walk *w, size_t i, size_t r) {
+  const lip_layer *l = w->stage[i].layer;
+  return intact(w, l->x, l->capacity * l->n_in, i) ? l->x + r * l->n_in : NULL;
+}
+
+static const float *output_row(const lip_walk *w, size_t i, size_t r) {
+  const lip_layer *l = w->stage[i].layer;
+  return intact(w, l->y, l->capacity * l->n_out, i + 1) ? l->y + r * l->n_out : NULL;
 }
 
 void lip_stage_deviate(const lip_stage *s, lip_deviation *d) {
@@ -96,59 +108,154 @@ void lip_stage_deviate(const lip_stage *s, lip_deviation *d) {
     *d = (lip_deviation){INFINITY, INFINITY};
 }
 
-/* One stage: d goes in as the size of the exact input and the error of the executed one. `executed` bounds the
- * norm of the executed input, `terms` is || |W||h| || of it where that is known better (or INFINITY). */
-static void advance(const lip_stage *s, double executed, double terms, size_t n, lip_deviation *d) {
-  if (!s->dense) {
+static double at_most(double a, double b) {
+  return b < a ? b : a;
+}
+
+/* One stage that is not dense: d goes in as the size of the exact input and the error of the executed one. */
+static void advance_other(const lip_stage *s, double grain, lip_deviation *d) {
+  if (grain == LIP_GRAIN_FLOAT) {
     lip_stage_deviate(s, d);
     return;
   }
-  const lip_dense_error *e = &s->error;
-  double usual = lip_up_mul(e->abs_norm, executed);
-  double local = lip_dense_error_local(e, executed, terms < usual ? terms : usual, n);
-  d->off = lip_up_add(lip_up_mul(s->upper, d->off), local);
-  d->size = lip_up_add(lip_up_mul(s->upper, d->size), e->bias);
+  lip_deviation local = {lip_up_add(d->size, d->off), 0}, sized = {d->size, 0};
+  lip_stage_deviate(s, &local);
+  lip_stage_deviate(s, &sized);
+  d->off = lip_up_add(lip_up_mul(s->upper, d->off), lip_up_mul(grain, local.off));
+  d->size = sized.size;
 }
 
-static double at_most(double a, double b) {
-  return b < a ? b : a;
+/* What a dense stage adds, from n nonzero inputs: their norm, and those of the absolute terms and of the exact result. */
+typedef struct sums {
+  size_t n;
+  double size, terms, result;
+} sums;
+
+static double local_error(const lip_stage *s, const sums *a, double grain) {
+  return lip_up_mul(grain, lip_dense_error_local(&s->error, a->n, a->size, a->terms, a->result));
+}
+
+static void advance_dense(const lip_stage *s, const sums *a, double grain, lip_deviation *d) {
+  d->off = lip_up_add(lip_up_mul(s->upper, d->off), local_error(s, a, grain));
+  d->size = lip_up_add(lip_up_mul(s->upper, d->size), s->error.bias);
+}
+
+/* The norms of terms and result that a norm of the input allows. */
+static sums sums_of(const lip_stage *s, double size) {
+  const lip_dense_error *e = &s->error;
+  return (sums){e->N, size, lip_up_add(lip_up_mul(e->abs_norm, size), e->bias),
+                lip_up_add(lip_up_mul(e->norm, size), e->bias)};
+}
+
+/* The exact result is no farther from the executed one than the error bound says. */
+static void see_result(const lip_stage *s, sums *a, double executed, double grain) {
+  a->result = at_most(a->result, lip_up_add(executed, local_error(s, a, grain)));
+}
+
+static void record(lip_centre *at, size_t i, const sums *a) {
+  if (at->terms) at->terms[i] = a->terms;
+  if (at->result) at->result[i] = a->result;
 }
 
 void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at) {
   const lip_layer *chain = w->net->root;
   at->x = x + r * chain->n_in;
-  at->first = INFINITY;
   at->nonzero = chain->n_in;
-  if (w->n && w->stage[0].dense) at->first = lip_dense_error_columns(&w->stage[0].error, at->x, &at->nonzero);
   lip_deviation d = {lip_norm_upper(at->x, chain->n_in, w->p), 0};
   for (size_t i = 0; i < w->n; i++) {
     const lip_stage *s = &w->stage[i];
+    const float *in = i == 0 ? at->x : s->dense ? input_row(w, i, r) : NULL;
     double executed = lip_up_add(d.size, d.off);
-    if (i > 0 && s->dense && input_is_intact(w, i))
-      executed = at_most(executed, lip_norm_upper(s->layer->x + r * s->layer->n_in, s->layer->n_in, s->pq.p));
+    if (i > 0 && in) executed = at_most(executed, lip_norm_upper(in, s->layer->n_in, s->pq.p));
     at->size[i] = executed;
     at->off[i] = d.off;
     d.size = at_most(d.size, lip_up_add(executed, d.off));
-    advance(s, executed, i == 0 ? at->first : (double)INFINITY, i == 0 ? at->nonzero : s->layer->n_in, &d);
+    if (!s->dense) {
+      advance_other(s, LIP_GRAIN_FLOAT, &d);
+      continue;
+    }
+    sums a = sums_of(s, executed);
+    const float *out = output_row(w, i, r);
+    if (in) a.terms = lip_dense_error_terms(&s->error, in, executed, &a.n);
+    if (i == 0) at->nonzero = a.n;
+    if (out) see_result(s, &a, lip_norm_upper(out, s->layer->n_out, s->pq.q), LIP_GRAIN_FLOAT);
+    record(at, i, &a);
+    advance_dense(s, &a, LIP_GRAIN_FLOAT, &d);
   }
   at->size[w->n] = lip_up_add(d.size, d.off);
   at->off[w->n] = d.off;
 }
 
-lip_deviation lip_walk_ball(const lip_walk *w, const lip_centre *at, double radius, size_t last) {
-  lip_deviation d = {lip_up_add(at->size[0], radius), 0};
-  for (size_t i = 0; i <= last; i++) {
-    const lip_stage *s = &w->stage[i];
-    if (i > 0) { /* the exact activation at the centre, and how far the ball reaches */
-      double reach = lip_up_mul(i < w->n ? s->before : w->upper, radius);
-      d.size = at_most(d.size, lip_up_add(lip_up_add(at->size[i], at->off[i]), reach));
-    }
-    if (i == last) break;
-    double executed = lip_up_add(d.size, d.off), terms = INFINITY;
-    if (i == 0 && s->dense)
-      terms = lip_up_add(at_most(at->first, lip_up_mul(s->error.abs_norm, at->size[0])),
-                         lip_up_mul(s->error.abs_norm, radius));
-    advance(s, executed, terms, s->layer->n_in, &d);
+/* ---- in double ---- */
+
+typedef struct wide {
+  const lip_walk *w;
+  lip_centre *at;
+  lip_deviation d;
+  size_t i;
+  double *rows; /* (widest) */
+} wide;
+
+/* One stage of the pass, as it has run. */
+static void see_wide(void *arg, const lip_layer *l, const double *x, const double *y) {
+  wide *v = arg;
+  const lip_stage *s = &v->w->stage[v->i];
+  double executed = lip_norm_upper_d(x, l->n_in, s->pq.p);
+  v->at->size[v->i] = executed;
+  v->at->off[v->i] = v->d.off;
+  v->d.size = lip_up_add(executed, v->d.off);
+  if (s->dense) {
+    sums a = sums_of(s, executed);
+    a.terms = at_most(a.terms, lip_dense_error_rows(&s->error, x, v->rows));
+    see_result(s, &a, lip_norm_upper_d(y, l->n_out, s->pq.q), LIP_GRAIN_DOUBLE);
+    record(v->at, v->i, &a);
+    advance_dense(s, &a, LIP_GRAIN_DOUBLE, &v->d);
+  } else {
+    advance_other(s, LIP_GRAIN_DOUBLE, &v->d);
   }
-  return d;
+  v->i++;
+}
+
+size_t lip_walk_room(const lip_walk *w) {
+  return lip_wide_room(w->net) / 2 * 3;
+}
+
+const double *lip_walk_wide(const lip_walk *w, const float *x, double *room, lip_centre *at,
+                            const double **rows) {
+  size_t each = lip_wide_room(w->net) / 2;
+  wide v = {w, at, {0, 0}, 0, room + 2 * each};
+  at->x = x;
+  at->nonzero = w->net->root->n_in;
+  if (w->n == 0) at->size[0] = lip_norm_upper(x, w->net->root->n_in, w->p);
+  const double *z = lip_wide_row(w->net, x, room, see_wide, &v);
+  at->size[w->n] = lip_up_add(v.d.size, v.d.off);
+  at->off[w->n] = v.d.off;
+  *rows = v.rows;
+  return z;
+}
+
+/* ---- around a centre ---- */
+
+lip_ball lip_walk_ball(const lip_walk *w, const lip_centre *at, double radius, double grain, size_t last) {
+  lip_deviation d = {lip_up_add(at->size[0], radius), 0};
+  if (grain == LIP_GRAIN_EXACT) return (lip_ball){0, 0, 0};
+  for (size_t i = 0;; i++) {
+    double gap = radius;
+    if (i > 0) { /* the exact activation at the centre, and how far the ball reaches */
+      gap = lip_up_add(at->off[i], lip_up_mul(i < w->n ? w->stage[i].before : w->upper, radius));
+      d.size = at_most(d.size, lip_up_add(at->size[i], gap));
+      gap = lip_up_add(gap, d.off);
+    }
+    double executed = lip_up_add(d.size, d.off);
+    if (i == last) return (lip_ball){d.off, executed, gap};
+    const lip_stage *s = &w->stage[i];
+    if (!s->dense) {
+      advance_other(s, grain, &d);
+      continue;
+    }
+    sums a = sums_of(s, executed);
+    a.terms = at_most(a.terms, lip_up_add(at->terms[i], lip_up_mul(s->error.abs_norm, gap)));
+    a.result = at_most(a.result, lip_up_add(at->result[i], lip_up_mul(s->error.norm, gap)));
+    advance_dense(s, &a, grain, &d);
+  }
 }

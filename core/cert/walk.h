@@ -33,15 +33,23 @@ typedef struct lip_walk {
 lip_status lip_walk_init(lip_walk *w, const lip_net *net, const lip_path *path, lip_err *err);
 void lip_walk_free(lip_walk *w);
 
-/* The layer's own account of how size and error pass through it. */
+/* Error of an operation in the arithmetic of a pass, against float32's: LIP_GRAIN_DOUBLE bounds that of a layer's double
+ * mode (core/net/wide.h), and the error of a whole pass likewise, since every bound of it grows at least linearly with the
+ * unit roundoff. 0: exact arithmetic. */
+#define LIP_GRAIN_FLOAT 1.0
+#define LIP_GRAIN_DOUBLE 0x1p-29
+#define LIP_GRAIN_EXACT 0.0
+
+/* The layer's own account of how size and error pass through it, in float32. */
 void lip_stage_deviate(const lip_stage *s, lip_deviation *d);
 
-/* What is known of one input after a forward pass; arrays of w->n + 1, the caller's. */
+/* What is known of one input after a forward pass; arrays of w->n + 1, the caller's; terms and result may be NULL. */
 typedef struct lip_centre {
   const float *x; /* (n_in) */
   double *size;   /* >= norm of the executed input of stage i */
   double *off;    /* >= norm of (executed - exact) there */
-  double first;   /* || |W||x| || of a dense first stage */
+  double *terms;  /* dense stages: >= || |W||h| + |b| || at the executed input h */
+  double *result; /* dense stages: >= ||W h + b|| there, in exact arithmetic */
   size_t nonzero; /* numbers of x that are not zero */
 } lip_centre;
 
@@ -49,8 +57,22 @@ typedef struct lip_centre {
  * layers leave in their buffers, and the error of that very pass. */
 void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at);
 
-/* Size and error of the input of stage `last` (w->n: the logits) for every float32 input within `radius` of the
- * centre: what is executed there may use another batch size or number of threads. */
-lip_deviation lip_walk_ball(const lip_walk *w, const lip_centre *at, double radius, size_t last);
+/* The same for a pass in double of one input x, which is run here: returns its logits. `room` holds lip_walk_room(w)
+ * doubles, aligned to 64. *rows, if the last stage is dense, is (n_out): each >= |w_i|.|h| + |b_i| there. Only for nets
+ * that have a double mode, and no costly ones. */
+size_t lip_walk_room(const lip_walk *w);
+const double *lip_walk_wide(const lip_walk *w, const float *x, double *room, lip_centre *at,
+                            const double **rows);
+
+/* What a pass meets at the input of a stage (w->n: the logits) anywhere in the ball around a centre. */
+typedef struct lip_ball {
+  double off;      /* >= norm of (executed - exact) */
+  double executed; /* >= norm of the executed activation */
+  double gap;      /* >= norm of its difference to the one executed at the centre */
+} lip_ball;
+
+/* The input of stage `last` for every float32 input within `radius` of the centre: what is executed there may use another
+ * batch size or number of threads. `at` may come from a pass of another grain than the one of the passes asked about. */
+lip_ball lip_walk_ball(const lip_walk *w, const lip_centre *at, double radius, double grain, size_t last);
 
 #endif

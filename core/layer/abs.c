@@ -24,6 +24,10 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
   abs_backward(l->dx + at, l->dy + at, l->x + at, (pass->r1 - pass->r0) * l->n_in);
 }
 
+LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  for (size_t i = 0; i < B * l->n_in; i++) y[i] = fabs(x[i]);
+}
+
 static void slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < l->n_in; i++) low[i] = -1, high[i] = 1;
 }
@@ -38,6 +42,7 @@ const lip_layer_kind lip_layer_abs = {
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,
+    .wide = wide,
     .bound = lip_unit_bound,
     .slopes = slopes,
     .range = range,

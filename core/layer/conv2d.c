@@ -146,6 +146,32 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
   }
 }
 
+/* One output channel of one row: its bias, then tap by tap. */
+static void wide_channel(const lip_layer *l, size_t o, const double *x, double *y) {
+  const lip_conv *c = l->state;
+  const size_t k = c->at.kernel, s = c->at.stride, pad = c->at.padding, H = c->at.H, W = c->at.W;
+  const size_t OW = c->at.OW, P = places(c);
+  for (size_t i = 0; i < P; i++) y[i] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
+  for (size_t t = 0; t < c->K; t++) {
+    const double w = (double)l->param[0].value[o * c->K + t];
+    const double *plane = x + (o / c->OUTg * c->Cg + t / (k * k)) * H * W;
+    for (size_t oy = 0; oy < c->at.OH; oy++) {
+      size_t iy = oy * s + t / k % k;
+      if (iy < pad || iy - pad >= H) continue;
+      for (size_t ox = 0; ox < OW; ox++) {
+        size_t ix = ox * s + t % k;
+        if (ix >= pad && ix - pad < W) y[oy * OW + ox] += w * plane[(iy - pad) * W + ix - pad];
+      }
+    }
+  }
+}
+
+static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  for (size_t r = 0; r < B; r++)
+    for (size_t o = 0; o < l->units; o++)
+      wide_channel(l, o, x + r * l->n_in, y + r * l->n_out + o * (l->n_out / l->units));
+}
+
 static void backward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const size_t P = places(c), image = c->at.H * c->at.W;
@@ -236,6 +262,7 @@ const lip_layer_kind lip_layer_conv2d = {
     .reset = reset,
     .forward = forward,
     .backward = backward,
+    .wide = wide,
     .grad = grad,
     .project = project,
     .project_exact = project_exact,

@@ -86,6 +86,10 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
     }
 }
 
+static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  memcpy(y, x, B * l->n_in * sizeof *y);
+}
+
 static void backward(const lip_layer *l, const lip_pass *pass) {
   size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
   if (!pass->training || ((const conf *)l->conf)->rate == 0)
@@ -100,6 +104,7 @@ const lip_layer_kind lip_layer_dropout = {
     .plan = plan,
     .forward = forward,
     .backward = backward,
+    .wide = wide,
     .bound = lip_unit_bound,
     .slopes = lip_identity_slopes, /* outside training it passes everything on */
     .range = lip_identity_range,

@@ -161,6 +161,10 @@ struct lip_layer_kind {
   /* Containers: hand buffers to the children; called whenever this layer's own buffers changed. (optional) */
   void (*bind)(lip_layer *l);
   void (*forward)(const lip_layer *l, const lip_pass *pass); /* rows r0..r1 of y from x; NaN stays visible */
+  /* forward outside training in double: y (B, n_out) of x (B, n_in), same weights, nothing of the layer's buffers used.
+   * The operations are those of forward, so that its local error is at most 2^-29 of what `deviate` states. (optional:
+   * the layer has no double mode) */
+  void (*wide)(const lip_layer *l, size_t B, const double *x, double *y);
   void (*backward)(const lip_layer *l,
                    const lip_pass *pass); /* rows r0..r1 of dx from dy (and x, y, kept); not
                                                                    called when dx is NULL, unless a container */

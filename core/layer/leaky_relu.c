@@ -49,6 +49,17 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
   select_backward(l->dx + at, l->dy + at, l->x + at, slope_of(l), n);
 }
 
+LIP_HOT static void select_wide(double *restrict y, const double *restrict x, double slope, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    double below = slope * x[i];
+    y[i] = x[i] >= 0 ? x[i] : below;
+  }
+}
+
+static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  select_wide(y, x, (double)slope_of(l), B * l->n_in);
+}
+
 static double constant(const lip_layer *l) {
   return fmax(1, fabs((double)slope_of(l)));
 }
@@ -83,6 +94,7 @@ const lip_layer_kind lip_layer_leaky_relu = {
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,
+    .wide = wide,
     .bound = bound,
     .slopes = slopes,
     .range = range,

@@ -32,6 +32,10 @@ static void relu_backward(const lip_layer *l, const lip_pass *pass) {
   relu_back(l->dx + at, l->dy + at, l->x + at, n);
 }
 
+LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  for (size_t i = 0; i < B * l->n_in; i++) y[i] = x[i] <= 0 ? 0 : x[i];
+}
+
 static lip_status relu_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
   (void)l, (void)err;
   if (pq.q >= pq.p) *upper = 1;
@@ -53,6 +57,7 @@ const lip_layer_kind lip_layer_relu = {
     .plan = relu_plan,
     .forward = relu_forward,
     .backward = relu_backward,
+    .wide = wide,
     .bound = relu_bound,
     .slopes = lip_rising_slopes,
     .range = range,

@@ -112,6 +112,15 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
   for (size_t r = pass->r0; r < pass->r1; r++) affine_back(l->dx + r * n, l->dy + r * n, slopes(l), C, S);
 }
 
+static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  for (size_t i = 0; i < B * l->n_in; i++) {
+    size_t c = i / S % C;
+    y[i] = (double)slopes(l)[c] * (x[i] - (double)means(l)[c]);
+  }
+}
+
 static double largest(const lip_layer *l) {
   double most = 0;
   for (size_t c = 0; c < l->in.dim[0]; c++) most = fmax(most, fabs((double)slopes(l)[c]));
@@ -159,7 +168,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 }
 
 #define KIND                                                                                                 \
-  .plan = plan, .release = release, .forward = forward, .backward = backward, .bound = bound,                \
+  .plan = plan, .release = release, .forward = forward, .backward = backward, .wide = wide, .bound = bound,  \
   .slopes = unit_slopes, .range = range, .deviate = deviate
 
 const lip_layer_kind lip_layer_scale = {

@@ -87,6 +87,21 @@ static void maxmin_backward(const lip_layer *l, const lip_pass *pass) {
     planes_backward(l->dx + at, l->dy + at, l->x + at, n / (2 * S), S);
 }
 
+/* One pair at a and a + step. */
+LIP_INLINE void exchange_wide(double *a, size_t step) {
+  double first = a[0], second = a[step];
+  a[0] = first >= second ? first : second;
+  a[step] = first >= second ? second : first;
+}
+
+LIP_HOT static void maxmin_wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  memcpy(y, x, B * l->n_in * sizeof *y);
+  for (size_t k = 0; k < B * C / 2; k++)
+    for (size_t i = 0; i < S; i++) exchange_wide(y + 2 * k * S + i, S);
+}
+
 /* ---- groupsort and fullsort ---- */
 
 typedef struct conf {
@@ -129,6 +144,33 @@ static void sort_backward(const lip_layer *l, const lip_pass *pass) {
   lip_lanesort_back(l->dx + at, l->dy + at, l->kept + at, n, group_size(l), S);
 }
 
+/* Shell's method in the steps of Ciura 2001, continued by 9/4. */
+static void sort_strided(double *a, size_t n, size_t stride) {
+  static const size_t first[] = {1, 4, 10, 23, 57, 132, 301, 701};
+  size_t steps[48], n_steps = 0;
+  for (size_t h = 1; h < n && n_steps < 48; n_steps++) {
+    steps[n_steps] = h;
+    h = n_steps + 1 < 8 ? first[n_steps + 1] : h / 4 * 9;
+  }
+  while (n_steps-- > 0) {
+    size_t h = steps[n_steps];
+    for (size_t i = h; i < n; i++) {
+      double v = a[i * stride];
+      size_t j = i;
+      for (; j >= h && a[(j - h) * stride] > v; j -= h) a[j * stride] = a[(j - h) * stride];
+      a[j * stride] = v;
+    }
+  }
+}
+
+static void sort_wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  size_t C, S, size = group_size(l);
+  lip_shape_channels(&l->in, &C, &S);
+  memcpy(y, x, B * l->n_in * sizeof *y);
+  for (size_t g = 0; g < B * C / size; g++)
+    for (size_t i = 0; i < S; i++) sort_strided(y + g * size * S + i, size, S);
+}
+
 /* Odd-even transposition puts `size` values in order in `size` rounds of neighbours (Knuth 1998, section 5.3.4). Beyond
  * a few rounds a bound that follows them costs more than it gains. */
 static bool exchange(size_t size, size_t C, size_t S, size_t round, uint32_t *mate) {
@@ -161,6 +203,7 @@ const lip_layer_kind lip_layer_maxmin = {
     .plan = maxmin_plan,
     .forward = maxmin_forward,
     .backward = maxmin_backward,
+    .wide = maxmin_wide,
     .bound = lip_unit_bound,
     .exchange = maxmin_exchange,
     .deviate = lip_exact_deviate,
@@ -171,6 +214,7 @@ const lip_layer_kind lip_layer_groupsort = {
     .plan = sort_plan,
     .forward = sort_forward,
     .backward = sort_backward,
+    .wide = sort_wide,
     .bound = lip_unit_bound,
     .exchange = sort_exchange,
     .deviate = lip_exact_deviate,
@@ -181,6 +225,7 @@ const lip_layer_kind lip_layer_fullsort = {
     .plan = sort_plan,
     .forward = sort_forward,
     .backward = sort_backward,
+    .wide = sort_wide,
     .bound = lip_unit_bound,
     .exchange = sort_exchange,
     .deviate = lip_exact_deviate,

@@ -106,7 +106,9 @@ batch = 512 -- rows at a time
 method = product -- of the constants of pairs: one of lip.bound_methods(), or "best"
 seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
--> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs=, method=, p= }; clean, certified: shares of the n rows]],
+arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
+tight = false -- all rows once more in double, not only those where rounding takes 1/64 of the radius
+-> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms

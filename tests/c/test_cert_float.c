@@ -284,15 +284,15 @@ static void nan_in_the_error_stays_visible(void **state) {
   (void)state;
   const float w[] = {1, 2, 3, 4};
   lip_dense_error d = {.M = 2, .N = 2, .pq = {LIP_P2, LIP_P2}, .W = w, .norm = 6, .abs_norm = 6, .bias = 0};
-  assert_true(lip_dense_error_local(&d, 1, 6, 2) < 1e-5);
-  assert_true(isinf(lip_dense_error_local(&d, NAN, 6, 2)));
-  assert_true(isinf(lip_dense_error_local(&d, 1, NAN, 2)));
-  assert_true(isinf(lip_dense_error_local(&d, INFINITY, 6, 2)));
-  double known = lip_dense_error_local(&d, 1, 6, 2);
-  d.norm = NAN; /* the exact result is then bounded by its terms alone */
-  assert_true(lip_dense_error_local(&d, 1, 6, 2) >= known);
-  assert_true(isinf(lip_dot_error(3, 1, NAN, 1)));
-  assert_true(isinf(lip_dot_error((size_t)1 << 23, 1, 1, 1))); /* too long a sum for float32 */
+  assert_true(lip_dense_error_local(&d, 2, 1, 6, 6) < 1e-5);
+  assert_true(isinf(lip_dense_error_local(&d, 2, NAN, 6, 6)));
+  assert_true(isinf(lip_dense_error_local(&d, 2, 1, NAN, 6)));
+  assert_true(isinf(lip_dense_error_local(&d, 2, INFINITY, 6, 6)));
+  double known = lip_dense_error_local(&d, 2, 1, 6, 6);
+  /* the exact result is then bounded by its terms alone */
+  assert_true(lip_dense_error_local(&d, 2, 1, 6, NAN) >= known);
+  assert_true(isinf(lip_dot_error(3, 1, NAN, 1, 1)));
+  assert_true(isinf(lip_dot_error((size_t)1 << 23, 1, 1, 1, 1))); /* too long a sum for float32 */
   assert_true(isinf(lip_up_mul(0, INFINITY)));
   assert_true(lip_up_mul(0.1, 0.1) > 0.1 * 0.1 && lip_up_add(0.1, 0.2) > 0.1 + 0.2);
   assert_true(lip_up_mul(0, 3) == 0 && lip_up_mul(1, 3) == 3 && lip_up_add(0, 3) == 3);
@@ -359,9 +359,9 @@ static void any_order_of_summation_is_covered(void **state) {
     lip_dense_error d = {.M = 1, .N = n, .pq = {LIP_P2, LIP_P2}, .W = w, .bias = fabs((double)beta)};
     d.norm = d.abs_norm = sqrt(sumw) * (1 + 1e-12);
     double off = fabs((double)tree_sum(t, n + 1, &rng) - exact), size = sqrt(sumh) * (1 + 1e-12);
-    double local = lip_dense_error_local(&d, size, T - fabs((double)beta), n);
+    double local = lip_dense_error_local(&d, n, size, T, fabs(exact) + 1e-12 * T);
     assert_true(off <= local + 1e-12 * T);
-    assert_true(off <= lip_dot_error(n, size, T, d.abs_norm) + 1e-12 * T);
+    assert_true(off <= lip_dot_error(n, size, T, T, d.abs_norm) + 1e-12 * T);
     if (off / local > largest) largest = off / local;
   }
   assert_true(largest > 0.02); /* the bound is about what happens, not a number out of reach */
