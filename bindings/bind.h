@@ -36,6 +36,7 @@ void lipL_open_net(lua_State *L);
 void lipL_open_train(lua_State *L);
 void lipL_open_cert(lua_State *L);
 void lipL_open_check(lua_State *L);
+void lipL_open_attack(lua_State *L);
 void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);
 void lipL_open_io(lua_State *L);

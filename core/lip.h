@@ -4,6 +4,7 @@
 
 #define LIP_VERSION "0.1.0"
 
+#include "core/attack/attack.h"
 #include "core/base/cancel.h"
 #include "core/base/error.h"
 #include "core/base/mem.h"

@@ -91,6 +91,8 @@ train(net, data, options) -- trains for some epochs; help "train" lists the opti
 curve(report, data, options) -- certified accuracy against radius, from what net:certify returned]] },
   { "Norms", "lip.", "lip", [[
 bound(net, options) -- net:bound(options)
+attack(net, data, options) -- searches points that the net answers wrongly; help "attack" lists the options
+attacks() -- the methods of lip.attack as data
 bound_methods() -- the methods of net:bound and net:certify as data
 check_certificate(path, net, data) -- verifies a certificate file claim by claim, as lipwb check does
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix

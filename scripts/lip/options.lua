@@ -117,6 +117,19 @@ limit = all -- the first so many rows only
 seconds = none -- what a method that improves step by step may take
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
 -> true, or nil, message, code]],
+  ["lip.attack"] = [[
+eps = required -- how far points may be from their input
+method = apgd -- one of lip.attacks()
+p = the net's first norm -- in which eps is measured: 1, 2 or math.huge
+steps = the method's -- gradients per run: 1, 10, 40, 100 of fgsm, bim, pgd, apgd
+restarts = 1 -- runs per class; more start at random points
+step = the method's -- length of the first step
+targets = 9 -- so many of the strongest other classes, one run each; "all", or "untargeted": one run in all
+box = none -- {low, high}: points stay within, as pixels do in {0, 1}
+limit = all -- the first so many rows only
+batch = 256 -- rows at a time
+seed = 1 -- of the random starts
+-> { n=, clean=, success=, robust=, adversarial=, distance=, broken=, labels=, found=, margins=, method=, p=, eps= }]],
   ["net:save"] = [[
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=}
