@@ -131,7 +131,8 @@ static double seconds_now(void) {
  *   pairs      (C, C) the same for z_i - z_j
  *   lower      a quotient that two points attain, rounded down; tightness = lower / upper */
 int lipL_net_bound(lua_State *L) {
-  static const char *const known[] = {"p", "lower", "data", "points", "method", "pairs", "seconds", NULL};
+  static const char *const known[] = {"p",       "lower", "data", "points", "method", "pairs",
+                                      "seconds", "x",     "eps",  "box",    "global", NULL};
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;
@@ -143,11 +144,17 @@ int lipL_net_bound(lua_State *L) {
   double seconds = lipL_optseconds(L, 2, "bound");
   size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B;
   bool other = lipL_optpath(L, 2, "bound", net, &path);
-  const char *method = lipL_optmethod(L, 2, "bound");
+  lipL_local local;
+  lipL_optlocal(L, 2, "bound", &local);
+  const char *method = local.wanted ? "local" : lipL_optmethod(L, 2, "bound");
   lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
   if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
     return lipL_fault(L, &err);
-  if (lipL_runmethod(h, method, net, &path, pairs, seconds, &err)) return lipL_fault(L, &err);
+  if (local.wanted) {
+    if (lipL_runlocal(L, h, &local, net, &path, pairs, seconds, &err)) return lipL_fault(L, &err);
+  } else if (lipL_runmethod(h, method, net, &path, pairs, seconds, &err)) {
+    return lipL_fault(L, &err);
+  }
   if (search) {
     const float *x = search_points(L, 2, net, points, &B);
     if (lip_bound_lower(net, &path, x, B, &lower, &err)) return lipL_fault(L, &err);
@@ -160,7 +167,7 @@ int lipL_net_bound(lua_State *L) {
                    h->found.upper > 0 && isfinite(h->found.upper) ? lower / h->found.upper : 0);
   }
   if (!other && net->conf.budget < INFINITY) lipL_setnumber(L, "slack", h->found.upper / net->conf.budget);
-  lipL_settext(L, "method", h->found.method);
+  lipL_settext(L, "method", local.wanted ? method : h->found.method);
   lipL_setnumber(L, "seconds", seconds_now() - began);
   lipL_settext(L, "pq", lip_pq_name(h->bound.pq));
   if (h->found.upper == INFINITY && h->bound.unknown) lipL_settext(L, "unknown", h->bound.unknown);

@@ -8,6 +8,7 @@ static int holder_gc(lua_State *L) {
   lipL_cert *h = luaL_checkudata(L, 1, LIP_CERTIFIER_T);
   lip_bound_free(&h->bound);
   lip_certifier_free(h->certifier);
+  lip_local_free(h->local);
   lip_affine_free(&h->affine);
   lip_found_free(&h->found);
   *h = (lipL_cert){0};
@@ -99,7 +100,7 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what) {
     luaL_addstring(&b, lip_method_at(i)->name);
     luaL_addstring(&b, ", ");
   }
-  luaL_addstring(&b, "best");
+  luaL_addstring(&b, "best, local");
   luaL_pushresult(&b);
   luaL_error(L, "%s: option 'method' is one of %s; got %s", what, lua_tostring(L, -1), name ? name : got);
   return NULL;

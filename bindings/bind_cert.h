@@ -10,6 +10,7 @@
 typedef struct lipL_cert {
   lip_bound bound;
   lip_certifier *certifier;
+  lip_local *local;
   lip_affine affine;
   lip_found found;
 } lipL_cert;
@@ -30,6 +31,20 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what);
 const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n);
 /* The option `seconds`, > 0. */
 double lipL_optseconds(lua_State *L, int idx, const char *what);
+
+/* The options of method "local": verdicts and constants for balls. */
+typedef struct lipL_local {
+  bool wanted;
+  bool boxed; /* box = {from, to} */
+  double from, to;
+  size_t halvings;
+  const char *global; /* the method that comes first, of the whole net */
+} lipL_local;
+/* Raises when an option stands there that only "local" takes, and the method is another one. */
+void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local);
+/* method = "local" of net:bound: the ball of `eps` around `x`. */
+lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, const lip_net *net,
+                         const lip_path *path, bool pairs, double seconds, lip_err *err);
 
 /* Runs a method; what it holds belongs to h. */
 lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, const lip_path *path,

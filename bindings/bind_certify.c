@@ -2,6 +2,7 @@
 #include "bindings/bind_cert.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One call: where the rows come from and what is counted. */
@@ -11,12 +12,14 @@ typedef struct task {
   const float *x;
   const int32_t *labels; /* (n) of tensors; NULL: none */
   const char *method;    /* of the pair constants; lent by the options */
+  lipL_local local;
   double seconds;
   lip_path path;
   lip_arithmetic arithmetic;
   bool tight;
   size_t n, batch, n_eps;
   const double *eps;
+  double *sorted;     /* (n_eps) for "local" */
   uint32_t *index;    /* (batch) */
   lip_radius *radius; /* (batch) */
   float *radii, *margins, *found;
@@ -44,7 +47,26 @@ static void fill(void *arg, size_t r0, size_t r1) {
   lip_dataset_gather(t->data, t->index + r0, r1 - r0, t->net->input + r0 * n_in, NULL, NULL);
 }
 
-static lip_status certify_all(task *t, lip_certifier *c, lip_err *err) {
+static int by_size(const void *a, const void *b) {
+  double u = *(const double *)a, v = *(const double *)b;
+  return u < v ? -1 : u > v;
+}
+
+static lip_status local_new(const task *t, double *eps, lip_local **out, lip_err *err) {
+  memcpy(eps, t->eps, t->n_eps * sizeof *eps);
+  qsort(eps, t->n_eps, sizeof *eps, by_size);
+  lip_local_conf conf = {.p = lip_path_at(&t->path, 0),
+                         .eps = eps,
+                         .n_eps = t->n_eps,
+                         .boxed = t->local.boxed,
+                         .from = t->local.from,
+                         .to = t->local.to,
+                         .halvings = t->local.halvings};
+  if (t->arithmetic != LIP_ARITHMETIC_REAL) conf.executed = LIP_EXECUTED_FLOAT32;
+  return lip_local_new(t->net, &conf, out, err);
+}
+
+static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_err *err) {
   size_t n_in = t->net->root->n_in;
   for (size_t i = 0; i < t->n; i += t->batch) {
     size_t B = t->n - i < t->batch ? t->n - i : t->batch;
@@ -56,6 +78,8 @@ static lip_status certify_all(task *t, lip_certifier *c, lip_err *err) {
     }
     lip_status status = t->data ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
                                 : lip_certify(c, t->x + i * n_in, B, t->radius, err);
+    if (!status && local)
+      status = lip_local_certify(local, t->data ? t->net->input : t->x + i * n_in, B, t->radius, err);
     if (status) return status;
     count_rows(t, i, B, labels);
   }
@@ -91,8 +115,8 @@ const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
-  static const char *const known[] = {"eps", "limit",      "batch", "method", "seconds",
-                                      "p",   "arithmetic", "tight", NULL};
+  static const char *const known[] = {"eps",        "limit", "batch", "method",   "seconds", "p",
+                                      "arithmetic", "tight", "box",   "halvings", "global",  NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
@@ -105,7 +129,8 @@ static bool prepare(lua_State *L, task *t) {
     t->x = lipL_checkrows(L, 2, t->net, &rows);
   }
   bool labelled = t->data ? t->data->labels != NULL : !lua_isnil(L, 3);
-  t->method = lipL_optmethod(L, options, "certify");
+  lipL_optlocal(L, options, "certify", &t->local);
+  t->method = t->local.wanted ? t->local.global : lipL_optmethod(L, options, "certify");
   t->seconds = lipL_optseconds(L, options, "certify");
   lipL_optpath(L, options, "certify", t->net, &t->path);
   t->arithmetic = lipL_optarithmetic(L, options, "certify", true);
@@ -117,7 +142,9 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
   t->eps = lipL_opteps(L, options, "certify", &t->n_eps);
-  if (t->n_eps > 0 && !labelled)
+  if (t->local.wanted && t->n_eps == 0)
+    luaL_error(L, "certify: method 'local' tries balls of given sizes: option 'eps' expects them");
+  if (t->n_eps > 0 && !labelled && !t->local.wanted)
     luaL_error(L, "certify: 'eps' counts points that are classified correctly: labels are needed");
   if (!t->data && labelled) {
     int32_t *labels = lua_newuserdatauv(L, rows * sizeof *labels, 0);
@@ -126,6 +153,7 @@ static bool prepare(lua_State *L, task *t) {
   }
   t->index = lua_newuserdatauv(L, t->batch * sizeof *t->index, 0);
   t->radius = lua_newuserdatauv(L, t->batch * sizeof *t->radius, 0);
+  t->sorted = lua_newuserdatauv(L, (t->n_eps ? t->n_eps : 1) * sizeof *t->sorted, 0);
   t->certified = lua_newuserdatauv(L, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified, 0);
   memset(t->certified, 0, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified);
   return labelled;
@@ -149,6 +177,9 @@ static void push_fractions(lua_State *L, const task *t) {
  *              itself included) is given another label by the net as executed; 0 for ties and whatever is not finite
  *   arithmetic what is executed: "float32" net:predict(x), "double" net:predict(x, {arithmetic="double"}), "real"
  *              exact arithmetic, which no program attains
+ *   method="local" tries the sizes in eps by interval arithmetic and linear relaxation around each point: radii are then
+ *   the largest size proved (or the radius that the constants of method `global` give), with `halvings` more tries
+ *   between it and the smallest refused; box={from, to}: only inputs in it count
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
  *   clean and certified need labels */
 int lipL_net_certify(lua_State *L) {
@@ -172,12 +203,13 @@ int lipL_net_certify(lua_State *L) {
   if (more && lipL_runmethod(h, t.method, t.net, &t.path, true, t.seconds, &err)) return lipL_fault(L, &err);
   lip_certify_conf conf = {&t.path, h->found.pair, t.arithmetic, t.tight};
   if (lip_certifier_new(t.net, &conf, &h->certifier, &err)) return lipL_fault(L, &err);
-  if (certify_all(&t, h->certifier, &err)) return lipL_fault(L, &err);
+  if (t.local.wanted && local_new(&t, t.sorted, &h->local, &err)) return lipL_fault(L, &err);
+  if (certify_all(&t, h->certifier, h->local, &err)) return lipL_fault(L, &err);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");
   if (labelled) push_fractions(L, &t);
-  lipL_settext(L, "method", more ? h->found.method : "product");
   lipL_settext(L, "arithmetic", lip_arithmetic_names[t.arithmetic]);
+  lipL_settext(L, "method", t.local.wanted ? "local" : more ? h->found.method : "product");
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
   lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
   lua_setfield(L, -2, "pairs");

@@ -34,9 +34,17 @@
  * c_k. In the first block V_k . x_0 + c_k +- eps ||V_k||_{p*} is a second interval; both hold. A pair also has the
  * intervals of z_a and z_b, hence those of the larger and the smaller.
  *
+ * As executed in float32. The u_k that a program computes from the y it has computed is off by e_k,
+ *   |e_k| <= off_k = (n v size_k + v size_k) / (1 - n v) + (what flushing denormals does),  v = 2^-24,
+ * n the number of terms (derived at the top of rounding.c), of a pair the errors of both added; phi is off by at most
+ * after_off_k. With u_k = V_k . y + c_k + e_k and y'_k = phi(u_k) + e'_k all of the above holds for the executed numbers
+ * when off_k is added to intervals and |h_k| off_k + |g'_k| after_off_k to the slack. So the bounds are about the executed
+ * net itself, and rounding errors pass through the net with the signs they have there.
+ *
  * Anything not finite makes the whole region unknown: every comparison is written so that NaN means "no". */
 #include "core/cert/relax.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -69,21 +77,37 @@ static void unit_row(const lip_block *b, size_t k, double *v, double *c) {
   for (size_t i = 0; i < b->N; i++) v[i] = (double)p[i] + sign * (double)q[i];
 }
 
+/* Terms of the executed sum; a single product by 1 or -1 is exact. */
+static void count_terms(slab *s, const lip_block *b, size_t k) {
+  const float *w = b->W + k * b->N;
+  double n = b->b[k] != 0, top = 0;
+  for (size_t i = 0; i < b->N; i++) {
+    n += w[i] != 0;
+    top = fmax(top, fabs((double)w[i]));
+  }
+  s->terms[k] = n == 0 || (n == 1 && top == 1) ? 0 : n;
+  s->entry[k] = top;
+}
+
 static lip_status slab_init(slab *s, const lip_block *b, bool first, lip_p p, lip_err *err) {
   *s = (slab){.M = b->M, .N = b->N, .block = b};
   lip_p dual = lip_p_dual(p);
   bool identity = is_identity(b), ok = true;
   s->c = lip_alloc(b->M, sizeof(double));
+  s->terms = lip_alloc(b->M, sizeof(double));
+  s->entry = lip_alloc(b->M, sizeof(double));
   if (!identity) s->V = lip_alloc(b->M * b->N, sizeof(double));
   if (first) s->norm = lip_alloc(b->M, sizeof(double));
   if (first && b->mate) s->raw_norm = lip_alloc(b->M, sizeof(double));
-  ok = s->c && (identity || s->V) && (!first || s->norm) && (!(first && b->mate) || s->raw_norm);
+  ok = s->c && s->terms && s->entry && (identity || s->V) && (!first || s->norm) &&
+       (!(first && b->mate) || s->raw_norm);
   if (!ok) return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
   for (size_t k = 0; k < b->M; k++) {
     if (identity)
       s->c[k] = 0;
     else
       unit_row(b, k, s->V + k * b->N, &s->c[k]);
+    count_terms(s, b, k);
     /* the entries of V are rounded once */
     if (s->norm) s->norm[k] = identity ? 1 : lip_norm_upper_d(s->V + k * b->N, b->N, dual) * (1 + 0x1p-50);
     if (s->raw_norm) s->raw_norm[k] = lip_norm_upper(b->W + k * b->N, b->N, dual);
@@ -124,6 +148,8 @@ void lip_relax_free(lip_relax *r) {
   for (size_t l = 0; l < r->n; l++) {
     lip_free(r->slab[l].V);
     lip_free(r->slab[l].c);
+    lip_free(r->slab[l].terms);
+    lip_free(r->slab[l].entry);
     lip_free(r->slab[l].norm);
     lip_free(r->slab[l].raw_norm);
   }
@@ -132,6 +158,8 @@ void lip_relax_free(lip_relax *r) {
 }
 
 /* ---- memory of one region ---- */
+
+enum { PARTS = 14 }; /* arrays of a reach */
 
 static double *take(double **at, size_t n) {
   double *p = *at;
@@ -145,9 +173,10 @@ static void lay_out(lip_ranges *g, double *at) {
   for (size_t l = 0; l < r->n; l++) {
     size_t M = r->slab[l].M;
     reach *q = &g->reach[l];
-    double **part[] = {&q->from,        &q->to,    &q->size,        &q->after, &q->y_from, &q->y_to,
-                       &q->below_slope, &q->below, &q->above_slope, &q->above, &q->low,    &q->high};
-    for (size_t i = 0; i < sizeof part / sizeof *part; i++) *part[i] = take(&at, M);
+    double **part[PARTS] = {&q->from,        &q->to,     &q->size, &q->off,         &q->after,
+                            &q->after_off,   &q->y_from, &q->y_to, &q->below_slope, &q->below,
+                            &q->above_slope, &q->above,  &q->low,  &q->high};
+    for (size_t i = 0; i < PARTS; i++) *part[i] = take(&at, M);
   }
   double **wide[] = {&g->centre, &g->half, &g->bulk};
   for (size_t i = 0; i < 3; i++) *wide[i] = take(&at, w);
@@ -163,7 +192,7 @@ static void lay_out(lip_ranges *g, double *at) {
 
 static size_t numbers_needed(const lip_relax *r) {
   size_t total = (2 * LIP_CHUNK + 16 + 3) * r->widest + 4 * r->a->n_in + 3 * LIP_CHUNK;
-  for (size_t l = 0; l < r->n; l++) total += 12 * r->slab[l].M;
+  for (size_t l = 0; l < r->n; l++) total += PARTS * r->slab[l].M;
   return total;
 }
 
@@ -192,104 +221,42 @@ void lip_ranges_free(lip_ranges *g) {
   lip_free(g);
 }
 
-/* ---- phi on an interval ---- */
-
-static void phi_range(const lip_block *b, size_t k, double from, double to, lip_range *r) {
-  if (b->mate && b->mate[k] < k) { /* the difference of a pair */
-    double near = from <= 0 && to >= 0 ? 0 : fmin(fabs(from), fabs(to)), far = fmax(fabs(from), fabs(to));
-    double low = from >= 0 ? 1 : -1, high = to <= 0 ? -1 : 1;
-    *r = b->descending ? (lip_range){low, high, near, far, 1} : (lip_range){-high, -low, -far, -near, -1};
-  } else if (b->phi) {
-    b->phi->kind->range(b->phi, k, from, to, r);
-  } else {
-    *r = (lip_range){1, 1, from, to, 1};
-  }
-}
-
-/* v - a x rounded up; exact where the product is exact and equals v. */
-static double above(double v, double a, double x) {
-  double p = a * x;
-  if (p == v && fma(a, x, -p) == 0) return 0;
-  return v - p + (fabs(v) + fabs(p)) * 0x1p-51 + 0x1p-1000;
-}
-
-static double below(double v, double a, double x) {
-  return -above(-v, a, -x);
-}
-
-/* What lies over a convex function, or under a concave one (sign -1): the chord. */
-static void chord(const lip_range *p, const lip_range *q, double from, double to, double sign, double *slope,
-                  double *line) {
-  double u = sign > 0 ? p->most : p->least, v = sign > 0 ? q->most : q->least;
-  double s = to > from ? (v - u) / (to - from) : 0;
-  if (!isfinite(s)) s = 0;
-  *slope = s;
-  *line = sign > 0 ? fmax(above(u, s, from), above(v, s, to)) : fmin(below(u, s, from), below(v, s, to));
-}
-
-/* The other side: a tangent in the middle, whose slope is known to lie in [t.low, t.high]. */
-static void tangent(const lip_range *t, double c, double from, double to, double sign, double *slope,
-                    double *line) {
-  double away = (t->high - t->low) * fmax(to - c, c - from) * (1 + 0x1p-50);
-  *slope = t->low;
-  *line = sign > 0 ? below(t->least, t->low, c) : above(t->most, t->low, c);
-  if (away > 0) *line -= sign * (away + fabs(*line) * 0x1p-52);
-}
-
-static void set_lines(reach *q, const lip_block *b, size_t k) {
-  double from = q->from[k], to = q->to[k], c = 0.5 * (from + to);
-  lip_range r, p, s, t;
-  phi_range(b, k, from, to, &r);
-  phi_range(b, k, from, from, &p);
-  phi_range(b, k, to, to, &s);
-  q->low[k] = r.low;
-  q->high[k] = r.high;
-  q->after[k] = fmax(fabs(r.least), fabs(r.most));
-  if (r.low == r.high || r.curve == 0) { /* one slope on both sides */
-    q->below_slope[k] = q->above_slope[k] = r.low;
-    q->below[k] = below(p.least, r.low, from);
-    q->above[k] = r.low == r.high ? above(p.most, r.low, from) : above(s.most, r.low, to);
-    return;
-  }
-  phi_range(b, k, c, c, &t);
-  if (r.curve > 0) {
-    chord(&p, &s, from, to, 1, &q->above_slope[k], &q->above[k]);
-    tangent(&t, c, from, to, 1, &q->below_slope[k], &q->below[k]);
-  } else {
-    chord(&p, &s, from, to, -1, &q->below_slope[k], &q->below[k]);
-    tangent(&t, c, from, to, -1, &q->above_slope[k], &q->above[k]);
-  }
-}
-
 /* ---- interval arithmetic ---- */
 
 typedef struct dot {
-  double at, half, size; /* v . middle, |v| . half widths, |v| . bulk */
+  double at, half; /* v . middle, |v| . half widths */
 } dot;
 
 LIP_HOT static void dots(const double *restrict v, const double *restrict m, const double *restrict h,
-                         const double *restrict w, size_t n, dot *out) {
-  double at[8] = {0}, half[8] = {0}, size[8] = {0};
-  dot d = {0, 0, 0};
+                         size_t n, dot *out) {
+  double at[8] = {0}, half[8] = {0};
+  dot d = {0, 0};
   size_t i = 0;
   for (; i + 8 <= n; i += 8)
     for (size_t j = 0; j < 8; j++) {
       double a = fabs(v[i + j]);
       at[j] += v[i + j] * m[i + j];
       half[j] += a * h[i + j];
-      size[j] += a * w[i + j];
     }
   for (; i < n; i++) {
     d.at += v[i] * m[i];
     d.half += fabs(v[i]) * h[i];
-    d.size += fabs(v[i]) * w[i];
   }
   for (size_t j = 0; j < 8; j++) {
     d.at += at[j];
     d.half += half[j];
-    d.size += size[j];
   }
   *out = d;
+}
+
+LIP_HOT static double size_of(const double *restrict v, const double *restrict w, size_t n) {
+  double s[8] = {0}, sum = 0;
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (size_t j = 0; j < 8; j++) s[j] += fabs(v[i + j]) * w[i + j];
+  for (; i < n; i++) sum += fabs(v[i]) * w[i];
+  for (size_t j = 0; j < 8; j++) sum += s[j];
+  return sum;
 }
 
 /* sum of |p_i + sign q_i| h_i: how far one value of a pair can be from its middle. */
@@ -305,8 +272,8 @@ LIP_HOT static double raw_half(const double *restrict p, const double *restrict 
 }
 
 /* [m - r, m + r], `slack` added, rounded outwards. */
-static void spread(double m, double r, double slack, double *from, double *to) {
-  double w = (r + slack) * (1 + 0x1p-20 * 0x1p-20) + 0x1p-900;
+static void spread(double m, double r, double slack, double gamma, double *from, double *to) {
+  double w = (r + slack) * (1 + gamma) + 0x1p-900;
   *from = lip_step_down(m - w);
   *to = -lip_step_down(-m - w);
 }
@@ -320,21 +287,56 @@ static bool is_interval(double from, double to) {
   return from <= to && from > -INFINITY && to < INFINITY;
 }
 
+/* off_k, and FLT_MAX kept away from. `bulk` is the sum of all |y|. */
+static double rounding_of(const slab *s, size_t k, double size, double bulk) {
+  double n = s->terms[k], nv = n * 0x1p-24;
+  if (n == 0) return 0x1p-122;
+  if (!(nv < 0.25) || !(size < (double)FLT_MAX / 4)) return INFINITY;
+  double flushed = 0x1p-122 * ((n + 1) * (8 + s->entry[k]) + bulk);
+  return (nv * size + 0x1p-24 * size) / (1 - nv) * (1 + 0x1p-40) + flushed;
+}
+
+static void set_rounding(lip_ranges *g, size_t l, double bulk) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  for (size_t k = 0; k < s->M; k++) {
+    size_t m = s->block->mate ? s->block->mate[k] : k;
+    q->off[k] = 0;
+    if (g->copy.executed != LIP_EXECUTED_FLOAT32) continue;
+    if (m == k) {
+      q->off[k] = rounding_of(s, k, q->size[k], bulk);
+    } else { /* |W_a| |y| <= (|V_s| + |V_d|) |y| / 2 */
+      double size = 0.5 * (q->size[k] + q->size[m]);
+      q->off[k] = rounding_of(s, k, size, bulk) + rounding_of(s, m, size, bulk);
+    }
+  }
+  for (size_t k = 0; k < s->M; k++) q->size[k] += q->off[k];
+}
+
+/* >= sum of |V_ki| |y_i| and |c_k|. */
+static void set_sizes(lip_ranges *g, size_t l, double gamma) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  for (size_t k = 0; k < s->M; k++) {
+    double size = s->V ? size_of(s->V + k * s->N, g->bulk, s->N) : g->bulk[k];
+    q->size[k] = (size + fabs(s->c[k])) * (1 + 4 * gamma) + 0x1p-900;
+  }
+}
+
 /* Unit k before phi: over the box of what comes in, in the first block also over the ball. */
 static void unit_interval(lip_ranges *g, size_t l, size_t k, size_t n) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   double gamma = g->r->gamma;
-  dot d = {g->centre[k < n ? k : 0], g->half[k < n ? k : 0], g->bulk[k < n ? k : 0]};
-  if (s->V) dots(s->V + k * n, g->centre, g->half, g->bulk, n, &d);
-  q->size[k] = (d.size + fabs(s->c[k])) * (1 + 4 * gamma) + 0x1p-900;
-  double slack = 4 * gamma * q->size[k] + q->tiny;
-  spread(d.at + s->c[k], d.half, slack, &q->from[k], &q->to[k]);
+  dot d = {g->centre[k < n ? k : 0], g->half[k < n ? k : 0]};
+  if (s->V) dots(s->V + k * n, g->centre, g->half, n, &d);
+  double slack = 4 * gamma * q->size[k] + q->tiny + q->off[k];
+  spread(d.at + s->c[k], d.half, slack, gamma, &q->from[k], &q->to[k]);
   if (l > 0 || g->copy.p == LIP_PINF) return;
   double from, to;
-  dot e = {g->x[k < n ? k : 0], 0, 0};
-  if (s->V) dots(s->V + k * n, g->x, g->half, g->bulk, n, &e);
-  spread(e.at + s->c[k], g->copy.eps * s->norm[k], slack, &from, &to);
+  dot e = {g->x[k < n ? k : 0], 0};
+  if (s->V) dots(s->V + k * n, g->x, g->half, n, &e);
+  spread(e.at + s->c[k], g->copy.eps * s->norm[k], slack, gamma, &from, &to);
   meet(&q->from[k], &q->to[k], from, to);
 }
 
@@ -343,20 +345,22 @@ static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m, size_t n)
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   const double *p = s->V + k * n, *v = s->V + m * n;
-  double gamma = g->r->gamma, from[2], to[2], slack = 8 * gamma * (q->size[k] + q->size[m]) + q->tiny;
+  double gamma = g->r->gamma, from[2], to[2], slack;
+  slack =
+      8 * gamma * (q->size[k] + q->size[m]) + q->tiny + q->off[k]; /* of the pair's sum: enough for each */
   dot d, e;
-  dots(p, g->centre, g->half, g->bulk, n, &d);
-  dots(v, g->centre, g->half, g->bulk, n, &e);
+  dots(p, g->centre, g->half, n, &d);
+  dots(v, g->centre, g->half, n, &e);
   for (int i = 0; i < 2; i++) {
     double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m]));
-    spread(at, 0.5 * raw_half(p, v, sign, g->half, n), slack, &from[i], &to[i]);
+    spread(at, 0.5 * raw_half(p, v, sign, g->half, n), slack, gamma, &from[i], &to[i]);
   }
   if (l == 0 && g->copy.p != LIP_PINF) {
-    dots(p, g->x, g->half, g->bulk, n, &d);
-    dots(v, g->x, g->half, g->bulk, n, &e);
+    dots(p, g->x, g->half, n, &d);
+    dots(v, g->x, g->half, n, &e);
     for (int i = 0; i < 2; i++) {
       double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m])), a, b;
-      spread(at, g->copy.eps * s->raw_norm[i ? m : k], slack, &a, &b);
+      spread(at, g->copy.eps * s->raw_norm[i ? m : k], slack, gamma, &a, &b);
       meet(&from[i], &to[i], a, b);
     }
   }
@@ -374,18 +378,18 @@ static bool activations(lip_ranges *g, size_t l) {
   reach *q = &g->reach[l];
   for (size_t k = 0; k < s->M; k++) {
     if (!is_interval(q->from[k], q->to[k])) return false;
-    set_lines(q, s->block, k);
+    lip_set_lines(q, s->block, k, g->copy.executed);
     if (!(q->after[k] < INFINITY) || !isfinite(q->below[k]) || !isfinite(q->above[k])) return false;
   }
   for (size_t k = 0; k < s->M; k++) {
     size_t m = s->block->mate ? s->block->mate[k] : k;
     lip_range r, t;
-    phi_range(s->block, k, q->from[k], q->to[k], &r);
+    lip_phi_range(s->block, k, q->from[k], q->to[k], &r);
     if (m == k) {
-      q->y_from[k] = r.least;
-      q->y_to[k] = r.most;
+      q->y_from[k] = lip_step_down(r.least - q->after_off[k]);
+      q->y_to[k] = -lip_step_down(-r.most - q->after_off[k]);
     } else if (m > k) { /* y_k = (y'_k + y'_m) / 2, y_m = (y'_k - y'_m) / 2 */
-      phi_range(s->block, m, q->from[m], q->to[m], &t);
+      lip_phi_range(s->block, m, q->from[m], q->to[m], &t);
       meet(&q->y_from[k], &q->y_to[k], lip_step_down(0.5 * (r.least + t.least)),
            -lip_step_down(-0.5 * (r.most + t.most)));
       meet(&q->y_from[m], &q->y_to[m], lip_step_down(0.5 * (r.least - t.most)),
@@ -414,6 +418,8 @@ static bool forward_block(lip_ranges *g, size_t l) {
   double bulk = 0;
   for (size_t i = 0; i < s->N; i++) bulk += g->bulk[i];
   q->tiny = 0x1p-900 * (1 + bulk);
+  set_sizes(g, l, g->r->gamma);
+  set_rounding(g, l, bulk);
   for (size_t k = 0; k < s->M; k++) unit_interval(g, l, k, s->N);
   for (size_t k = 0; k < s->M; k++) {
     size_t m = s->block->mate ? s->block->mate[k] : k;
@@ -471,7 +477,7 @@ static void put_unit(lip_ranges *g, size_t l, size_t k, size_t row) {
     else
       for (size_t j = 0; j < s->N; j++) v[j] = j == k ? sign : 0;
     g->rest[row + i] = sign * s->c[k];
-    g->slack[row + i] = 2 * g->r->gamma * g->reach[l].size[k] + g->reach[l].tiny;
+    g->slack[row + i] = 2 * g->r->gamma * g->reach[l].size[k] + g->reach[l].off[k] + g->reach[l].tiny;
   }
 }
 
@@ -485,6 +491,7 @@ static void tighten_block(lip_ranges *g, size_t l) {
       waiting[n++] = k;
     }
     if (n == 0 || (k < s->M && n < LIP_CHUNK / 2)) continue;
+    if (lip_cancel_raised(g->copy.cancel)) return;
     lip_relax_back(g, l, 2 * n);
     for (size_t i = 0; i < n; i++)
       meet(&q->from[waiting[i]], &q->to[waiting[i]], g->found[2 * i], -g->found[2 * i + 1]);
@@ -495,7 +502,8 @@ static void tighten_block(lip_ranges *g, size_t l) {
 void lip_ranges_tighten(lip_ranges *g) {
   for (size_t l = 1; g->known && l + 1 < g->r->n; l++) {
     tighten_block(g, l);
-    g->known = activations(g, l) && middles(g, g->reach[l].y_from, g->reach[l].y_to, g->r->slab[l + 1].N) &&
+    g->known = !lip_cancel_raised(g->copy.cancel) && activations(g, l) &&
+               middles(g, g->reach[l].y_from, g->reach[l].y_to, g->r->slab[l + 1].N) &&
                forward_block(g, l + 1);
   }
 }
@@ -518,7 +526,7 @@ static void put_margin(lip_ranges *g, size_t y, size_t j, size_t row) {
   else
     for (size_t i = 0; i < s->N; i++) v[i] = (double)(i == y) - (double)(i == j);
   g->rest[row] = s->c[y] - s->c[j];
-  g->slack[row] = 2 * g->r->gamma * (q->size[y] + q->size[j]) + q->tiny;
+  g->slack[row] = 2 * g->r->gamma * (q->size[y] + q->size[j]) + q->off[y] + q->off[j] + q->tiny;
 }
 
 void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low) {
@@ -533,9 +541,9 @@ void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low) {
     if (j < C && j != y) {
       put_margin(g, y, j, n);
       dot d;
-      dots(g->G + n * s->N, g->centre, g->half, g->bulk, s->N, &d);
-      double from, to;
-      spread(d.at + g->rest[n], d.half, g->slack[n] + 4 * g->r->gamma * d.size, &from, &to);
+      dots(g->G + n * s->N, g->centre, g->half, s->N, &d);
+      double from, to, size = size_of(g->G + n * s->N, g->bulk, s->N) + fabs(g->rest[n]);
+      spread(d.at + g->rest[n], d.half, g->slack[n] + 4 * g->r->gamma * size, g->r->gamma, &from, &to);
       if (plain && from > low[j]) low[j] = from;
       waiting[n++] = j;
     }

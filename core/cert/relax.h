@@ -1,6 +1,6 @@
 /* Intervals of a net's activations while its input stays in a ball, and lower bounds of linear functions of them, by
  * interval arithmetic and by linear relaxation (Zhang et al. 2018, "CROWN"; Singh et al. 2019, "DeepPoly"). Everything
- * is about the exact function of the stored weights and rounded outwards; the proof stands in relax.c.
+ * is rounded outwards; the proof stands in relax.c.
  *
  * Units are those of affine.h: of a pair that is put in order, sum and difference. */
 #ifndef LIP_CERT_RELAX_H
@@ -9,9 +9,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/base/cancel.h"
 #include "core/base/error.h"
 #include "core/cert/affine.h"
 #include "core/norm/pnorm.h"
+
+/* Whether bounds are about the exact function of the stored weights, or about what float32 arithmetic makes of it: any
+ * order of summation, fused or not, denormal numbers kept or flushed. Then the units are the executed numbers. */
+typedef enum lip_executed { LIP_EXECUTED_EXACT, LIP_EXECUTED_FLOAT32 } lip_executed;
 
 /* {x' : ||x' - x||_p <= eps}, cut with the box from <= x'_k <= to when `boxed` and x itself lies in the box. */
 typedef struct lip_region {
@@ -20,6 +25,8 @@ typedef struct lip_region {
   double eps; /* finite, >= 0; anything else makes every bound infinite */
   bool boxed;
   double from, to;
+  lip_executed executed;
+  lip_cancel *cancel; /* raised: nothing is known; may be NULL */
 } lip_region;
 
 /* What does not depend on the region: matrices in double. `a` is borrowed, for as long as the result is used. NULL in

@@ -66,7 +66,7 @@ static void rotate(double *row, const uint32_t *mate, size_t M) {
 LIP_HOT static void through(double *restrict h, const double *restrict row, const size_t *restrict live,
                             size_t K, const reach *q, const double *restrict c, double gamma,
                             double *restrict rest, double *restrict slack) {
-  double sum = *rest, one = 0, two = 0;
+  double sum = *rest, one = 0, two = 0, executed = 0;
   for (size_t i = 0; i < K; i++) {
     size_t k = live[i];
     double g = row[k];
@@ -76,15 +76,17 @@ LIP_HOT static void through(double *restrict h, const double *restrict row, cons
     sum += g * line + h[i] * c[k];
     one += fabs(h[i]) * q->size[k];
     two += fabs(g) * (q->after[k] + 2 * fabs(line));
+    executed += fabs(h[i]) * q->off[k] + fabs(g) * q->after_off[k];
   }
-  *slack += gamma * (3 * one + two + fabs(*rest)) + q->tiny;
+  *slack += gamma * (3 * one + two + fabs(*rest)) + executed + q->tiny;
   *rest = sum;
 }
 
 static size_t live_units(const reach *q, size_t M, size_t *live) {
   size_t K = 0;
   for (size_t k = 0; k < M; k++) {
-    bool dead = q->below_slope[k] == 0 && q->above_slope[k] == 0 && q->below[k] == 0 && q->above[k] == 0;
+    bool dead = q->below_slope[k] == 0 && q->above_slope[k] == 0 && q->below[k] == 0 && q->above[k] == 0 &&
+                q->after_off[k] == 0;
     if (!dead) live[K++] = k;
   }
   return K;

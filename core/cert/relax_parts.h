@@ -11,6 +11,8 @@ typedef struct slab {
   double *V;        /* (M, N); NULL: the identity */
   double *c;        /* (M) */
   double *norm;     /* (M) first block: dual norms of the rows of V */
+  double *terms;    /* (M) products and bias in the float32 sum of a unit; 0: exact */
+  double *entry;    /* (M) largest absolute weight among them */
   double *raw_norm; /* (M) and of the rows of W, where there are pairs */
 } slab;
 
@@ -27,12 +29,19 @@ struct lip_relax {
 typedef struct reach {
   double *from, *to;     /* (M) of u */
   double *size;          /* (M) >= (|V| |y|)_k + |c_k|, y the activations before the block; so >= |u_k| */
+  double *off;           /* (M) >= |executed - exact| of u_k from the same executed y */
   double *after;         /* (M) >= |y'_k| */
+  double *after_off;     /* (M) the same of y'_k from the same u_k */
   double *y_from, *y_to; /* (M) of the activations behind the block, pairs put in order */
   double *below_slope, *below, *above_slope, *above; /* (M) */
   double *low, *high;                                /* (M) slopes in the region */
   double tiny;                                       /* what underflow can do to one row passing the block */
 } reach;
+
+/* phi of unit k of a block on [from, to], both finite. */
+void lip_phi_range(const lip_block *b, size_t k, double from, double to, lip_range *r);
+/* Lines, slopes and size of y'_k on the interval that stands in q. */
+void lip_set_lines(reach *q, const lip_block *b, size_t k, lip_executed executed);
 
 enum { LIP_CHUNK = 64 }; /* rows that go back through the net together */
 

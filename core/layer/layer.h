@@ -136,6 +136,7 @@ typedef struct lip_deviation {
 typedef struct lip_range {
   double low, high;   /* every slope between two points of [from, to] */
   double least, most; /* every value */
+  double off;         /* what float32 gives for a float32 argument is within this of the exact value */
   int curve; /* 1: convex there, -1: concave, 0: neither is known. At low == high it does not matter */
 } lip_range;
 

@@ -75,6 +75,11 @@ void lip_two_slopes_range(double below, double above, double from, double to, li
   product_range(from >= 0 ? above : below, from, &r->least, &r->most);
   product_range(to >= 0 ? above : below, to, &r->least, &r->most);
   if (from < 0 && to > 0) product_range(0, 0, &r->least, &r->most);
+  double a = from < 0 ? fabs(below) : 0, b = to > 0 ? fabs(above) : 0; /* a product by 0, 1 or -1 is exact */
+  a = a == 1 ? 0 : -from * a;
+  b = b == 1 ? 0 : to * b;
+  double size = fmax(a, b);
+  r->off = size > 0 ? lip_round_up(0x1p-24 * size + (double)FLT_MIN) : 0;
 }
 
 void lip_rising_range(double at_from, double at_to, double error, lip_range *r) {

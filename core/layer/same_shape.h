@@ -14,7 +14,7 @@ lip_status lip_unit_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err 
 /* Table entries: slopes in [0, 1]; slopes of 1. */
 void lip_rising_slopes(const lip_layer *l, double *low, double *high);
 void lip_identity_slopes(const lip_layer *l, double *low, double *high);
-/* x -> a x on both sides of zero apart: a = `below` for x < 0 and `above` for x >= 0. */
+/* x -> a x on both sides of zero apart: a = `below` for x < 0 and `above` for x >= 0, each executed as one product. */
 void lip_two_slopes_range(double below, double above, double from, double to, lip_range *r);
 /* A rising function of known values at both ends, each to a relative error of `error`: fills least and most. */
 void lip_rising_range(double at_from, double at_to, double error, lip_range *r);

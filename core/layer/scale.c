@@ -147,7 +147,9 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
   double u = a * (from - m), v = a * (to - m);
   double off =
       m == 0 && fabs(a) == 1 ? 0 : fabs(a) * (fmax(fabs(from), fabs(to)) + fabs(m)) * 0x1p-51 + 0x1p-1000;
-  *r = (lip_range){a, a, fmin(u, v) - off, fmax(u, v) + off, 1};
+  double size = fabs(a) * (fmax(fabs(from), fabs(to)) + fabs(m));
+  double executed = off == 0 ? 0 : lip_round_up((0x1p-23 + 0x1p-48) * size + (fabs(a) + 1) * (double)FLT_MIN);
+  *r = (lip_range){a, a, fmin(u, v) - off, fmax(u, v) + off, executed, 1};
 }
 
 /* ||m||_q with every mean at S positions */

@@ -122,10 +122,10 @@ static void softplus_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 /* ---- on an interval, in double ----
  *
- * The functions of the C library are within a few units in the last place; LOOSE is a hundred times that. Slopes are
+ * The functions of the C library are within a few units in the last place; LOOSE is ten times that. Slopes are
  * computed without cancellation; what underflows stays within 2^-1000. All three rise; tanh and sigmoid are convex
  * below 0, concave above, with the steepest slope at 0, softplus is convex with a rising slope. */
-#define LOOSE 0x1p-44
+#define LOOSE 0x1p-48
 
 static double tanh_slope_at(double x) {
   double c = cosh(x);
@@ -153,12 +153,14 @@ static void bell_range(double (*slope)(double), double top, double from, double 
 static void tanh_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
   (void)l, (void)k;
   lip_rising_range(tanh(from), tanh(to), LOOSE, r);
+  r->off = LIP_TANH_ERROR * unit * fmax(fabs(r->least), fabs(r->most)) + 0x1p-125;
   bell_range(tanh_slope_at, 1, from, to, r);
 }
 
 static void sigmoid_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
   (void)l, (void)k;
   lip_rising_range(logistic(from), logistic(to), LOOSE, r);
+  r->off = LIP_SIGMOID_ERROR * unit * r->most + 0x1p-125;
   bell_range(logistic_slope_at, 0.25, from, to, r);
 }
 
@@ -167,15 +169,16 @@ static double softplus_at(double x, double beta) {
 }
 
 /* The rounded product beta x moves the value by |x| 2^-53 and the slope by a part |beta x| 2^-53 of itself, which is
- * below LOOSE up to where the slope underflows. */
+ * below 2^-43 up to where the slope underflows. */
 static void softplus_range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
   (void)k;
   double beta = (double)beta_of(l);
   lip_rising_range(softplus_at(from, beta), softplus_at(to, beta), LOOSE, r);
   r->least -= fabs(from) * 0x1p-52;
   r->most += fabs(to) * 0x1p-52;
-  r->low = fmax(logistic(beta * from) * (1 - 4 * LOOSE) - 0x1p-1000, 0);
-  r->high = fmin(logistic(beta * to) * (1 + 4 * LOOSE) + 0x1p-1000, 1);
+  r->off = lip_round_up(unit * (LIP_SOFTPLUS_ERROR * r->most + fmax(fabs(from), fabs(to))) + 0x1p-124 / beta);
+  r->low = fmax(logistic(beta * from) * (1 - 0x1p-43 - LOOSE) - 0x1p-1000, 0);
+  r->high = fmin(logistic(beta * to) * (1 + 0x1p-43 + LOOSE) + 0x1p-1000, 1);
   r->curve = 1;
 }
 

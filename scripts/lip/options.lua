@@ -95,7 +95,11 @@ p = the net's path -- along another norm or path of norms
 lower = false -- also search a quotient that two points attain
 data = none -- tensor or data set to search from; without it uniform in [0, 1)
 points = 256 -- how many points to search from
-method = product -- one of lip.bound_methods(), or "best": the smallest of all
+method = product -- one of lip.bound_methods(), "best": the smallest of all, or "local": of the ball around x
+x = none -- local: middle of the ball, one input
+eps = none -- local: radius of the ball
+box = none -- local: {from, to}, only inputs in it count
+global = best -- local: what runs with the slopes of the ball, one of lip.bound_methods() or "best"
 pairs = false -- also the constants of the differences of two outputs
 seconds = none -- what a method that improves step by step may take
 -> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
@@ -103,7 +107,10 @@ seconds = none -- what a method that improves step by step may take
 eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted
 limit = all -- the first so many rows only
 batch = 512 -- rows at a time
-method = product -- of the constants of pairs: one of lip.bound_methods(), or "best"
+method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points
+box = none -- local: {from, to}, only inputs in it count
+halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
+global = product -- local: method of the constants that come first
 seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding

@@ -177,10 +177,6 @@ static void point(const lip_region *g, size_t n, lip_rng *rng, long double *x) {
   }
 }
 
-typedef struct widths {
-  double interval, relaxed; /* sums of widths of the hidden units */
-} widths;
-
 static void samples_are_inside(const lip_ranges *g, const lip_affine *a, const char *kind,
                                const lip_region *region, const double *low, lip_rng *rng) {
   for (int i = 0; i < 60; i++) {
@@ -248,8 +244,8 @@ static void every_sampled_point_is_inside(void **state) {
         lip_rng_fill_uniform(&rng, x, IN, 0, 1);
         for (size_t e = 0; e < sizeof sizes / sizeof *sizes; e++)
           for (int boxed = 0; boxed < 2; boxed++)
-            check_region(&a, g, shapes[s].activation, &(lip_region){x, (lip_p)p, sizes[e], boxed, 0, 1},
-                         &rng);
+            check_region(&a, g, shapes[s].activation,
+                         &(lip_region){x, (lip_p)p, sizes[e], boxed, 0, 1, LIP_EXECUTED_EXACT, NULL}, &rng);
         lip_ranges_free(g);
         lip_relax_free(r);
         lip_affine_free(&a);
@@ -257,10 +253,259 @@ static void every_sampled_point_is_inside(void **state) {
       }
 }
 
+/* ---- the net as executed ---- */
+
+/* Float32 inputs of the ball: the distance is computed outwards. */
+static void float_point(const lip_region *g, size_t n, lip_rng *rng, float *y) {
+  long double x[IN];
+  double d[IN];
+  point(g, n, rng, x);
+  for (size_t i = 0; i < n; i++) y[i] = (float)x[i];
+  for (size_t i = 0; i < n; i++) d[i] = (double)y[i] - (double)g->x[i];
+  if (norm_of(d, n, g->p) * (1 + 1e-14) > g->eps) memcpy(y, g->x, n * sizeof *y);
+}
+
+static void executed_margins_stay_above(void **state) {
+  (void)state;
+  lip_rng rng = lip_rng_new(8, LIP_RNG_USER, 0);
+  enum { POINTS = 64 };
+  for (size_t s = 0; s < SHAPES; s++)
+    for (int p = 0; p < 3; p++)
+      for (uint64_t seed = 0; seed < 4; seed++) {
+        /* large weights and inputs: rounding errors are as large as the ball */
+        lip_net *net = make_net(shapes[s], seed, 40);
+        lip_err err;
+        lip_affine a;
+        lip_relax *r;
+        lip_ranges *g;
+        float x[IN], y[POINTS * IN];
+        double low[OUT];
+        assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
+        assert_int_equal(lip_relax_new(&a, (lip_p)p, &r, &err), LIP_OK);
+        assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+        assert_int_equal(lip_net_reserve(net, POINTS, &err), LIP_OK);
+        lip_rng_fill_uniform(&rng, x, IN, 0, 1e4f);
+        for (double eps = 0; eps < 1; eps = eps * 10 + 1e-4) {
+          lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_FLOAT32, NULL};
+          lip_ranges_start(g, &region);
+          lip_ranges_tighten(g);
+          lip_ranges_margins(g, 0, true, low);
+          for (size_t i = 0; i < POINTS; i++) float_point(&region, IN, &rng, y + i * IN);
+          lip_net_forward(net, y, POINTS, false);
+          for (size_t i = 0; i < POINTS; i++)
+            for (size_t j = 1; j < OUT; j++) {
+              const float *z = net->logits + i * OUT;
+              assert_true(low[j] <= (double)z[0] - (double)z[j]);
+            }
+        }
+        lip_ranges_free(g);
+        lip_relax_free(r);
+        lip_affine_free(&a);
+        lip_net_free(net);
+      }
+}
+
+/* A linear net at one point: the executed difference of logits can be anywhere in the allowance, so the bound must be
+ * below the exact one by about that much, and not by much more. */
+static void allowance_is_there_and_small(void **state) {
+  (void)state;
+  lip_net *net = cert_net("2", IN, (piece[]){{"dense", OUT}}, 1, 1, 1, NULL);
+  lip_err err;
+  lip_affine a;
+  lip_relax *r;
+  lip_ranges *g;
+  float x[IN] = {1, 2, 3, -4, 5, 6, 7};
+  double exact[OUT], executed[OUT], size = 0;
+  assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
+  assert_int_equal(lip_relax_new(&a, LIP_P2, &r, &err), LIP_OK);
+  assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+  lip_region region = {x, LIP_P2, 0, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+  lip_ranges_start(g, &region);
+  lip_ranges_margins(g, 0, true, exact);
+  region.executed = LIP_EXECUTED_FLOAT32;
+  lip_ranges_start(g, &region);
+  lip_ranges_margins(g, 0, true, executed);
+  for (size_t i = 0; i < 2; i++) {
+    size += fabs((double)a.block[0].b[i]);
+    for (size_t k = 0; k < IN; k++) size += fabs((double)a.block[0].W[i * IN + k] * (double)x[k]);
+  }
+  assert_true(exact[1] - executed[1] >= 0x1p-24 * size);
+  assert_true(exact[1] - executed[1] <= (IN + 3) * 0x1p-24 * size);
+  lip_ranges_free(g);
+  lip_relax_free(r);
+  lip_affine_free(&a);
+  lip_net_free(net);
+}
+
+/* ---- how good the bounds are ---- */
+
+/* Where every unit is stable the net is linear, and the bound is what the ball's edge attains. */
+static void small_balls_are_tight(void **state) {
+  (void)state;
+  lip_rng rng = lip_rng_new(9, LIP_RNG_USER, 0);
+  for (size_t s = 0; s < SHAPES; s++)
+    for (int p = 0; p < 3; p++) {
+      lip_net *net = make_net(shapes[s], 3, 1.5);
+      lip_err err;
+      lip_affine a;
+      lip_relax *r;
+      lip_ranges *g;
+      float x[IN];
+      double low[OUT], eps = 1e-6;
+      assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
+      assert_int_equal(lip_relax_new(&a, (lip_p)p, &r, &err), LIP_OK);
+      assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+      lip_rng_fill_uniform(&rng, x, IN, 0, 1);
+      lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+      lip_ranges_start(g, &region);
+      lip_ranges_tighten(g);
+      lip_ranges_margins(g, 0, true, low);
+      long double at[IN], u[16][64], z[64], gradient[IN];
+      for (size_t i = 0; i < IN; i++) at[i] = (long double)x[i];
+      walk(&a, shapes[s].activation, at, u, z);
+      long double middle = z[0] - z[1];
+      for (size_t i = 0; i < IN; i++) {
+        at[i] += 1e-9L;
+        walk(&a, shapes[s].activation, at, u, z);
+        gradient[i] = (z[0] - z[1] - middle) / 1e-9L;
+        at[i] -= 1e-9L;
+      }
+      double v[IN];
+      for (size_t i = 0; i < IN; i++) v[i] = (double)gradient[i];
+      double expected = (double)middle - eps * norm_of(v, IN, lip_p_dual((lip_p)p));
+      assert_true(fabs(low[1] - expected) <= 1e-5 * eps * norm_of(v, IN, lip_p_dual((lip_p)p)) + 1e-13);
+      lip_ranges_free(g);
+      lip_relax_free(r);
+      lip_affine_free(&a);
+      lip_net_free(net);
+    }
+}
+
+/* relu(x) - relu(-x) = x and |x| <= 1 over the ball: y_1 - y_2 is x, which intervals do not see and lines do. */
+static void lines_see_what_intervals_do_not(void **state) {
+  (void)state;
+  lip_net *net = cert_net("2", 1, (piece[]){{"dense", 2}, {"relu", 0}, {"dense", 2}}, 3, 0, 1, NULL);
+  lip_err err;
+  lip_affine a;
+  lip_relax *r;
+  lip_ranges *g;
+  double low[2];
+  cert_set_weights(net, 0, (float[]){1, -1});
+  cert_set_weights(net, 1, (float[]){1, -1, 0, 0});
+  assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
+  assert_int_equal(lip_relax_new(&a, LIP_P2, &r, &err), LIP_OK);
+  assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+  lip_region region = {(float[]){0.5f}, LIP_P2, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+  lip_ranges_start(g, &region);
+  lip_ranges_margins(g, 0, false, low);
+  assert_true(fabs(low[1] + 0.5) < 1e-12); /* 0 - 0.5 */
+  lip_ranges_margins(g, 0, true, low);
+  assert_true(low[1] >= -0.5 - 1e-12); /* attained at -0.5 */
+  /* the same over [0, 1.5] only: there it is exact by either */
+  region.boxed = true, region.to = 2;
+  lip_ranges_start(g, &region);
+  lip_ranges_margins(g, 0, true, low);
+  assert_true(fabs(low[1]) < 1e-12);
+  lip_ranges_free(g);
+  lip_relax_free(r);
+  lip_affine_free(&a);
+  lip_net_free(net);
+}
+
+/* ---- hostile ---- */
+
+static void hostile_regions_are_unknown(void **state) {
+  (void)state;
+  static const double sizes[] = {NAN, INFINITY, -1, 1e308, 1e200};
+  static const float values[] = {NAN, INFINITY, -INFINITY};
+  for (size_t s = 0; s < SHAPES; s++) {
+    lip_net *net = make_net(shapes[s], 1, 1);
+    lip_err err;
+    lip_affine a;
+    lip_relax *r;
+    lip_ranges *g;
+    float x[IN] = {0};
+    double low[OUT];
+    assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
+    assert_int_equal(lip_relax_new(&a, LIP_P2, &r, &err), LIP_OK);
+    assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+    for (int executed = 0; executed < 2; executed++) {
+      for (size_t i = 0; i < 5 + 3; i++) {
+        for (size_t k = 0; k < IN; k++) x[k] = 0.25f;
+        if (i >= 5) x[2] = values[i - 5];
+        lip_region region = {x, LIP_P2, i < 5 ? sizes[i] : 0.1, false, 0, 0, (lip_executed)executed, NULL};
+        lip_ranges_start(g, &region);
+        lip_ranges_tighten(g);
+        lip_ranges_margins(g, 0, true, low);
+        for (size_t j = 1; j < OUT; j++) assert_true(i < 3 || i >= 5 ? low[j] == -INFINITY : low[j] < INFINITY);
+      }
+      /* a weight that is not a number, and one that overflows */
+      for (int i = 0; i < 2; i++) {
+        lip_layer *l = lip_net_weighted_layer(net, 0);
+        float kept = l->param[0].value[1];
+        l->param[0].value[1] = i ? 3e38f : NAN;
+        lip_affine b;
+        lip_relax *rb;
+        lip_ranges *gb;
+        assert_int_equal(lip_affine_init(&b, net, &err), LIP_OK);
+        assert_int_equal(lip_relax_new(&b, LIP_PINF, &rb, &err), LIP_OK);
+        assert_int_equal(lip_ranges_new(rb, &gb, &err), LIP_OK);
+        for (size_t k = 0; k < IN; k++) x[k] = 3;
+        lip_region region = {x, LIP_PINF, 0.1, false, 0, 0, (lip_executed)executed, NULL};
+        lip_ranges_start(gb, &region);
+        lip_ranges_tighten(gb);
+        lip_ranges_margins(gb, 0, true, low);
+        bool bounded = i && !executed; /* in exact arithmetic it is a number like others */
+        for (size_t j = 1; j < OUT && !bounded; j++) assert_true(low[j] == -INFINITY);
+        lip_ranges_free(gb);
+        lip_relax_free(rb);
+        lip_affine_free(&b);
+        l->param[0].value[1] = kept;
+      }
+    }
+    lip_ranges_free(g);
+    lip_relax_free(r);
+    lip_affine_free(&a);
+    lip_net_free(net);
+  }
+}
+
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  lip_net *net = make_net((shape){"maxmin", 2}, 1, 1);
+  float x[IN] = {0};
+  bool done = false;
+  for (size_t n = 1; !done; n++) {
+    assert_true(n < 500);
+    lip_err err;
+    lip_affine a, narrow = {0};
+    lip_relax *r = NULL;
+    lip_ranges *g = NULL;
+    lip_mem_fail_nth(n);
+    lip_status status = lip_affine_init(&a, net, &err);
+    if (!status) status = lip_relax_new(&a, LIP_P2, &r, &err);
+    if (!status) status = lip_ranges_new(r, &g, &err);
+    if (!status) {
+      lip_ranges_start(g, &(lip_region){x, LIP_P2, 0.1, false, 0, 0, LIP_EXECUTED_EXACT, NULL});
+      status = lip_ranges_affine(g, &narrow, &err);
+    }
+    lip_mem_fail_nth(0);
+    done = status == LIP_OK;
+    assert_true(done || status == LIP_MEMORY);
+    lip_ranges_free(g);
+    lip_relax_free(r);
+    lip_affine_free(&a);
+    lip_affine_free(&narrow);
+  }
+  lip_net_free(net);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(functions_stay_in_their_ranges),
-      cmocka_unit_test(every_sampled_point_is_inside),
+      cmocka_unit_test(functions_stay_in_their_ranges), cmocka_unit_test(every_sampled_point_is_inside),
+      cmocka_unit_test(executed_margins_stay_above),    cmocka_unit_test(allowance_is_there_and_small),
+      cmocka_unit_test(small_balls_are_tight),          cmocka_unit_test(lines_see_what_intervals_do_not),
+      cmocka_unit_test(hostile_regions_are_unknown),    cmocka_unit_test(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,94 @@
+/* The options of method "local" in net:bound and net:certify, and the constant of a ball. */
+#include "bindings/bind_cert.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool given(lua_State *L, int idx, const char *name) {
+  bool there = lua_istable(L, idx) && lua_getfield(L, idx, name) != LUA_TNIL;
+  if (lua_istable(L, idx)) lua_pop(L, 1);
+  return there;
+}
+
+/* box = {from, to} */
+static void check_box(lua_State *L, int idx, const char *what, lipL_local *local) {
+  char got[80];
+  if (!given(L, idx, "box")) return;
+  lua_getfield(L, idx, "box");
+  if (!lua_istable(L, -1))
+    luaL_error(L, "%s: option 'box' expects {from, to}, got %s", what, lipL_typetext(L, -1, got, sizeof got));
+  for (int i = 1; i <= 2; i++) {
+    lua_rawgeti(L, -1, i);
+    double v = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : NAN;
+    if (isnan(v))
+      luaL_error(L, "%s: option 'box' expects two numbers {from, to}, element %d is %s", what, i,
+                 lipL_typetext(L, -1, got, sizeof got));
+    *(i == 1 ? &local->from : &local->to) = v;
+    lua_pop(L, 1);
+  }
+  if (!(local->from <= local->to)) luaL_error(L, "%s: option 'box' expects {from, to} with from <= to", what);
+  local->boxed = true;
+  lua_pop(L, 1);
+}
+
+/* A method of the whole net by its name. */
+static const char *check_global(lua_State *L, int idx, const char *what, const char *standard) {
+  if (!given(L, idx, "global")) return standard;
+  lua_getfield(L, idx, "global");
+  const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL; /* the table holds it */
+  if (!name || (strcmp(name, "best") != 0 && !lip_method_find(name))) {
+    char got[80];
+    luaL_error(L, "%s: option 'global' is a method of the whole net (see lip.bound_methods()); got %s", what,
+               name ? name : lipL_typetext(L, -1, got, sizeof got));
+  }
+  lua_pop(L, 1);
+  return name;
+}
+
+void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local) {
+  static const char *const own[] = {"box", "halvings", "global", "x", NULL};
+  bool certify = strcmp(what, "certify") == 0;
+  *local = (lipL_local){0};
+  if (given(L, idx, "method")) {
+    lua_getfield(L, idx, "method");
+    local->wanted = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "local") == 0;
+    lua_pop(L, 1);
+  }
+  for (size_t i = 0; own[i] && !local->wanted; i++)
+    if (given(L, idx, own[i])) luaL_error(L, "%s: option '%s' belongs to method=\"local\"", what, own[i]);
+  if (!local->wanted && !certify && given(L, idx, "eps"))
+    luaL_error(L, "%s: option 'eps' belongs to method=\"local\"", what);
+  if (!local->wanted) return;
+  check_box(L, idx, what, local);
+  local->global = check_global(L, idx, what, certify ? "product" : "best");
+  if (certify) local->halvings = lipL_optfield_size(L, idx, what, "halvings", 0);
+  if (local->halvings > 60) luaL_error(L, "%s: option 'halvings' expects at most 60", what);
+}
+
+lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, const lip_net *net,
+                         const lip_path *path, bool pairs, double seconds, lip_err *err) {
+  size_t B;
+  lua_getfield(L, 2, "x");
+  if (!lipL_testtensor(L, -1)) {
+    char got[80];
+    luaL_error(L, "bound: method 'local' takes the ball around option 'x', a tensor, got %s",
+               lipL_typetext(L, -1, got, sizeof got));
+  }
+  const float *x = lipL_checkrows(L, lua_gettop(L), net, &B);
+  if (B != 1) luaL_error(L, "bound: option 'x' expects one input, got %d", (int)B);
+  double eps = lipL_optfield_number(L, 2, "bound", "eps", -1);
+  if (!(eps >= 0))
+    luaL_error(L, "bound: method 'local' needs the size of the ball: option 'eps', a number >= 0");
+  lip_status status = lip_affine_init(&h->affine, net, err);
+  if (status) return status;
+  lip_ask ask = {.net = net,
+                 .affine = &h->affine,
+                 .path = *path,
+                 .p = lip_path_at(path, 0),
+                 .q = lip_path_at(path, lip_net_weighted(net)),
+                 .pairs = pairs,
+                 .seconds = seconds};
+  lip_region region = {
+      x, ask.p, eps, local->boxed, local->from, local->to, LIP_EXECUTED_EXACT, net->engine.cancel};
+  return lip_local_bound(local->global, &ask, &region, &h->found, err);
+}

@@ -1,0 +1,40 @@
+/* What holds near one input: verdicts by linear relaxation, and Lipschitz constants of a ball. */
+#ifndef LIP_CERT_LOCAL_H
+#define LIP_CERT_LOCAL_H
+
+#include "core/cert/certify.h"
+#include "core/cert/method.h"
+#include "core/cert/relax.h"
+
+/* Sizes of balls to try, and where they are cut. */
+typedef struct lip_local_conf {
+  lip_p p;
+  const double *eps; /* (n_eps) ascending, >= 0 */
+  size_t n_eps;
+  bool boxed; /* inputs outside from..to do not count (a row that lies outside itself is not cut) */
+  double from, to;
+  size_t halvings; /* between the largest size proved and the smallest refused, that many more are tried */
+  lip_executed
+      executed; /* what verdicts are about; arithmetic in double errs less than float32, which covers it */
+} lip_local_conf;
+
+/* A net's relaxation with room for every thread of its pool; valid until the weights change. Nets without the form of
+ * affine.h, or too large for it, certify nothing. LIP_MEMORY. */
+typedef struct lip_local lip_local;
+lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **out, lip_err *err);
+void lip_local_free(lip_local *c); /* accepts NULL */
+const char *
+lip_local_unknown(const lip_local *c); /* why nothing can be proved: kind of a layer, "size"; or NULL */
+
+/* Rows of x (B, n_in) with labels as executed and radii known otherwise (certify.h) in io: raises io[i].radius to the
+ * largest size for which interval arithmetic or relaxation proves that the float32 net gives every float32 input of the
+ * ball the label io[i].label. LIP_CANCELLED. */
+lip_status lip_local_certify(lip_local *c, const float *x, size_t B, lip_radius *io, lip_err *err);
+
+/* Constants of the ball: every method that takes nets in the form of affine.h, on slopes that hold in the region (exact
+ * arithmetic). `ask` is for the whole net, with its affine form; `method` names one or "best". LIP_MEMORY,
+ * LIP_CANCELLED, LIP_OPTION. */
+lip_status lip_local_bound(const char *method, const lip_ask *ask, const lip_region *region, lip_found *out,
+                           lip_err *err);
+
+#endif
