@@ -25,8 +25,8 @@
  *   sup_y q y^2 + lambda (y - (m - h) z)((m + h) z - y) = q (|m| + h)^2 z^2
  * (t = lambda: t^2 m^2 / (t - q) - t (m^2 - h^2) = t m^2 q / (t - q) + t h^2, whose derivative -m^2 q^2 / (t - q)^2 + h^2
  * vanishes there), the largest slope squared: by Q <= q the next Q is at most q A' diag((|m| + h)^2) A, so the result is
- * never above the product of the layers' norms. For slopes in [0, 1] this is lambda = 2 q, the closed form of Wang et al.
- * 2024 (ECLipsE-Fast); for [-1, 1] it is lambda = q.
+ * never above the product of the layers' norms. For slopes in [0, 1] this is lambda = 2 q, the closed form of Xu,
+ * Sivaranjani 2024 (ECLipsE-Fast); for [-1, 1] it is lambda = q.
  *
  * The gradient needs no derivative of an inverse: rho is a supremum over (x, y) with |x| = 1, so at the maximiser
  * d rho / d lambda_k = (y_k - (m_k - h_k) z_k) ((m_k + h_k) z_k - y_k)  (Danskin 1967).
@@ -67,10 +67,11 @@ struct lip_elim {
   /* the input */
   size_t n_in, in; /* padded; after compression */
   bool compress;
-  double *A, *Ad;        /* (M_1, n_in) when compressed or weighted */
-  double *R0, *d;        /* (in, in) factor; (n_in) 1 / d */
-  double *Ut, *Yt;       /* (n_in, in) when weighted and compressed */
-  double *Q0, *x, *work; /* (in, in), (in) */
+  double *A, *Ad;             /* (M_1, n_in) when compressed or weighted */
+  double *R0, *d;             /* (in, in) factor; (n_in) 1 / d */
+  double *Ut, *Yt;            /* (n_in, in) when weighted and compressed */
+  double *Q0, *x, *work;      /* (in, in), (LIP_LEADING, in) */
+  double weight[LIP_LEADING]; /* of the rows of x in the last gradient */
   void *owned[OWNED];
   size_t n_owned;
   bool failed;
@@ -225,7 +226,7 @@ static void build(lip_elim *e, bool weighted) {
     e->Yt = take_matrix(e, e->n_in, e->in);
   }
   e->Q0 = take_matrix(e, e->in, e->in);
-  e->x = take_matrix(e, e->in, 1);
+  e->x = take_matrix(e, LIP_LEADING, e->in);
 }
 
 lip_status lip_elim_new(const lip_affine *a, bool weighted, lip_elim **out, lip_err *err) {
@@ -391,12 +392,18 @@ static bool eliminate(lip_elim *e, size_t l, const double *lambda) {
                        : inner_block(s, lambda + s->at, before(e, l));
 }
 
+static double leading(lip_elim *e, const double *Q, size_t n, double *x, double tolerance) {
+  double value;
+  lip_leading(Q, n, 1, &value, x, tolerance, e->work);
+  return value;
+}
+
 /* Rows times rows: the form of the rows themselves. */
 static double rows_norm(lip_elim *e, double *Q, double *x) {
   memset(Q, 0, e->rows * e->rows * sizeof *Q);
   lip_sym_add_gram(Q, e->rows, e->V, e->last, e->last);
   lip_sym_mirror(Q, e->rows);
-  return lip_leading(Q, e->rows, x, 1e-12, e->work);
+  return leading(e, Q, e->rows, x, 1e-12);
 }
 
 static double closed_limit(lip_elim *e, size_t l) {
@@ -404,7 +411,7 @@ static double closed_limit(lip_elim *e, size_t l) {
   if (l + 1 == e->n) return rows_norm(e, e->S, e->s);
   stage *s = &e->stage[l];
   memset(s->z, 0, s->M * sizeof *s->z);
-  return lip_leading(s->Q, s->M, s->z, 1e-10, e->work);
+  return leading(e, s->Q, s->M, s->z, 1e-10);
 }
 
 double lip_elim_closed(lip_elim *e, double *lambda) {
@@ -418,7 +425,7 @@ double lip_elim_closed(lip_elim *e, double *lambda) {
       if (s->half[p] > 0) lambda[s->at + p] = q * (1 + ROOM) * (1 + fabs(s->mid[p]) / s->half[p]);
     if (!isfinite(q) || !eliminate(e, l, lambda)) return INFINITY;
   }
-  double rho = lip_leading(e->Q0, e->in, e->x, 1e-12, e->work);
+  double rho = leading(e, e->Q0, e->in, e->x, 1e-12);
   return rho >= 0 ? rho : (double)INFINITY;
 }
 
@@ -452,8 +459,9 @@ static void outputs(lip_elim *e, size_t l, const double *lambda) {
   lip_sym_backward(s->P, s->F, s->y);
 }
 
-static void forwards(lip_elim *e, const double *lambda, double *gradient) {
-  const double *in = e->x;
+/* Adds w times the gradient for the input x to `gradient`. */
+static void forwards(lip_elim *e, const double *lambda, const double *x, double w, double *gradient) {
+  const double *in = x;
   for (size_t l = 0; l < e->n; l++) {
     stage *s = &e->stage[l];
     memset(s->z, 0, s->M * sizeof *s->z);
@@ -462,34 +470,57 @@ static void forwards(lip_elim *e, const double *lambda, double *gradient) {
     outputs(e, l, lambda + s->at);
     for (size_t p = 0; p < s->F; p++) {
       double low = s->mid[p] - s->half[p], high = s->mid[p] + s->half[p];
-      gradient[s->at + p] = (s->y[p] - low * s->z[p]) * (high * s->z[p] - s->y[p]);
+      gradient[s->at + p] += w * (s->y[p] - low * s->z[p]) * (high * s->z[p] - s->y[p]);
     }
     in = s->y;
   }
 }
 
-double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double *gradient) {
+double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double blur, double *gradient) {
   make_T(e);
   for (size_t l = e->n; l-- > 0;)
     if (!eliminate(e, l, lambda)) return INFINITY;
-  double rho = lip_leading(e->Q0, e->in, e->x, tolerance, e->work);
-  if (!(rho >= 0)) return INFINITY;
-  if (gradient) forwards(e, lambda, gradient);
-  return rho;
+  double value[LIP_LEADING];
+  size_t count = gradient && blur > 0 ? LIP_LEADING : 1;
+  lip_leading(e->Q0, e->in, count, value, e->x, tolerance, e->work);
+  if (!(value[0] >= 0)) return INFINITY;
+  if (!gradient) return value[0];
+  double sum = 0;
+  for (size_t i = 0; i < LIP_LEADING; i++) {
+    double gap = i ? (value[0] - value[i]) / (blur * value[0]) : 0;
+    e->weight[i] = i < count && gap < 20 ? exp(-gap) : 0;
+    sum += e->weight[i];
+  }
+  memset(gradient, 0, e->count * sizeof *gradient);
+  for (size_t i = 0; i < LIP_LEADING; i++) {
+    e->weight[i] /= sum;
+    if (e->weight[i] > 0) forwards(e, lambda, e->x + i * e->in, e->weight[i], gradient);
+  }
+  return value[0];
 }
 
-void lip_elim_steepest(lip_elim *e, double *u) {
-  memset(u, 0, e->a->n_in * sizeof *u);
+static void steepest(lip_elim *e, const double *x, double *u) {
+  memset(u, 0, e->n_in * sizeof *u);
   if (!e->compress) {
-    for (size_t i = 0; i < e->a->n_in; i++) u[i] = e->x[i] * sqrt(e->d[i]);
+    for (size_t i = 0; i < e->a->n_in; i++) u[i] = x[i] * sqrt(e->d[i]);
     return;
   }
   /* A D^-1/2 = R U with orthonormal rows of U: the input is D^-1/2 U'x = D^-1/2 (A D^-1/2)' R'^-1 x */
   double *w = e->work;
-  memcpy(w, e->x, e->in * sizeof *w);
+  memcpy(w, x, e->in * sizeof *w);
   lip_sym_backward(e->R0, e->in, w);
-  for (size_t p = 0; p < e->in; p++)
-    for (size_t i = 0; i < e->a->n_in; i++) u[i] += w[p] * e->Ad[p * e->n_in + i] * sqrt(e->d[i]);
+  for (size_t p = 0; p < e->in; p++) lip_sym_axpy(u, w[p], e->Ad + p * e->n_in, e->n_in);
+  for (size_t i = 0; i < e->n_in; i++) u[i] *= sqrt(e->d[i]);
+}
+
+void lip_elim_squares(lip_elim *e, double *square) {
+  double *u = e->work + e->in;
+  memset(square, 0, e->a->n_in * sizeof *square);
+  for (size_t i = 0; i < LIP_LEADING; i++) {
+    if (!(e->weight[i] > 0)) continue;
+    steepest(e, e->x + i * e->in, u);
+    for (size_t k = 0; k < e->a->n_in; k++) square[k] += e->weight[i] * u[k] * u[k];
+  }
 }
 
 /* With A = R U the form is Q = U' Q_0 U: rows of (U' Q_0) against rows of U', LIP_PAD at a time. */
@@ -516,15 +547,4 @@ void lip_elim_spread(lip_elim *e, double *d) {
   }
   for (size_t i = 0; i < e->a->n_in; i++)
     for (size_t j = 0; j < e->in; j++) d[i] += fabs(e->Q0[i * e->in + j]);
-}
-
-double lip_elim_load(const lip_elim *e, const double *lambda) {
-  double top = 0;
-  const stage *s = &e->stage[e->n - 1];
-  for (size_t r = 0; r < e->rows; r++) {
-    double t = 0;
-    for (size_t p = 0; p < s->F; p++) t += e->V[r * s->M + p] * e->V[r * s->M + p] / lambda[s->at + p];
-    top = fmax(top, t);
-  }
-  return top;
 }

@@ -25,14 +25,13 @@ bool lip_elim_weigh(lip_elim *e, const double *d);
 
 /* Closed-form multipliers, layer by layer, into lambda; returns their rho (INFINITY: none). */
 double lip_elim_closed(lip_elim *e, double *lambda);
-/* rho of lambda, to `tolerance` relative, and with `gradient` (count) d rho / d lambda. INFINITY when lambda is not
- * feasible. */
-double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double *gradient);
-/* After lip_elim_rho with a gradient: the steepest input u with sum d_k u_k^2 = 1 (n_in). */
-void lip_elim_steepest(lip_elim *e, double *u);
+/* rho of lambda, to `tolerance` relative, and with `gradient` (count) d rho / d lambda; INFINITY when lambda is not
+ * feasible. rho is a largest eigenvalue, and where several are nearly as large it has a kink: with blur > 0 the gradient is
+ * the mean over leading eigenvectors with weights exp(-(rho - eigenvalue) / (blur rho)). */
+double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double blur, double *gradient);
+/* After that: the mean of u_k^2 over the inputs u it has used, each with sum d_k u_k^2 = 1 (n_in). */
+void lip_elim_squares(lip_elim *e, double *square);
 /* d_k = sum_j |Q_kj| for the form Q that the last multipliers have left at the input, with weights of 1 (n_in). */
 void lip_elim_spread(lip_elim *e, double *d);
-/* v' Lambda^-1 v of the target's rows (largest diagonal entry), below 1 when the last layer is feasible. */
-double lip_elim_load(const lip_elim *e, const double *lambda);
 
 #endif

@@ -8,8 +8,10 @@
 
 #include "core/cert/propose.h"
 
-enum { MOST_STEPS = 400 };
-static const double RATE = 0.1, LITTLE = 1e-3;
+enum { MOST_STEPS = 400, EVERY = 10 };
+/* Step length at first and the factor to the last; a gain of log rho in EVERY steps that counts as little; spread of the
+ * eigenvectors in a gradient (see lip_elim_rho) per step length; residual of eigenvectors. */
+static const double RATE = 0.1, LAST = 1.0 / 40, LITTLE = 1e-3, BLUR = 0.2, RESIDUAL = 1e-4;
 
 /* Numbers that are searched for, as logarithms: multipliers, then weights of the input. */
 typedef struct search {
@@ -19,7 +21,7 @@ typedef struct search {
 } search;
 
 /* log rho + log sum d at theta, and its gradient. INFINITY: not feasible. */
-static double objective(search *s, double tolerance) {
+static double objective(search *s, double blur) {
   lip_elim *e = s->p->elim;
   double *lambda = s->value, *d = s->value + s->n, *u = s->gradient + s->n, sum = 1;
   for (size_t k = 0; k < s->n + s->n_in; k++) s->value[k] = exp(s->theta[k]);
@@ -28,11 +30,11 @@ static double objective(search *s, double tolerance) {
     for (size_t k = 0; k < s->n_in; k++) sum += d[k];
     if (!lip_elim_weigh(e, d)) return INFINITY;
   }
-  double rho = lip_elim_rho(e, lambda, tolerance, s->gradient);
+  double rho = lip_elim_rho(e, lambda, RESIDUAL, blur, s->gradient);
   if (!(rho > 0 && rho < INFINITY)) return INFINITY;
   for (size_t k = 0; k < s->n; k++) s->gradient[k] *= lambda[k] / rho;
-  if (s->n_in) lip_elim_steepest(e, u);
-  for (size_t k = 0; k < s->n_in; k++) u[k] = d[k] / sum - d[k] * u[k] * u[k];
+  if (s->n_in) lip_elim_squares(e, u);
+  for (size_t k = 0; k < s->n_in; k++) u[k] = d[k] / sum - d[k] * u[k];
   return log(rho) + log(sum);
 }
 
@@ -57,30 +59,26 @@ static double descend(lip_proposer *p) {
   for (size_t k = 0; k < all; k++) s.theta[k] = s.best[k] = log(k < n ? p->lambda[k] : p->d[k - n]);
   memset(s.mean, 0, all * sizeof *s.mean);
   memset(s.square, 0, all * sizeof *s.square);
-  for (int i = 0, t = 0; i < MOST_STEPS && rate > RATE / 40 && !lip_propose_stop(p); i++) {
-    double f = objective(&s, 1e-5);
+  for (int i = 0, t = 0; i < MOST_STEPS && rate > LAST * RATE && !lip_propose_stop(p); i++) {
+    double f = objective(&s, BLUR * rate);
     if (f < top) {
       top = f;
       memcpy(s.best, s.theta, all * sizeof *s.best);
     }
-    bool lost = !(f < INFINITY), settled = t % 10 == 9 && !(top < mark - LITTLE);
-    if (t % 10 == 9) mark = top;
+    bool lost = !(f < INFINITY), settled = t % EVERY == EVERY - 1 && !(top < mark - LITTLE);
+    if (t % EVERY == EVERY - 1) mark = top;
     if (lost || settled) {
       rate /= 2;
       memcpy(s.theta, s.best, all * sizeof *s.best);
       if (lost) memset(s.mean, 0, all * sizeof *s.mean);
-      if (!(objective(&s, 1e-5) < INFINITY)) break;
+      if (!(objective(&s, BLUR * rate) < INFINITY)) break;
     }
     step(&s, rate, ++t);
   }
   for (size_t k = 0; k < n; k++) p->lambda[k] = exp(s.best[k]);
   for (size_t k = 0; k < n_in; k++) p->d[k] = exp(s.best[n + k]);
   if (n_in && !lip_elim_weigh(p->elim, p->d)) return INFINITY;
-  return lip_elim_rho(p->elim, p->lambda, 1e-12, NULL);
-}
-
-static bool multiplier_takes(const lip_ask *ask) {
-  return lip_propose_takes(ask);
+  return lip_elim_rho(p->elim, p->lambda, 1e-12, 0, NULL);
 }
 
 static lip_status multiplier_run(const lip_ask *ask, lip_found *out, lip_err *err) {
@@ -91,6 +89,6 @@ const lip_method lip_method_multiplier = {
     .name = "multiplier",
     .help =
         "semidefinite inequality with multipliers found by descent, per pair; norms 2 and inf of the input",
-    .takes = multiplier_takes,
+    .takes = lip_propose_takes,
     .run = multiplier_run,
 };

@@ -8,8 +8,6 @@
 #include "core/base/mem.h"
 #include "core/norm/round.h"
 
-enum { CHAIN = 16, ROOMS = 6 };
-
 double lip_propose_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -26,7 +24,7 @@ bool lip_propose_stop(const lip_proposer *p) {
 }
 
 double lip_propose_closed(lip_proposer *p) {
-  if (p->d) (void)lip_elim_weigh(p->elim, NULL);
+  if (p->d && !lip_elim_weigh(p->elim, NULL)) return INFINITY;
   double rho = lip_elim_closed(p->elim, p->lambda), top = 0;
   if (!p->d || !(rho < INFINITY)) return rho;
   size_t n_in = p->ask->affine->n_in;
@@ -34,7 +32,7 @@ double lip_propose_closed(lip_proposer *p) {
   for (size_t k = 0; k < n_in; k++) top = fmax(top, p->d[k]);
   for (size_t k = 0; k < n_in; k++) p->d[k] = fmax(p->d[k], 1e-9 * top) / top;
   if (!(top > 0) || !lip_elim_weigh(p->elim, p->d)) return INFINITY;
-  return lip_elim_rho(p->elim, p->lambda, 1e-12, NULL);
+  return lip_elim_rho(p->elim, p->lambda, 1e-12, 0, NULL);
 }
 
 /* All targets: pairs (i, j), i < j, row by row, then what the upper bound rests on. */
@@ -45,21 +43,15 @@ typedef struct job {
   size_t n, pairs; /* targets; the first of them are pairs */
   size_t C;        /* classes */
   double began, finish;
-  atomic_size_t next; /* chain that nobody has taken */
+  atomic_size_t next; /* target that nobody has taken */
   atomic_int status;
 } job;
-
-static size_t chain_end(const job *t, size_t first) {
-  size_t k = first + 1;
-  while (k < t->n && k - first < CHAIN && (k < t->pairs) == (first < t->pairs)) k++;
-  return k;
-}
 
 static void proposer_free(lip_proposer *p) {
   lip_elim_free(p->elim);
   lip_free(p->lambda);
   lip_free(p->d);
-  for (int i = 0; i < ROOMS; i++) lip_free(p->room[i]);
+  for (int i = 0; i < LIP_ROOMS; i++) lip_free(p->room[i]);
 }
 
 static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, lip_err *err) {
@@ -70,7 +62,7 @@ static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, lip_err *er
   size_t n = lip_elim_count(p->elim), n_in = ask->affine->n_in;
   bool complete = (p->lambda = lip_alloc(n, sizeof(double))) != NULL;
   if (weighted) complete &= (p->d = lip_alloc(n_in, sizeof(double))) != NULL;
-  for (int i = 0; i < ROOMS; i++) complete &= (p->room[i] = lip_alloc(n + n_in, sizeof(double))) != NULL;
+  for (int i = 0; i < LIP_ROOMS; i++) complete &= (p->room[i] = lip_alloc(n + n_in, sizeof(double))) != NULL;
   return complete ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for multipliers");
 }
 
@@ -91,9 +83,7 @@ static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_mu
   }
   lip_elim_target(p->elim, m->rows);
   double rho = t->propose(p);
-  p->warm = rho < INFINITY;
-  if (!p->warm) return LIP_OK;
-  p->load = lip_elim_load(p->elim, p->lambda);
+  if (!(rho < INFINITY)) return LIP_OK;
   lip_elim_export(p->elim, p->lambda, m->lambda);
   if (p->d) {
     if (!(m->d = lip_alloc(n_in, sizeof *m->d)))
@@ -111,21 +101,15 @@ static double share_of_time(const job *t, size_t at) {
   return now + (t->finish - now) * fmin(1, threads / (double)(t->n - at));
 }
 
-static lip_status run_chains(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *err) {
-  lip_status status = LIP_OK;
+static lip_status run_targets(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *err) {
   for (;;) {
-    size_t chain = atomic_fetch_add(&t->next, 1), first = 0;
-    for (size_t i = 0; i < chain && first < t->n; i++) first = chain_end(t, first);
-    if (first >= t->n) return status;
-    p->warm = false;
-    for (size_t k = first; k < chain_end(t, first); k++) {
-      if (atomic_load(&t->status) || lip_propose_now() > t->finish) return status;
-      if (lip_cancel_raised(t->ask->net->engine.cancel))
-        return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-      p->finish = share_of_time(t, k);
-      status = run_target(t, p, lmi, &t->proof->item[k], err);
-      if (status) return status;
-    }
+    size_t k = atomic_fetch_add(&t->next, 1);
+    if (k >= t->n || atomic_load(&t->status) || lip_propose_now() > t->finish) return LIP_OK;
+    if (lip_cancel_raised(t->ask->net->engine.cancel))
+      return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
+    p->finish = share_of_time(t, k);
+    lip_status status = run_target(t, p, lmi, &t->proof->item[k], err);
+    if (status) return status;
   }
 }
 
@@ -137,7 +121,7 @@ static void share(void *arg, const lip_worker *me) {
   (void)me;
   lip_status status = proposer_init(&p, t->ask, &err);
   if (!status) status = lip_lmi_new(t->ask->affine, &lmi, &err);
-  if (!status) status = run_chains(t, &p, lmi, &err);
+  if (!status) status = run_targets(t, &p, lmi, &err);
   if (status) atomic_store(&t->status, (int)status);
   lip_lmi_free(lmi);
   proposer_free(&p);

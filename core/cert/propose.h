@@ -5,17 +5,16 @@
 #include "core/cert/eliminate.h"
 #include "core/cert/method.h"
 
-/* One thread's state while it goes through targets. Targets come in chains of neighbours: who runs a chain does not
- * matter, so results do not depend on the number of threads. */
+#define LIP_ROOMS 6
+
+/* One thread's state; what it finds for a target does not depend on the targets before it. */
 typedef struct lip_proposer {
   lip_elim *elim;
   const lip_ask *ask;
-  double *lambda; /* (count) the proposal; arrives with the last target's, when there was one in this chain */
-  double *d;      /* (n_in) likewise; NULL for p = 2 */
-  bool warm;      /* the last target of the chain has left its multipliers */
-  double load;    /* of the last target */
-  double *room[6]; /* (count + n_in) each: working memory */
-  double finish;   /* time by which this target should be done */
+  double *lambda;          /* (count) the proposal */
+  double *d;               /* (n_in) weights of the input; NULL for p = 2: all 1 */
+  double *room[LIP_ROOMS]; /* (count + n_in) each: working memory */
+  double finish;           /* time by which this target should be done */
 } lip_proposer;
 
 /* Proposes multipliers (and d) for rows that lip_elim_target has been told of; returns rho, INFINITY for none. */

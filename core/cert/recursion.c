@@ -1,11 +1,7 @@
-/* Multipliers in closed form, layer by layer from the output (ECLipsE-Fast, Xu and Sivaranjani 2024, backwards and for
+/* Multipliers in closed form, layer by layer from the output (ECLipsE-Fast, Xu, Sivaranjani 2024, backwards and for
  * slopes of any sign; formula and proof that the product of norms is never below: eliminate.c). In the norm inf the
- * weights of the input follow from the form at the input, see weights.c. */
+ * weights of the input are the row sums of the form at the input: diag(d) - Q is then diagonally dominant. */
 #include "core/cert/propose.h"
-
-static bool recursion_takes(const lip_ask *ask) {
-  return lip_propose_takes(ask);
-}
 
 static lip_status recursion_run(const lip_ask *ask, lip_found *out, lip_err *err) {
   return lip_propose_all(ask, lip_propose_closed, out, err);
@@ -14,6 +10,6 @@ static lip_status recursion_run(const lip_ask *ask, lip_found *out, lip_err *err
 const lip_method lip_method_recursion = {
     .name = "recursion",
     .help = "semidefinite inequality with multipliers in closed form, per pair; norms 2 and inf of the input",
-    .takes = recursion_takes,
+    .takes = lip_propose_takes,
     .run = recursion_run,
 };
