@@ -507,6 +507,8 @@ static int net_evaluate(lua_State *L) {
   uint32_t *index = lua_newuserdatauv(L, batch * sizeof *index, 0);
   float *targets = d->targets ? lua_newuserdatauv(L, batch * d->target_width * sizeof *targets, 0) : NULL;
   tally sum = {0};
+  lip_err err;
+  if (loss && lip_net_measure(net, loss, batch, &err)) return lipL_fault(L, &err);
   for (size_t i = 0; i < limit; i += batch) {
     size_t B = limit - i < batch ? limit - i : batch;
     for (size_t r = 0; r < B; r++) index[r] = (uint32_t)(i + r);

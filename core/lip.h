@@ -25,6 +25,7 @@
 #include "core/net/loss.h"
 #include "core/net/net.h"
 #include "core/net/optim.h"
+#include "core/net/pairs.h"
 #include "core/net/schedule.h"
 #include "core/net/wide.h"
 #include "core/norm/opnorm.h"

@@ -213,6 +213,12 @@ static void dense_matrix(const lip_layer *l, float *W, float *b) {
   for (size_t i = 0; i < l->n_out; i++) b[i] = l->n_param > 1 ? l->param[1].value[i] : 0;
 }
 
+static void dense_matrix_grad(const lip_layer *l, size_t K, const float *A, const float *B, size_t u0,
+                              size_t u1, void *scratch) {
+  lip_gemm(LIP_T, LIP_N, u1 - u0, l->n_in, K, 1, A + u0, l->n_out, B, l->n_in, 1,
+           l->param[0].grad + u0 * l->n_in, l->n_in, scratch);
+}
+
 /* || |W| ||, an upper bound: equal to ||W|| but for 2->2, where the entries' signs matter. */
 static double abs_norm(const lip_layer *l, lip_pq pq, double norm) {
   if (pq.p != LIP_P2 || pq.q != LIP_P2) return norm;
@@ -255,5 +261,6 @@ const lip_layer_kind lip_layer_dense = {
     .warm = dense_warm,
     .bound = dense_bound,
     .matrix = dense_matrix,
+    .matrix_grad = dense_matrix_grad,
     .deviate = dense_deviate,
 };

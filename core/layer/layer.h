@@ -199,6 +199,10 @@ struct lip_layer_kind {
   void (*slopes)(const lip_layer *l, double *low, double *high);
   void (*range)(const lip_layer *l, size_t k, double from, double to, lip_range *r);
   bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
+  /* Adds A'B to rows u0..u1 of the gradient of W, A (K, n_out), B (K, n_in): how a loss that depends on W itself, not
+   * on y alone, is learned from. For layers with `matrix` whose W is trained entry by entry; then W is param[0]. */
+  void (*matrix_grad)(const lip_layer *l, size_t K, const float *A, const float *B, size_t u0, size_t u1,
+                      void *scratch);
   /* Carries size and off through the layer as executed in float32, both in norm pq.p before and pq.q after.
    * (optional: then both become INFINITY) */
   void (*deviate)(const lip_layer *l, lip_pq pq, lip_deviation *d);

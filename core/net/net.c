@@ -167,6 +167,7 @@ void lip_net_free(lip_net *net) {
   lip_free(net->block);
   lip_free(net->row_value);
   lip_free(net->scratch);
+  lip_pairs_free(net->pairs);
   lip_free(net);
 }
 
@@ -213,6 +214,8 @@ void lip_net_touch(lip_net *net) {
 }
 
 lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err) {
+  lip_pairs_free(net->pairs);
+  net->pairs = NULL;
   net->conf.seed = net->plan.seed = seed;
   net->step = 0;
   net->rows = 0;

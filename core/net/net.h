@@ -12,6 +12,7 @@
 #include "core/layer/layer.h"
 #include "core/net/loss.h"
 #include "core/net/optim.h"
+#include "core/net/pairs.h"
 
 /* Options of a net beside its layers. */
 typedef struct lip_net_conf {
@@ -55,6 +56,7 @@ typedef struct lip_net {
   bool backward_ready;  /* prepared weights serve the input gradient of every layer, the first included */
   bool lent;            /* a script holds views of the weights: they may change at any time */
   uint64_t step;        /* updates done: random stream of dropout */
+  lip_pairs *pairs;     /* bounds that the last loss took (net/pairs.h); NULL: none did */
 } lip_net;
 
 /* Copies conf and specs. Errors name the layer ("layer 3 (dense): ..."). Owned: lip_net_free. */
@@ -102,7 +104,12 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err);
 void lip_net_project(lip_net *net);
 lip_status lip_net_project_exact(lip_net *net, lip_err *err);
 
-/* Mean loss of logits against targets (deterministic order); dlogits (B, n_out) may be NULL. */
+/* Ready for a loss that takes bounds of the net: afterwards net->pairs has them for the weights as they are. For other
+ * losses nothing happens. LIP_UNSUPPORTED names what cannot be bounded; LIP_MEMORY. */
+lip_status lip_net_measure(lip_net *net, const lip_loss *loss, size_t B, lip_err *err);
+
+/* Mean loss of logits against targets (deterministic order); dlogits (B, n_out) may be NULL. A loss that takes bounds
+ * sees those of lip_net_measure. */
 double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, size_t B, bool need_gradient);
 
 /* One whole training step: forward, loss, backward, clip, update, project (every conf.project_every-th). No

@@ -38,6 +38,7 @@ typedef struct job {
   const lip_stream *stream; /* NULL: none */
   const lip_probe *probe;   /* NULL: none */
   lip_optim *opt;
+  const lip_pairs *pairs; /* bounds that the loss took, gradient known; NULL: none */
   float accumulate;
   bool project;
   double value;           /* mean loss */
@@ -86,6 +87,16 @@ static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
   return true;
 }
 
+static void loss_rows(lip_net *net, const lip_loss *loss, const lip_targets *t, size_t B, size_t r0,
+                      size_t r1, float *dlogits) {
+  const lip_loss_kind *kind = loss->kind;
+  if (kind->bounded && net->pairs)
+    kind->bounded(loss->conf, net->logits, B, net->root->n_out, t, lip_pairs_terms(net->pairs), r0, r1,
+                  net->row_value, dlogits);
+  else
+    kind->rows(loss->conf, net->logits, B, net->root->n_out, t, r0, r1, net->row_value, dlogits);
+}
+
 /* Rows r0..r1-1, forward and, where the job says so, back. */
 static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
   lip_net *net = j->net;
@@ -93,8 +104,7 @@ static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
   lip_chain_forward(net->root, pass);
   if (j->stream && j->stream->use) j->stream->use(j->stream->arg, me, pass->r0, pass->r1);
   if (j->loss)
-    j->loss->kind->rows(j->loss->conf, net->logits, j->B, net->root->n_out, j->targets, pass->r0, pass->r1,
-                        net->row_value, j->backward ? net->dlogits : NULL);
+    loss_rows(net, j->loss, j->targets, j->B, pass->r0, pass->r1, j->backward ? net->dlogits : NULL);
   if (!j->backward) return;
   lip_chain_backward(net->root, pass);
   if (j->probe && j->probe->back) j->probe->back(j->probe->stream.arg, me, pass->r0, pass->r1);
@@ -144,7 +154,9 @@ static void run_grads(void *arg, const lip_worker *me) {
     lip_layer *l = j->net->leaf[i];
     size_t u0, u1;
     lip_share(me, l->units, UNIT_GRAIN, &u0, &u1);
-    if (u0 < u1) l->kind->grad(l, &pass, u0, u1);
+    if (u0 >= u1) continue;
+    l->kind->grad(l, &pass, u0, u1);
+    if (j->pairs) lip_pairs_add(j->pairs, l, u0, u1, pass.scratch);
   }
 }
 
@@ -216,12 +228,14 @@ static bool prepares(const job *j, const lip_layer *l) {
 typedef struct finishing {
   const job *j;
   lip_layer *l;
+  void *scratch;
 } finishing;
 
 /* What is left to do for units a..b once their gradient is there, and still in the cache. */
 static void finish_units(void *arg, size_t a, size_t b) {
   const job *j = ((const finishing *)arg)->j;
   lip_layer *l = ((const finishing *)arg)->l;
+  if (j->pairs) lip_pairs_add(j->pairs, l, a, b, ((const finishing *)arg)->scratch);
   for (size_t k = 0; k < l->n_param; k++) {
     size_t row = lip_param_size(&l->param[k]) / l->units, at = l->param[k].offset;
     update_range(j, at + a * row, at + b * row);
@@ -235,7 +249,7 @@ static void run_fused(void *arg, const lip_worker *me) {
   lip_pass pass = make_pass(j, me);
   pass.done = finish_units;
   for (size_t i = 0; i < j->net->n_leaf; i++) {
-    finishing f = {j, j->net->leaf[i]};
+    finishing f = {j, j->net->leaf[i], pass.scratch};
     pass.done_arg = &f;
     size_t u0, u1;
     lip_share(me, f.l->units, UNIT_GRAIN, &u0, &u1);
@@ -275,7 +289,10 @@ static lip_status look(job *j) {
   run_by_rows(run_rows, true, j);
   j->value = mean_rows(j->net->row_value, j->B);
   if (atomic_load(j->cancelled)) return LIP_CANCELLED;
-  return !isfinite(j->value) || atomic_load(j->overflow) ? LIP_NOT_FINITE : LIP_OK;
+  if (!isfinite(j->value) || atomic_load(j->overflow)) return LIP_NOT_FINITE;
+  if (!j->loss->kind->bounded) return LIP_OK;
+  j->pairs = j->net->pairs;
+  return lip_pairs_gather(j->net->pairs, j->B) ? LIP_OK : LIP_NOT_FINITE;
 }
 
 static void learn(job *j) {
@@ -289,11 +306,28 @@ static void learn(job *j) {
   if (j->project && needs_project(j)) run_by_units(run_project, 0, j);
 }
 
+lip_status lip_net_measure(lip_net *net, const lip_loss *loss, size_t B, lip_err *err) {
+  if (!loss->kind->bounded) return LIP_OK;
+  const lip_pair_conf *conf = loss->kind->pairs(loss->conf);
+  const lip_pair_conf *old = net->pairs ? lip_pairs_conf(net->pairs) : conf;
+  if (old->method != conf->method || old->refresh != conf->refresh) {
+    lip_pairs_free(net->pairs);
+    net->pairs = NULL;
+  }
+  lip_status status = LIP_OK;
+  if (!net->pairs)
+    status = lip_pairs_new(net->root, conf, lip_pool_threads(net->engine.pool), &net->pairs, err);
+  if (!status) status = lip_pairs_reserve(net->pairs, B, err);
+  if (!status) lip_pairs_update(net->pairs, net->step, net->engine.pool);
+  return status;
+}
+
 lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size_t B, const lip_loss *loss,
                         lip_optim *opt, double *value, lip_err *err) {
   if (B == 0) return lip_fail(err, LIP_SHAPE, "net: a step needs at least one row");
   lip_status status = lip_optim_reserve(opt, net->n_params, err);
   if (!status) status = lip_net_reserve(net, B, err);
+  if (!status) status = lip_net_measure(net, loss, B, err);
   if (status) return status;
   size_t every = net->conf.project_every;
   atomic_bool overflow = false, cancelled = false;
@@ -430,7 +464,6 @@ void lip_net_project(lip_net *net) {
 }
 
 double lip_net_loss(lip_net *net, const lip_loss *loss, const lip_targets *t, size_t B, bool need_gradient) {
-  loss->kind->rows(loss->conf, net->logits, B, net->root->n_out, t, 0, B, net->row_value,
-                   need_gradient ? net->dlogits : NULL);
+  loss_rows(net, loss, t, B, 0, B, need_gradient ? net->dlogits : NULL);
   return mean_rows(net->row_value, B);
 }

@@ -43,6 +43,23 @@ static double multi_margin(const double *z, size_t C, int32_t y, const float *v,
   return sum / (double)(C - 1);
 }
 
+static double certified(const double *z, size_t C, int32_t y, const float *v, double T, double margin) {
+  return margin == 1 ? multi_margin(z, C, y, v, 0, 0) : cross_entropy(z, C, y, v, T, 0);
+}
+
+/* One more class, as large as the second largest logit. */
+static double gloro(const double *z, size_t C, int32_t y, const float *v, double T, double none) {
+  double first = -INFINITY, second = -INFINITY, sum;
+  (void)v, (void)none;
+  for (size_t i = 0; i < C; i++) {
+    second = fmax(second, fmin(first, z[i]));
+    first = fmax(first, z[i]);
+  }
+  sum = exp((second - first) / T);
+  for (size_t i = 0; i < C; i++) sum += exp((z[i] - first) / T);
+  return T * log(sum) + first - z[y];
+}
+
 static double hinge(const double *z, size_t C, int32_t y, const float *v, double margin, double none) {
   double sum = 0;
   (void)v, (void)none;
@@ -79,6 +96,12 @@ static const subject subjects[] = {
       {{"temperature", "offset"}, {3, 0.7}}}},
     {"multi_margin", multi_margin, {{{"margin"}, {1}}, {{"margin"}, {0.1}}, {{"margin"}, {5}}}},
     {"hinge", hinge, {{{"margin"}, {1}}, {{"margin"}, {0.1}}, {{"margin"}, {5}}}},
+    /* without bounds; with them: test_pairs.c */
+    {"certified",
+     certified,
+     {{{"temperature"}, {1}}, {{"temperature", "base"}, {0.25, 0}}, {{"temperature", "base"}, {1, 1}}}},
+    {"emma", cross_entropy, {{{"temperature"}, {1}}, {{"temperature"}, {0.25}}, {{"temperature"}, {3}}}},
+    {"gloro", gloro, {{{"temperature"}, {1}}, {{"temperature"}, {0.25}}, {{"temperature"}, {3}}}},
     {"mse", mse, {{{NULL}, {0}}, {{NULL}, {0}}, {{NULL}, {0}}}},
     {"mae", mae, {{{NULL}, {0}}, {{NULL}, {0}}, {{NULL}, {0}}}},
 };
@@ -95,7 +118,11 @@ static void *conf_of(const lip_loss_kind *kind, const setting *s) {
   void *conf = lip_conf_new(&kind->desc);
   assert_non_null(conf);
   for (int i = 0; i < 2; i++)
-    if (s->option[i])
+    if (s->option[i] && strcmp(s->option[i], "base") == 0) /* words: by number */
+      assert_int_equal(lip_conf_set_text(&kind->desc, conf, "base",
+                                         s->value[i] == 1 ? "multi_margin" : "cross_entropy", &err),
+                       LIP_OK);
+    else if (s->option[i])
       assert_int_equal(lip_conf_set_number(&kind->desc, conf, s->option[i], s->value[i], &err), LIP_OK);
   return conf;
 }

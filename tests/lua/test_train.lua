@@ -16,7 +16,8 @@ end
 local Registry = {}
 
 function Registry.test_every_row_is_listed_and_can_be_made()
-  local required = { time_decay = { d = 0.1 }, step = { every = 5 }, exponential = { factor = 0.9 } }
+  local required = { time_decay = { d = 0.1 }, step = { every = 5 }, exponential = { factor = 0.9 },
+    certified = { eps = 0.1 }, gloro = { eps = 0.1 }, emma = { eps = 0.1 } }
   for plural, family in pairs { losses = "loss", optims = "optim", schedules = "schedule" } do
     local list, seen = lip[plural](), 0
     for _, row in ipairs(list) do
