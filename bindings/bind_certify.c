@@ -22,7 +22,7 @@ typedef struct task {
   double *sorted;     /* (n_eps) for "local" */
   uint32_t *index;    /* (batch) */
   lip_radius *radius; /* (batch) */
-  float *radii, *margins, *found;
+  float *radii, *margins, *found, *reached;
   size_t clean, *certified; /* (n_eps) */
 } task;
 
@@ -34,6 +34,9 @@ static void count_rows(task *t, size_t first, size_t B, const int32_t *labels) {
     t->radii[first + i] = lipL_floatbelow(r->radius);
     t->margins[first + i] = (float)r->margin;
     t->found[first + i] = (float)r->label;
+    size_t reached = 0;
+    for (size_t k = 0; k < t->n_eps; k++) reached += r->radius > 0 && r->radius >= t->eps[k];
+    if (t->reached) t->reached[first + i] = (float)reached;
     if (!labels || r->label < 0 || r->label != labels[i]) continue;
     t->clean++;
     for (size_t k = 0; k < t->n_eps; k++) t->certified[k] += r->radius > 0 && r->radius >= t->eps[k];
@@ -180,6 +183,7 @@ static void push_fractions(lua_State *L, const task *t) {
  *   method="local" tries the sizes in eps by interval arithmetic and linear relaxation around each point: radii are then
  *   the largest size proved (or the radius that the constants of method `global` give), with `halvings` more tries
  *   between it and the smallest refused; box={from, to}: only inputs in it count
+ *   reached    (n) how many of the numbers in eps the radius reaches, whatever the label
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
  *   clean and certified need labels */
 int lipL_net_certify(lua_State *L) {
@@ -198,6 +202,10 @@ int lipL_net_certify(lua_State *L) {
   lua_setfield(L, -2, "margins");
   t.found = lipL_newtensor(L, 1, &t.n)->data;
   lua_setfield(L, -2, "labels");
+  if (t.n_eps > 0) {
+    t.reached = lipL_newtensor(L, 1, &t.n)->data;
+    lua_setfield(L, -2, "reached");
+  }
   /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
   bool more = strcmp(t.method, "product") != 0; /* the certifier makes that one itself */
   if (more && lipL_runmethod(h, t.method, t.net, &t.path, true, t.seconds, &err)) return lipL_fault(L, &err);

@@ -92,6 +92,7 @@ curve(report, data, options) -- certified accuracy against radius, from what net
   { "Norms", "lip.", "lip", [[
 bound(net, options) -- net:bound(options)
 attack(net, data, options) -- searches points that the net answers wrongly; help "attack" lists the options
+verify(net, data, options) -- verified, violated or unproven for each point and a ball around it
 attacks() -- the methods of lip.attack as data
 bound_methods() -- the methods of net:bound and net:certify as data
 check_certificate(path, net, data) -- verifies a certificate file claim by claim, as lipwb check does

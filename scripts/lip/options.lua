@@ -115,7 +115,7 @@ seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
 tight = false -- all rows once more in double, not only those where rounding takes 1/64 of the radius
--> { n=, clean=, certified={[eps]=}, radii=, margins=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms
@@ -124,6 +124,18 @@ limit = all -- the first so many rows only
 seconds = none -- what a method that improves step by step may take
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
 -> true, or nil, message, code]],
+  ["lip.verify"] = [[
+eps = required -- size of the balls
+p = the net's path -- norm of the balls
+box = none -- {from, to}: only inputs in it count
+method = local -- of net:certify: local, or one of lip.bound_methods()
+global = product -- with local: the method of the constants that come first
+attack = apgd -- one of lip.attacks(), or false: points that are not proved stay unproven
+steps = the attack's -- gradients per run
+restarts = 1 -- runs per class
+limit = all -- the first so many rows only
+seed = 1 -- of the attack
+-> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps= }; adversarial: a point for each of rows, whose verdict is "violated" though the input itself is answered correctly]],
   ["lip.attack"] = [[
 eps = required -- how far points may be from their input
 method = apgd -- one of lip.attacks()

@@ -1,0 +1,70 @@
+--- Three-way verdicts for balls around points: lip.verify(net, dataset | x, y, {eps=, p=, box=, ...}).
+--
+--   verified  the net as executed gives every float32 input of the ball the label of the data: proved by net:certify
+--   violated  a float32 input of the ball (in the box) is given another one: found by lip.attack, or the point itself
+--   unproven  neither
+local lip = require "lip"
+local check_options = require("lip.options").check
+
+local function rows_of(data, labels)
+  if type(labels) == "table" or labels == nil then return data end -- a data set
+  return lip.data.tensors(data, labels)
+end
+
+-- Points that an attack finds for the rows in `open`: {row, ...} and a tensor.
+local function violations(net, data, open, options)
+  if #open == 0 or options.attack == false then return {} end
+  local x, y = data:batch(open)
+  local report, message, code = lip.attack(net, x, y, { eps = options.eps, p = options.p, box = options.box,
+    method = options.attack, steps = options.steps, restarts = options.restarts, seed = options.seed })
+  if not report then return nil, message, code end
+  local rows, broken, kept = {}, report.broken:totable(), nil
+  for i, row in ipairs(open) do
+    if broken[i] == 1 then rows[#rows + 1] = row end
+  end
+  if #rows > 0 then
+    local shape = report.adversarial:shape()
+    shape[1] = #rows
+    kept = lip.zeros(table.unpack(shape))
+    local k = 0
+    for i in ipairs(open) do
+      if broken[i] == 1 then
+        k = k + 1
+        kept:select(1, k):copy(report.adversarial:select(1, i))
+      end
+    end
+  end
+  return rows, kept
+end
+
+--- Verdicts; `y` only with a tensor of inputs.
+---@return table|nil, string|nil, string|nil
+local function verify(net, data, y, options)
+  if options == nil and (type(y) == "table" or y == nil) then options, y = y, nil end
+  local o = check_options(options, "lip.verify")
+  if type(o.eps) ~= "number" then error("verify: option 'eps' is required: the size of the balls", 2) end
+  data = rows_of(data, y)
+  local answers = data:labels()
+  if not answers then error("verify: the data has no labels: what should the net answer?", 2) end
+  local report, message, code = net:certify(data, { method = o.method or "local", eps = o.eps, p = o.p,
+    box = o.box, global = o.global, limit = o.limit })
+  if not report then return nil, message, code end
+  local found, reached, labels = report.labels:totable(), report.reached:totable(), answers:totable()
+  local verdicts, open, count, clean = {}, {}, { verified = 0, violated = 0, unproven = 0 }, 0
+  for i = 1, report.n do
+    local right = found[i] == labels[i]
+    clean = clean + (right and 1 or 0)
+    verdicts[i] = not right and "violated" or reached[i] == 1 and "verified" or "unproven"
+    if verdicts[i] == "unproven" then open[#open + 1] = i end
+  end
+  local rows, points, why = violations(net, data, open, { eps = o.eps, p = report.p, box = o.box,
+    attack = o.attack, steps = o.steps, restarts = o.restarts, seed = o.seed })
+  if not rows then return nil, points, why end
+  for _, row in ipairs(rows) do verdicts[row] = "violated" end
+  for _, verdict in ipairs(verdicts) do count[verdict] = count[verdict] + 1 end
+  return { n = report.n, verified = count.verified / report.n, violated = count.violated / report.n,
+    unproven = count.unproven / report.n, clean = clean / report.n, verdicts = verdicts, labels = report.labels,
+    rows = rows, adversarial = points, p = report.p, eps = o.eps }
+end
+
+return verify
