@@ -201,6 +201,8 @@ static lip_status check_shapes(const lip_check *c, lip_err *err) {
     if (p != before && p != 0 && (before == 0 || p < before)) return refuse(err, "path: a step down");
   }
   if (c->C < 2) return refuse(err, "net: fewer than 2 classes");
+  if (a->targets > 0 && (!(a->evidence & LIP_CHECK_QUADRATIC) || a->targets > c->C * (c->C - 1) / 2))
+    return refuse(err, "proofs: more than the method has");
   if (a->targets > 0 && a->units != c->units)
     return lip_fail(err, LIP_FORMAT, "multipliers: %zu for each pair, the net has %zu hidden units", a->units,
                     c->units);
