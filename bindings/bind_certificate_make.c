@@ -126,9 +126,13 @@ static lip_status raise(lip_check *check, double *claim, double *mirror,
   return status;
 }
 
+static lip_status confirm_pair(lip_check *check, size_t i, size_t j, lip_err *err) {
+  return lip_check_claim(check, LIP_CHECK_PAIR, i, j, NULL, err);
+}
+
 static lip_status confirm_norm(lip_check *check, size_t i, size_t j, lip_err *err) {
   (void)j;
-  return lip_check_norm(check, i, err);
+  return lip_check_claim(check, LIP_CHECK_NORM, i, 0, NULL, err);
 }
 
 static lip_status settle_norms(maker *m, lip_err *err) {
@@ -163,7 +167,7 @@ static lip_status settle_proof(lipL_certificate *c, size_t t, double *pair, doub
     c->rho[t] = k < 0 ? rho : rho * (1 + 1e-9 * exp2(3 * k));
     *pair = *mirror = sqrt(c->rho[t] * weight * (1 + 0x1p-40));
     if (!(*pair < 2 * first)) break;
-    lip_status status = lip_check_pair(c->check, i, j, err);
+    lip_status status = lip_check_claim(c->check, LIP_CHECK_PAIR, i, j, NULL, err);
     if (status != LIP_FORMAT) return status;
   }
   *pair = *mirror = first;
@@ -173,13 +177,13 @@ static lip_status settle_proof(lipL_certificate *c, size_t t, double *pair, doub
 static lip_status settle_pair(lipL_certificate *c, size_t i, size_t j, lip_err *err) {
   size_t C = c->model.net.n_out;
   double *pair = &c->pair[i * C + j], *mirror = &c->pair[j * C + i];
-  lip_status status = lip_check_pair(c->check, i, j, err);
+  lip_status status = lip_check_claim(c->check, LIP_CHECK_PAIR, i, j, NULL, err);
   for (size_t t = 0; status == LIP_FORMAT && t < c->claims.targets; t++) {
     double a = c->target[2 * t], b = c->target[2 * t + 1];
     if ((a == (double)i && b == (double)j) || (a == (double)j && b == (double)i))
       status = settle_proof(c, t, pair, mirror, err);
   }
-  return status == LIP_FORMAT ? raise(c->check, pair, mirror, lip_check_pair, i, j, err) : status;
+  return status == LIP_FORMAT ? raise(c->check, pair, mirror, confirm_pair, i, j, err) : status;
 }
 
 static lip_status settle_pairs(maker *m, lip_err *err) {
@@ -221,7 +225,7 @@ static lip_status settle_row(maker *m, size_t r, const float *x, const float *z,
   m->c->label[r] = (float)found->label;
   for (size_t k = 0; status == LIP_FORMAT && k < sizeof part / sizeof *part; k++) {
     m->c->radius[r] = first * (1 - part[k]);
-    status = lip_check_row(m->c->check, r, x, err);
+    status = lip_check_claim(m->c->check, LIP_CHECK_ROW, r, 0, x, err);
   }
   return status;
 }

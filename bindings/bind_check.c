@@ -33,11 +33,11 @@ static lip_status check_bounds(task *t, lip_err *err) {
   lipL_certificate *c = t->c;
   lip_status status = lip_check_open(&c->model.net, &c->claims, &c->check, err);
   for (size_t l = 0; !status && l < c->model.dense; l++, t->norms++)
-    status = lip_check_norm(c->check, l, err);
+    status = lip_check_claim(c->check, LIP_CHECK_NORM, l, 0, NULL, err);
   for (size_t i = 0; !status && i < c->model.net.n_out; i++)
     for (size_t j = 0; !status && j <= i; j++) {
       if (lip_cancel_raised(lipL_cancel())) return lip_fail(err, LIP_CANCELLED, "check: cancelled");
-      status = lip_check_pair(c->check, i, j, err);
+      status = lip_check_claim(c->check, LIP_CHECK_PAIR, i, j, NULL, err);
       t->pairs += i != j;
     }
   return status;
@@ -57,7 +57,7 @@ static lip_status check_data(task *t, lip_err *err) {
       if (lip_cancel_raised(lipL_cancel())) return lip_fail(err, LIP_CANCELLED, "check: cancelled");
       if (pass == 0) lip_sha256_add(&hash, x, B * t->rows->width * sizeof *x);
       for (size_t r = 0; pass == 1 && r < B; r++, t->radii++) {
-        lip_status status = lip_check_row(c->check, i + r, x + r * t->rows->width, err);
+        lip_status status = lip_check_claim(c->check, LIP_CHECK_ROW, i + r, 0, x + r * t->rows->width, err);
         if (status) return status;
       }
     }

@@ -55,10 +55,11 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
                           lip_err *err);
 void lip_check_close(lip_check *c); /* accepts NULL */
 
-/* LIP_OK = confirmed, LIP_FORMAT = refused with the reason, LIP_MEMORY. Radii rest on norms and pairs, pairs on norms:
- * a certificate holds when all of them are confirmed. */
-lip_status lip_check_norm(lip_check *c, size_t l, lip_err *err);
-lip_status lip_check_pair(lip_check *c, size_t i, size_t j, lip_err *err);
-lip_status lip_check_row(lip_check *c, size_t r, const float *x, lip_err *err);
+typedef enum lip_check_what { LIP_CHECK_NORM, LIP_CHECK_PAIR, LIP_CHECK_ROW } lip_check_what;
+
+/* Norm i, pair i, j, or row i with its input x (n_in): LIP_OK = confirmed, LIP_FORMAT = refused with the reason,
+ * LIP_MEMORY. Radii rest on norms and pairs, pairs on norms: a certificate holds when all of them are confirmed. */
+lip_status lip_check_claim(lip_check *c, lip_check_what what, size_t i, size_t j, const float *x,
+                           lip_err *err);
 
 #endif

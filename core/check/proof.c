@@ -1,10 +1,7 @@
-/* Norms of matrices and constants of pairs: positive definiteness by Cholesky, the quadratic inequality, and the
- * inequality of absolute values. README.md derives what is claimed here. */
-#include <float.h>
+/* Positive definiteness by Cholesky, the quadratic inequality and that of absolute values; README.md derives them. */
 #include <math.h>
 #include <string.h>
 
-#include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/check/parts.h"
 
@@ -12,34 +9,19 @@
 
 /* A[i][j] += sum_k c_k g_k[i] g_k[j] for i <= j < n, over m rows g_k of G. */
 LIP_HOT static void add_gram(double *A, size_t lda, size_t n, const double *G, size_t ldg, size_t m,
-                             const double *c) {
+                             const double *c, double sign) {
   for (size_t k = 0; k < m; k += 4) {
     const double *g[4];
     double w[4];
     for (size_t q = 0; q < 4; q++) {
-      bool in = k + q < m;
-      g[q] = G + (in ? k + q : k) * ldg;
-      w[q] = in ? c[k + q] : 0;
+      g[q] = G + (k + q < m ? k + q : k) * ldg;
+      w[q] = k + q < m ? sign * c[k + q] : 0;
     }
     const double *a = g[0], *b = g[1], *d = g[2], *e = g[3];
     for (size_t i = 0; i < n; i++) {
       double p = w[0] * a[i], q = w[1] * b[i], r = w[2] * d[i], s = w[3] * e[i], *row = A + i * lda;
       if (p == 0 && q == 0 && r == 0 && s == 0) continue;
       for (size_t j = i; j < n; j++) row[j] += (p * a[j] + q * b[j]) + (r * d[j] + s * e[j]);
-    }
-  }
-}
-
-/* out[0..n) += sum_k w[k] A_k[0..n), and the same with absolute values. */
-LIP_HOT static void combine(double *restrict out, double *restrict outa, const float *w, size_t m,
-                            const double *A, const double *Aa, size_t ld, size_t n) {
-  for (size_t k = 0; k < m; k++) {
-    double v = (double)w[k], u = fabs(v);
-    const double *a = A + k * ld, *b = Aa + k * ld;
-    if (v == 0) continue;
-    for (size_t j = 0; j < n; j++) {
-      out[j] += v * a[j];
-      outa[j] += u * b[j];
     }
   }
 }
@@ -60,10 +42,9 @@ LIP_HOT static bool cholesky(double *A, size_t n) {
       double root = sqrt(row[r]);
       for (size_t j = r; j < n; j++) row[j] /= root;
     }
-    if (end - k < BLOCK) break; /* these were the last rows */
     const double *u[BLOCK];
-    for (size_t q = 0; q < BLOCK; q++) u[q] = A + (k + q) * n;
-    for (size_t i = end; i < n; i++) {
+    for (size_t q = 0; q < BLOCK; q++) u[q] = A + (k + q < n ? k + q : k) * n;
+    for (size_t i = end; i < n; i++) { /* none unless the block is full */
       double *row = A + i * n, f[BLOCK];
       for (size_t q = 0; q < BLOCK; q++) f[q] = u[q][i];
       for (size_t j = i; j < n; j++)
@@ -74,384 +55,278 @@ LIP_HOT static bool cholesky(double *A, size_t n) {
   return true;
 }
 
+/* out += w a, outa += |w| b: one term of a form and of its twin. */
+LIP_HOT static void add_form(double *restrict out, double *restrict outa, double w, const double *a,
+                             const double *b, size_t n) {
+  double u = fabs(w);
+  for (size_t j = 0; w != 0 && j < n; j++) {
+    out[j] += w * a[j];
+    outa[j] += u * b[j];
+  }
+}
+
 /* ---- diag(D) - sum_k c_k g_k g_k' >= 0 ---- */
 
-/* Rows of one reach, and their absolute twins. */
+/* m rows of G and of its twin, of which the first `reach` entries may be nonzero. */
 typedef struct rows {
   const double *g, *ga, *c;
   size_t m, ld, reach;
 } rows;
 
-/* s_i = 2^k with s_i^2 a_ii in [1/2, 2): false when it is not positive or out of all proportion. */
-static bool scale(const double *A, size_t n, double *s) {
-  for (size_t i = 0; i < n; i++) {
-    int e;
-    if (!(A[i * n + i] > 0) || !(A[i * n + i] < INFINITY)) return false;
-    (void)frexp(A[i * n + i], &e);
-    if (e < -400 || e > 400) return false;
-    s[i] = ldexp(1, -(e >= 0 ? e / 2 : -((1 - e) / 2)));
-  }
-  return true;
+/* *s = 2^k with s^2 a in [1/2, 2): false when a is not positive or out of all proportion. */
+static bool scale(double a, double *s) {
+  int e;
+  if (!(a > 0) || !(a < INFINITY)) return false;
+  (void)frexp(a, &e);
+  *s = ldexp(1, -(e >= 0 ? e / 2 : -((1 - e) / 2)));
+  return e >= -400 && e <= 400;
 }
 
-/* Proves that diag(D) minus the rows' sum is positive semidefinite when the entries of the rows have up to `ops`
- * roundings each. LIP_MEMORY. */
-static lip_status below(const double *D, size_t n, const rows *part, size_t parts, size_t ops, bool *proved) {
-  size_t cells, total = 0;
-  *proved = false;
-  if (!lip_mul_fits(n, n, &cells)) return LIP_MEMORY;
-  double *A = lip_alloc(cells, sizeof *A), *s = lip_alloc(3 * n, sizeof *s), *error = s + n, *minus = NULL;
-  if (!A || !s) goto memory;
+/* error (n) = row sums of S (D + sum c |g||g|') S but for the factor s_i. */
+static void twin_sums(const double *D, const double *s, size_t n, const rows *part, size_t parts,
+                      double *error) {
+  for (size_t i = 0; i < n; i++) error[i] = s[i] * D[i];
+  for (; parts > 0; parts--, part++)
+    for (size_t r = 0; r < part->m; r++) {
+      const double *g = part->ga + r * part->ld;
+      double sum = 0;
+      for (size_t i = 0; i < part->reach; i++) sum += g[i] * s[i];
+      for (size_t i = 0; i < part->reach; i++) error[i] += g[i] * (part->c[r] * sum);
+    }
+}
+
+/* Proves that diag(D) minus the rows' sum is positive semidefinite; entries of the rows have up to `ops` roundings. */
+static bool below(lip_check *c, const double *D, size_t n, const rows *part, size_t parts, size_t ops) {
+  double *A = lip_check_take(c, n, n), *s = lip_check_take(c, n, 2), *error = s + n;
+  double most = 0, trace = 0, top = 0, phi = GAMMA(n + 1) / (1 - GAMMA(n + 1));
+  size_t total = 2 * ops + 16;
+  if (c->failed) return false;
   for (size_t i = 0; i < n; i++) A[i * n + i] = D[i];
   for (size_t k = 0; k < parts; k++) {
-    const rows *b = &part[k];
-    minus = lip_alloc(b->m, sizeof *minus);
-    if (!minus) goto memory;
-    for (size_t r = 0; r < b->m; r++) minus[r] = -b->c[r];
-    add_gram(A, n, b->reach, b->g, b->ld, b->m, minus);
-    lip_free(minus);
-    total += b->m;
+    add_gram(A, n, part[k].reach, part[k].g, part[k].ld, part[k].m, part[k].c, -1);
+    total += part[k].m;
   }
-  if (!scale(A, n, s)) goto done;
-  for (size_t i = 0; i < n; i++) error[i] = s[i] * D[i];
-  for (size_t k = 0; k < parts; k++) {
-    const rows *b = &part[k];
-    for (size_t r = 0; r < b->m; r++) {
-      const double *g = b->ga + r * b->ld;
-      double sum = 0;
-      for (size_t i = 0; i < b->reach; i++) sum += g[i] * s[i];
-      sum *= b->c[r];
-      for (size_t i = 0; i < b->reach; i++) error[i] += g[i] * sum;
-    }
-  }
-  double most = 0, trace = 0, top = 0, phi = GAMMA(n + 1) / (1 - GAMMA(n + 1));
+  for (size_t i = 0; i < n; i++)
+    if (!scale(A[i * n + i], &s[i])) return false;
+  twin_sums(D, s, n, part, parts, error);
   for (size_t i = 0; i < n; i++) {
-    double e = s[i] * error[i];
-    if (!(e < INFINITY)) goto done;
-    most = e > most ? e : most;
+    if (!(s[i] * error[i] < INFINITY)) return false;
+    most = s[i] * error[i] > most ? s[i] * error[i] : most;
     for (size_t j = i; j < n; j++) A[i * n + j] *= s[i] * s[j];
     trace += A[i * n + i];
     top = A[i * n + i] > top ? A[i * n + i] : top;
   }
   /* twins and sums are below their exact values by far less than the factor 2 */
-  double shift = 2 * (GAMMA(2 * ops + total + 16) * most + phi * trace + 0x1p-53 * top) + 0x1p-250;
+  double shift = 2 * (GAMMA(total) * most + phi * trace + 0x1p-53 * top) + 0x1p-250;
   for (size_t i = 0; i < n; i++) A[i * n + i] -= shift;
-  *proved = cholesky(A, n);
-done:
-  lip_free(A);
-  lip_free(s);
-  return LIP_OK;
-memory:
-  lip_free(A);
-  lip_free(s);
-  return LIP_MEMORY;
+  return cholesky(A, n);
 }
 
-lip_status lip_check_spectral(const float *W, size_t M, size_t N, double claim, bool *proved) {
-  size_t n = M < N ? M : N, m = M < N ? N : M, cells;
+bool lip_check_spectral(lip_check *c, const block *b, double claim) {
+  size_t n = b->M < b->N ? b->M : b->N, m = b->M < b->N ? b->N : b->M;
+  double *G = lip_check_take(c, m, n), *Ga = lip_check_take(c, m, n), *one = lip_check_take(c, m, 1),
+         *D = lip_check_take(c, n, 1);
   int exponent;
   float top = 0;
-  *proved = false;
-  if (!lip_mul_fits(M, N, &cells)) return LIP_MEMORY;
-  for (size_t k = 0; k < cells; k++) top = fabsf(W[k]) > top ? fabsf(W[k]) : top;
-  if (top == 0) return *proved = claim >= 0, LIP_OK;
+  if (c->failed) return false;
+  for (size_t k = 0; k < m * n; k++) top = fabsf(b->W[k]) > top ? fabsf(b->W[k]) : top;
+  if (top == 0) return true;
   (void)frexpf(top, &exponent); /* exact scaling: entries below 1, no square underflows that matters */
-  double s = ldexp(1, -exponent), a = claim * s;
-  double *G = lip_alloc(cells, sizeof *G), *Ga = lip_alloc(cells, sizeof *Ga), *c = lip_alloc(m, sizeof *c),
-         *D = lip_alloc(n, sizeof *D);
-  lip_status status = LIP_MEMORY;
-  if (G && Ga && c && D) {
-    for (size_t i = 0; i < M; i++)
-      for (size_t k = 0; k < N; k++) G[M < N ? k * n + i : i * n + k] = (double)W[i * N + k] * s;
-    for (size_t k = 0; k < cells; k++) Ga[k] = fabs(G[k]);
-    for (size_t k = 0; k < m; k++) c[k] = 1;
-    for (size_t k = 0; k < n; k++) D[k] = a * a * (1 - 0x1p-51);
-    status = below(D, n, &(rows){G, Ga, c, m, n, n}, 1, 0, proved);
-  }
-  lip_free(G);
-  lip_free(Ga);
-  lip_free(c);
-  lip_free(D);
-  return status;
+  double s = ldexp(1, -exponent);
+  for (size_t i = 0; i < b->M; i++)
+    for (size_t k = 0; k < b->N; k++) G[b->M < b->N ? k * n + i : i * n + k] = (double)b->W[i * b->N + k] * s;
+  for (size_t k = 0; k < m * n; k++) Ga[k] = fabs(G[k]);
+  for (size_t k = 0; k < m; k++) one[k] = 1;
+  for (size_t k = 0; k < n; k++) D[k] = claim * s * (claim * s) * (1 - 0x1p-51);
+  return below(c, D, n, &(rows){G, Ga, one, m, n, n}, 1, 0);
 }
 
 /* ---- forms ---- */
 
-void lip_check_forms_free(forms *f) {
-  lip_free(f->H);
-  lip_free(f->Ha);
-  lip_free(f->A);
-  lip_free(f->Aa);
-  lip_free(f->reach);
-  lip_free(f->unit);
-  lip_free(f->r);
-  *f = (forms){0};
-}
-
-static size_t vars_of(const block *b) {
-  return !b->follows ? 0 : b->maxmin ? b->M / 2 : b->M;
-}
-
-/* The nonlinearity behind block b takes the forms Z (M, K) and leaves A in their place: leaky y = C z + w with
- * |w| <= r |z|, maxmin (s + w)/2 and (s - w)/2 with s = z_0 + z_1 and |w| <= |z_0 - z_1|. */
+/* The nonlinearity behind block b takes the forms Z (M, K) and leaves those of its outputs in their place: leaky
+ * y = C z + w with |w| <= r |z|, maxmin (s + w)/2 and (s - w)/2 with s = z_0 + z_1 and |w| <= |z_0 - z_1|. */
 static void follow(const block *b, forms *f, double *Z, double *Za, size_t *var, size_t units) {
-  size_t K = f->K, reach = f->base + *var, first = *var;
-  double C = b->maxmin ? 0.5 : (1 + b->slope) / 2, r = b->maxmin ? 1 : fabs(1 - b->slope) / 2;
+  size_t K = f->K, reach = f->base + *var;
+  double C = b->maxmin ? 0.5 : (1 + b->slope) / 2;
   for (size_t i = 0; i < b->M; i += b->maxmin ? 2 : 1, ++*var) {
     double *z = Z + i * K, *za = Za + i * K, *h = f->H + *var * K, *ha = f->Ha + *var * K;
+    size_t own = f->base + *var;
     f->reach[*var] = reach;
-    f->unit[*var] = units + i + (b->maxmin ? 1 : 0);
-    f->r[*var] = r;
+    f->unit[*var] = units + i + b->maxmin;
+    f->r[*var] = b->maxmin ? 1 : fabs(1 - b->slope) / 2;
     for (size_t j = 0; j < reach; j++) {
-      double other = b->maxmin ? z[K + j] : 0, othera = b->maxmin ? za[K + j] : 0, s = z[j] + other;
+      double other = b->maxmin ? z[K + j] : 0, s = z[j] + other;
       h[j] = z[j] - other;
-      ha[j] = za[j] + othera;
+      ha[j] = za[j] + (b->maxmin ? za[K + j] : 0);
       z[j] = C * s;
       za[j] = fabs(C) * ha[j];
       if (b->maxmin) z[K + j] = z[j], za[K + j] = za[j];
     }
-    size_t own = f->base + first + (*var - first);
     z[own] = za[own] = b->maxmin ? 0.5 : 1;
     if (b->maxmin) z[K + own] = -0.5, za[K + own] = 0.5;
   }
 }
 
-static lip_status forms_reserve(const lip_check *c, size_t base, forms *f) {
-  size_t most = base;
-  for (size_t l = 0; l + 1 < c->n; l++) {
-    f->vars += vars_of(&c->block[l]);
-    most = c->block[l].M > most ? c->block[l].M : most;
-  }
-  f->base = base;
-  f->K = base + f->vars;
-  size_t cells, all;
-  if (!lip_mul_fits(f->K, f->vars + most, &cells) || !lip_mul_fits(cells, 64, &all)) return LIP_MEMORY;
-  f->H = lip_alloc(f->vars * f->K, sizeof(double));
-  f->Ha = lip_alloc(f->vars * f->K, sizeof(double));
-  f->reach = lip_alloc(f->vars, sizeof(size_t));
-  f->unit = lip_alloc(f->vars, sizeof(size_t));
-  f->r = lip_alloc(f->vars, sizeof(double));
-  return f->H && f->Ha && f->reach && f->unit && f->r ? LIP_OK : LIP_MEMORY;
-}
-
 /* All forms; `root` (n, n) stands for the first matrix (n = its rows), or NULL: the input itself. */
-static lip_status forms_make(const lip_check *c, const double *root, forms *f) {
+static bool forms_make(lip_check *c, const double *root, forms *f) {
   const block *b = c->block;
-  size_t var = 0, units = 0;
-  lip_status status = forms_reserve(c, root ? b->M : c->net->n_in, f);
-  for (size_t l = 0; !status && l + 1 < c->n; l++, b++) {
-    double *Z = lip_alloc(b->M * f->K, sizeof *Z), *Za = lip_alloc(b->M * f->K, sizeof *Za);
-    size_t reach = f->base + var;
-    if (!Z || !Za) status = LIP_MEMORY;
-    for (size_t i = 0; !status && i < b->M; i++) {
-      double *z = Z + i * f->K, *za = Za + i * f->K;
-      if (l > 0) {
-        combine(z, za, b->W + i * b->N, b->N, f->A, f->Aa, f->K, reach);
-      } else {
-        for (size_t k = 0; k < f->base; k++) z[k] = root ? root[i * b->M + k] : (double)b->W[i * b->N + k];
-        for (size_t k = 0; k < f->base; k++) za[k] = fabs(z[k]);
+  size_t units = 0, var = 0;
+  f->base = root ? b->M : c->net->n_in;
+  f->vars = 0;
+  for (size_t l = 0; l + 1 < c->n; l++) f->vars += !b[l].follows ? 0 : b[l].maxmin ? b[l].M / 2 : b[l].M;
+  size_t K = f->base + f->vars;
+  f->ops = 0;
+  f->top = 0;
+  f->H = lip_check_take(c, f->vars, K);
+  f->Ha = lip_check_take(c, f->vars, K);
+  f->r = lip_check_take(c, f->vars, 1);
+  f->reach = lip_check_take(c, f->vars, 2);
+  f->A = lip_check_take(c, f->base, K);
+  f->Aa = lip_check_take(c, f->base, K);
+  if (c->failed) return false;
+  f->unit = f->reach + f->vars;
+  f->K = K;
+  for (size_t k = 0; k < f->base; k++) f->A[k * K + k] = f->Aa[k * K + k] = 1;
+  for (size_t l = 0; l + 1 < c->n; units += b->M, b++, l++) {
+    double *Z = lip_check_take(c, b->M, K), *Za = lip_check_take(c, b->M, K);
+    for (size_t i = 0; !c->failed && i < b->M; i++)
+      for (size_t k = 0; k < (l == 0 ? f->base : b->N); k++) {
+        double w = l == 0 && root ? root[i * f->base + k] : (double)b->W[i * b->N + k];
+        if (l == 0) /* the forms before are the input */
+          Z[i * K + k] = w, Za[i * K + k] = fabs(w);
+        else
+          add_form(Z + i * K, Za + i * K, w, f->A + k * K, f->Aa + k * K, f->base + var);
       }
-      for (size_t k = 0; l > 0 && k < reach; k++) za[k] += 0x1p-1000; /* times u: more than underflow takes */
-    }
-    if (!status && b->follows) follow(b, f, Z, Za, &var, units);
-    units += b->M;
+    if (c->failed) return f->K = 0, false;
+    for (size_t k = 0; l > 0 && k < b->M * K; k++)
+      if (k % K < f->base + var) Za[k] += 0x1p-1000; /* times u: more than underflow takes */
+    if (b->follows) follow(b, f, Z, Za, &var, units);
     f->ops += b->N + 8;
-    lip_free(f->A);
-    lip_free(f->Aa);
     f->A = Z;
     f->Aa = Za;
   }
-  if (!status && c->n == 1) { /* no hidden layer: the forms are the input */
-    f->A = lip_alloc(f->base * f->K, sizeof *f->A);
-    f->Aa = lip_alloc(f->base * f->K, sizeof *f->Aa);
-    if (!f->A || !f->Aa) status = LIP_MEMORY;
-    for (size_t k = 0; !status && k < f->base; k++) f->A[k * f->K + k] = f->Aa[k * f->K + k] = 1;
-  }
-  for (size_t k = 0; !status && k < f->vars * f->K; k++) f->top = f->Ha[k] > f->top ? f->Ha[k] : f->top;
-  for (size_t k = 0; !status && k < c->block[c->n - 1].N * f->K; k++)
-    f->top = f->Aa[k] > f->top ? f->Aa[k] : f->top;
-  if (status) lip_check_forms_free(f);
-  return status;
+  f->ops += b->N + 8; /* of last_form */
+  for (size_t k = 0; k < f->vars * K; k++) f->top = f->Ha[k] > f->top ? f->Ha[k] : f->top;
+  for (size_t k = 0; k < b->N * K; k++) f->top = f->Aa[k] > f->top ? f->Aa[k] : f->top;
+  return true;
 }
 
-/* The form of z_i - z_j. */
-static lip_status last_form(const lip_check *c, const forms *f, size_t i, size_t j, double **g, double **ga) {
+/* The form of z_i - z_j, its twin behind it. */
+static double *last_form(lip_check *c, const forms *f, size_t i, size_t j) {
   const block *b = &c->block[c->n - 1];
-  *g = lip_alloc(2 * f->K, sizeof **g);
-  if (!*g) return LIP_MEMORY;
-  *ga = *g + f->K;
-  for (size_t k = 0; k < b->N; k++) {
-    double w = (double)b->W[i * b->N + k] - (double)b->W[j * b->N + k];
-    for (size_t v = 0; w != 0 && v < f->K; v++) {
-      (*g)[v] += w * f->A[k * f->K + v];
-      (*ga)[v] += fabs(w) * f->Aa[k * f->K + v];
-    }
-  }
-  for (size_t v = 0; v < f->K; v++) (*ga)[v] += 0x1p-1000;
-  return LIP_OK;
+  double *g = lip_check_take(c, f->K, 2);
+  for (size_t k = 0; g && k < b->N; k++)
+    add_form(g, g + f->K, (double)b->W[i * b->N + k] - (double)b->W[j * b->N + k], f->A + k * f->K,
+             f->Aa + k * f->K, f->K);
+  for (size_t v = 0; g && v < f->K; v++) g[f->K + v] += 0x1p-1000;
+  return g;
 }
 
 /* ---- the quadratic inequality ---- */
 
-/* Rows of G' = W' (N, n), each column scaled by a power of two: s_i w_i D^-1 w_i' in [1/2, 2). `most` bounds the row sums
- * of |S W| D^-1 |S W|'. */
-static void scaled_rows(const block *b, const double *c, double *G, double *s, double *sums, double *most) {
+/* R (n, n) with R R' - W diag(d)^-1 W' positive semidefinite, lower triangular; NULL: none found. Rows are scaled by
+ * powers of two, s_i^2 w_i D^-1 w_i' in [1/2, 2), while Cholesky works. */
+static double *square_root(lip_check *c, const block *b, const double *d) {
   size_t n = b->M, N = b->N;
+  double *G = lip_check_take(c, N, n), *w = lip_check_take(c, N, 1), *s = lip_check_take(c, n, 2),
+         *sums = s + n, *U = lip_check_take(c, n, n), *R = lip_check_take(c, n, n), most = 0, trace = 0;
+  if (c->failed) return NULL;
+  for (size_t k = 0; k < N; k++) w[k] = d ? 1 / d[k] : 1;
   for (size_t i = 0; i < n; i++) {
     double a = 0;
-    for (size_t k = 0; k < N; k++) a += (double)b->W[i * N + k] * (double)b->W[i * N + k] * c[k];
-    if (!scale(&a, 1, &s[i])) s[i] = 1; /* a row of zeros */
-    sums[i] = 0;
+    for (size_t k = 0; k < N; k++) a += (double)b->W[i * N + k] * (double)b->W[i * N + k] * w[k];
+    if (!scale(a, &s[i])) s[i] = 1; /* a row of zeros */
   }
   for (size_t k = 0; k < N; k++) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += fabs(G[k * n + i] = s[i] * (double)b->W[i * N + k]);
-    for (size_t i = 0; i < n; i++) sums[i] += fabs(G[k * n + i]) * c[k] * sum;
+    for (size_t i = 0; i < n; i++) sums[i] += fabs(G[k * n + i]) * w[k] * sum;
   }
-  *most = 0;
-  for (size_t i = 0; i < n; i++) *most = sums[i] > *most ? sums[i] : *most;
-}
-
-/* R (n, n) with R R' - W diag(d)^-1 W' positive semidefinite, lower triangular; *found tells whether there is one. */
-static lip_status square_root(const block *b, const double *d, double **root, bool *found) {
-  size_t n = b->M;
-  double *G = lip_alloc(b->N * n, sizeof *G), *c = lip_alloc(b->N, sizeof *c),
-         *s = lip_alloc(2 * n, sizeof *s), *R = lip_alloc(n * n, sizeof *R), *U = NULL, most = 0;
-  lip_status status = G && c && s && R ? LIP_OK : LIP_MEMORY;
-  *found = false;
-  if (!status) {
-    for (size_t k = 0; k < b->N; k++) c[k] = d ? 1 / d[k] : 1;
-    scaled_rows(b, c, G, s, s + n, &most);
+  add_gram(U, n, n, G, n, N, w, 1);
+  for (size_t i = 0; i < n; i++) {
+    most = sums[i] > most ? sums[i] : most;
+    trace += U[i * n + i];
   }
-  for (int tries = 0; !status && !*found && tries < 12; tries++) {
-    double trace = 0;
-    U = lip_alloc(n * n, sizeof *U);
-    if (!U) status = LIP_MEMORY;
-    if (!U) break;
-    add_gram(U, n, n, G, n, b->N, c);
-    for (size_t i = 0; i < n; i++) trace += U[i * n + i];
-    double need = 2 * (GAMMA(b->N + 8) * most + GAMMA(n + 2) * trace + 0x1p-53 * trace) + 0x1p-250;
-    double shift = 2 * need * (double)(1u << tries);
-    for (size_t i = 0; i < n; i++) U[i * n + i] += shift;
-    *found = cholesky(U, n) && shift >= need + GAMMA(n + 4) * 2 * shift * (double)n;
-    for (size_t i = 0; i < n; i++)
-      for (size_t k = 0; k < n; k++) R[i * n + k] = k <= i ? U[k * n + i] / s[i] : 0;
-    lip_free(U);
-  }
-  lip_free(G);
-  lip_free(c);
-  lip_free(s);
-  if (status || !*found) {
-    lip_free(R);
-    R = NULL;
-  }
-  *root = R;
-  return status;
+  double shift = 8 * (GAMMA(N + 8) * most + GAMMA(n + 4) * trace) + 0x1p-250;
+  for (size_t i = 0; i < n; i++) U[i * n + i] += shift;
+  if (!(GAMMA(n + 4) * (double)n < 0.25) || !cholesky(U, n)) return NULL;
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k <= i; k++) R[i * n + k] = U[k * n + i] / s[i];
+  return R;
 }
 
 static bool in_range(double v) {
   return v >= 0x1p-200 && v <= 0x1p200;
 }
 
-/* Forms for these weights of the input: kept when there are none. */
-static lip_status quadratic_forms(lip_check *c, const double *d, bool *found) {
-  double *root = NULL;
-  const block *b = &c->block[0];
-  bool shorter = c->n > 1 && b->M < b->N;
-  *found = true;
-  if (c->quadratic.K > 0 && (!d || !shorter)) return LIP_OK;
-  lip_check_forms_free(&c->quadratic);
-  lip_status status = shorter ? square_root(b, d, &root, found) : LIP_OK;
-  if (!status && *found) status = forms_make(c, root, &c->quadratic);
-  lip_free(root);
-  return status;
-}
-
-lip_status lip_check_quadratic_pair(lip_check *c, size_t target, double rho, bool *proved) {
+/* The inequality of one target over forms that are there. */
+static bool inequality(lip_check *c, const forms *f, size_t target, const double *d) {
   const lip_check_claims *a = c->claims;
-  const double *d = a->weight ? a->weight + target * c->net->n_in : NULL;
-  const double *lambda = a->lambda + target * a->units;
-  double *D = NULL, *t = NULL, *g = NULL, *ga, one = 1;
-  rows *part = NULL;
+  const double *lambda = a->lambda + target * a->units, one = 1;
+  double *D = lip_check_take(c, f->K, 1), *t = lip_check_take(c, f->vars, 1), rho = a->rho[target];
+  double *g = last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
+  rows *part = lip_check_take(c, c->n, sizeof *part / 8);
   size_t parts = 1;
-  lip_status status = quadratic_forms(c, d, proved);
-  if (status || !*proved) return status;
-  const forms *f = &c->quadratic;
-  bool shorter = c->n > 1 && c->block[0].M < c->block[0].N;
-  *proved = false;
-  D = lip_alloc(f->K, sizeof *D);
-  t = lip_alloc(f->vars, sizeof *t);
-  part = lip_alloc(c->n, sizeof *part);
-  status = D && t && part ? LIP_OK : LIP_MEMORY;
-  if (status) goto done;
-  bool sound = f->top <= 0x1p150 && in_range(rho);
-  for (size_t k = 0; k < f->base; k++) D[k] = shorter || !d ? rho : rho * d[k];
+  if (c->failed || !(f->top <= 0x1p150) || !in_range(rho)) return false;
+  for (size_t k = 0; k < f->K; k++)
+    if (!(g[f->K + k] <= 0x1p150)) return false;
+  part[0] = (rows){g, g + f->K, &one, 1, f->K, f->K};
+  for (size_t k = 0; k < f->base; k++) D[k] = d ? rho * d[k] : rho;
   for (size_t v = 0; v < f->vars; v++) {
-    double l = lambda[f->unit[v]];
-    sound = sound && in_range(l);
-    D[f->base + v] = l;
+    double l = D[f->base + v] = lambda[f->unit[v]];
+    if (!in_range(l)) return false;
     t[v] = l * f->r[v] * f->r[v];
-    if (v == 0 || f->reach[v] != f->reach[v - 1]) {
-      part[parts] = (rows){f->H + v * f->K, f->Ha + v * f->K, t + v, 0, f->K, f->reach[v]};
-      parts++;
-    }
+    if (v == 0 || f->reach[v] != f->reach[v - 1])
+      part[parts++] = (rows){f->H + v * f->K, f->Ha + v * f->K, t + v, 0, f->K, f->reach[v]};
     part[parts - 1].m++;
   }
-  if (!sound) goto done;
-  status = last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1], &g, &ga);
-  if (status) goto done;
-  part[0] = (rows){g, ga, &one, 1, f->K, f->K};
-  for (size_t k = 0; k < f->K; k++)
-    if (!(ga[k] <= 0x1p150)) goto done;
-  status = below(D, f->K, part, parts, f->ops + c->block[c->n - 1].N + 8, proved);
-done:
-  lip_free(D);
-  lip_free(t);
-  lip_free(part);
-  lip_free(g);
-  return status;
+  return below(c, D, f->K, part, parts, f->ops);
+}
+
+bool lip_check_quadratic(lip_check *c, size_t target) {
+  const double *d = c->claims->weight ? c->claims->weight + target * c->net->n_in : NULL;
+  bool shorter = c->n > 1 && c->block->M < c->block->N;
+  forms own = {0}, *f = !shorter ? &c->input
+                        : d      ? &own
+                                 : &c->shorter; /* weights make another u for every target */
+  struct held *before = c->held;
+  double *root = f->K == 0 && shorter ? square_root(c, c->block, d) : NULL;
+  bool made = f->K > 0 || ((root || !shorter) && forms_make(c, root, f));
+  if (f != &own && made) before = c->held; /* these forms stay */
+  bool proved = made && inequality(c, f, target, shorter ? NULL : d);
+  lip_check_drop(c, before);
+  return proved;
 }
 
 /* ---- absolute values ---- */
 
 /* out (n_in) = |g_x| + sum_v |g_v| r_v spread_v, rounded up together with g's own error. */
 LIP_HOT static void spread(const forms *f, const double *all, const double *g, const double *ga, size_t reach,
-                           double error, double *restrict out) {
+                           double *restrict out) {
   size_t n = f->base;
+  double error = 2 * GAMMA(f->ops), factor = 1 + 2 * GAMMA(reach - n + 8);
   for (size_t k = 0; k < n; k++) out[k] = fabs(g[k]) + error * ga[k];
   for (size_t v = 0; n + v < reach; v++) {
     double w = (fabs(g[n + v]) + error * ga[n + v]) * f->r[v];
     const double *s = all + v * n;
-    if (w == 0) continue;
-    for (size_t k = 0; k < n; k++) out[k] += w * s[k];
+    for (size_t k = 0; w != 0 && k < n; k++) out[k] += w * s[k];
   }
-  double factor = 1 + 2 * GAMMA(reach - n + 8);
   for (size_t k = 0; k < n; k++) out[k] = out[k] * factor + FLOOR;
 }
 
-lip_status lip_check_abs_pair(lip_check *c, size_t i, size_t j, double *constant) {
+double lip_check_abs(lip_check *c, size_t i, size_t j) {
   forms *f = &c->input;
-  double *g = NULL, *ga, *sum = NULL;
   int p = c->claims->path[0], dual = p == 1 ? 0 : p == 2 ? 2 : 1;
-  *constant = INFINITY;
-  lip_status status = f->K > 0 ? LIP_OK : forms_make(c, NULL, f);
-  if (status) return status;
-  size_t n = f->base, ops = f->ops + c->block[c->n - 1].N + 8;
-  if (!c->spread) {
-    c->spread = lip_alloc(f->vars * n, sizeof(double));
-    if (!c->spread) return LIP_MEMORY;
+  double total = 0;
+  if (f->K == 0 && !forms_make(c, NULL, f)) return INFINITY;
+  if (!c->spread && (c->spread = lip_check_take(c, f->vars, f->base)))
     for (size_t v = 0; v < f->vars; v++)
-      spread(f, c->spread, f->H + v * f->K, f->Ha + v * f->K, f->reach[v], 2 * GAMMA(ops), c->spread + v * n);
-  }
-  status = last_form(c, f, i, j, &g, &ga);
-  if (!status && !(sum = lip_alloc(n, sizeof *sum))) status = LIP_MEMORY;
-  if (!status) {
-    double total = 0;
-    spread(f, c->spread, g, ga, f->K, 2 * GAMMA(ops), sum);
-    for (size_t k = 0; k < n; k++) total = lip_check_add(total, sum[k], dual);
-    *constant = lip_check_up(lip_check_norm_of(total, n, dual));
-  }
-  lip_free(g);
-  lip_free(sum);
-  return status;
+      spread(f, c->spread, f->H + v * f->K, f->Ha + v * f->K, f->reach[v], c->spread + v * f->base);
+  struct held *before = c->held;
+  double *g = last_form(c, f, i, j), *sum = lip_check_take(c, f->base, 1);
+  if (c->failed) return INFINITY;
+  spread(f, c->spread, g, g + f->K, f->K, sum);
+  for (size_t k = 0; k < f->base; k++) total = lip_check_add(total, sum[k], dual);
+  lip_check_drop(c, before);
+  return lip_check_up(lip_check_norm_of(total, f->base, dual));
 }

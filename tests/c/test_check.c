@@ -156,17 +156,17 @@ static int label32(const fixture *f, act a, int order, const float *x, float *z)
 
 static double least_norm(fixture *f, lip_check *c, size_t l) {
   double low = 0, high = 1;
-  for (f->norm[l] = high; lip_check_norm(c, l, NULL); f->norm[l] = high) high *= 2;
+  for (f->norm[l] = high; lip_check_claim(c, LIP_CHECK_NORM, l, 0, NULL, NULL); f->norm[l] = high) high *= 2;
   for (int k = 0; k < 60; k++) {
     f->norm[l] = low + (high - low) / 2;
-    *(lip_check_norm(c, l, NULL) ? &low : &high) = f->norm[l];
+    *(lip_check_claim(c, LIP_CHECK_NORM, l, 0, NULL, NULL) ? &low : &high) = f->norm[l];
   }
   return f->norm[l] = high;
 }
 
 static bool pair_holds(fixture *f, lip_check *c, double v) {
   f->pair[1] = f->pair[C] = v;
-  return lip_check_pair(c, 0, 1, NULL) == LIP_OK;
+  return lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL) == LIP_OK;
 }
 
 static double least_pair(fixture *f, lip_check *c) {
@@ -185,7 +185,7 @@ static double largest_radius(fixture *f, lip_check *c, size_t r) {
   double low = 0, high = 64;
   for (int k = 0; k < 60; k++) {
     f->radius[r] = low + (high - low) / 2;
-    *(lip_check_row(c, r, f->x + r * IN, NULL) ? &high : &low) = f->radius[r];
+    *(lip_check_claim(c, LIP_CHECK_ROW, r, 0, f->x + r * IN, NULL) ? &high : &low) = f->radius[r];
   }
   return f->radius[r] = low;
 }
@@ -236,9 +236,9 @@ static void norms_are_exact(void **state) {
         assert_true(least >= want * (1 - 1e-15));
         assert_true(least <= want * (1 + 1e-12));
         f.norm[0] = NAN;
-        assert_int_equal(lip_check_norm(c, 0, NULL), LIP_FORMAT);
+        assert_int_equal(lip_check_claim(c, LIP_CHECK_NORM, 0, 0, NULL, NULL), LIP_FORMAT);
         f.norm[0] = -1;
-        assert_int_equal(lip_check_norm(c, 0, NULL), LIP_FORMAT);
+        assert_int_equal(lip_check_claim(c, LIP_CHECK_NORM, 0, 0, NULL, NULL), LIP_FORMAT);
         lip_check_close(c);
       }
 }
@@ -342,9 +342,9 @@ static void hostile_proofs_are_refused(void **state) {
   }
   f.pair[1] = pair;
   f.pair[C] = pair * (1 + 1e-15);
-  assert_int_equal(lip_check_pair(c, 0, 1, NULL), LIP_FORMAT);
+  assert_int_equal(lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL), LIP_FORMAT);
   f.pair[0] = 1e-3;
-  assert_int_equal(lip_check_pair(c, 0, 0, NULL), LIP_FORMAT);
+  assert_int_equal(lip_check_claim(c, LIP_CHECK_PAIR, 0, 0, NULL, NULL), LIP_FORMAT);
   assert_false(pair_holds(&f, c, NAN));
   assert_false(pair_holds(&f, c, -1));
   lip_check_close(c);
@@ -393,12 +393,12 @@ static void radii_hold_in_float32(void **state) {
             assert_int_equal(label32(&f, acts[k], t % 16, x, other), y);
           }
           f.label[r] = (float)((y + 1) % C);
-          assert_int_equal(lip_check_row(c, r, f.x + r * IN, NULL), LIP_FORMAT);
+          assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, r, 0, f.x + r * IN, NULL), LIP_FORMAT);
           f.label[r] = (float)y;
           const double wrong[] = {NAN, INFINITY, -1, R * (1 + 1e-9) + 1e-9};
           for (size_t i = 0; i < 4; i++) {
             f.radius[r] = wrong[i];
-            assert_int_equal(lip_check_row(c, r, f.x + r * IN, NULL), LIP_FORMAT);
+            assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, r, 0, f.x + r * IN, NULL), LIP_FORMAT);
           }
         }
         lip_check_close(c);
@@ -420,9 +420,9 @@ static void a_tie_has_no_radius(void **state) {
     lip_check *c;
     claims.float32 = f;
     assert_int_equal(lip_check_open(&net, &claims, &c, NULL), LIP_OK);
-    assert_int_equal(lip_check_row(c, 0, &x, NULL), f ? LIP_FORMAT : LIP_OK);
+    assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, 0, 0, &x, NULL), f ? LIP_FORMAT : LIP_OK);
     radius = 1e-9;
-    assert_int_equal(lip_check_row(c, 0, &x, NULL), f ? LIP_FORMAT : LIP_OK);
+    assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, 0, 0, &x, NULL), f ? LIP_FORMAT : LIP_OK);
     radius = 0.5;
     lip_check_close(c);
   }
@@ -444,10 +444,10 @@ static void large_biases_have_no_radius(void **state) {
     lip_check *c;
     claims.float32 = f;
     assert_int_equal(lip_check_open(&net, &claims, &c, NULL), LIP_OK);
-    assert_int_equal(lip_check_norm(c, 0, NULL), LIP_OK);
-    assert_int_equal(lip_check_norm(c, 1, NULL), LIP_OK);
-    assert_int_equal(lip_check_pair(c, 0, 1, NULL), LIP_OK);
-    assert_int_equal(lip_check_row(c, 0, &x, NULL), f ? LIP_FORMAT : LIP_OK);
+    assert_int_equal(lip_check_claim(c, LIP_CHECK_NORM, 0, 0, NULL, NULL), LIP_OK);
+    assert_int_equal(lip_check_claim(c, LIP_CHECK_NORM, 1, 0, NULL, NULL), LIP_OK);
+    assert_int_equal(lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL), LIP_OK);
+    assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, 0, 0, &x, NULL), f ? LIP_FORMAT : LIP_OK);
     lip_check_close(c);
   }
 }
@@ -501,10 +501,10 @@ static void memory_may_fail_anywhere(void **state) {
     lip_mem_fail_nth(nth);
     lip_status status = lip_check_open(&f.net, &f.claims, &c, NULL);
     lip_status rest[3] = {LIP_OK, LIP_OK, LIP_OK};
-    if (!status) rest[0] = lip_check_norm(c, 0, NULL);
+    if (!status) rest[0] = lip_check_claim(c, LIP_CHECK_NORM, 0, 0, NULL, NULL);
     f.rho[0] = 200;
-    if (!status) rest[1] = lip_check_pair(c, 0, 1, NULL);
-    if (!status) rest[2] = lip_check_row(c, 0, f.x, NULL);
+    if (!status) rest[1] = lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL);
+    if (!status) rest[2] = lip_check_claim(c, LIP_CHECK_ROW, 0, 0, f.x, NULL);
     failed = lip_mem_failed();
     lip_mem_fail_nth(0);
     for (int i = 0; i < 3; i++) assert_true(rest[i] == LIP_OK || rest[i] == LIP_MEMORY);
