@@ -246,7 +246,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   const lip_conv *c = l->state;
   const double u = 0x1p-24, kappa = ((double)c->K + 2) * u, executed = d->size + d->off;
   double norm, bias = 0, spread = lip_conv_abs_norm_upper(c, l->param[0].value, pq);
-  if (lip_layer_bound(l, pq, &norm, NULL)) norm = spread;
+  if (lip_conv_norm_quick(c, l->param[0].value, pq, &norm, NULL)) norm = spread;
   if (l->n_param > 1) bias = lip_norm_upper(l->param[1].value, c->OUT, pq.q) * lip_ones_norm(places(c), pq.q);
   double underflow = 2 * ((double)c->K + 2) * (double)FLT_MIN * lip_ones_norm(l->n_out, pq.q);
   bool fits = (spread * executed + bias) * (1 + 2 * kappa) < (double)FLT_MAX / 2;

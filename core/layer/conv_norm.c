@@ -3,20 +3,24 @@
  * fewer near a border. Rows and columns differ by these sets only, and a set is a product of one along y and one
  * along x. So every norm that is a maximum over rows (p->inf) or columns (1->q) is found exactly from the kernel.
  *
- * 2->2, rigorous but not tight; per group (a block-diagonal matrix has the largest norm of its blocks) the smaller of
+ * 2->2, per group (a block-diagonal matrix has the largest norm of its blocks), the smallest of
  *   sqrt(||.||_1->1 ||.||_inf->inf)       Schur's test (Higham 2002, equation 6.20)
  *   sqrt(m) ||R||_2, R = w as (OUT, K)    every patch is mapped by R, and an input place is in at most m patches
  *                                         (Tsuzuku, Sato, Sugiyama 2018)
+ *   the matrix written out where that is cheap, else a circular convolution around it (conv_spectral.c).
+ * The first two are quick and may be twice the norm; of the last two one is exact and the other a few percent above.
  *
  * Projections: p->inf limits the rows of R; 1->q limits, for every input channel and phase of the stride, the taps of
  * that phase over all outputs, gathered into the rows of a matrix. Both are Euclidean projections of the kernel where
- * some place of the image meets the whole set. 2->2 clips R to budget / sqrt(m) when the bound is above the budget. */
+ * some place of the image meets the whole set. 2->2 clips R to budget / sqrt(m) when the bound is above the budget; the
+ * rigorous one scales the whole kernel instead where that changes less. */
 #include "core/layer/conv_norm.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/layer/conv_spectral.h"
 #include "core/layer/init.h"
 #include "core/norm/opnorm.h"
 #include "core/tensor/vec.h"
@@ -147,8 +151,8 @@ double lip_conv_abs_norm_upper(const lip_conv *c, const float *w, lip_pq pq) {
   return most;
 }
 
-/* 2->2 of one group. */
-static lip_status group_spectral(const lip_conv *c, const float *w, size_t g, double *upper, lip_err *err) {
+/* 2->2 of one group, from the shape of the kernel. */
+static lip_status group_quick(const lip_conv *c, const float *w, size_t g, double *upper, lip_err *err) {
   double sigma, test = schur(c, w, g);
   *upper = test;
   lip_status status =
@@ -160,18 +164,46 @@ static lip_status group_spectral(const lip_conv *c, const float *w, size_t g, do
   return status;
 }
 
-lip_status lip_conv_norm_upper(const lip_conv *c, const float *w, lip_pq pq, double *upper, lip_err *err) {
+/* About 0.2 and 1 second of one thread. */
+#define EXPLICIT_COST 2e9
+#define FOURIER_COST 2e10
+
+/* The smallest of all. */
+static lip_status group_tight(const lip_conv *c, const float *w, size_t g, double *upper, lip_err *err) {
+  double other = INFINITY;
+  lip_status status = group_quick(c, w, g, upper, err);
+  if (status) return status;
+  if (lip_conv_explicit_cost(c) <= EXPLICIT_COST)
+    status = lip_conv_explicit_upper(c, w, g, &other, err);
+  else if (lip_conv_fourier_cost(c) <= FOURIER_COST)
+    status = lip_conv_fourier_upper(c, w, g, &other, err);
+  if (!status && other < *upper) *upper = other;
+  return status;
+}
+
+typedef lip_status group_bound(const lip_conv *c, const float *w, size_t g, double *upper, lip_err *err);
+
+static lip_status norm_upper(const lip_conv *c, const float *w, lip_pq pq, group_bound *bound, double *upper,
+                             lip_err *err) {
   *upper = lip_conv_abs_norm_upper(c, w, pq);
   if (pq.p != LIP_P2 || pq.q != LIP_P2 || isinf(*upper)) return LIP_OK;
   double most = 0;
   for (size_t g = 0; g < c->groups; g++) {
     double one;
-    lip_status status = group_spectral(c, w, g, &one, err);
+    lip_status status = bound(c, w, g, &one, err);
     if (status) return status;
     most = fmax(most, one);
   }
   *upper = most;
   return LIP_OK;
+}
+
+lip_status lip_conv_norm_upper(const lip_conv *c, const float *w, lip_pq pq, double *upper, lip_err *err) {
+  return norm_upper(c, w, pq, group_tight, upper, err);
+}
+
+lip_status lip_conv_norm_quick(const lip_conv *c, const float *w, lip_pq pq, double *upper, lip_err *err) {
+  return norm_upper(c, w, pq, group_quick, upper, err);
 }
 
 /* ---- projections ---- */
@@ -281,17 +313,40 @@ bool lip_conv_warm(const lip_conv *c, size_t i, lip_warm *out) {
   return true;
 }
 
+/* 2->2 of one group: the nearer of the clipped and the scaled kernel. */
+static lip_status project_group(lip_conv *c, float *w, size_t g, double budget, lip_err *err) {
+  const size_t n = c->OUTg * c->K;
+  float *own = w + g * n;
+  double now, size = 0, way = 0;
+  lip_status status = group_tight(c, w, g, &now, err);
+  if (status || now <= budget) return status;
+  float *clipped = lip_alloc(n, sizeof *clipped);
+  if (!clipped) return lip_fail(err, LIP_MEMORY, "conv2d: no memory for the projection of %zu weights", n);
+  memcpy(clipped, own, n * sizeof *own);
+  status = lip_project_exact(c->projector[g], clipped, radius_of(c, budget), err);
+  for (size_t i = 0; i < n; i++) {
+    double step = (double)own[i] - (double)clipped[i];
+    size += (double)own[i] * (double)own[i];
+    way += step * step;
+  }
+  /* float32 rounding may leave the scaled kernel outside: then a little more, and in the end the clipped one */
+  for (int i = 0; !status && !(now <= budget) && i < 3; i++) {
+    double scale = budget / now * (1 - 0x1p-22);
+    if (i == 0 && !((1 - scale) * (1 - scale) * size < way)) break;
+    for (size_t k = 0; k < n; k++) own[k] = (float)((double)own[k] * scale);
+    status = group_tight(c, w, g, &now, err);
+  }
+  if (!status && !(now <= budget)) memcpy(own, clipped, n * sizeof *own);
+  lip_free(clipped);
+  return status;
+}
+
 lip_status lip_conv_project_exact(lip_conv *c, float *w, double budget, lip_err *err) {
   const double radius = radius_of(c, budget);
   lip_status status = LIP_OK;
   if (isinf(budget)) return LIP_OK;
   if (is_spectral(c->pq)) {
-    for (size_t g = 0; g < c->groups && !status; g++) {
-      double now;
-      status = group_spectral(c, w, g, &now, err);
-      if (!status && !(now <= budget))
-        status = lip_project_exact(c->projector[g], w + g * c->OUTg * c->K, radius, err);
-    }
+    for (size_t g = 0; g < c->groups && !status; g++) status = project_group(c, w, g, budget, err);
   } else if (by_columns(c->pq)) {
     exchange_rows(c, w, 0, gathered_rows(c), false);
     status = lip_project_exact(c->projector[0], c->gathered, radius, err);

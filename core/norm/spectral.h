@@ -2,6 +2,7 @@
 #ifndef LIP_NORM_SPECTRAL_H
 #define LIP_NORM_SPECTRAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,8 @@
 
 /* sigma_max(W) <= *upper, proved by a Cholesky factorisation (verify.c). */
 lip_status lip_spectral_upper(const float *W, size_t M, size_t N, double *upper, lip_err *err);
+/* *below: sigma_max(W) <= limit is proved, in a fraction of the time above. False may also mean within 1e-9 of it. */
+lip_status lip_spectral_below(const float *W, size_t M, size_t N, double limit, bool *below, lip_err *err);
 /* ||Wx|| / ||x|| of the best x found, rounded down. */
 lip_status lip_spectral_lower(const float *W, size_t M, size_t N, double *lower, lip_err *err);
 /* The Gram iteration (see opnorm.h). */

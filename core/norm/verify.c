@@ -217,6 +217,24 @@ done:
   return st;
 }
 
+lip_status lip_spectral_below(const float *W, size_t M, size_t N, double limit, bool *below, lip_err *err) {
+  float top = lip_row_abs_max(W, M * N);
+  double e = 0, a = 0;
+  *below = false;
+  if (!isfinite(top) || !(limit >= 0)) return LIP_OK;
+  scaled s = scale_of(W, M, N, top);
+  double scaled_limit = ldexp(limit, -s.exponent), most = lip_down(scaled_limit * scaled_limit);
+  size_t cells;
+  if (top == 0 || !(most > 0x1p-500 && most < 0x1p500)) return *below = top == 0, LIP_OK;
+  if (!lip_mul_fits(s.k, s.k, &cells)) return no_memory(err, M, N);
+  double *G = lip_alloc(cells, sizeof *G), *B = lip_alloc(cells, sizeof *B);
+  lip_status st = G && B ? gram(&s, G, &e, err) : no_memory(err, M, N);
+  if (st == LIP_OK) *below = prove(G, B, s.k, e, most * (1 - 0x1p-30), 0, &a) && a <= most;
+  lip_free(G);
+  lip_free(B);
+  return st;
+}
+
 /* ---- the Gram iteration: sigma^2 <= ||G_t||_F^(1/2^t), squared and rescaled t times (Delattre et al. 2023) ---- */
 
 /* ||G||_F rounded up, for entries below 2^500. */

@@ -12,6 +12,7 @@
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/norm/opnorm.h"
+#include "core/norm/spectral.h"
 #include "core/tensor/linalg.h"
 
 static const lip_pq pairs[] = {{LIP_P1, LIP_P1},     {LIP_P1, LIP_P2}, {LIP_P1, LIP_PINF},
@@ -354,8 +355,40 @@ static void failed_allocations_leave_no_bound(void **state) {
   lip_free(W);
 }
 
+/* `below` proves what is true by 1e-8 and never what is false. */
+static void below_a_limit(void **state) {
+  (void)state;
+  static const size_t shape[][2] = {{1, 1}, {1, 9}, {7, 3}, {16, 40}, {33, 33}};
+  static const float deviation[] = {1, 1e-30f, 1e30f};
+  for (size_t i = 0; i < 5; i++)
+    for (size_t d = 0; d < 3; d++) {
+      const size_t M = shape[i][0], N = shape[i][1];
+      float *w = normal(M * N, i + 10 * d, deviation[d]);
+      double low = lower_of(w, M, N, two), high = upper_of(w, M, N, two);
+      bool below;
+      const double proved[] = {high * (1 + 1e-8), high * 2};
+      const double not_proved[] = {low * (1 - 1e-9), low / 2, 0, -1, -2 * high, NAN};
+      for (size_t k = 0; k < 2; k++) {
+        assert_int_equal(lip_spectral_below(w, M, N, proved[k], &below, NULL), LIP_OK);
+        assert_true(below);
+      }
+      for (size_t k = 0; k < 6; k++) {
+        assert_int_equal(lip_spectral_below(w, M, N, not_proved[k], &below, NULL), LIP_OK);
+        assert_false(below);
+      }
+      w[0] = NAN;
+      assert_int_equal(lip_spectral_below(w, M, N, proved[1], &below, NULL), LIP_OK);
+      assert_false(below);
+      memset(w, 0, M * N * sizeof *w);
+      assert_int_equal(lip_spectral_below(w, M, N, 0, &below, NULL), LIP_OK);
+      assert_true(below);
+      lip_free(w);
+    }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(below_a_limit),
       cmocka_unit_test(names_are_read_and_written),
       cmocka_unit_test(paths_step_up_only),
       cmocka_unit_test(vector_norms_are_rounded_up),
