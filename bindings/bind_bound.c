@@ -126,10 +126,11 @@ static double seconds_now(void) {
 }
 
 /* net:bound([{method="product", p=, pairs=false, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
- * tightness=, slack=, method=, seconds=, unknown=, pq=, pairs=, layers={...}}
+ * tightness=, slack=, method=, seconds=, unknown=, pq=, pairs=, lower_pairs=, layers={...}}
  *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
  *   pairs      (C, C) the same for z_i - z_j
- *   lower      a quotient that two points attain, rounded down; tightness = lower / upper */
+ *   lower      a quotient that two points attain, rounded down; tightness = lower / upper; lower_pairs with pairs=true
+ *   seconds    of the method, without the search for lower */
 int lipL_net_bound(lua_State *L) {
   static const char *const known[] = {"p",       "lower", "data", "points", "method", "pairs",
                                       "seconds", "x",     "eps",  "box",    "global", NULL};
@@ -146,6 +147,9 @@ int lipL_net_bound(lua_State *L) {
   bool other = lipL_optpath(L, 2, "bound", net, &path);
   lipL_local local;
   lipL_optlocal(L, 2, "bound", &local);
+  if (local.wanted && search)
+    luaL_error(
+        L, "bound: option 'lower' searches everywhere, method 'local' is about one ball: give one of them");
   const char *method = local.wanted ? "local" : lipL_optmethod(L, 2, "bound");
   lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
   if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
@@ -155,9 +159,12 @@ int lipL_net_bound(lua_State *L) {
   } else if (lipL_runmethod(h, method, net, &path, pairs, seconds, &err)) {
     return lipL_fault(L, &err);
   }
+  double took = seconds_now() - began, *low = NULL;
   if (search) {
+    size_t C = net->root->n_out;
     const float *x = search_points(L, 2, net, points, &B);
-    if (lip_bound_lower(net, &path, x, B, &lower, &err)) return lipL_fault(L, &err);
+    if (pairs) low = lua_newuserdatauv(L, C * C * sizeof *low, 0);
+    if (lip_bound_lower(net, &path, x, B, &lower, low, &err)) return lipL_fault(L, &err);
   }
   lua_createtable(L, 0, 10);
   lipL_setnumber(L, "upper", h->found.upper);
@@ -168,12 +175,16 @@ int lipL_net_bound(lua_State *L) {
   }
   if (!other && net->conf.budget < INFINITY) lipL_setnumber(L, "slack", h->found.upper / net->conf.budget);
   lipL_settext(L, "method", local.wanted ? method : h->found.method);
-  lipL_setnumber(L, "seconds", seconds_now() - began);
+  lipL_setnumber(L, "seconds", took);
   lipL_settext(L, "pq", lip_pq_name(h->bound.pq));
   if (h->found.upper == INFINITY && h->bound.unknown) lipL_settext(L, "unknown", h->bound.unknown);
   if (pairs) {
     lipL_pushpairs(L, h->found.pair, net->root->n_out, false);
     lua_setfield(L, -2, "pairs");
+  }
+  if (low) {
+    lipL_pushpairs(L, low, net->root->n_out, true);
+    lua_setfield(L, -2, "lower_pairs");
   }
   push_layers(L, &h->bound);
   lua_setfield(L, -2, "layers");

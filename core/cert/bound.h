@@ -31,9 +31,10 @@ lip_status lip_bound_product(const lip_net *net, lip_bound *out, lip_err *err);
 lip_status lip_bound_along(const lip_net *net, const lip_path *path, lip_bound *out, lip_err *err);
 void lip_bound_free(lip_bound *b);
 
-/* An attained lower bound: the largest ||J v||_q / ||v||_p over finite steps between the rows of x (B, n_in) and
- * steps along gradients, in the norms at the ends of `path` (NULL: the net's own), evaluated in double precision and rounded down. */
+/* A lower bound that is attained, in the norms at the ends of `path` (NULL: the net's own), rounded down: the largest slope
+ * of the net at points that a search from the rows of x (B, n_in) finds. pair (C, C), or NULL: the same for every
+ * difference of two outputs. About a second. LIP_MEMORY, LIP_CANCELLED. */
 lip_status lip_bound_lower(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
-                           lip_err *err);
+                           double *pair, lip_err *err);
 
 #endif

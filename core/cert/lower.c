@@ -1,4 +1,5 @@
-/* A lower bound of the Lipschitz constant that two points attain: for float32 points a, b and executed logits z~,
+/* A lower bound of the Lipschitz constant that is attained: the slope of the net at points that a search has found
+ * (ascend.h, attain.h) where the net has the form of affine.h; otherwise, for float32 points a, b and executed logits z~,
  *   ||f(a) - f(b)||_q / ||a - b||_p >= (||z~(a) - z~(b)||_q - off(a) - off(b)) / ||a - b||_p,
  * off the rounding error of a forward pass (walk.h), all rounded downwards. How the points are found does not matter
  * for that: rows of x against each other, and steps of several lengths t around every row by the power method for
@@ -7,7 +8,10 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/cert/affine.h"
+#include "core/cert/ascend.h"
 #include "core/cert/bound.h"
+#include "core/cert/slope.h"
 #include "core/cert/walk.h"
 #include "core/norm/round.h"
 
@@ -27,6 +31,7 @@ typedef struct search {
   float *grads;    /* the net's gradients, put back at the end */
   bool saved;
   double best;
+  double *pair; /* (C, C) or NULL: not asked for */
 } search;
 
 /* ||a - b||_p of float32 data, moved by the rounding of n operations downwards (or upwards). */
@@ -48,32 +53,26 @@ static void try_pair(search *s, const float *a, const float *za, double offa, co
                      double offb) {
   double length = gap(a, b, s->n_in, s->p, true), rise = gap(za, zb, s->C, s->q, false);
   double sure = lip_down_sub(lip_down_sub(rise, offa), offb);
-  if (!(sure > 0) || !(length > 0) || !(length < INFINITY)) return;
-  double quotient = lip_below_div(sure, length);
-  if (quotient > s->best) s->best = quotient;
+  if (!(length > 0) || !(length < INFINITY)) return;
+  if (sure > 0) s->best = fmax(s->best, lip_below_div(sure, length));
+  double off = lip_up_mul(lip_up_add(offa, offb), lip_unit_difference(s->q));
+  for (size_t i = 0; s->pair && i < s->C; i++)
+    for (size_t j = 0; j < i; j++) {
+      double d =
+          fabs(((double)za[i] - (double)zb[i]) - ((double)za[j] - (double)zb[j])); /* two roundings more */
+      double size = fabs((double)za[i]) + fabs((double)zb[i]) + fabs((double)za[j]) + fabs((double)zb[j]);
+      sure = lip_down_sub(lip_down_sub(d, off), 0x1p-50 * size);
+      double *best = &s->pair[i * s->C + j];
+      if (sure > 0 && sure < INFINITY && lip_below_div(sure, length) > *best)
+        *best = s->pair[j * s->C + i] = lip_below_div(sure, length);
+    }
 }
 
 /* ---- directions ---- */
 
-/* u with ||u||_{q*} = 1 and <u, d> = ||d||_q, up to rounding; u may be d. */
-static void dual_vector(float *u, const float *d, size_t n, lip_p q) {
-  size_t top = 0;
-  double norm = lip_norm(d, n, q);
-  for (size_t k = 1; k < n; k++)
-    if (fabsf(d[k]) > fabsf(d[top])) top = k;
-  float sign = d[top] < 0 ? -1.0f : 1.0f;
-  for (size_t k = 0; k < n; k++) {
-    if (q == LIP_P1)
-      u[k] = d[k] > 0 ? 1.0f : d[k] < 0 ? -1.0f : 0.0f;
-    else
-      u[k] = q == LIP_P2 && norm > 0 ? (float)((double)d[k] / norm) : 0.0f;
-  }
-  if (q == LIP_PINF) u[top] = sign;
-}
-
 /* v with ||v||_p = 1 and <g, v> = ||g||_{p*}: the dual vector of g in the dual norm. */
 static void step_from(float *to, const float *x, const float *g, size_t n, lip_p p, double t) {
-  dual_vector(to, g, n, lip_p_dual(p));
+  lip_dual_vector(to, g, n, lip_p_dual(p));
   for (size_t k = 0; k < n; k++) to[k] = (float)((double)x[k] + t * (double)to[k]);
 }
 
@@ -120,7 +119,7 @@ static lip_status power_step(search *s, const float *x, size_t B, double scale, 
       if (!isfinite(u[k])) u[k] = 0;
     }
     if (!moved) u[r % C] = 1; /* nothing to follow: look at another output */
-    dual_vector(u, u, C, s->q);
+    lip_dual_vector(u, u, C, s->q);
   }
   return LIP_OK;
 }
@@ -171,26 +170,50 @@ static void search_free(search *s) {
   lip_free(s->grads);
 }
 
-lip_status lip_bound_lower(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
-                           lip_err *err) {
-  search s = {.net = net, .n_in = net->root->n_in, .C = net->root->n_out};
+/* Executed quotients: for nets that have no other form. */
+static lip_status from_quotients(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
+                                 double *pair, lip_err *err) {
+  search s = {.net = net, .n_in = net->root->n_in, .C = net->root->n_out, .pair = pair};
   size_t rows = B < ROWS ? B : ROWS;
   fenv_t saved;
-  *lower = 0;
-  if (B == 0) return LIP_OK;
-  if (!path) path = &net->conf.path;
   s.p = lip_path_at(path, 0);
   s.q = lip_path_at(path, lip_net_weighted(net));
-  lip_net_touch(
-      net); /* what runs is what is bounded, even if somebody wrote to the weights and did not say so */
   lip_ieee_enter(&saved);
   lip_status status = lip_net_reserve(net, rows, err);
   if (!status) status = lip_walk_init(&s.walk, net, path, err);
   if (!status) status = search_init(&s, rows, err);
   for (size_t r = 0; !status && r < B; r += rows)
     status = search_rows(&s, x + r * s.n_in, B - r < rows ? B - r : rows, err);
-  *lower = s.best;
+  if (s.best > *lower) *lower = s.best;
   search_free(&s);
   lip_ieee_leave(&saved);
+  return status;
+}
+
+lip_status lip_bound_lower(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
+                           double *pair, lip_err *err) {
+  const double work = 1.5e10; /* about a second */
+  lip_affine a;
+  *lower = 0;
+  for (size_t i = 0; pair && i < net->root->n_out * net->root->n_out; i++) pair[i] = 0;
+  if (B == 0) return LIP_OK;
+  if (!path) path = &net->conf.path;
+  lip_net_touch(
+      net); /* what runs is what is bounded, even if somebody wrote to the weights and did not say so */
+  lip_status status = lip_affine_init(&a, net, err);
+  if (!status && a.n > 0) {
+    lip_ascent how = {.a = &a,
+                      .p = lip_path_at(path, 0),
+                      .q = lip_path_at(path, lip_net_weighted(net)),
+                      .x = x,
+                      .B = B,
+                      .work = work,
+                      .pool = net->engine.pool,
+                      .cancel = net->engine.cancel};
+    status = lip_ascend(&how, lower, pair, err);
+  } else if (!status) {
+    status = from_quotients(net, path, x, B, lower, pair, err);
+  }
+  lip_affine_free(&a);
   return status;
 }

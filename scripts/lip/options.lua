@@ -92,7 +92,7 @@ limit = all -- the first so many rows only
 -> { n=, accuracy=, loss= }]],
   ["net:bound"] = [[
 p = the net's path -- along another norm or path of norms
-lower = false -- also search a quotient that two points attain
+lower = false -- also search a value that is attained (about a second); with pairs for each of them
 data = none -- tensor or data set to search from; without it uniform in [0, 1)
 points = 256 -- how many points to search from
 method = product -- one of lip.bound_methods(), "best": the smallest of all, or "local": of the ball around x
@@ -102,7 +102,7 @@ box = none -- local: {from, to}, only inputs in it count
 global = best -- local: what runs with the slopes of the ball, one of lip.bound_methods() or "best"
 pairs = false -- also the constants of the differences of two outputs
 seconds = none -- what a method that improves step by step may take
--> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
+-> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
   ["net:certify"] = [[
 eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted
 limit = all -- the first so many rows only

@@ -108,7 +108,7 @@ static void sample(const lip_net *net, lip_pq pq, size_t seed, double *best, dou
 
 typedef struct tally {
   size_t exact, finite[16], counted[16];
-  double ratio[16];
+  double ratio[16], reached;
 } tally;
 
 static lip_found ask(const char *method, const lip_net *net, const lip_affine *a, const lip_path *path) {
@@ -130,6 +130,16 @@ static void at_least(double a, double b, double slip, const char *what, size_t s
   if (!(a >= b * (1 - slip))) fail_msg("net %zu, %s: %.17g < %.17g", seed, what, a, b);
 }
 
+/* From a few points only: a thousand nets are waiting. */
+static void attained_by_search(lip_net *net, size_t seed, double *lower, double *pair) {
+  enum { POINTS = 4 };
+  lip_err err;
+  float x[POINTS * MOST];
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 13);
+  lip_rng_fill_normal(&rng, x, POINTS * net->root->n_in, 0, 1);
+  assert_int_equal(lip_bound_lower(net, NULL, x, POINTS, lower, pair, &err), LIP_OK);
+}
+
 static void check_net(size_t seed, tally *sum) {
   lip_err err;
   lip_affine a;
@@ -146,13 +156,16 @@ static void check_net(size_t seed, tally *sum) {
     sum->exact++;
     at_least(exact.upper, attained, 1e-9, "attained", seed);
   }
-  double least = INFINITY;
+  double least = INFINITY, lower, low[MOST * MOST];
+  attained_by_search(net, seed, &lower, low);
+  sum->reached += attained > 0 ? lower / attained : 1;
   for (size_t m = 0; lip_method_at(m); m++) {
     const char *name = lip_method_at(m)->name;
     lip_found f = ask(name, net, &a, &net->conf.path);
     assert_string_equal(f.method, name);
     assert_non_null(f.pair);
     at_least(f.upper, attained, 1e-9, name, seed);
+    at_least(f.upper, lower, 0, name, seed); /* both are proved: not a bit more */
     if (isfinite(exact.upper)) at_least(f.upper, exact.upper, 1e-11, name, seed);
     for (size_t i = 0; i < C; i++)
       for (size_t j = 0; j < C; j++) {
@@ -160,6 +173,8 @@ static void check_net(size_t seed, tally *sum) {
         assert_true(d == f.pair[j * C + i]);
         assert_true(i != j || d == 0);
         at_least(d, pair[i * C + j], 1e-9, name, seed);
+        at_least(d, low[i * C + j], 0, name, seed);
+        assert_true(low[i * C + j] == low[j * C + i] && low[i * C + j] >= 0);
         if (isfinite(exact.upper)) at_least(d, exact.pair[i * C + j], 1e-11, name, seed);
       }
     least = fmin(least, f.upper);
@@ -185,6 +200,8 @@ static void every_method_is_above_all_patterns(void **state) {
   for (size_t seed = 0; seed < NETS; seed++) check_net(seed, &sum);
   assert_true(sum.exact > NETS * 9 / 10);
   assert_int_equal(lip_mem_used(), held);
+  print_message("attained by search / by sampling: %.4f\n", sum.reached / NETS);
+  assert_true(sum.reached > NETS);
   for (size_t m = 0; lip_method_at(m) && m < 16; m++) { /* INFINITY everywhere would pass, and say nothing */
     print_message("%-12s finite %4zu  mean upper/exact %.4f\n", lip_method_at(m)->name, sum.finite[m],
                   sum.ratio[m] / (double)sum.counted[m]);

@@ -118,7 +118,7 @@ static void product_is_above_every_pattern(void **state) {
         lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 1);
         lip_rng_fill_normal(&rng, x, 8 * IN, 0, 1);
         assert_int_equal(lip_bound_product(net, &b, &err), LIP_OK);
-        assert_int_equal(lip_bound_lower(net, NULL, x, 8, &lower, &err), LIP_OK);
+        assert_int_equal(lip_bound_lower(net, NULL, x, 8, &lower, NULL, &err), LIP_OK);
         double exact = true_constant(net, activations[a], b.pq);
         assert_true(b.upper >= exact * (1 - 1e-12));
         assert_true(b.upper <= exact * 40); /* and is not infinity in disguise */
@@ -242,7 +242,7 @@ static void unknown_layers_are_infinity_and_named(void **state) {
   lip_bound_free(&b);
   assert_true(cert_one(net, x).radius == 0);
   double lower = -1;
-  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, &err), LIP_OK);
+  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, NULL, &err), LIP_OK);
   assert_true(lower == 0);
   lip_net_free(net);
   lip_spec_free(spec[0]);
@@ -472,7 +472,7 @@ static void a_cancelled_pass_certifies_nothing(void **state) {
   assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_OK);
   lip_cancel_raise(&flag);
   assert_int_equal(lip_certify(c, x, 1, &r, &err), LIP_CANCELLED);
-  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, &err), LIP_CANCELLED);
+  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, NULL, &err), LIP_CANCELLED);
   lip_certifier_free(c);
   lip_net_free(net);
 }
@@ -485,7 +485,7 @@ static void lower_bound_keeps_the_gradients(void **state) {
   const float x[] = {1, 2, 3, 4};
   double lower;
   for (size_t i = 0; i < net->n_params; i++) net->grads[i] = (float)i;
-  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, &err), LIP_OK);
+  assert_int_equal(lip_bound_lower(net, NULL, x, 1, &lower, NULL, &err), LIP_OK);
   for (size_t i = 0; i < net->n_params; i++) assert_true(net->grads[i] == (float)i);
   lip_net_free(net);
 }
@@ -509,7 +509,7 @@ static void every_allocation_may_fail(void **state) {
       lip_mem_fail_nth(n);
       lip_status s = lip_bound_product(net, &b, &err);
       if (!s) s = lip_certifier_new(net, NULL, &c, &err);
-      if (!s) s = lip_bound_lower(net, NULL, x, 2, &lower, &err);
+      if (!s) s = lip_bound_lower(net, NULL, x, 2, &lower, NULL, &err);
       failed = lip_mem_failed();
       lip_mem_fail_nth(0);
       if (failed) assert_int_equal(s, LIP_MEMORY);

@@ -1,0 +1,192 @@
+/* J = W_n S_{n-1} W_{n-1} ... S_1 W_1, S_l the slopes at the values of the units; for a pair S is diagonal in sum and
+ * difference, turn S turn / 2 in the units themselves, and symmetric.
+ *
+ * J is piecewise constant for relu and its kin, so u' J v has no gradient of use. With the slope s(z) of each unit
+ * replaced by its mean over [z - w, z + w],
+ *   d(u' J v)/dx = sum_k r_k t_k (s(z_k + w) - s(z_k - w)) / 2w  dz_k/dx,
+ * r the gradient of u'f in the unit's output, t the increment of its input along v: a unit whose slope would help is
+ * drawn to where its slope is larger. */
+#include "core/cert/slope.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/tensor/gemm.h"
+
+/* (P, M) each, in sum and difference for pairs. */
+typedef struct lip_slope_block {
+  float *z, *s, *ds, *t, *r;
+} lip_slope_block;
+
+static void block_free(lip_slope_block *k) {
+  lip_free(k->z);
+}
+
+static bool block_init(lip_slope_block *k, size_t n) {
+  k->z = lip_alloc(5 * n, sizeof(float));
+  if (!k->z) return false;
+  k->s = k->z + n;
+  k->ds = k->z + 2 * n;
+  k->t = k->z + 3 * n;
+  k->r = k->z + 4 * n;
+  return true;
+}
+
+lip_status lip_slope_init(lip_slope *w, const lip_affine *a, size_t P, lip_err *err) {
+  size_t n = a->n_in;
+  *w = (lip_slope){.a = a, .P = P};
+  w->at = lip_alloc(a->n, sizeof *w->at);
+  bool complete = w->at != NULL;
+  for (size_t l = 0; complete && l < a->n; l++) {
+    size_t M = a->block[l].M;
+    complete = block_init(&w->at[l], P * M);
+    n = M > n ? M : n;
+  }
+  w->y = lip_alloc(P * n, sizeof *w->y);
+  w->h = lip_alloc(P * n, sizeof *w->h);
+  w->scratch = lip_alloc(lip_gemm_scratch(), 1);
+  return complete && w->y && w->h && w->scratch ? LIP_OK
+                                                : lip_fail(err, LIP_MEMORY, "out of memory for a search");
+}
+
+void lip_slope_free(lip_slope *w) {
+  for (size_t l = 0; w->at && l < w->a->n; l++) block_free(&w->at[l]);
+  lip_free(w->at);
+  lip_free(w->y);
+  lip_free(w->h);
+  lip_free(w->scratch);
+  *w = (lip_slope){0};
+}
+
+/* ---- blocks ---- */
+
+static void turn(const lip_block *k, float *v, size_t P, float scale) {
+  for (size_t a = 0; k->mate && a < k->M; a++) {
+    size_t b = k->mate[a];
+    for (size_t r = 0; b > a && r < P; r++) {
+      float *x = v + r * k->M, sum = x[a] + x[b], difference = x[a] - x[b];
+      x[a] = scale * sum;
+      x[b] = scale * difference;
+    }
+  }
+}
+
+/* y = W x (+ b), rows of (P, N) to rows of (P, M). */
+static void forth(const lip_slope *w, const lip_block *k, const float *x, size_t P, const float *b,
+                  float *y) {
+  for (size_t r = 0; b && r < P; r++) memcpy(y + r * k->M, b, k->M * sizeof *y);
+  lip_gemm(LIP_N, LIP_T, P, k->M, k->N, 1, x, k->N, k->W, k->N, b ? 1 : 0, y, k->M, w->scratch);
+}
+
+static void back(const lip_slope *w, const lip_block *k, const float *y, size_t P, float *x) {
+  lip_gemm(LIP_N, LIP_N, P, k->N, k->M, 1, y, k->M, k->W, k->N, 0, x, k->N, w->scratch);
+}
+
+/* Slope and value of unit i, which is a difference where the block has pairs. */
+static double slope_of(const lip_block *k, size_t i, double z, double *value) {
+  lip_range r = {.low = 1, .high = 1, .least = z, .most = z};
+  *value = z;
+  if (k->mate && k->mate[i] < i) {
+    double s = (z < 0) == k->descending ? -1 : 1;
+    *value = s * z;
+    return s;
+  }
+  if (k->phi && isfinite(z)) {
+    k->phi->kind->range(k->phi, i, z, z, &r);
+    *value = (r.least + r.most) / 2;
+  }
+  return (r.low + r.high) / 2;
+}
+
+/* z (turned) -> slopes, and the values that come out, turned. */
+static void respond(const lip_block *k, lip_slope_block *b, size_t P, double width, float *y) {
+  for (size_t r = 0; r < P; r++) {
+    double square = 0, value, other;
+    for (size_t i = 0; i < k->M; i++) square += (double)b->z[r * k->M + i] * (double)b->z[r * k->M + i];
+    double far = width * sqrt(square / (double)k->M);
+    for (size_t i = 0; i < k->M; i++) {
+      size_t at = r * k->M + i;
+      double z = (double)b->z[at];
+      b->s[at] = (float)slope_of(k, i, z, &value);
+      y[at] = (float)value;
+      b->ds[at] = 0;
+      if (far > 0 && k->low[i] < k->high[i])
+        b->ds[at] = (float)((slope_of(k, i, z + far, &other) - slope_of(k, i, z - far, &other)) / (2 * far));
+    }
+  }
+}
+
+void lip_slope_at(lip_slope *w, const float *x, size_t P, double width) {
+  for (size_t l = 0; l < w->a->n; l++) {
+    const lip_block *k = &w->a->block[l];
+    forth(w, k, l ? w->y : x, P, k->b, w->at[l].z);
+    if (l + 1 == w->a->n) return;
+    turn(k, w->at[l].z, P, 1);
+    respond(k, &w->at[l], P, width, w->y);
+    turn(k, w->y, P, 0.5f);
+  }
+}
+
+void lip_slope_pull(lip_slope *w, const float *u, size_t P, float *g) {
+  for (size_t l = w->a->n; l-- > 0;) {
+    const lip_block *k = &w->a->block[l];
+    const float *from = l + 1 == w->a->n ? u : w->y;
+    if (l == 0) {
+      back(w, k, from, P, g);
+      return;
+    }
+    const lip_block *below = k - 1;
+    lip_slope_block *b = &w->at[l - 1];
+    back(w, k, from, P, b->r);
+    turn(below, b->r, P, 0.5f);
+    for (size_t i = 0; i < P * below->M; i++) w->y[i] = b->s[i] * b->r[i];
+    turn(below, w->y, P, 1);
+  }
+}
+
+void lip_slope_push(lip_slope *w, const float *v, size_t P, float *t) {
+  for (size_t l = 0; l < w->a->n; l++) {
+    const lip_block *k = &w->a->block[l];
+    lip_slope_block *b = &w->at[l];
+    bool last = l + 1 == w->a->n;
+    forth(w, k, l ? w->y : v, P, NULL, last ? t : b->t);
+    if (last) return;
+    turn(k, b->t, P, 1);
+    for (size_t i = 0; i < P * k->M; i++) w->y[i] = b->s[i] * b->t[i];
+    turn(k, w->y, P, 0.5f);
+  }
+}
+
+void lip_slope_bend(lip_slope *w, size_t P, float *grad) {
+  size_t n = w->a->n;
+  if (n == 1) memset(grad, 0, P * w->a->n_in * sizeof *grad);
+  for (size_t l = n - 1; l-- > 0;) { /* w->y: the gradient in the values of block l + 1 */
+    const lip_block *k = &w->a->block[l];
+    const lip_slope_block *b = &w->at[l];
+    if (l + 2 < n) {
+      back(w, k + 1, w->y, P, w->h);
+      turn(k, w->h, P, 0.5f);
+    } else {
+      memset(w->h, 0, P * k->M * sizeof *w->h);
+    }
+    for (size_t i = 0; i < P * k->M; i++) w->y[i] = b->s[i] * w->h[i] + b->ds[i] * b->r[i] * b->t[i];
+    turn(k, w->y, P, 1);
+    if (l == 0) back(w, k, w->y, P, grad);
+  }
+}
+
+void lip_dual_vector(float *u, const float *d, size_t n, lip_p q) {
+  size_t top = 0;
+  double norm = lip_norm(d, n, q);
+  for (size_t k = 1; k < n; k++)
+    if (fabsf(d[k]) > fabsf(d[top])) top = k;
+  float sign = d[top] < 0 ? -1.0f : 1.0f;
+  for (size_t k = 0; k < n; k++) {
+    if (q == LIP_P1)
+      u[k] = d[k] > 0 ? 1.0f : d[k] < 0 ? -1.0f : 0.0f;
+    else
+      u[k] = q == LIP_P2 && norm > 0 ? (float)((double)d[k] / norm) : 0.0f;
+  }
+  if (q == LIP_PINF) u[top] = sign;
+}
