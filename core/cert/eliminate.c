@@ -43,7 +43,7 @@
 #include "core/norm/symmetric.h"
 
 enum { OWNED = 512 };
-static const double ROOM = 1e-7; /* closed-form multipliers above the limit, relative */
+static const double ROOM = 1e-6; /* closed-form multipliers above the limit, relative */
 
 typedef struct stage {
   const lip_block *block;
@@ -497,6 +497,14 @@ double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double 
     if (e->weight[i] > 0) forwards(e, lambda, e->x + i * e->in, e->weight[i], gradient);
   }
   return value[0];
+}
+
+void lip_elim_slacken(const lip_elim *e, double *lambda, double by) {
+  double factor = 1;
+  for (size_t l = e->n; l-- > 0;) {
+    factor *= 1 + by;
+    for (size_t p = 0; p < e->stage[l].F; p++) lambda[e->stage[l].at + p] *= factor;
+  }
 }
 
 static void steepest(lip_elim *e, const double *x, double *u) {

@@ -31,6 +31,10 @@ double lip_elim_closed(lip_elim *e, double *lambda);
 double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double blur, double *gradient);
 /* After that: the mean of u_k^2 over the inputs u it has used, each with sum d_k u_k^2 = 1 (n_in). */
 void lip_elim_squares(lip_elim *e, double *square);
+/* Makes room for rounding: multipliers of the last block times 1 + by, of the one before times (1 + by)^2 and so on leave
+ * every block at least by as much of its own above the limit that it had reached. rho grows by about 1 + (blocks) by. */
+void lip_elim_slacken(const lip_elim *e, double *lambda, double by);
+
 /* d_k = sum_j |Q_kj| for the form Q that the last multipliers have left at the input, with weights of 1 (n_in). */
 void lip_elim_spread(lip_elim *e, double *d);
 

@@ -8,6 +8,10 @@
 #include "core/base/mem.h"
 #include "core/norm/round.h"
 
+enum { SLACKS = 3 };
+static const double slack[SLACKS] = {1e-6, 1e-5,
+                                     1e-3}; /* when multipliers are too close to the limit to be proved */
+
 double lip_propose_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -84,14 +88,20 @@ static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_mu
   lip_elim_target(p->elim, m->rows);
   double rho = t->propose(p);
   if (!(rho < INFINITY)) return LIP_OK;
-  lip_elim_export(p->elim, p->lambda, m->lambda);
   if (p->d) {
     if (!(m->d = lip_alloc(n_in, sizeof *m->d)))
       return lip_fail(err, LIP_MEMORY, "out of memory for weights");
     memcpy(m->d, p->d, n_in * sizeof *m->d);
   }
-  m->rho = fmax(rho, 0x1p-900);
-  return lip_lmi_prove(lmi, m, err);
+  for (int i = 0;; i++) {
+    lip_elim_export(p->elim, p->lambda, m->lambda);
+    m->rho = fmax(rho, 0x1p-900);
+    lip_status status = lip_lmi_prove(lmi, m, err);
+    if (status || m->rho < INFINITY || i == SLACKS) return status;
+    lip_elim_slacken(p->elim, p->lambda, slack[i]);
+    rho = lip_elim_rho(p->elim, p->lambda, 1e-12, 0, NULL);
+    if (!(rho < INFINITY)) return LIP_OK;
+  }
 }
 
 /* Time for a target: an equal part of what is left for it and those behind it. */
