@@ -145,7 +145,8 @@ void lip_track_go(const lip_run *r, lip_track *t, double *v) {
 
 void lip_track_ascend(const lip_run *r, lip_track *t, const float *g, double length, size_t active, double *v,
                       double *work) {
-  float *sorting = (float *)work, *other = (float *)(work + r->n);
+  uint32_t *sorting = (uint32_t *)work;
+  float *other = (float *)(work + r->n);
   if (lip_ball_ascend(&r->ball, t->low, t->high, t->at, g, r->n, length, active, v, sorting)) return;
   for (size_t k = 0; k < r->n; k++) other[k] = (float)lip_rng_normal(&t->rng);
   lip_ball_ascend(&r->ball, t->low, t->high, t->at, other, r->n, length, active, v, sorting);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/base/simd.h"
+#include "core/norm/lanes.h"
 #include "core/norm/round.h"
 
 /* ---- distances ---- */
@@ -82,31 +83,52 @@ LIP_INLINE double cut(double v, const caps *c, size_t k) {
   return v < least ? least : v;
 }
 
-/* Sums of squares of s v: of the entries cut by the caps (as cut), and of v over the others. */
-LIP_HOT static void squares(const double *v, const caps *c, size_t n, double s, double *cut_off,
-                            double *free) {
-  double a = 0, b = 0;
-  for (size_t k = 0; k < n; k++) {
-    double w = s * v[k], u = cut(w, c, k);
-    a += u != w ? u * u : 0;
-    b += u == w ? v[k] * v[k] : 0;
-  }
-  *cut_off = a;
-  *free = b;
+/* Sums over n terms are kept in so many parts: the compiler turns the loop over them into vectors for every processor,
+ * and the order does not depend on which. */
+enum { PARTS = 64 };
+
+static double sum_parts(const double *part) {
+  double sum = 0;
+  for (size_t i = 0; i < PARTS; i++) sum += part[i];
+  return sum;
 }
+
+/* Sums of squares: of what the caps leave of s v_k where they cut it, of v_k over the others, and of all v_k that the caps
+ * let move at all. */
+typedef struct squares {
+  double fixed, loose, mobile;
+} squares;
+
+LIP_HOT static void add_squares(const double *v, const caps *c, size_t n, double s, squares *out) {
+  double a[PARTS] = {0}, b[PARTS] = {0}, d[PARTS] = {0};
+  for (size_t k = 0; k < n; k += PARTS) {
+    const caps from = {c->x + k, c->low + k, c->high + k};
+    const size_t m = n - k < PARTS ? n - k : PARTS;
+    for (size_t i = 0; i < m; i++) {
+      double whole = v[k + i], w = s * whole, u = cut(w, &from, i), square = whole * whole;
+      a[i] += u != w ? u * u : 0;
+      b[i] += u != w ? 0 : square;
+      d[i] += u != 0 ? square : 0;
+    }
+  }
+  *out = (squares){sum_parts(a), sum_parts(b), sum_parts(d)};
+}
+
+/* Close enough to a radius, from inside: less than float32 can tell. */
+#define NEAR 0x1p-26
 
 /* Each s that the free entries would need is too small for the entries it cuts off, so s grows to the answer. */
 static void nearest_2(double *v, const caps *c, size_t n, double eps) {
-  double s = 1, fixed, loose;
-  squares(v, c, n, s, &fixed, &loose);
-  if (fixed + loose > eps * eps) {
-    squares(v, c, n, 0, &fixed, &loose);
-    s = loose > 0 ? fmin(1, eps / sqrt(loose)) : 0;
+  double s = 1;
+  squares q;
+  add_squares(v, c, n, s, &q);
+  if (q.fixed + q.loose > eps * eps) {
+    s = fmin(1, eps / sqrt(q.mobile));
     for (int i = 0; i < 60; i++) {
-      squares(v, c, n, s, &fixed, &loose);
-      double more = loose > 0 && eps * eps > fixed ? sqrt((eps * eps - fixed) / loose) : s;
+      add_squares(v, c, n, s, &q);
+      double more = q.loose > 0 && eps * eps > q.fixed ? sqrt((eps * eps - q.fixed) / q.loose) : s;
       more = fmin(1, more);
-      if (!(more > s * (1 + 0x1p-46))) break;
+      if (!(more > s * (1 + NEAR))) break;
       s = more;
     }
   }
@@ -120,22 +142,28 @@ LIP_INLINE double soft(double v, double t, const caps *c, size_t k) {
 
 /* Sum of |u| for the threshold t, and how many entries move with it. */
 LIP_HOT static void sums(const double *v, const caps *c, size_t n, double t, double *sum, double *moving) {
-  double a = 0, m = 0;
-  for (size_t k = 0; k < n; k++) {
-    double w = fabs(v[k]) - t, u = fabs(soft(v[k], t, c, k));
-    a += u;
-    m += w > 0 && u == w ? 1.0 : 0.0;
+  double a[PARTS] = {0}, b[PARTS] = {0};
+  for (size_t k = 0; k < n; k += PARTS) {
+    const caps from = {c->x + k, c->low + k, c->high + k};
+    const size_t m = n - k < PARTS ? n - k : PARTS;
+    for (size_t i = 0; i < m; i++) {
+      double size = fabs(v[k + i]) - t, w = v[k + i] < 0 ? -size : size;
+      w = size > 0 ? w : 0;
+      double u = cut(w, &from, i);
+      a[i] += fabs(u);
+      b[i] += u != w || !(size > 0) ? 0.0 : 1.0;
+    }
   }
-  *sum = a;
-  *moving = m;
+  *sum = sum_parts(a);
+  *moving = sum_parts(b);
 }
 
 /* Newton's steps on a falling, piecewise linear function, kept inside a bracket by halving it. */
 static void nearest_1(double *v, const caps *c, size_t n, double eps) {
   double sum, moving, below = 0, above = 0, t = 0;
-  for (size_t k = 0; k < n; k++) above = fmax(above, fabs(v[k]));
   sums(v, c, n, 0, &sum, &moving);
   if (sum > eps) {
+    for (size_t k = 0; k < n; k++) above = fabs(v[k]) > above ? fabs(v[k]) : above;
     for (int i = 0; i < 100 && above - below > above * 0x1p-50; i++) {
       double guess = moving > 0 ? t + (sum - eps) / moving : below;
       t = guess > below && guess < above ? guess : below + (above - below) / 2;
@@ -144,11 +172,12 @@ static void nearest_1(double *v, const caps *c, size_t n, double eps) {
         below = t;
       else
         above = t;
-      if (fabs(sum - eps) <= eps * 0x1p-45) break;
+      if (fabs(sum - eps) <= eps * NEAR) break;
     }
-    t = sum > eps ? above : t;
+    if (sum > eps * (1 + NEAR)) sums(v, c, n, t = above, &sum, &moving);
   }
-  for (size_t k = 0; k < n; k++) v[k] = soft(v[k], t, c, k);
+  double shrink = sum > eps ? eps / sum : 1; /* by no more than NEAR */
+  for (size_t k = 0; k < n; k++) v[k] = shrink * soft(v[k], t, c, k);
 }
 
 /* x + v in float32, rounded towards x where that is not exact, and within the caps. */
@@ -176,73 +205,99 @@ void lip_ball_project(const lip_ball *b, const float *x, const float *low, const
 
 /* ---- directions ---- */
 
-/* The k-th largest of a (n), 1 <= k <= n; reorders a (Hoare 1961). */
-static float largest(float *a, size_t n, size_t k) {
-  size_t lo = 0, hi = n - 1, at = n - k;
-  while (lo < hi) {
-    float pivot = a[lo + (hi - lo) / 2];
-    size_t i = lo, j = hi;
-    for (;;) {
-      while (a[i] < pivot) i++;
-      while (a[j] > pivot) j--;
-      if (i >= j) break;
-      float t = a[i];
-      a[i++] = a[j];
-      a[j--] = t;
-    }
-    /* a[lo..j] <= pivot <= a[j+1..hi], j < hi */
-    if (at <= j)
-      hi = j;
-    else
-      lo = j + 1;
-  }
-  return a[at];
-}
-
 LIP_INLINE float finite_or_zero(float g) {
   return fabsf(g) <= FLT_MAX ? g : 0;
 }
 
-static bool ascend_1(const float *low, const float *high, const float *from, const float *g, size_t n,
-                     double length, size_t active, double *v, float *size) {
-  float top = 0;
-  size_t count = 0;
+LIP_HOT static size_t count_from(const uint32_t *bits, size_t n, uint32_t least) {
+  uint32_t count = 0;
+  for (size_t k = 0; k < n; k++) count += bits[k] >= least;
+  return count;
+}
+
+/* The bits of the k-th largest of n floats >= 0, whose bits are ordered as they are: found bit by bit. */
+static uint32_t largest(const uint32_t *bits, size_t n, size_t k) {
+  uint32_t found = 0;
+  for (int b = 30; b >= 0; b--)
+    if (count_from(bits, n, found | 1u << b) >= k) found |= 1u << b;
+  return found;
+}
+
+/* |g_k| as bits, 0 where the limits stop a step up. */
+LIP_HOT static void free_sizes(const float *low, const float *high, const float *from, const float *g,
+                               size_t n, uint32_t *bits) {
   for (size_t k = 0; k < n; k++) {
     float a = finite_or_zero(g[k]);
-    bool stopped = a > 0 ? from[k] >= high[k] : from[k] <= low[k];
-    size[k] = stopped ? 0 : fabsf(a);
-    top = size[k] > top ? size[k] : top;
+    float room = a > 0 ? high[k] - from[k] : from[k] - low[k];
+    float size = room > 0 ? fabsf(a) : 0;
+    memcpy(&bits[k], &size, sizeof size);
   }
-  if (!(top > 0)) return false;
+}
+
+static bool ascend_1(const float *low, const float *high, const float *from, const float *g, size_t n,
+                     double length, size_t active, double *v, uint32_t *bits) {
+  free_sizes(low, high, from, g, n, bits);
   active = active < 1 ? 1 : active > n ? n : active;
-  float *order = size + n;
-  memcpy(order, size, n * sizeof *order);
-  float least = active == 1 ? top : largest(order, n, active);
-  for (size_t k = 0; k < n; k++) count += size[k] > 0 && size[k] >= least;
+  uint32_t least = largest(bits, n, active);
+  if (least == 0) least = 1; /* no more than that go anywhere */
+  size_t count = count_from(bits, n, least);
+  if (count == 0) return false;
   double each = length / (double)count;
   for (size_t k = 0; k < n; k++)
-    if (size[k] > 0 && size[k] >= least) v[k] += g[k] > 0 ? each : -each;
+    if (bits[k] >= least) v[k] += g[k] > 0 ? each : -each;
   return true;
 }
 
 LIP_HOT static double length_2(const float *g, size_t n) {
-  double sum = 0;
-  for (size_t k = 0; k < n; k++) {
-    double d = (double)finite_or_zero(g[k]);
+  lip_d8 sum = {0};
+  for (size_t k = 0; k < n; k += LIP_LANES) {
+    lip_f8 f;
+    lip_load(&f, g + k, n - k);
+    lip_f8 size = f;
+    lip_abs(&size);
+    f = (lip_f8)((lip_i8)f & (size <= FLT_MAX));
+    lip_d8 d = __builtin_convertvector(f, lip_d8);
     sum += d * d;
   }
-  return sqrt(sum);
+  return sqrt(lip_sum_lanes(&sum));
 }
 
-LIP_HOT static double add_signs(const float *g, size_t n, double length, double *v) {
-  double any = 0;
-  for (size_t k = 0; k < n; k++) {
-    float d = finite_or_zero(g[k]);
-    double s = d > 0 ? 1.0 : d < 0 ? -1.0 : 0.0;
-    v[k] += length * s;
-    any += s * s;
+/* The next k (1..8) displacements, zeros behind them. */
+LIP_INLINE void load(lip_d8 *v, const double *x, size_t k) {
+  if (k >= LIP_LANES) {
+    memcpy(v, x, sizeof *v);
+  } else {
+    double t[LIP_LANES] = {0};
+    for (size_t i = 0; i < k; i++) t[i] = x[i];
+    memcpy(v, t, sizeof t);
   }
-  return any;
+}
+
+LIP_INLINE void store(double *x, const lip_d8 *v, size_t k) {
+  if (k >= LIP_LANES)
+    memcpy(x, v, sizeof *v);
+  else
+    for (size_t i = 0; i < k; i++) x[i] = (*v)[i];
+}
+
+/* Returns whether any of the signs is not 0. */
+LIP_HOT static bool add_signs(const float *g, size_t n, double length, double *v) {
+  const lip_d8 each = {length, length, length, length, length, length, length, length};
+  lip_l8 any = {0};
+  for (size_t k = 0; k < n; k += LIP_LANES) {
+    lip_f8 f, size;
+    lip_d8 to;
+    lip_load(&f, g + k, n - k);
+    load(&to, v + k, n - k);
+    size = f;
+    lip_abs(&size);
+    lip_l8 live = __builtin_convertvector((size <= FLT_MAX) & (size > 0), lip_l8);
+    lip_l8 sign = (lip_l8) __builtin_convertvector(f, lip_d8) & INT64_MIN;
+    to += (lip_d8)(live & ((lip_l8)each | sign));
+    any |= live;
+    store(v + k, &to, n - k);
+  }
+  return (any[0] | any[1] | any[2] | any[3] | any[4] | any[5] | any[6] | any[7]) != 0;
 }
 
 LIP_HOT static void add_scaled(const float *g, size_t n, double s, double *v) {
@@ -250,9 +305,9 @@ LIP_HOT static void add_scaled(const float *g, size_t n, double s, double *v) {
 }
 
 bool lip_ball_ascend(const lip_ball *b, const float *low, const float *high, const float *from,
-                     const float *g, size_t n, double length, size_t active, double *v, float *work) {
+                     const float *g, size_t n, double length, size_t active, double *v, uint32_t *work) {
   if (b->p == LIP_P1) return ascend_1(low, high, from, g, n, length, active, v, work);
-  if (b->p == LIP_PINF) return add_signs(g, n, length, v) > 0;
+  if (b->p == LIP_PINF) return add_signs(g, n, length, v);
   double size = length_2(g, n);
   if (!(size > 0)) return false;
   add_scaled(g, n, length / size, v);
@@ -263,7 +318,7 @@ bool lip_ball_steepest(const lip_ball *b, const float *g, size_t n, double *v) {
   /* for p = 1 entries of g that differ by less than 2^-30 of the largest share what is left of the radius */
   const double far = 0x1p30 * b->eps;
   memset(v, 0, n * sizeof *v);
-  if (b->p == LIP_PINF) return add_signs(g, n, b->eps, v) > 0;
+  if (b->p == LIP_PINF) return add_signs(g, n, b->eps, v);
   float top = 0;
   for (size_t k = 0; k < n; k++) {
     float a = fabsf(finite_or_zero(g[k]));

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/base/rng.h"
 #include "core/norm/pnorm.h"
@@ -31,7 +32,7 @@ void lip_ball_project(const lip_ball *b, const float *x, const float *low, const
  * `active` largest |g_k| that are not stopped by the limits at `from`, divided by their number (Croce and Hein 2021,
  * Tramer and Boneh 2019). Entries of g that are not finite count as 0; false when nothing is left. work (n). */
 bool lip_ball_ascend(const lip_ball *b, const float *low, const float *high, const float *from,
-                     const float *g, size_t n, double length, size_t active, double *v, float *work);
+                     const float *g, size_t n, double length, size_t active, double *v, uint32_t *work);
 
 /* v (n) = a displacement so far along g that its projection is where <g, .> is largest over the ball and the box. */
 bool lip_ball_steepest(const lip_ball *b, const float *g, size_t n, double *v);
