@@ -106,9 +106,11 @@ LIP_HOT static void add_squares(const double *v, const caps *c, size_t n, double
     const size_t m = n - k < PARTS ? n - k : PARTS;
     for (size_t i = 0; i < m; i++) {
       double whole = v[k + i], w = s * whole, u = cut(w, &from, i), square = whole * whole;
-      a[i] += u != w ? u * u : 0;
-      b[i] += u != w ? 0 : square;
-      d[i] += u != 0 ? square : 0;
+      double cut_off = u != w ? 1.0 : 0.0,
+             moves = u != 0 ? 1.0 : 0.0; /* factors: gcc makes branches of the rest */
+      a[i] += cut_off * (u * u);
+      b[i] += (1 - cut_off) * square;
+      d[i] += moves * square;
     }
   }
   *out = (squares){sum_parts(a), sum_parts(b), sum_parts(d)};
