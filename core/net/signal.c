@@ -14,7 +14,7 @@
 /* Q_FF stays below so much of lambda. Nearer to it the signal grows like 1 / (1 - NEAR), and rho would jump when the
  * weights move. */
 #define NEAR 0.97
-#define RAISE 1.05 /* of theta, as long as Q_FF is not */
+#define RAISE 1.02 /* of theta, as long as Q_FF is not */
 #define STILL 1e-4 /* gradients of log rho in log theta below this hardly move it */
 enum { EIGEN_COLD = 30, EIGEN_WARM = 2, TRIES = 400 };
 
