@@ -17,9 +17,10 @@
  *  3. B = G + diag(delta) is factorised. Its factor satisfies R R' = B + F, ||F||_2 <= phi tr B (derivation: the top of
  *     core/norm/verify.c), phi = gamma_{k+1} / (1 - gamma_{k+1}). Hence
  *         R R' - Y Y' = diag(delta) + E + F + rounding of the diagonal
- *     is positive semi-definite for delta_i >= r_i + phi tr B + u b_ii + 2^-300.
+ *     is positive semi-definite for delta_i >= r_i + phi tr B + u b_ii + 2^-600.
  *  4. Row i of R divided by t_i: exact.
- * Products lose at most 2^-1074 each to underflow, with all numbers below 2^8 after scaling: far below 2^-300. */
+ * Underflow loses at most 2^-1074 in each of fewer than 2^64 products and in each entry of step 4 (t_i < 2^310): far below
+ * 2^-600. */
 #include "core/cert/compress.h"
 
 #include <math.h>
@@ -142,7 +143,7 @@ static bool factor(work *w, double *R) {
     most = fmax(most, R[i * k + i] + r);
     w->error[i] = r;
   }
-  double common = (phi * trace * (1 + 0x1p-10) + LIP_U * most) * (1 + 0x1p-10) + 0x1p-300;
+  double common = (phi * trace * (1 + 0x1p-10) + LIP_U * most) * (1 + 0x1p-10) + 0x1p-600;
   for (size_t i = 0; i < k; i++) R[i * k + i] += w->error[i] + common;
   if (!lip_sym_cholesky(R, k)) return false;
   for (size_t i = 0; i < k; i++)

@@ -10,6 +10,7 @@
 #ifndef LIP_CERT_LMI_H
 #define LIP_CERT_LMI_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/base/error.h"
@@ -40,14 +41,20 @@ size_t lip_affine_units(const lip_affine *a);
 lip_status lip_proof_new(size_t n, size_t units, lip_proof **out, lip_err *err);
 void lip_proof_free(lip_proof *p); /* accepts NULL */
 
-/* What does not depend on target and multipliers; `a` is borrowed. One thread at a time. LIP_MEMORY. */
+/* False for nets whose matrices are too large for it (or that have no form): the largest take about 0.5 GB and some
+ * seconds for each proof. */
+bool lip_lmi_fits(const lip_affine *a);
+/* What does not depend on target and multipliers; `a` is borrowed. One thread at a time. For a net that does not fit
+ * every proof gives INFINITY. LIP_MEMORY. */
 typedef struct lip_lmi lip_lmi;
 lip_status lip_lmi_new(const lip_affine *a, lip_lmi **out, lip_err *err);
 void lip_lmi_free(lip_lmi *m); /* accepts NULL */
 
 /* The smallest rho near m->rho (as proposed, > 0) for which the inequality is proved, into m->rho: the proposal is
- * raised by 1e-9 of itself and then more until the proof succeeds; INFINITY when it does not within a factor of 2.
- * Negative or NaN multipliers count as 0. LIP_MEMORY. */
+ * raised by 1e-9 of itself and then more until the proof succeeds; INFINITY when it does not within a factor of 2 (of
+ * 2^-380, for a smaller proposal); 0 when the rows do not differ. Multipliers are written back as they were used:
+ * negative and NaN ones as 0, those outside of [2^-300, 2^300] moved there or to 0, and a large one where a known slope had 0.
+ * LIP_MEMORY. */
 lip_status lip_lmi_prove(lip_lmi *l, lip_multipliers *m, lip_err *err);
 
 #endif

@@ -130,15 +130,21 @@ static bool alloc_all(lip_lmi *m, bool compressed) {
   }
   size_t k0 = m->at[0].k, last = m->at[m->n - 1].k;
   m->rows = pad(a->block[a->n - 1].M);
-  size_t wide = m->most > m->rows ? m->most : m->rows;
+  size_t room =
+      last * m->rows; /* for the transposed factors of each product, and for what a block leaves behind */
+  for (size_t i = 1; i < m->n; i++) {
+    const level *l = &m->at[i];
+    size_t wide = l->k > l->below ? l->k : l->below;
+    room = l->below * wide > room ? l->below * wide : room;
+  }
   if (compressed) {
     m->first = lip_alloc(k0, k0 * sizeof(double));
     m->weighted = lip_alloc(k0, k0 * sizeof(double));
   }
   m->base = lip_alloc(k0, k0 * sizeof(double));
   m->left = lip_alloc(k0, k0 * sizeof(double));
-  m->T = lip_alloc(m->most, wide * sizeof(double));
-  m->U = lip_alloc(m->most, wide * sizeof(double));
+  m->T = lip_alloc(room, sizeof(double));
+  m->U = lip_alloc(room, sizeof(double));
   m->V = lip_alloc(m->rows, last * sizeof(double));
   m->V_size = lip_alloc(m->rows, last * sizeof(double));
   m->d = lip_alloc(k0, sizeof(double));
@@ -146,12 +152,24 @@ static bool alloc_all(lip_lmi *m, bool compressed) {
          m->V_size && m->d;
 }
 
+bool lip_lmi_fits(const lip_affine *a) {
+  double entries = 0, below = 0;
+  for (size_t i = 0; i < a->n; i++) {
+    double k = (double)(i                               ? a->block[i - 1].M
+                        : a->block[0].N < a->block[0].M ? a->block[0].N
+                                                        : a->block[0].M);
+    entries += k * (k + below);
+    below = k;
+  }
+  return a->n > 0 && entries <= 0x1p25;
+}
+
 lip_status lip_lmi_new(const lip_affine *a, lip_lmi **out, lip_err *err) {
   *out = NULL;
   lip_lmi *m = lip_alloc(1, sizeof *m);
-  bool compressed = a->n > 0 && a->block[0].N > a->block[0].M;
-  if (m) *m = (lip_lmi){.a = a, .n = a->n, .broken = a->n == 0};
-  if (!m || (a->n > 0 && !alloc_all(m, compressed))) {
+  bool fits = lip_lmi_fits(a), compressed = fits && a->block[0].N > a->block[0].M;
+  if (m) *m = (lip_lmi){.a = a, .n = fits ? a->n : 0, .broken = !fits};
+  if (!m || (fits && !alloc_all(m, compressed))) {
     lip_lmi_free(m);
     return lip_fail(err, LIP_MEMORY, "out of memory for the inequality of a net with %zu matrices", a->n);
   }
@@ -446,7 +464,8 @@ lip_status lip_lmi_prove(lip_lmi *m, lip_multipliers *t, lip_err *err) {
     t->rho = 0;
     return LIP_OK;
   }
-  if (!(rho >= 0x1p-380 && rho <= 0x1p380)) return LIP_OK;
+  if (!(rho > 0 && rho <= 0x1p380)) return LIP_OK;
+  if (rho < 0x1p-380) rho = 0x1p-380;
   assemble(m, rows);
   if (find_scales(m, rows, 2 * rho) && scale_and_shift(m, rows, 2 * rho) && eliminate(m))
     t->rho = search(m, rho);

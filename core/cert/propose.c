@@ -19,7 +19,7 @@ double lip_propose_now(void) {
 }
 
 bool lip_propose_takes(const lip_ask *ask) {
-  return ask->affine->n > 1 && (ask->p == LIP_P2 || ask->p == LIP_PINF) &&
+  return ask->affine->n > 1 && lip_lmi_fits(ask->affine) && (ask->p == LIP_P2 || ask->p == LIP_PINF) &&
          (ask->q == LIP_P2 || ask->q == LIP_PINF);
 }
 

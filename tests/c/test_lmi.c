@@ -457,7 +457,7 @@ static void zeros_and_broken_numbers(void **state) {
       if (z < 3) memset(a.block[z].W, 0, a.block[z].M * a.block[z].N * sizeof(float));
       (void)product(&a, m);
       for (size_t u = 0; u < p->units; u++) m->lambda[u] *= 100; /* enough for any slopes */
-      m->rho = z < 3 ? 1e-20 : 1;
+      m->rho = z == 0 ? 1e-250 : z < 3 ? 1e-20 : 1;
       if (z == 3) a.block[0].W[3] = NAN;
       if (z == 4) a.block[1].W[3] = INFINITY;
       if (z == 5) a.block[2].W[0] = NAN, m->rows = (lip_rows){0, 1};
@@ -479,9 +479,15 @@ static void zeros_and_broken_numbers(void **state) {
       lip_proof_free(p);
       lip_affine_free(&a);
     }
-  lip_affine none = {0};
+  lip_block wide[2] = {{.M = 6000, .N = 3}, {.M = 2, .N = 6000}}; /* never read */
+  lip_affine none = {0}, large = {.n = 2, .block = wide, .n_in = 3, .n_out = 2};
+  assert_true(!lip_lmi_fits(&none) && !lip_lmi_fits(&large));
   lip_lmi *l = lmi_for(&none);
   lip_multipliers m = {{0, 1}, 1, NULL, NULL};
+  assert_true(isinf(prove(l, &m)));
+  lip_lmi_free(l);
+  l = lmi_for(&large);
+  m.rho = 1;
   assert_true(isinf(prove(l, &m)));
   lip_lmi_free(l);
 }
