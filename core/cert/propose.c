@@ -114,9 +114,9 @@ static double share_of_time(const job *t, size_t at) {
 static lip_status run_targets(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *err) {
   for (;;) {
     size_t k = atomic_fetch_add(&t->next, 1);
-    if (k >= t->n || atomic_load(&t->status) || lip_propose_now() > t->finish) return LIP_OK;
     if (lip_cancel_raised(t->ask->net->engine.cancel))
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
+    if (k >= t->n || atomic_load(&t->status) || lip_propose_now() > t->finish) return LIP_OK;
     p->finish = share_of_time(t, k);
     lip_status status = run_target(t, p, lmi, &t->proof->item[k], err);
     if (status) return status;
