@@ -440,7 +440,7 @@ static void first_pass(question *q, const float *x, size_t r, desk *d) {
  * makes of rounding hardly depends on the activations. */
 static bool look_again(const lip_certifier *c, double radius, double real) {
   if (c->arithmetic != LIP_ARITHMETIC_FLOAT32 || !c->can_widen || !(real > 0)) return false;
-  return c->tight || (!c->walk.costly && radius < real * (1 - 0x1p-6));
+  return c->tight || (!c->walk.costly && radius < real * (1 - 0x1p-3));
 }
 
 static void certify_row(const batch *b, size_t r, desk *d, lip_radius *out) {

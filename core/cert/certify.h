@@ -28,7 +28,7 @@ typedef struct lip_certify_conf {
       *pairs; /* (C, C) constants of z_i - z_j from the path's first norm, proved elsewhere; NULL: none */
   lip_arithmetic arithmetic;
   bool
-      tight; /* every row is looked at again in double, not only those where rounding costs 1/64 of the radius */
+      tight; /* every row is looked at again in double, not only those where rounding costs 1/8 of the radius */
 } lip_certify_conf;
 
 /* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of

@@ -161,7 +161,7 @@ LIP_HOT static double residual(const lip_dense_error *d, const double *u, float 
 
 /* column, along, rest of a 2->2 step. */
 static lip_status fit_terms(lip_dense_error *d, lip_err *err) {
-  enum { DOUBLINGS = 2 }; /* of the Gram iteration: ||E|| is a small part of the whole */
+  enum { DOUBLINGS = 1 }; /* of the Gram iteration: ||E|| is a small part of the whole */
   size_t M = d->M, N = d->N;
   d->along = 0;
   d->rest = lip_up_mul(d->abs_norm, d->abs_norm);
@@ -217,40 +217,78 @@ void lip_dense_error_free(lip_dense_error *d) {
   d->column = NULL;
 }
 
-LIP_HOT static double weighted_sum(const double *c, const float *h, size_t n, size_t *nonzero) {
-  lip_d8 sum = {0};
-  lip_l8 zeros = {0}; /* counted downwards: true is -1 */
-  double total = 0;
-  size_t k = 0, tail = 0;
+/* One variant of lip_row_scan; p and whether there are weights c are constants where it is inlined. */
+LIP_INLINE lip_scan scan(const float *h, const double *c, size_t n, lip_p p) {
+  lip_d8 dot = {0}, size = {0};
+  lip_l8 zeros = {0}, odd = {0}; /* true is -1 */
+  lip_scan out = {0, 0, 0};
+  size_t k = 0;
   for (; k + LIP_LANES <= n; k += LIP_LANES) {
     lip_f8 f;
-    lip_d8 w;
     lip_load(&f, h + k, LIP_LANES);
-    memcpy(&w, c + k, sizeof w);
     lip_abs(&f);
-    lip_d8 d = __builtin_convertvector(f, lip_d8);
-    sum += w * d;
+    lip_d8 d = __builtin_convertvector(f, lip_d8), w;
+    if (p == LIP_PINF) { /* NaN would be lost by the next comparison */
+      lip_l8 keep = size >= d;
+      odd |= ~(d < (double)INFINITY);
+      size = (lip_d8)((keep & (lip_l8)size) | (~keep & (lip_l8)d));
+    } else {
+      size += p == LIP_P1 ? d : d * d;
+    }
+    if (!c) continue;
+    memcpy(&w, c + k, sizeof w);
+    dot += w * d;
     zeros += d == 0;
   }
-  for (; k < n; k++) {
-    total += c[k] * fabs((double)h[k]);
-    tail += h[k] == 0;
-  }
+  bool finite = true;
   for (size_t j = 0; j < LIP_LANES; j++) {
-    total += sum[j];
-    tail += (size_t)-zeros[j];
+    out.norm = p == LIP_PINF ? fmax(out.norm, size[j]) : out.norm + size[j];
+    out.dot += dot[j];
+    out.nonzero += (size_t)-zeros[j];
+    finite = finite && !odd[j];
   }
-  *nonzero = n - tail;
-  return total;
+  for (; k < n; k++) {
+    double d = fabs((double)h[k]);
+    out.norm = p == LIP_PINF ? fmax(out.norm, d) : out.norm + (p == LIP_P1 ? d : d * d);
+    if (c) out.dot += c[k] * d;
+    out.nonzero += d == 0;
+    finite = finite && d < INFINITY;
+  }
+  out.nonzero = n - out.nonzero;
+  if (!finite) out.norm = INFINITY;
+  return out;
 }
 
-double lip_dense_error_terms(const lip_dense_error *d, const float *h, double size, size_t *nonzero) {
-  double sum = weighted_sum(d->column, h, d->N, nonzero), all = lip_up_mul(d->abs_norm, size);
-  if (sum > 0) sum = inflate(sum, d->N);
+/* Squares of float32 neither overflow nor underflow in double. */
+LIP_HOT lip_scan lip_row_scan(const float *h, const double *c, size_t n, lip_p p) {
+  lip_scan s = p == LIP_P1   ? (c ? scan(h, c, n, LIP_P1) : scan(h, NULL, n, LIP_P1))
+               : p == LIP_P2 ? (c ? scan(h, c, n, LIP_P2) : scan(h, NULL, n, LIP_P2))
+                             : (c ? scan(h, c, n, LIP_PINF) : scan(h, NULL, n, LIP_PINF));
+  if (p == LIP_P2) s.norm = sqrt(s.norm);
+  if (s.norm > 0 && p != LIP_PINF) s.norm = inflate(s.norm, n);
+  if (s.dot > 0) s.dot = inflate(s.dot, n);
+  if (!(s.norm < INFINITY)) s.norm = s.dot = INFINITY;
+  return s;
+}
+
+static double tiny(size_t n, double size, double entry) {
+  return 0x1p-124 * ((double)n + 1) * (8 + size + entry);
+}
+
+/* (n u (T + z) / 2 + u T) / (1 - n u); infinite where the analysis needs more room than float32 has. */
+static double accumulated(size_t n, double T, double z) {
+  double nu = (double)n * UNIT;
+  if (!(nu < 0.25) || !(T < FLT_MAX / 4)) return INFINITY;
+  /* eight roundings of positive numbers, far inside the factor 1 + 2^-40 */
+  return (nu * 0.5 * (T + (z < T ? z : T)) + UNIT * T) / (1 - nu) * (1 + 0x1p-40);
+}
+
+double lip_dense_error_terms(const lip_dense_error *d, const lip_scan *h) {
+  double sum = h->dot, all = lip_up_mul(d->abs_norm, h->norm);
   if (d->pq.p == LIP_P2 && d->pq.q == LIP_P2) {
-    double square =
-        lip_up_add(lip_up_mul(d->along, lip_up_mul(sum, sum)), lip_up_mul(d->rest, lip_up_mul(size, size)));
-    sum = lip_step_up(sqrt(square));
+    double along = lip_up_mul(d->along, lip_up_mul(sum, sum));
+    double rest = lip_up_mul(d->rest, lip_up_mul(h->norm, h->norm));
+    sum = lip_step_up(sqrt(lip_up_add(along, rest)));
   }
   return lip_up_add(sum < all ? sum : all, d->bias);
 }
@@ -273,18 +311,6 @@ LIP_HOT double lip_dense_error_rows(const lip_dense_error *d, const double *h, d
     rows[i] = inflate(lip_sum_lanes(&sum) + rest, 2 * d->N);
   }
   return lip_norm_upper_d(rows, d->M, d->pq.q);
-}
-
-static double tiny(size_t n, double size, double entry) {
-  return 0x1p-124 * ((double)n + 1) * (8 + size + entry);
-}
-
-/* (n u (T + z) / 2 + u T) / (1 - n u); infinite where the analysis needs more room than float32 has. */
-static double accumulated(size_t n, double T, double z) {
-  double nu = (double)n * UNIT;
-  if (!(nu < 0.25) || !(T < FLT_MAX / 4)) return INFINITY;
-  /* eight roundings of positive numbers, far inside the factor 1 + 2^-40 */
-  return (nu * 0.5 * (T + fmin(z, T)) + UNIT * T) / (1 - nu) * (1 + 0x1p-40);
 }
 
 double lip_dense_error_local(const lip_dense_error *d, size_t n, double size, double terms, double result) {

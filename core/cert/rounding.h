@@ -71,8 +71,16 @@ lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_
                                 lip_err *err);
 void lip_dense_error_free(lip_dense_error *d);
 
-/* >= || |W||h| + |b| ||_q at ||h||_p <= size, from one sum over h; *nonzero counts the h_k != 0. */
-double lip_dense_error_terms(const lip_dense_error *d, const float *h, double size, size_t *nonzero);
+/* One pass over h (n): ||h||_p and sum_k c_k |h_k|, c >= 0, rounded up (infinite when h is not finite), and how many h_k
+ * are not zero. Without c the last two are 0 and n. */
+typedef struct lip_scan {
+  double norm, dot;
+  size_t nonzero;
+} lip_scan;
+lip_scan lip_row_scan(const float *h, const double *c, size_t n, lip_p p);
+
+/* >= || |W||h| + |b| ||_q from a scan of h with d->column, in the norm d->pq.p; h->norm may have been made smaller. */
+double lip_dense_error_terms(const lip_dense_error *d, const lip_scan *h);
 /* The same by all products, for h in double; rows (M) receives each >= |w_i|.|h| + |b_i|. */
 double lip_dense_error_rows(const lip_dense_error *d, const double *h, double *rows);
 

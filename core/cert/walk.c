@@ -157,31 +157,41 @@ static void record(lip_centre *at, size_t i, const sums *a) {
   if (at->result) at->result[i] = a->result;
 }
 
+/* What is read off the executed numbers of one stage: their norm, if they are still there, and with it the sums of a
+ * dense stage. */
+static lip_scan scan_input(const lip_walk *w, size_t i, const float *x, size_t r) {
+  const lip_stage *s = &w->stage[i];
+  const float *in = i == 0 ? x : s->dense ? input_row(w, i, r) : NULL;
+  if (!in) return (lip_scan){INFINITY, INFINITY, s->layer->n_in};
+  return lip_row_scan(in, s->dense ? s->error.column : NULL, s->layer->n_in, s->pq.p);
+}
+
 void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at) {
   const lip_layer *chain = w->net->root;
+  lip_deviation d = {INFINITY, 0};
   at->x = x + r * chain->n_in;
   at->nonzero = chain->n_in;
-  lip_deviation d = {lip_norm_upper(at->x, chain->n_in, w->p), 0};
   for (size_t i = 0; i < w->n; i++) {
     const lip_stage *s = &w->stage[i];
-    const float *in = i == 0 ? at->x : s->dense ? input_row(w, i, r) : NULL;
-    double executed = lip_up_add(d.size, d.off);
-    if (i > 0 && in) executed = at_most(executed, lip_norm_upper(in, s->layer->n_in, s->pq.p));
-    at->size[i] = executed;
+    lip_scan in = scan_input(w, i, at->x, r);
+    in.norm = at_most(lip_up_add(d.size, d.off), in.norm);
+    at->size[i] = in.norm;
     at->off[i] = d.off;
-    d.size = at_most(d.size, lip_up_add(executed, d.off));
+    d.size = at_most(d.size, lip_up_add(in.norm, d.off));
     if (!s->dense) {
       advance_other(s, LIP_GRAIN_FLOAT, &d);
       continue;
     }
-    sums a = sums_of(s, executed);
+    sums a = sums_of(s, in.norm);
     const float *out = output_row(w, i, r);
-    if (in) a.terms = lip_dense_error_terms(&s->error, in, executed, &a.n);
+    a.n = in.nonzero;
+    a.terms = at_most(a.terms, lip_dense_error_terms(&s->error, &in));
     if (i == 0) at->nonzero = a.n;
-    if (out) see_result(s, &a, lip_norm_upper(out, s->layer->n_out, s->pq.q), LIP_GRAIN_FLOAT);
+    if (out) see_result(s, &a, lip_row_scan(out, NULL, s->layer->n_out, s->pq.q).norm, LIP_GRAIN_FLOAT);
     record(at, i, &a);
     advance_dense(s, &a, LIP_GRAIN_FLOAT, &d);
   }
+  if (w->n == 0) d.size = lip_norm_upper(at->x, chain->n_in, w->p);
   at->size[w->n] = lip_up_add(d.size, d.off);
   at->off[w->n] = d.off;
 }

@@ -114,7 +114,7 @@ global = product -- local: method of the constants that come first
 seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
-tight = false -- all rows once more in double, not only those where rounding takes 1/64 of the radius
+tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
 -> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
