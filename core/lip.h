@@ -7,6 +7,7 @@
 #include "core/attack/attack.h"
 #include "core/base/cancel.h"
 #include "core/base/error.h"
+#include "core/base/ieee.h"
 #include "core/base/mem.h"
 #include "core/base/opt.h"
 #include "core/base/rng.h"

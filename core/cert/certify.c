@@ -141,6 +141,18 @@ static void take_pairs(lip_certifier *c, const double *proved) {
     if (proved[i] < c->pairs[i]) c->pairs[i] = proved[i];
 }
 
+/* The caller's rounding, and all of it where the bounds are worked out (whether the caller flushes denormals makes no
+ * difference: tiny() in rounding.c covers it in what is executed). */
+static lip_status check_arithmetic(lip_err *err) {
+  fenv_t saved;
+  lip_status status = lip_ieee_check(false, err);
+  if (status) return status;
+  lip_ieee_enter(&saved);
+  status = lip_ieee_check(true, err);
+  lip_ieee_leave(&saved);
+  return status;
+}
+
 lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_certifier **out, lip_err *err) {
   *out = NULL;
   lip_net_touch(
@@ -151,6 +163,8 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
                     "a certified radius needs at least 2 classes, the net has %zu (net:bound tells how fast "
                     "its output moves)",
                     C);
+  lip_status status = check_arithmetic(err);
+  if (status) return status;
   if (!lip_mul_fits(C, C, &all)) return lip_fail(err, LIP_MEMORY, "too many classes (%zu)", C);
   lip_certifier *c = lip_alloc(1, sizeof *c);
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");
@@ -164,7 +178,7 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
     lip_free(c);
     return lip_fail(err, LIP_UNSUPPORTED, "certify: the layer '%s' has no double mode", missing);
   }
-  lip_status status = lip_walk_init(&c->walk, net, conf ? conf->path : NULL, err);
+  status = lip_walk_init(&c->walk, net, conf ? conf->path : NULL, err);
   if (!status) {
     c->dense_head = c->walk.n > 0 && c->walk.stage[c->walk.n - 1].dense;
     c->last = c->dense_head ? c->walk.n - 1 : c->walk.n;
@@ -438,8 +452,9 @@ static void first_pass(question *q, const float *x, size_t r, desk *d) {
 
 /* A second look costs several passes: where rounding has taken a share of the radius that matters. What a costly layer
  * makes of rounding hardly depends on the activations. */
-static bool look_again(const lip_certifier *c, double radius, double real) {
+static bool look_again(const lip_certifier *c, const desk *d, double radius, double real) {
   if (c->arithmetic != LIP_ARITHMETIC_FLOAT32 || !c->can_widen || !(real > 0)) return false;
+  if (!c->walk.costly && !(d->plain.off[c->last] < INFINITY)) return false; /* NaN or overflow on the way */
   return c->tight || (!c->walk.costly && radius < real * (1 - 0x1p-3));
 }
 
@@ -457,7 +472,7 @@ static void certify_row(const batch *b, size_t r, desk *d, lip_radius *out) {
   /* an infinite input may be given finite logits (relu, tanh): it has no neighbours to speak of */
   if (!((c->walk.costly ? q.size : q.centre->size[0]) < INFINITY)) return;
   out->radius = radius_of(&q, &real);
-  if (!look_again(c, out->radius, real)) return;
+  if (!look_again(c, d, out->radius, real)) return;
   question w = widened(&q, b->x + r * c->net->root->n_in, d);
   out->radius = fmax(out->radius, radius_of(&w, &real));
 }

@@ -33,7 +33,8 @@ typedef struct lip_certify_conf {
 
 /* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of
  * e_i - e_j when the last layer is not dense; conf->pairs where they are smaller (read now, not kept). LIP_MEMORY;
- * LIP_UNSUPPORTED for one class, and for double arithmetic of a layer that has none; unknown layers give INFINITY and
+ * LIP_UNSUPPORTED for one class, for double arithmetic of a layer that has none, and when this thread's arithmetic is not
+ * what the bounds assume (core/base/ieee.h); unknown layers give INFINITY and
  * radius 0. */
 lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_certifier **out, lip_err *err);
 void lip_certifier_free(lip_certifier *c);

@@ -147,8 +147,10 @@ static sums sums_of(const lip_stage *s, double size) {
                 lip_up_add(lip_up_mul(e->norm, size), e->bias)};
 }
 
-/* The exact result is no farther from the executed one than the error bound says. */
+/* The exact result is no farther from the executed one than the error bound says; one that is not finite breaks all
+ * bounds. */
 static void see_result(const lip_stage *s, sums *a, double executed, double grain) {
+  if (!(executed < INFINITY)) a->terms = INFINITY;
   a->result = at_most(a->result, lip_up_add(executed, local_error(s, a, grain)));
 }
 
@@ -157,13 +159,15 @@ static void record(lip_centre *at, size_t i, const sums *a) {
   if (at->result) at->result[i] = a->result;
 }
 
-/* What is read off the executed numbers of one stage: their norm, if they are still there, and with it the sums of a
- * dense stage. */
-static lip_scan scan_input(const lip_walk *w, size_t i, const float *x, size_t r) {
+/* What is read off the executed numbers before one stage, if they are still there, for a stage that asks: their norm
+ * (at most `known`, but infinite when they are not finite), and the sums of a dense stage. */
+static lip_scan scan_input(const lip_walk *w, size_t i, const float *x, size_t r, double known) {
   const lip_stage *s = &w->stage[i];
   const float *in = i == 0 ? x : s->dense ? input_row(w, i, r) : NULL;
-  if (!in) return (lip_scan){INFINITY, INFINITY, s->layer->n_in};
-  return lip_row_scan(in, s->dense ? s->error.column : NULL, s->layer->n_in, s->pq.p);
+  if (!in) return (lip_scan){known, INFINITY, s->layer->n_in};
+  lip_scan seen = lip_row_scan(in, s->dense ? s->error.column : NULL, s->layer->n_in, s->pq.p);
+  if (seen.norm < INFINITY) seen.norm = at_most(known, seen.norm);
+  return seen;
 }
 
 void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at) {
@@ -173,11 +177,13 @@ void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at
   at->nonzero = chain->n_in;
   for (size_t i = 0; i < w->n; i++) {
     const lip_stage *s = &w->stage[i];
-    lip_scan in = scan_input(w, i, at->x, r);
-    in.norm = at_most(lip_up_add(d.size, d.off), in.norm);
+    lip_scan in = scan_input(w, i, at->x, r, lip_up_add(d.size, d.off));
     at->size[i] = in.norm;
     at->off[i] = d.off;
-    d.size = at_most(d.size, lip_up_add(in.norm, d.off));
+    if (in.norm < INFINITY)
+      d.size = at_most(d.size, lip_up_add(in.norm, d.off));
+    else
+      d.size = INFINITY;
     if (!s->dense) {
       advance_other(s, LIP_GRAIN_FLOAT, &d);
       continue;

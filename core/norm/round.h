@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/base/ieee.h"
+
 /* Unit roundoff of double: fl(a op b) = (a op b)(1 + d), |d| <= LIP_U. */
 #define LIP_U 0x1p-53
 

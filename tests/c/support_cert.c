@@ -107,10 +107,14 @@ void cert_set_bias(lip_net *net, size_t i, const float *b) {
 }
 
 lip_radius cert_one(lip_net *net, const float *x) {
+  return cert_with(net, x, NULL);
+}
+
+lip_radius cert_with(lip_net *net, const float *x, const lip_certify_conf *conf) {
   lip_err err = {LIP_OK, ""};
   lip_certifier *c;
   lip_radius r = {-2, NAN, NAN};
-  if (lip_certifier_new(net, NULL, &c, &err)) fail_msg("%s", err.msg);
+  if (lip_certifier_new(net, conf, &c, &err)) fail_msg("%s", err.msg);
   if (lip_certify(c, x, 1, &r, &err)) fail_msg("%s", err.msg);
   lip_certifier_free(c);
   assert_true(r.radius >= 0);

@@ -24,6 +24,8 @@ void cert_set_bias(lip_net *net, size_t i, const float *b);
 
 /* Certifies one input with a fresh certifier. */
 lip_radius cert_one(lip_net *net, const float *x);
+/* The same as conf says. */
+lip_radius cert_with(lip_net *net, const float *x, const lip_certify_conf *conf);
 /* Executed label of one input. */
 int32_t cert_label(lip_net *net, const float *x);
 
