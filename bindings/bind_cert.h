@@ -38,7 +38,7 @@ typedef struct lipL_local {
   bool boxed; /* box = {from, to} */
   double from, to;
   size_t halvings;
-  const char *global; /* the method that comes first, of the whole net */
+  const char *global; /* the method that comes first, of the whole net; NULL: the usual one */
 } lipL_local;
 /* Raises when an option stands there that only "local" takes, and the method is another one. */
 void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local);

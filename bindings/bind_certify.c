@@ -115,6 +115,15 @@ const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
   return eps;
 }
 
+/* Methods that solve equations in all units of a layer take seconds at most. */
+static bool is_small(const lip_net *net) {
+  enum { WIDEST = 1024 };
+  const lip_layer *chain = net->root;
+  for (size_t i = 0; i < chain->n_child; i++)
+    if (chain->child[i]->n_out > WIDEST) return false;
+  return true;
+}
+
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
@@ -136,6 +145,9 @@ static bool prepare(lua_State *L, task *t) {
   t->method = t->local.wanted ? t->local.global : lipL_optmethod(L, options, "certify");
   t->seconds = lipL_optseconds(L, options, "certify");
   lipL_optpath(L, options, "certify", t->net, &t->path);
+  /* from norm 2 constants of pairs go further than relaxation, from the others they hardly help it */
+  if (!t->method)
+    t->method = lip_path_at(&t->path, 0) == LIP_P2 && is_small(t->net) ? "recursion" : "product";
   t->arithmetic = lipL_optarithmetic(L, options, "certify", true);
   t->tight = lipL_optfield_bool(L, options, "certify", "tight", false);
   size_t limit = lipL_optfield_size(L, options, "certify", "limit", rows);

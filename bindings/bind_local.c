@@ -32,8 +32,8 @@ static void check_box(lua_State *L, int idx, const char *what, lipL_local *local
 }
 
 /* A method of the whole net by its name. */
-static const char *check_global(lua_State *L, int idx, const char *what, const char *standard) {
-  if (!given(L, idx, "global")) return standard;
+static const char *check_global(lua_State *L, int idx, const char *what) {
+  if (!given(L, idx, "global")) return NULL;
   lua_getfield(L, idx, "global");
   const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL; /* the table holds it */
   if (!name || (strcmp(name, "best") != 0 && !lip_method_find(name))) {
@@ -60,7 +60,7 @@ void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local) {
     luaL_error(L, "%s: option 'eps' belongs to method=\"local\"", what);
   if (!local->wanted) return;
   check_box(L, idx, what, local);
-  local->global = check_global(L, idx, what, certify ? "product" : "best");
+  local->global = check_global(L, idx, what);
   if (certify) local->halvings = lipL_optfield_size(L, idx, what, "halvings", 0);
   if (local->halvings > 60) luaL_error(L, "%s: option 'halvings' expects at most 60", what);
 }
@@ -79,6 +79,7 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
   double eps = lipL_optfield_number(L, 2, "bound", "eps", -1);
   if (!(eps >= 0))
     luaL_error(L, "bound: method 'local' needs the size of the ball: option 'eps', a number >= 0");
+  const char *method = local->global ? local->global : "best";
   lip_status status = lip_affine_init(&h->affine, net, err);
   if (status) return status;
   lip_ask ask = {.net = net,
@@ -90,5 +91,5 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
                  .seconds = seconds};
   lip_region region = {
       x, ask.p, eps, local->boxed, local->from, local->to, LIP_EXECUTED_EXACT, net->engine.cancel};
-  return lip_local_bound(local->global, &ask, &region, &h->found, err);
+  return lip_local_bound(method, &ask, &region, &h->found, err);
 }
