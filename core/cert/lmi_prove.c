@@ -31,47 +31,21 @@
  * and each further rho costs a factorisation of that block. r and c are made for the largest rho tried, where they are
  * largest.
  *
- * Units of known slope s: lambda (y - s z)^2 is 0 for all y that occur, but as a penalty it lets y stray, by about 1 /
- * lambda; on the other side directions in which y follows z shrink by lambda when scaled. EQUAL, times the largest
- * curvature that a y of that block has from what follows, is the compromise: it costs 1e-6 to 1e-5 of rho. Dead units
- * (slope 0) and units without weight behind or before them drop out. */
+ * Units of known slope s are put in where that pays (lmi_exact.c). Else lambda (y - s z)^2 is a penalty for y that stray,
+ * by about 1 / lambda, while directions in which y follows z shrink by lambda when scaled. EQUAL, times the
+ * largest curvature that a y of that block has from what follows, is the compromise: it costs 1e-6 to 1e-5 of rho. Dead
+ * units (slope 0) and units without weight behind or before them drop out. */
 #include <math.h>
 #include <string.h>
 
 #include "core/base/mem.h"
 #include "core/cert/compress.h"
 #include "core/cert/lmi.h"
+#include "core/cert/lmi_form.h"
 #include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 
 #define EQUAL 0x1p20
-
-/* The unknowns x or y_l. All arrays are padded with zeros to k, a multiple of LIP_PAD. */
-typedef struct level {
-  size_t n, k, below;      /* below: k of the level before, 0 for x */
-  double *A, *size;        /* (k, below) z_l = A y_{l-1}, and its absolute values */
-  double *low, *high;      /* (k) */
-  double *lambda, *p, *q;  /* (k) of the target at hand */
-  double *B;               /* (k + below, k) M_ll over M_l-1,l */
-  double *row, *scale, *v; /* (k) sums of |M|; s; scratch */
-} level;
-
-struct lip_lmi {
-  const lip_affine *a;
-  size_t n, most;           /* levels (n blocks of the net, so n too); largest k */
-  level *at;                /* (n) */
-  double *first, *weighted; /* (k0, k0) R for d = 1 and for the target's d; NULL: no compression */
-  double *base, *left;      /* (k0, k0) block of x less c and r but for rho; what the others leave behind */
-  double *T, *U;            /* (most, most) transposed factors of a product */
-  double *V, *V_size;       /* (rows of the target, padded; k of the last level) */
-  double *d;                /* (k0) weights of x after compression */
-  size_t rows;              /* most rows of a target, padded */
-  bool broken;              /* the first matrix could not be replaced, or slopes are not numbers */
-};
-
-static size_t pad(size_t n) {
-  return (n + LIP_PAD - 1) / LIP_PAD * LIP_PAD;
-}
 
 /* ---- what does not depend on the target ---- */
 
@@ -81,7 +55,7 @@ static double outward(double s, double to) {
   return (s > 0) == (to > 0) ? to : 0;
 }
 
-static bool fill_slopes(level *l, const lip_block *b) {
+static bool fill_slopes(lip_level *l, const lip_block *b) {
   bool good = true;
   for (size_t i = 0; i < l->n; i++) {
     l->low[i] = outward(b->low[i], -0x1p-200);
@@ -91,19 +65,15 @@ static bool fill_slopes(level *l, const lip_block *b) {
   return good;
 }
 
-static bool dead(const level *l, size_t k) {
-  return l->low[k] == 0 && l->high[k] == 0;
-}
-
 /* Rows of block `b` (its matrix acts on level b) into A and size, `stride` apart; columns of dead units are 0. */
 static void fill_row(const lip_lmi *m, size_t b, size_t i, double *A, double *size) {
-  const level *l = &m->at[b];
+  const lip_level *l = &m->at[b];
   lip_rotated_row(m->a, b, i, A, size);
   for (size_t k = 0; b > 0 && k < l->n; k++)
-    if (dead(l, k)) A[k] = size[k] = 0;
+    if (lip_unit_dead(l, k)) A[k] = size[k] = 0;
 }
 
-static bool alloc_level(level *l) {
+bool lip_level_alloc(lip_level *l) {
   double **vectors[] = {&l->low, &l->high, &l->lambda, &l->p, &l->q, &l->row, &l->scale, &l->v};
   bool complete = true;
   for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
@@ -116,24 +86,29 @@ static bool alloc_level(level *l) {
   return complete && l->A && l->size && l->B;
 }
 
+void lip_level_free(lip_level *l) {
+  double *own[] = {l->A, l->size, l->low, l->high, l->lambda, l->p, l->q, l->B, l->row, l->scale, l->v};
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) lip_free(own[i]);
+}
+
 static bool alloc_all(lip_lmi *m, bool compressed) {
   const lip_affine *a = m->a;
   m->at = lip_alloc(m->n, sizeof *m->at);
   if (!m->at) return false;
   for (size_t i = 0; i < m->n; i++) {
-    level *l = &m->at[i];
+    lip_level *l = &m->at[i];
     l->n = i ? a->block[i - 1].M : compressed ? a->block[0].M : a->block[0].N;
-    l->k = pad(l->n);
+    l->k = lip_lmi_pad(l->n);
     l->below = i ? m->at[i - 1].k : 0;
     m->most = l->k > m->most ? l->k : m->most;
-    if (!alloc_level(l)) return false;
+    if (!lip_level_alloc(l)) return false;
   }
   size_t k0 = m->at[0].k, last = m->at[m->n - 1].k;
-  m->rows = pad(a->block[a->n - 1].M);
+  m->rows = lip_lmi_pad(a->block[a->n - 1].M);
   size_t room =
       last * m->rows; /* for the transposed factors of each product, and for what a block leaves behind */
   for (size_t i = 1; i < m->n; i++) {
-    const level *l = &m->at[i];
+    const lip_level *l = &m->at[i];
     size_t wide = l->k > l->below ? l->k : l->below;
     room = l->below * wide > room ? l->below * wide : room;
   }
@@ -168,7 +143,7 @@ lip_status lip_lmi_new(const lip_affine *a, lip_lmi **out, lip_err *err) {
   *out = NULL;
   lip_lmi *m = lip_alloc(1, sizeof *m);
   bool fits = lip_lmi_fits(a), compressed = fits && a->block[0].N > a->block[0].M;
-  if (m) *m = (lip_lmi){.a = a, .n = fits ? a->n : 0, .broken = !fits};
+  if (m) *m = (lip_lmi){.a = a, .n = fits ? a->n : 0, .least = 0x1p-400, .broken = !fits};
   if (!m || (fits && !alloc_all(m, compressed))) {
     lip_lmi_free(m);
     return lip_fail(err, LIP_MEMORY, "out of memory for the inequality of a net with %zu matrices", a->n);
@@ -187,17 +162,20 @@ lip_status lip_lmi_new(const lip_affine *a, lip_lmi **out, lip_err *err) {
     }
     m->broken = !proved;
   }
+  m->terms = (m->most > m->rows ? m->most : m->rows) + 2 * LIP_ROTATED + 20;
+  lip_status st = m->broken ? LIP_OK : lip_exact_new(m, &m->exact, err);
+  if (st != LIP_OK) {
+    lip_lmi_free(m);
+    return st;
+  }
   *out = m;
   return LIP_OK;
 }
 
 void lip_lmi_free(lip_lmi *m) {
   if (!m) return;
-  for (size_t i = 0; m->at && i < m->n; i++) {
-    level *l = &m->at[i];
-    double *own[] = {l->A, l->size, l->low, l->high, l->lambda, l->p, l->q, l->B, l->row, l->scale, l->v};
-    for (size_t j = 0; j < sizeof own / sizeof *own; j++) lip_free(own[j]);
-  }
+  for (size_t i = 0; m->at && i < m->n; i++) lip_level_free(&m->at[i]);
+  lip_exact_free(m->exact);
   double *own[] = {m->first, m->weighted, m->base, m->left, m->T, m->U, m->V, m->V_size, m->d};
   for (size_t j = 0; j < sizeof own / sizeof *own; j++) lip_free(own[j]);
   lip_free(m->at);
@@ -208,7 +186,7 @@ void lip_lmi_free(lip_lmi *m) {
 
 /* The first matrix for the weights d, and the weights that remain. False: no proof. */
 static lip_status load_weights(lip_lmi *m, const double *d, const double **R, bool *good, lip_err *err) {
-  level *x = &m->at[0];
+  lip_level *x = &m->at[0];
   *good = true;
   *R = m->first;
   for (size_t k = 0; k < x->n; k++) {
@@ -222,7 +200,7 @@ static lip_status load_weights(lip_lmi *m, const double *d, const double **R, bo
     *R = m->weighted;
   }
   if (m->n > 1) {
-    level *l = &m->at[1];
+    lip_level *l = &m->at[1];
     memcpy(l->A, *R, l->k * l->below * sizeof *l->A);
     for (size_t i = 0; i < l->k * l->below; i++) l->size[i] = fabs(l->A[i]);
   }
@@ -256,7 +234,7 @@ static size_t load_target(lip_lmi *m, const double *R, lip_rows t, bool *zero) {
   }
   *zero = true;
   for (size_t i = 0; i < rows * k; i++) *zero = *zero && m->V[i] == 0;
-  return pad(rows);
+  return lip_lmi_pad(rows);
 }
 
 static double usable(double lambda) {
@@ -266,10 +244,10 @@ static double usable(double lambda) {
 
 /* v_k of level b: how much of the form depends on y_k alone, equal and dead units aside. */
 static double need_of(lip_lmi *m, size_t b, size_t rows) {
-  level *l = &m->at[b];
+  lip_level *l = &m->at[b];
   double most = 0;
   bool last = b + 1 == m->n;
-  const level *up = last ? NULL : &m->at[b + 1];
+  const lip_level *up = last ? NULL : &m->at[b + 1];
   for (size_t k = 0; k < l->k; k++) l->v[k] = 0;
   for (size_t r = 0; r < (last ? rows : up->n); r++) {
     const double *A = last ? m->V + r * l->k : up->A + r * l->k;
@@ -284,7 +262,7 @@ static double need_of(lip_lmi *m, size_t b, size_t rows) {
 /* Multipliers that are used, also written back; p and q. */
 static void load_lambda(lip_lmi *m, size_t rows, double *lambda) {
   for (size_t b = m->n - 1; b > 0; b--) {
-    level *l = &m->at[b];
+    lip_level *l = &m->at[b];
     size_t first = 0;
     for (size_t i = 1; i < b; i++) first += m->at[i].n;
     double most = need_of(m, b, rows);
@@ -292,7 +270,7 @@ static void load_lambda(lip_lmi *m, size_t rows, double *lambda) {
       double *given = &lambda[first + k], low = l->low[k], high = l->high[k];
       *given = usable(*given);
       if (*given == 0 && low == high) *given = usable(EQUAL * most);
-      l->lambda[k] = dead(l, k) ? 0 : *given;
+      l->lambda[k] = lip_unit_dead(l, k) ? 0 : *given;
       l->p[k] = l->lambda[k] * ((low + high) / 2);
       l->q[k] = l->lambda[k] * (low * high);
     }
@@ -312,12 +290,12 @@ static void add_weighted(lip_lmi *m, double *B, size_t k, const double *A, size_
 /* M but for rho, in lower triangles. */
 static void assemble(lip_lmi *m, size_t rows) {
   for (size_t b = 0; b < m->n; b++) {
-    level *l = &m->at[b];
+    lip_level *l = &m->at[b];
     memset(l->B, 0, (l->k + l->below) * l->k * sizeof *l->B);
     for (size_t i = 0; b > 0 && i < l->n; i++) l->B[i * l->k + i] = l->lambda[i];
   }
   for (size_t b = 1; b < m->n; b++) {
-    level *l = &m->at[b];
+    lip_level *l = &m->at[b];
     bool any = false;
     for (size_t i = 0; i < l->n; i++) {
       any = any || l->q[i] != 0;
@@ -325,18 +303,22 @@ static void assemble(lip_lmi *m, size_t rows) {
     }
     if (any) add_weighted(m, m->at[b - 1].B, l->below, l->A, l->k, l->q);
   }
-  level *last = &m->at[m->n - 1];
+  lip_level *last = &m->at[m->n - 1];
   add_weighted(m, last->B, last->k, m->V, rows, NULL);
 }
 
 /* row = S |M| S 1 for the scales at hand. */
 static void row_sums(lip_lmi *m, size_t rows, double rho) {
+  if (m->chain) {
+    lip_exact_row_sums(m, rows, rho);
+    return;
+  }
   for (size_t b = 0; b < m->n; b++) {
-    level *l = &m->at[b];
+    lip_level *l = &m->at[b];
     for (size_t i = 0; i < l->k; i++) l->row[i] = (b ? l->lambda[i] : rho * m->d[i]) * l->scale[i];
   }
   for (size_t b = 1; b < m->n; b++) {
-    level *l = &m->at[b], *x = &m->at[b - 1];
+    lip_level *l = &m->at[b], *x = &m->at[b - 1];
     for (size_t i = 0; i < l->n; i++) {
       if (l->p[i] == 0 && l->q[i] == 0) continue;
       const double *size = l->size + i * l->below;
@@ -345,7 +327,7 @@ static void row_sums(lip_lmi *m, size_t rows, double rho) {
       lip_sym_axpy(x->row, fabs(l->p[i]) * l->scale[i] + fabs(l->q[i]) * w, size, x->k);
     }
   }
-  level *last = &m->at[m->n - 1];
+  lip_level *last = &m->at[m->n - 1];
   for (size_t r = 0; r < rows; r++) {
     const double *size = m->V_size + r * last->k;
     lip_sym_axpy(last->row, lip_sym_dot(size, last->scale, last->k), size, last->k);
@@ -360,12 +342,12 @@ static bool find_scales(lip_lmi *m, size_t rows, double rho) {
     for (size_t i = 0; i < m->at[b].k; i++) m->at[b].scale[i] = 1;
   row_sums(m, rows, rho);
   for (size_t b = 0; b < m->n; b++) {
-    level *l = &m->at[b];
+    lip_level *l = &m->at[b];
     for (size_t i = 0; i < l->k; i++) {
       double *diagonal = &l->B[i * l->k + i], v = *diagonal + (b ? 0 : rho * m->d[i]);
       int e;
       if (l->row[i] == 0) v = *diagonal = 1;
-      if (!(v >= 0x1p-400 && v <= 0x1p900)) return false;
+      if (!(v >= m->least && v <= 0x1p900)) return false;
       (void)frexp(v, &e);
       l->scale[i] = ldexp(1, -(e - (e & 1)) / 2);
     }
@@ -375,11 +357,11 @@ static bool find_scales(lip_lmi *m, size_t rows, double rho) {
 }
 
 /* SMS less everything that rounding may cost. False: the dimensions are beyond the estimates. */
-static bool scale_and_shift(lip_lmi *m, size_t rows, double rho) {
+static bool scale_and_shift(lip_lmi *m, double rho) {
   size_t terms = 0;
   double cost = 0, before = 0, now = 0;
   for (size_t b = 0; b < m->n; b++) {
-    level *l = &m->at[b];
+    lip_level *l = &m->at[b];
     double trace = 0;
     for (size_t i = 0; i < l->k + l->below; i++) {
       double s = i < l->k ? l->scale[i] : m->at[b - 1].scale[i - l->k];
@@ -395,7 +377,7 @@ static bool scale_and_shift(lip_lmi *m, size_t rows, double rho) {
     terms = l->k + l->below > terms ? l->k + l->below : terms;
   }
   cost = fmax(cost, now * (before + now));
-  double phi = lip_gamma(terms + 2), g = lip_gamma((m->most > rows ? m->most : rows) + 2 * LIP_ROTATED + 20);
+  double phi = lip_gamma(terms + 2), g = lip_gamma(m->terms);
   if (!(phi < 0.25 && g < 0.25)) return false;
   /* every sum of numbers >= 0 used here is right within 2^-20 */
   double c = phi / (1 - phi) * cost * (1 + 0x1p-10) + 0x1p-300;
@@ -411,7 +393,7 @@ static bool eliminate(lip_lmi *m) {
   memcpy(m->base, m->at[0].B, k0 * k0 * sizeof *m->base);
   memset(m->left, 0, k0 * k0 * sizeof *m->left);
   for (size_t b = m->n - 1; b > 0; b--) {
-    level *l = &m->at[b], *x = &m->at[b - 1];
+    lip_level *l = &m->at[b], *x = &m->at[b - 1];
     double *H = b > 1 ? m->T : m->left;
     if (!lip_sym_cholesky_tall(l->B, l->k + l->below, l->k)) return false;
     memset(H, 0, x->k * x->k * sizeof *H);
@@ -423,7 +405,7 @@ static bool eliminate(lip_lmi *m) {
 }
 
 static bool proved_for(lip_lmi *m, double rho) {
-  level *x = &m->at[0];
+  lip_level *x = &m->at[0];
   for (size_t i = 0; i < x->k; i++) {
     for (size_t j = 0; j < i; j++) x->B[i * x->k + j] = m->base[i * x->k + j] - m->left[i * x->k + j];
     double own = m->base[i * x->k + i] + rho * m->d[i] * x->scale[i] * x->scale[i];
@@ -450,6 +432,12 @@ static double search(lip_lmi *m, double rho) {
   return rho * (1 + excess);
 }
 
+/* From an assembled matrix to the rho that is proved. */
+static double solve(lip_lmi *m, size_t rows, double rho) {
+  bool definite = find_scales(m, rows, 2 * rho) && scale_and_shift(m, 2 * rho) && eliminate(m);
+  return definite ? search(m, rho) : INFINITY;
+}
+
 lip_status lip_lmi_prove(lip_lmi *m, lip_multipliers *t, lip_err *err) {
   double rho = t->rho;
   const double *R;
@@ -466,8 +454,9 @@ lip_status lip_lmi_prove(lip_lmi *m, lip_multipliers *t, lip_err *err) {
   }
   if (!(rho > 0 && rho <= 0x1p380)) return LIP_OK;
   if (rho < 0x1p-380) rho = 0x1p-380;
+  if (m->exact && lip_exact_assemble(m->exact, m, rows, t->d != NULL)) t->rho = solve(m->exact, rows, rho);
+  if (t->rho <= rho * (1 + 1e-7)) return LIP_OK;
   assemble(m, rows);
-  if (find_scales(m, rows, 2 * rho) && scale_and_shift(m, rows, 2 * rho) && eliminate(m))
-    t->rho = search(m, rho);
+  t->rho = fmin(t->rho, solve(m, rows, rho));
   return LIP_OK;
 }
