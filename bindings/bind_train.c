@@ -358,7 +358,8 @@ static int restore(lua_State *L) {
                       opt->kind->desc.name);
   if (old->state && old->n != from->n_params)
     return luaL_error(L, "restore: the saved optimiser belongs to another net");
-  if (lip_optim_reserve(opt, net->n_params, &err)) return lipL_fault(L, &err);
+  if (lip_optim_reserve(opt, net->n_params, &err) || lip_net_copy_pairs(net, from, &err))
+    return lipL_fault(L, &err);
   const size_t bytes = opt->n * opt->kind->slots * sizeof *opt->state;
   if (old->state)
     memcpy(opt->state, old->state, bytes);

@@ -35,7 +35,8 @@ static void slot_name(char *out, size_t size, size_t slot, const char *name) {
 
 /* ---- writing ---- */
 
-enum { KEYS = 8, MAX_EXTRA = 24 };
+enum { KEYS = 10, MAX_EXTRA = 24, PAIR_ARRAYS = 2 };
+static const char *const pair_names[PAIR_ARRAYS] = {"pairs.0", "pairs.1"};
 
 /* Everything a file will hold, gathered before it is opened. */
 typedef struct draft {
@@ -80,6 +81,17 @@ static lip_status put_warm(draft *d, const lip_named *named, lip_err *err) {
   return put_array(d, a, err);
 }
 
+/* Bounds that a loss takes: where their iterations stand. */
+static lip_status put_pairs(draft *d, const lip_net *net, lip_err *err) {
+  lip_status status = LIP_OK;
+  lip_warm w;
+  for (size_t i = 0; !status && net->pairs && lip_pairs_warm(net->pairs, i, &w); i++)
+    status = put_array(
+        d, (lip_array){.name = pair_names[i], .wide = w.wide, .ndim = 1, .shape = {w.n}, .data = w.data},
+        err);
+  return status;
+}
+
 static lip_status put_arrays(draft *d, const lip_net *net, const lip_optim *opt, lip_err *err) {
   size_t slots = opt && opt->state ? opt->kind->slots : 0, extra = 0;
   lip_status status = lip_params_list(net->root, &d->named, &d->n_param, &d->n_named, err);
@@ -88,12 +100,13 @@ static lip_status put_arrays(draft *d, const lip_net *net, const lip_optim *opt,
     return lip_fail(err, LIP_STATE, "%s: this optimiser holds the state of another net",
                     opt->kind->desc.name);
   if (!lip_mul_fits(d->n_param, slots, &extra)) return no_memory(err);
-  d->array = lip_alloc(d->n_named + extra, sizeof *d->array);
+  d->array = lip_alloc(d->n_named + extra + PAIR_ARRAYS, sizeof *d->array);
   d->slot_names = lip_alloc(extra, sizeof *d->slot_names);
   if (!d->array || !d->slot_names) return no_memory(err);
   for (size_t i = 0; !status && i < d->n_param; i++)
     status = put_param(d, d->named[i].name, d->named[i].param, d->named[i].param->value, err);
   for (size_t i = d->n_param; opt && !status && i < d->n_named; i++) status = put_warm(d, &d->named[i], err);
+  if (opt && !status) status = put_pairs(d, net, err);
   for (size_t k = 0; k < slots; k++)
     for (size_t i = 0; !status && i < d->n_param; i++) {
       char *name = d->slot_names[k * d->n_param + i];
@@ -153,6 +166,17 @@ static lip_status put_optim(draft *d, const lip_optim *opt, lip_err *err) {
   return no_memory(err);
 }
 
+static lip_status put_pair_conf(draft *d, const lip_net *net, const lip_optim *opt, lip_err *err) {
+  if (!opt || !net->pairs) return LIP_OK;
+  const lip_pair_conf *conf = lip_pairs_conf(net->pairs);
+  lip_json *o = lip_json_new_object();
+  bool ok = o && lip_json_set(o, "method", lip_json_new_text(lip_pair_method_names[conf->method])) &&
+            lip_json_set(o, "refresh", lip_json_new_whole(conf->refresh));
+  if (ok) return put_json(d, "pairs", o, err);
+  lip_json_free(o);
+  return no_memory(err);
+}
+
 static lip_status put_progress(draft *d, const lip_progress *p, lip_err *err) {
   if (!p || !p->present) return LIP_OK;
   lip_json *o = lip_json_new_object();
@@ -185,6 +209,7 @@ lip_status lip_checkpoint_save(const char *path, const lip_net *net, const lip_o
   put(&d, "kernels", lip_gemm_backend());
   if (!status) status = put_net(&d, net, err);
   if (!status) status = put_optim(&d, opt, err);
+  if (!status) status = put_pair_conf(&d, net, opt, err);
   if (!status) status = put_progress(&d, progress, err);
   if (!status) status = put_extra(&d, extra, err);
   if (!status) status = lip_safetensors_save(path, d.array, d.n_array, d.pair, d.n_pair, err);
@@ -349,6 +374,40 @@ static lip_status read_warms(reading *r, lip_err *err) {
   return status;
 }
 
+static bool pair_conf_of(const lip_json *v, lip_pair_conf *conf) {
+  const char *name;
+  uint64_t refresh;
+  if (!lip_json_text(lip_json_get(v, "method"), &name)) return false;
+  if (!lip_json_whole(lip_json_get(v, "refresh"), &refresh)) return false;
+  conf->method = 0;
+  conf->refresh = (size_t)refresh;
+  while (conf->method < LIP_PAIR_METHODS && strcmp(lip_pair_method_names[conf->method], name) != 0)
+    conf->method++;
+  return conf->method < LIP_PAIR_METHODS;
+}
+
+static lip_status read_pairs(reading *r, lip_err *err) {
+  lip_json *v;
+  lip_err why;
+  lip_warm w;
+  lip_pair_conf conf = {0};
+  if (!lip_safetensors_meta(r->file, "pairs")) return LIP_OK;
+  lip_status status = meta_json(r, "pairs", &v, err);
+  if (status) return status;
+  bool known = pair_conf_of(v, &conf);
+  lip_json_free(v);
+  if (!known) return lip_fail(err, LIP_FORMAT, "%.200s: metadata \"pairs\" names no method", r->path);
+  if (lip_net_want_pairs(r->net, &conf, &why)) return blame(r, &why, err);
+  for (size_t i = 0; !status && lip_pairs_warm(r->net->pairs, i, &w); i++) {
+    const lip_array *a = lip_safetensors_find(r->file, pair_names[i]);
+    if (!a) return lip_fail(err, LIP_FORMAT, "%.200s: array %s is missing", r->path, pair_names[i]);
+    if (a->wide != w.wide || a->ndim != 1 || a->shape[0] != w.n)
+      return bad_array(r, a->name, "has another shape or type than the net's bounds", err);
+    status = take_in(r, a, w.data, err);
+  }
+  return status;
+}
+
 static lip_status read_weights(reading *r, lip_err *err) {
   uint64_t step = 0;
   lip_json *text = NULL;
@@ -356,7 +415,7 @@ static lip_status read_weights(reading *r, lip_err *err) {
   for (size_t i = 0; !status && i < r->n_param; i++)
     status = fill(r, r->named[i].name, r->named[i].param, r->named[i].param->value, err);
   if (!status) status = read_warms(r, err);
-
+  if (!status) status = read_pairs(r, err);
   if (status) return status;
   const char *digits = lip_safetensors_meta(r->file, "step");
   text = lip_json_new_text(digits ? digits : "");

@@ -235,6 +235,30 @@ lip_status lip_net_project_exact(lip_net *net, lip_err *err) {
   return LIP_OK;
 }
 
+/* ---- bounds that a loss takes ---- */
+
+lip_status lip_net_want_pairs(lip_net *net, const lip_pair_conf *conf, lip_err *err) {
+  const lip_pair_conf *old = net->pairs ? lip_pairs_conf(net->pairs) : NULL;
+  if (old && old->method == conf->method && old->refresh == conf->refresh) return LIP_OK;
+  lip_pairs *made;
+  lip_status status = lip_pairs_new(net->root, conf, lip_pool_threads(net->engine.pool), &made, err);
+  if (status) return status;
+  lip_pairs_free(net->pairs);
+  net->pairs = made;
+  return LIP_OK;
+}
+
+lip_status lip_net_copy_pairs(lip_net *to, const lip_net *from, lip_err *err) {
+  lip_warm mine, other;
+  if (!from->pairs) return LIP_OK;
+  lip_status status = lip_net_want_pairs(to, lip_pairs_conf(from->pairs), err);
+  for (size_t i = 0; !status && lip_pairs_warm(from->pairs, i, &other); i++) {
+    lip_pairs_warm(to->pairs, i, &mine);
+    memcpy(mine.data, other.data, mine.n * (mine.wide ? sizeof(double) : sizeof(float)));
+  }
+  return status;
+}
+
 /* ---- looking inside ---- */
 
 lip_layer *lip_net_weighted_layer(const lip_net *net, size_t i) {

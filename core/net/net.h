@@ -104,8 +104,13 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err);
 void lip_net_project(lip_net *net);
 lip_status lip_net_project_exact(lip_net *net, lip_err *err);
 
+/* net->pairs for this way of bounding, as it is if it was made for it, else new. LIP_UNSUPPORTED names what cannot be
+ * bounded; LIP_MEMORY. */
+lip_status lip_net_want_pairs(lip_net *net, const lip_pair_conf *conf, lip_err *err);
+/* The bounds of `from`, a net of the same layers, go on in `to`. LIP_MEMORY. */
+lip_status lip_net_copy_pairs(lip_net *to, const lip_net *from, lip_err *err);
 /* Ready for a loss that takes bounds of the net: afterwards net->pairs has them for the weights as they are. For other
- * losses nothing happens. LIP_UNSUPPORTED names what cannot be bounded; LIP_MEMORY. */
+ * losses nothing happens. LIP_UNSUPPORTED and LIP_MEMORY as above. */
 lip_status lip_net_measure(lip_net *net, const lip_loss *loss, size_t B, lip_err *err);
 
 /* Mean loss of logits against targets (deterministic order); dlogits (B, n_out) may be NULL. A loss that takes bounds

@@ -9,7 +9,7 @@
  *   multiplier  the same with one for each unit
  * Multipliers descend while the weights do, one step whenever a pair is looked at.
  *
- * The state (directions, multipliers) is part of the run: see lip_pairs_warm. */
+ * The state (directions, multipliers) is part of a run, and stored with it: see lip_pairs_warm. */
 #ifndef LIP_NET_PAIRS_H
 #define LIP_NET_PAIRS_H
 

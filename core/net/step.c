@@ -308,15 +308,7 @@ static void learn(job *j) {
 
 lip_status lip_net_measure(lip_net *net, const lip_loss *loss, size_t B, lip_err *err) {
   if (!loss->kind->bounded) return LIP_OK;
-  const lip_pair_conf *conf = loss->kind->pairs(loss->conf);
-  const lip_pair_conf *old = net->pairs ? lip_pairs_conf(net->pairs) : conf;
-  if (old->method != conf->method || old->refresh != conf->refresh) {
-    lip_pairs_free(net->pairs);
-    net->pairs = NULL;
-  }
-  lip_status status = LIP_OK;
-  if (!net->pairs)
-    status = lip_pairs_new(net->root, conf, lip_pool_threads(net->engine.pool), &net->pairs, err);
+  lip_status status = lip_net_want_pairs(net, loss->kind->pairs(loss->conf), err);
   if (!status) status = lip_pairs_reserve(net->pairs, B, err);
   if (!status) lip_pairs_update(net->pairs, net->step, net->engine.pool);
   return status;

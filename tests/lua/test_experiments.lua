@@ -83,8 +83,14 @@ end
 
 local small = { epochs = "1", limit = "1000", data = "digits", plot = "" }
 
+-- What a script would take too long with.
+local smaller = { mnist_certified = { width = "32", seconds = "1" } }
+
 -- Runs a script on little data, with further settings; the text it printed. A setting it does not have is an error.
-local function run_small(path, further)
+local function run_small(path, settings)
+  local further = {}
+  for key, value in pairs(smaller[path:match "([^/]*)%.lua$"] or {}) do further[key] = value end
+  for key, value in pairs(settings) do further[key] = value end
   local command = ("LIPWB_OFFLINE=1 LIPWB_GC_STRESS=0 %s --threads 1 %s"):format(quote(program), quote(path))
   for key, value in pairs(small) do
     command = command .. (" --set %s=%s"):format(key, quote(further[key] or value))
@@ -115,8 +121,18 @@ function tests.test_projections_side_by_side()
   end
 end
 
+function tests.test_losses_side_by_side()
+  local text = run_small(root .. "/experiments/mnist_certified.lua", { compare = "0.1", limit = "300" })
+  local rows = results(text)
+  lu.assertEquals(#rows, 6)
+  for i, loss in ipairs { "projection", "product", "recursion", "multiplier", "gloro", "emma" } do
+    check_row(rows[i], loss)
+    lu.assertStrContains(text, "result: digits, l_2, " .. loss)
+  end
+end
+
 function tests.test_presets()
-  for script, preset in pairs { mnist_linf = "robust", mnist_l2 = "far" } do
+  for script, preset in pairs { mnist_linf = "robust", mnist_l2 = "far", mnist_certified = "far" } do
     local rows = results(run_small(("%s/experiments/%s.lua"):format(root, script), { preset = preset, limit = "300" }))
     lu.assertEquals(#rows, 1)
     check_row(rows[1], script .. " " .. preset)

@@ -317,6 +317,27 @@ function Resume:test_a_run_stopped_anywhere_ends_with_the_same_bits()
   end
 end
 
+-- Directions and multipliers of the bounds go on too.
+function Resume:test_a_run_against_bounds_ends_with_the_same_bits()
+  local function run(method, more)
+    local net = lip.net { input = 3, norm = 2, seed = 5, lip.dense { out = 12 }, lip.maxmin(), lip.dense { out = 12 },
+      lip.relu(), lip.dense { out = 4 } }
+    local options = { epochs = 2, batch = 25, opt = lip.optim.sgd { lr = 0.05 },
+      loss = lip.loss.certified { eps = 0.1, method = method, refresh = 2 } }
+    for name, value in pairs(more) do options[name] = value end
+    assert(lip.train(net, points(100, 4), options))
+    return net
+  end
+  for _, method in ipairs { "product", "recursion", "multiplier" } do
+    local whole = run(method, {})
+    for _, stop in ipairs { 1, 4, 7 } do
+      os.remove(self.path)
+      run(method, { checkpoint = self.path, on_batch = function(info) return info.step < stop end })
+      lu.assertTrue(same_weights(whole, run(method, { checkpoint = self.path, resume = true })), method)
+    end
+  end
+end
+
 function Resume:test_a_failed_run_goes_on_from_the_last_checkpoint()
   local whole = long_run {}
   raises("power cut", long_run, { checkpoint = self.path, checkpoint_every = 3,
