@@ -378,6 +378,10 @@ static void the_circle_is_tight(void **state) {
     assert_int_equal(lip_conv_explicit_upper(r.l->state, r.weights, 0, &written, NULL), LIP_OK);
     assert_true(round >= written * (1 - 1e-9) && round <= written * 1.05);
     if (i == 4) assert_true(round <= written * (1 + 1e-6)); /* patches side by side: nothing is lost */
+    /* the rigorous projection uses the whole budget */
+    assert_int_equal(lip_conv_project_exact(r.l->state, r.weights, 0.6 * written, NULL), LIP_OK);
+    assert_int_equal(lip_conv_norm_upper(r.l->state, r.weights, plain, &round, NULL), LIP_OK);
+    assert_true(round <= 0.6 * written && round >= 0.6 * written * (1 - 1e-5));
     r.weights[1] = INFINITY;
     assert_int_equal(lip_conv_fourier_upper(r.l->state, r.weights, 0, &round, NULL), LIP_OK);
     assert_true(isinf(round));
