@@ -457,6 +457,16 @@ function tests.test_clean_up_runs_after_an_interrupt()
   lu.assertStrContains(out, "false\tinterrupted\ttrue")
 end
 
+function tests.test_interrupt_stops_an_attack()
+  local status, _, err = interrupt [[
+    local lip = require "lip"
+    local net = lip.net { input = 400, norm = 2, lip.dense { out = 200 }, lip.relu {}, lip.dense { out = 10 } }
+    print 'ready' io.stdout:flush()
+    lip.attack(net, lip.rand(1, { 500, 400 }), { eps = 1e-6, steps = 1000000 })]]
+  lu.assertEquals(status, 130)
+  lu.assertStrContains(err, "interrupted")
+end
+
 function tests.test_second_interrupt_leaves_at_once()
   local status = interrupt([[
     while true do pcall(function() print 'ready' io.stdout:flush() while true do end end) end]], 2)
