@@ -31,291 +31,24 @@
  * The gradient needs no derivative of an inverse: rho is a supremum over (x, y) with |x| = 1, so at the maximiser
  * d rho / d lambda_k = (y_k - (m_k - h_k) z_k) ((m_k + h_k) z_k - y_k)  (Danskin 1967).
  *
+ * Following the limit. Slopes in [-h, h] alone make K = Lambda h^2: rho falls with lambda down to the border P >= 0, where
+ * nothing holds a descent back, and steps end outside. Those blocks have lambda = s (1 + gap) E with s the largest
+ * eigenvalue of E^-1/2 Q_FF E^-1/2, the least factor that is feasible. With Q_FF w = s E w, w'Ew = 1,
+ *   d s / d E_k = -s w_k^2,     d s / d (later lambda) = w' (d Q) w = the gradient above for the signal y = w,
+ * and G = sum lambda_k d rho / d lambda_k is what a factor on all of them does to rho.
+ *
  * The input: for n_0 > n_1 everything depends on x through z = A D^-1/2 x only, and A D^-1 A' = R R' (Cholesky) allows to
  * put R in the place of A D^-1/2. */
-#include "core/cert/eliminate.h"
-
 #include <math.h>
 #include <string.h>
 
-#include "core/base/mem.h"
-#include "core/cert/leading.h"
+#include "core/cert/eliminate_parts.h"
 #include "core/norm/symmetric.h"
 
-enum { OWNED = 512 };
+typedef lip_elim_block stage;
+
 static const double ROOM = 1e-6; /* closed-form multipliers above the limit, relative */
-
-typedef struct stage {
-  const lip_block *block;
-  size_t N, M,
-      F;     /* columns of A; units with padding; the first F of them (padding included) have a multiplier */
-  size_t at; /* of its multipliers */
-  uint32_t *unit;        /* (M) unit of the block at a place; UINT32_MAX: padding */
-  double *At;            /* (N, M) columns m.. of known slope times the slope */
-  double *mid, *half;    /* (M); mid = 1, half = 0 at known slopes (they are in At), both 0 at padding */
-  double *Q, *P, *H, *E; /* (M, M) behind the block; (F, F) factor; (N, F + rows); (N, M - F) */
-  double *z, *y;         /* (M) */
-  bool full, bent;       /* some mid != 0; some mid^2 != half^2 */
-} stage;
-
-struct lip_elim {
-  const lip_affine *a;
-  size_t n, count, last;     /* hidden blocks; multipliers; inputs of the last matrix as laid out here */
-  stage *stage;              /* (n) */
-  size_t R, rows;            /* room for rows of V, those in use: padded */
-  double *V, *W, *T, *S, *s; /* (R, last), (R, last), (N, R), (R, R), (R) */
-  /* the input */
-  size_t n_in, in; /* padded; after compression */
-  bool compress;
-  double *A, *Ad;             /* (M_1, n_in) when compressed or weighted */
-  double *R0, *d;             /* (in, in) factor; (n_in) 1 / d */
-  double *Ut, *Yt;            /* (n_in, in) when weighted and compressed */
-  double *Q0, *x, *work;      /* (in, in), (LIP_LEADING, in) */
-  double weight[LIP_LEADING]; /* of the rows of x in the last gradient */
-  void *owned[OWNED];
-  size_t n_owned;
-  bool failed;
-};
-
-static size_t padded(size_t n) {
-  return n ? (n + LIP_PAD - 1) / LIP_PAD * LIP_PAD : LIP_PAD;
-}
-
-static void *take(lip_elim *e, size_t count, size_t size) {
-  void *p = e->failed || e->n_owned == OWNED ? NULL : lip_alloc(count, size);
-  if (!p)
-    e->failed = true;
-  else
-    e->owned[e->n_owned++] = p;
-  return p;
-}
-
-static double *take_matrix(lip_elim *e, size_t m, size_t n) {
-  size_t all;
-  if (!lip_mul_fits(m, n, &all)) e->failed = true;
-  return take(e, e->failed ? 0 : all, sizeof(double));
-}
-
-/* ---- layout ---- */
-
-static bool known(const lip_block *b, size_t k) {
-  return !(b->low[k] < b->high[k]);
-}
-
-/* Units with a multiplier first, then those of known slope, each padded. */
-static void lay_out(lip_elim *e, stage *s, const lip_block *b) {
-  size_t F = 0, K = 0;
-  for (size_t k = 0; k < b->M; k++) known(b, k) ? K++ : F++;
-  s->block = b;
-  s->F = F ? padded(F) : 0;
-  s->M = s->F + (K || !F ? padded(K) : 0);
-  s->unit = take(e, s->M, sizeof *s->unit);
-  s->mid = take_matrix(e, s->M, 1);
-  s->half = take_matrix(e, s->M, 1);
-  if (e->failed) return;
-  memset(s->unit, 0xff, s->M * sizeof *s->unit);
-  for (size_t k = 0, f = 0, c = s->F; k < b->M; k++) {
-    size_t at = known(b, k) ? c++ : f++;
-    s->unit[at] = (uint32_t)k;
-    s->mid[at] = known(b, k) ? 1 : b->low[k] / 2 + b->high[k] / 2;
-    s->half[at] = known(b, k) ? 0 : b->high[k] / 2 - b->low[k] / 2;
-    s->full |= at < s->F && s->mid[at] != 0;
-    s->bent |= at < s->F && fabs(s->mid[at]) != s->half[at];
-  }
-}
-
-/* Row `row` of W with its columns turned as the pairs in front of them are. */
-static void turn_columns(const lip_block *before, double *row) {
-  if (!before || !before->mate) return;
-  for (size_t k = 0; k < before->M; k++) {
-    size_t m = before->mate[k];
-    if (m <= k) continue;
-    double a = row[k], b = row[m];
-    row[k] = (a + b) * sqrt(0.5);
-    row[m] = (a - b) * sqrt(0.5);
-  }
-}
-
-/* Row of A at unit k: its row of W, or the sum or difference of two, turned. `other` is working memory. */
-static void turned_row(const lip_block *b, const lip_block *before, size_t k, double *row) {
-  size_t m = b->mate ? b->mate[k] : k;
-  for (size_t j = 0; j < b->N; j++) {
-    double v = (double)b->W[k * b->N + j], o = (double)b->W[m * b->N + j];
-    row[j] = m == k ? v : m > k ? (v + o) * sqrt(0.5) : (o - v) * sqrt(0.5);
-  }
-  turn_columns(before, row);
-}
-
-static double slope_of(const stage *s, size_t p) {
-  return p < s->F ? 1 : s->block->low[s->unit[p]];
-}
-
-/* At of an inner block: rows as the stage before lays its units out. */
-static void fill_inner(stage *s, const stage *before, double *row) {
-  for (size_t p = 0; p < s->M; p++) {
-    if (s->unit[p] == UINT32_MAX) continue;
-    turned_row(s->block, before->block, s->unit[p], row);
-    for (size_t i = 0; i < s->N; i++)
-      if (before->unit[i] != UINT32_MAX) s->At[i * s->M + p] = slope_of(s, p) * row[before->unit[i]];
-  }
-}
-
-static void fill_first(lip_elim *e, stage *s) {
-  for (size_t p = 0; p < s->M; p++) {
-    double *row = e->A + p * e->n_in;
-    if (s->unit[p] == UINT32_MAX) continue;
-    turned_row(s->block, NULL, s->unit[p], row);
-    for (size_t i = 0; i < e->n_in; i++) row[i] *= slope_of(s, p);
-  }
-}
-
-static void make_stage(lip_elim *e, stage *s, size_t l) {
-  lay_out(e, s, &e->a->block[l]);
-  if (e->failed) return;
-  if (l == 0) {
-    e->compress = e->n_in > s->M;
-    e->in = e->compress ? s->M : e->n_in;
-    e->A = take_matrix(e, s->M, e->n_in);
-    e->Ad = take_matrix(e, s->M, e->n_in);
-    e->R0 = take_matrix(e, e->in, e->in);
-  }
-  s->N = l == 0 ? e->in : e->stage[l - 1].M;
-  s->at = e->count;
-  e->count += s->F;
-  s->At = take_matrix(e, s->N, s->M);
-  s->Q = take_matrix(e, s->M, s->M);
-  s->P = take_matrix(e, s->F, s->F);
-  s->H = take_matrix(e, s->N, s->F + (l + 1 == e->n ? e->R : 0));
-  s->E = take_matrix(e, s->N, s->M - s->F);
-  s->z = take_matrix(e, s->M, 1);
-  s->y = take_matrix(e, s->M, 1);
-  if (e->failed) return;
-  if (l == 0)
-    fill_first(e, s);
-  else
-    fill_inner(s, s - 1, e->work);
-}
-
-static size_t widest(const lip_affine *a) {
-  size_t n = a->n_in;
-  for (size_t l = 0; l < a->n; l++) n = a->block[l].M > n ? a->block[l].M : n;
-  return n;
-}
-
-static void build(lip_elim *e, bool weighted) {
-  const lip_affine *a = e->a;
-  size_t wide = padded(widest(a));
-  e->n = a->n - 1;
-  e->n_in = e->in = padded(a->n_in);
-  e->R = padded(a->n_out);
-  e->stage = take(e, e->n, sizeof *e->stage);
-  e->work = take_matrix(e, lip_leading_work(2 * wide), 1);
-  if (e->failed) return;
-  for (size_t l = 0; !e->failed && l < e->n; l++) make_stage(e, &e->stage[l], l);
-  if (e->failed) return;
-  size_t N = e->stage[e->n - 1].N;
-  e->last = e->stage[e->n - 1].M;
-  e->V = take_matrix(e, e->R, e->last);
-  e->W = take_matrix(e, e->R, e->last);
-  e->T = take_matrix(e, N, e->R);
-  e->S = take_matrix(e, e->R, e->R);
-  e->s = take_matrix(e, e->R, 2);
-  e->d = take_matrix(e, e->n_in, 1);
-  if (weighted && e->compress) {
-    e->Ut = take_matrix(e, e->n_in, e->in);
-    e->Yt = take_matrix(e, e->n_in, e->in);
-  }
-  e->Q0 = take_matrix(e, e->in, e->in);
-  e->x = take_matrix(e, LIP_LEADING, e->in);
-}
-
-lip_status lip_elim_new(const lip_affine *a, bool weighted, lip_elim **out, lip_err *err) {
-  *out = NULL;
-  lip_elim *e = lip_alloc(1, sizeof *e);
-  if (e) {
-    e->a = a;
-    if (20 + 10 * a->n < OWNED)
-      build(e, weighted);
-    else
-      e->failed = true;
-  }
-  if (!e || e->failed) {
-    lip_elim_free(e);
-    return lip_fail(err, LIP_MEMORY, "out of memory for the multipliers of a net");
-  }
-  for (size_t i = 0; i < e->n_in; i++) e->d[i] = 1;
-  if (!weighted) (void)lip_elim_weigh(e, NULL);
-  *out = e;
-  return LIP_OK;
-}
-
-void lip_elim_free(lip_elim *e) {
-  if (!e) return;
-  while (e->n_owned) lip_free(e->owned[--e->n_owned]);
-  lip_free(e);
-}
-
-size_t lip_elim_count(const lip_elim *e) {
-  return e->count;
-}
-
-void lip_elim_export(const lip_elim *e, const double *lambda, double *to) {
-  for (size_t l = 0; l < e->n; l++) {
-    const stage *s = &e->stage[l];
-    for (size_t k = 0; k < s->block->M; k++) to[k] = 0;
-    for (size_t p = 0; p < s->F; p++) {
-      size_t k = s->unit[p];
-      if (k == UINT32_MAX) continue;
-      bool pair = s->block->mate && s->block->mate[k] != k;
-      to[k] = pair ? lambda[s->at + p] / 2 : lambda[s->at + p];
-    }
-    to += s->block->M;
-  }
-}
-
-/* ---- the input and the target ---- */
-
-bool lip_elim_weigh(lip_elim *e, const double *d) {
-  stage *s = &e->stage[0];
-  for (size_t i = 0; i < e->a->n_in; i++) e->d[i] = d ? 1 / d[i] : 1;
-  for (size_t p = 0; p < s->M; p++)
-    for (size_t i = 0; i < e->n_in; i++) e->Ad[p * e->n_in + i] = e->A[p * e->n_in + i] * sqrt(e->d[i]);
-  if (!e->compress) {
-    for (size_t i = 0; i < s->N; i++)
-      for (size_t p = 0; p < s->M; p++) s->At[i * s->M + p] = e->Ad[p * e->n_in + i];
-    return true;
-  }
-  double top = 0;
-  memset(e->R0, 0, e->in * e->in * sizeof *e->R0);
-  lip_sym_add_gram(e->R0, e->in, e->Ad, e->n_in, e->n_in);
-  for (size_t i = 0; i < e->in; i++) top = fmax(top, e->R0[i * e->in + i]);
-  for (size_t i = 0; i < e->in; i++) e->R0[i * e->in + i] += 1e-13 * top + 0x1p-1000;
-  if (!lip_sym_cholesky(e->R0, e->in)) return false;
-  for (size_t i = 0; i < e->in; i++)
-    for (size_t p = 0; p < e->in; p++) s->At[i * s->M + p] = p >= i ? e->R0[p * e->in + i] : 0;
-  return true;
-}
-
-void lip_elim_target(lip_elim *e, lip_rows rows) {
-  const lip_block *b = &e->a->block[e->a->n - 1];
-  const stage *s = &e->stage[e->n - 1];
-  bool all = rows.i == LIP_NO_ROW;
-  size_t R = all ? b->M : 1;
-  double *row = e->work;
-  e->rows = padded(R);
-  memset(e->V, 0, e->R * e->last * sizeof *e->V);
-  for (size_t r = 0; r < R; r++) {
-    const float *wi = b->W + (all ? r : rows.i) * b->N;
-    const float *wj = all || rows.j == LIP_NO_ROW ? NULL : b->W + rows.j * b->N;
-    for (size_t k = 0; k < b->N; k++) row[k] = (double)wi[k] - (wj ? (double)wj[k] : 0);
-    turn_columns(s->block, row);
-    for (size_t p = 0; p < e->last; p++) {
-      size_t k = s->unit[p];
-      e->V[r * e->last + p] = k == UINT32_MAX ? 0 : row[k];
-    }
-  }
-  memset(e->x, 0, e->in * sizeof *e->x);
-}
+static const double GAP = 0.1; /* where following starts at least, if a block also has units of known slope */
 
 /* T, which depends on target and weights of the input but not on multipliers. */
 static void make_T(lip_elim *e) {
@@ -429,6 +162,44 @@ double lip_elim_closed(lip_elim *e, double *lambda) {
   return rho >= 0 ? rho : (double)INFINITY;
 }
 
+/* ---- multipliers that follow their limit ---- */
+
+/* The limit of a direction E > 0 of multipliers: the largest eigenvalue of E^-1/2 Q_FF E^-1/2, and the vectors w of the
+ * leading ones, Q w = eigenvalue E w, w'Ew = 1, with weights by `blur` as in lip_elim_rho. S (F, F) is working memory. */
+static void find_limit(lip_elim *e, size_t l, const double *E, double blur) {
+  stage *s = &e->stage[l];
+  double value[LIP_LEADING], sum = 0;
+  bool last = l + 1 == e->n;
+  size_t F = s->F, n = last ? e->rows : F;
+  double *S = last ? e->S : s->P;
+  if (last) { /* from the few rows of V: eigenvectors v of V E^-1 V', w = E^-1 V'v / sqrt(eigenvalue) */
+    for (size_t r = 0; r < n; r++)
+      for (size_t p = 0; p < F; p++) e->W[r * s->M + p] = e->V[r * s->M + p] / sqrt(E[p]);
+    memset(S, 0, n * n * sizeof *S);
+    lip_sym_add_gram(S, n, e->W, s->M, F);
+    lip_sym_mirror(S, n);
+  } else {
+    for (size_t p = 0; p < F; p++)
+      for (size_t c = 0; c < F; c++) S[p * F + c] = s->Q[p * s->M + c] / sqrt(E[p] * E[c]);
+  }
+  memset(s->w, 0, n * sizeof *s->w);
+  lip_leading(S, n, LIP_LEADING, value, s->w, 1e-5, e->work);
+  s->limit = value[0];
+  for (size_t i = 0; i < LIP_LEADING; i++) {
+    double gap = i ? (value[0] - value[i]) / (blur * value[0]) : 0, *w = s->w + i * n,
+           *to = s->direction + i * F;
+    s->share[i] = gap < 20 ? exp(-gap) : 0;
+    sum += s->share[i];
+    for (size_t p = 0; p < F; p++) {
+      to[p] = last ? 0 : w[p];
+      for (size_t r = 0; last && s->share[i] > 0 && r < n; r++)
+        to[p] += w[r] * e->W[r * s->M + p] / sqrt(value[i]);
+      to[p] /= sqrt(E[p]);
+    }
+  }
+  for (size_t i = 0; i < LIP_LEADING; i++) s->share[i] /= sum;
+}
+
 /* ---- forwards: the signal that attains the supremum, and the gradient ---- */
 
 static void outputs(lip_elim *e, size_t l, const double *lambda) {
@@ -459,10 +230,11 @@ static void outputs(lip_elim *e, size_t l, const double *lambda) {
   lip_sym_backward(s->P, s->F, s->y);
 }
 
-/* Adds w times the gradient for the input x to `gradient`. */
-static void forwards(lip_elim *e, const double *lambda, const double *x, double w, double *gradient) {
+/* Adds w times the gradient in the multipliers of blocks l.. for the input x of block l. */
+static void forwards(lip_elim *e, const double *lambda, size_t l, const double *x, double w,
+                     double *gradient) {
   const double *in = x;
-  for (size_t l = 0; l < e->n; l++) {
+  for (; l < e->n; l++) {
     stage *s = &e->stage[l];
     memset(s->z, 0, s->M * sizeof *s->z);
     for (size_t i = 0; i < s->N; i++)
@@ -476,15 +248,8 @@ static void forwards(lip_elim *e, const double *lambda, const double *x, double 
   }
 }
 
-double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double blur, double *gradient) {
-  make_T(e);
-  for (size_t l = e->n; l-- > 0;)
-    if (!eliminate(e, l, lambda)) return INFINITY;
-  double value[LIP_LEADING];
-  size_t count = gradient && blur > 0 ? LIP_LEADING : 1;
-  lip_leading(e->Q0, e->in, count, value, e->x, tolerance, e->work);
-  if (!(value[0] >= 0)) return INFINITY;
-  if (!gradient) return value[0];
+static void rho_gradient(lip_elim *e, const double *lambda, const double *value, size_t count, double blur,
+                         double *gradient) {
   double sum = 0;
   for (size_t i = 0; i < LIP_LEADING; i++) {
     double gap = i ? (value[0] - value[i]) / (blur * value[0]) : 0;
@@ -494,9 +259,97 @@ double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double 
   memset(gradient, 0, e->count * sizeof *gradient);
   for (size_t i = 0; i < LIP_LEADING; i++) {
     e->weight[i] /= sum;
-    if (e->weight[i] > 0) forwards(e, lambda, e->x + i * e->in, e->weight[i], gradient);
+    if (e->weight[i] > 0) forwards(e, lambda, 0, e->x + i * e->in, e->weight[i], gradient);
+  }
+}
+
+double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double blur, double *gradient) {
+  make_T(e);
+  for (size_t l = e->n; l-- > 0;)
+    if (!eliminate(e, l, lambda)) return INFINITY;
+  double value[LIP_LEADING];
+  size_t count = gradient && blur > 0 ? LIP_LEADING : 1;
+  lip_leading(e->Q0, e->in, count, value, e->x, tolerance, e->work);
+  if (!(value[0] >= 0)) return INFINITY;
+  if (gradient) rho_gradient(e, lambda, value, count, blur, gradient);
+  return value[0];
+}
+
+static bool follows(const stage *s) {
+  return !s->full && s->F > 0;
+}
+
+/* Gradient in E and gap of a block that follows its limit, from the one in its multipliers lambda = limit (1 + gap) E;
+ * what later multipliers do to the limit is added to theirs. */
+static void follow_gradient(lip_elim *e, size_t l, const double *lambda, double gap, double *gradient,
+                            double *d_gap) {
+  stage *s = &e->stage[l];
+  double *g = gradient + s->at, G = 0, *y = e->work;
+  for (size_t p = 0; p < s->F; p++) G += g[p] * lambda[s->at + p];
+  *d_gap = G * gap / (1 + gap);
+  for (size_t p = 0; p < s->F; p++) g[p] *= lambda[s->at + p];
+  for (size_t i = 0; i < LIP_LEADING; i++) {
+    if (!(s->share[i] > 0)) continue;
+    const double *w = s->direction + i * s->F;
+    memset(y, 0, s->M * sizeof *y);
+    memcpy(y, w, s->F * sizeof *y);
+    for (size_t p = 0; p < s->F; p++) {
+      double E = lambda[s->at + p] / (s->limit * (1 + gap));
+      g[p] -= s->share[i] * G * E * w[p] * w[p];
+    }
+    forwards(e, lambda, l + 1, y, s->share[i] * G / s->limit, gradient);
+  }
+}
+
+double lip_elim_follow(lip_elim *e, const double *param, double *lambda, double tolerance, double blur,
+                       double *gradient) {
+  make_T(e);
+  memcpy(lambda, param, e->count * sizeof *lambda);
+  for (size_t l = e->n; l-- > 0;) {
+    stage *s = &e->stage[l];
+    if (follows(s)) {
+      find_limit(e, l, param + s->at, blur);
+      double f = s->limit * (1 + fmax(param[e->count + l], ROOM));
+      if (!(f > 0)) return INFINITY;
+      for (size_t p = 0; p < s->F; p++) lambda[s->at + p] *= f;
+    }
+    if (!eliminate(e, l, lambda)) return INFINITY;
+  }
+  double value[LIP_LEADING];
+  lip_leading(e->Q0, e->in, LIP_LEADING, value, e->x, tolerance, e->work);
+  if (!(value[0] >= 0)) return INFINITY;
+  rho_gradient(e, lambda, value, LIP_LEADING, blur, gradient);
+  for (size_t l = 0; l < e->n; l++) {
+    const stage *s = &e->stage[l];
+    gradient[e->count + l] = 0;
+    if (follows(s))
+      follow_gradient(e, l, lambda, fmax(param[e->count + l], ROOM), gradient, gradient + e->count + l);
+    else
+      for (size_t p = 0; p < s->F; p++) gradient[s->at + p] *= lambda[s->at + p];
   }
   return value[0];
+}
+
+bool lip_elim_param(lip_elim *e, const double *lambda, double *param) {
+  memcpy(param, lambda, e->count * sizeof *param);
+  make_T(e);
+  for (size_t l = e->n; l-- > 0;) {
+    stage *s = &e->stage[l];
+    double top = 0;
+    param[e->count + l] = 1;
+    if (follows(s)) {
+      for (size_t p = 0; p < s->F; p++) top = fmax(top, lambda[s->at + p]);
+      for (size_t p = 0; p < s->F; p++) param[s->at + p] /= top;
+      find_limit(e, l, param + s->at, 1);
+      param[e->count + l] = fmax(top / s->limit - 1, s->M > s->F ? GAP : ROOM);
+    }
+    if (!eliminate(e, l, lambda)) return false;
+  }
+  return true;
+}
+
+size_t lip_elim_params(const lip_elim *e) {
+  return e->count + e->n;
 }
 
 void lip_elim_slacken(const lip_elim *e, double *lambda, double by) {

@@ -29,6 +29,13 @@ double lip_elim_closed(lip_elim *e, double *lambda);
  * feasible. rho is a largest eigenvalue, and where several are nearly as large it has a kink: with blur > 0 the gradient is
  * the mean over leading eigenvectors with weights exp(-(rho - eigenvalue) / (blur rho)). */
 double lip_elim_rho(lip_elim *e, const double *lambda, double tolerance, double blur, double *gradient);
+/* The same for multipliers that cannot leave the feasible set where only its border stops them: those of blocks whose
+ * slopes are all symmetric about 0 are limit (1 + gap) E, with the limit of their direction E > 0. param (lip_elim_params):
+ * multipliers or E, and one gap for each block. lambda (count): the multipliers; gradient: d rho / d log param. */
+double lip_elim_follow(lip_elim *e, const double *param, double *lambda, double tolerance, double blur,
+                       double *gradient);
+size_t lip_elim_params(const lip_elim *e);
+bool lip_elim_param(lip_elim *e, const double *lambda, double *param); /* of feasible multipliers */
 /* After that: the mean of u_k^2 over the inputs u it has used, each with sum d_k u_k^2 = 1 (n_in). */
 void lip_elim_squares(lip_elim *e, double *square);
 /* Makes room for rounding: multipliers of the last block times 1 + by, of the one before times (1 + by)^2 and so on leave

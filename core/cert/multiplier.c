@@ -23,16 +23,16 @@ typedef struct search {
 /* log rho + log sum d at theta, and its gradient. INFINITY: not feasible. */
 static double objective(search *s, double blur) {
   lip_elim *e = s->p->elim;
-  double *lambda = s->value, *d = s->value + s->n, *u = s->gradient + s->n, sum = 1;
+  double *d = s->value + s->n, *u = s->gradient + s->n, sum = 1;
   for (size_t k = 0; k < s->n + s->n_in; k++) s->value[k] = exp(s->theta[k]);
   if (s->n_in) {
     sum = 0;
     for (size_t k = 0; k < s->n_in; k++) sum += d[k];
     if (!lip_elim_weigh(e, d)) return INFINITY;
   }
-  double rho = lip_elim_rho(e, lambda, RESIDUAL, blur, s->gradient);
+  double rho = lip_elim_follow(e, s->value, s->p->lambda, RESIDUAL, blur, s->gradient);
   if (!(rho > 0 && rho < INFINITY)) return INFINITY;
-  for (size_t k = 0; k < s->n; k++) s->gradient[k] *= lambda[k] / rho;
+  for (size_t k = 0; k < s->n; k++) s->gradient[k] /= rho;
   if (s->n_in) lip_elim_squares(e, u);
   for (size_t k = 0; k < s->n_in; k++) u[k] = d[k] / sum - d[k] * u[k];
   return log(rho) + log(sum);
@@ -49,40 +49,58 @@ static void step(search *s, double rate, int t) {
   }
 }
 
-/* From the closed form downhill. What is kept is the best point visited; when ten steps have gained little, or a step has
- * left the feasible set, the search goes on from there with half the step length. */
-static double descend(lip_proposer *p) {
-  size_t n = lip_elim_count(p->elim), n_in = p->d ? p->ask->affine->n_in : 0, all = n + n_in;
-  search s = {p, n, n_in, p->room[0], p->room[1], p->room[2], p->room[3], p->room[4], p->room[5]};
-  double rho = lip_propose_closed(p), top = INFINITY, mark = INFINITY, rate = RATE;
-  if (!(rho > 0 && rho < INFINITY)) return rho;
-  for (size_t k = 0; k < all; k++) s.theta[k] = s.best[k] = log(k < n ? p->lambda[k] : p->d[k - n]);
-  memset(s.mean, 0, all * sizeof *s.mean);
-  memset(s.square, 0, all * sizeof *s.square);
-  for (int i = 0, t = 0; i < MOST_STEPS && rate > LAST * RATE && !lip_propose_stop(p); i++) {
-    double f = objective(&s, BLUR * rate);
+/* From theta downhill. What is kept is the best point visited; when ten steps have gained little, or a step has left the
+ * feasible set, the search goes on from there with half the step length. The best ends up in theta and is evaluated. */
+static double descend(search *s) {
+  size_t all = s->n + s->n_in;
+  double top = INFINITY, mark = INFINITY, rate = RATE;
+  memcpy(s->best, s->theta, all * sizeof *s->best);
+  memset(s->mean, 0, all * sizeof *s->mean);
+  memset(s->square, 0, all * sizeof *s->square);
+  for (int i = 0, t = 0; i < MOST_STEPS && rate > LAST * RATE && !lip_propose_stop(s->p); i++) {
+    double f = objective(s, BLUR * rate);
     if (f < top) {
       top = f;
-      memcpy(s.best, s.theta, all * sizeof *s.best);
+      memcpy(s->best, s->theta, all * sizeof *s->best);
     }
     bool lost = !(f < INFINITY), settled = t % EVERY == EVERY - 1 && !(top < mark - LITTLE);
     if (t % EVERY == EVERY - 1) mark = top;
     if (lost || settled) {
       rate /= 2;
-      memcpy(s.theta, s.best, all * sizeof *s.best);
-      if (lost) memset(s.mean, 0, all * sizeof *s.mean);
-      if (!(objective(&s, BLUR * rate) < INFINITY)) break;
+      memcpy(s->theta, s->best, all * sizeof *s->best);
+      if (lost) memset(s->mean, 0, all * sizeof *s->mean);
+      if (!(objective(s, BLUR * rate) < INFINITY)) break;
     }
-    step(&s, rate, ++t);
+    step(s, rate, ++t);
   }
-  for (size_t k = 0; k < n; k++) p->lambda[k] = exp(s.best[k]);
-  for (size_t k = 0; k < n_in; k++) p->d[k] = exp(s.best[n + k]);
-  if (n_in && !lip_elim_weigh(p->elim, p->d)) return INFINITY;
+  memcpy(s->theta, s->best, all * sizeof *s->best);
+  return objective(s, BLUR * rate);
+}
+
+/* Never worse than the closed form: what the descent has not improved stays. */
+static double improve(lip_proposer *p) {
+  size_t n = lip_elim_params(p->elim), n_in = p->d ? p->ask->affine->n_in : 0;
+  double *closed = p->room[6], sum = p->d ? 0 : 1, rho = lip_propose_closed(p);
+  search s = {p, n, n_in, p->room[0], p->room[1], p->room[2], p->room[3], p->room[4], p->room[5]};
+  if (!(rho > 0 && rho < INFINITY)) return rho;
+  memcpy(closed, p->lambda, lip_elim_count(p->elim) * sizeof *closed);
+  if (!lip_elim_param(p->elim, p->lambda, s.value)) return rho;
+  for (size_t k = 0; k < n; k++) s.theta[k] = log(s.value[k]);
+  for (size_t k = 0; k < n_in; k++) {
+    s.theta[n + k] = log(p->d[k]);
+    sum += p->d[k];
+  }
+  if (descend(&s) < log(rho) + log(sum)) {
+    if (n_in) memcpy(p->d, s.value + n, n_in * sizeof *p->d);
+  } else {
+    memcpy(p->lambda, closed, lip_elim_count(p->elim) * sizeof *closed);
+    if (n_in && !lip_elim_weigh(p->elim, p->d)) return INFINITY;
+  }
   return lip_elim_rho(p->elim, p->lambda, 1e-12, 0, NULL);
 }
 
 static lip_status multiplier_run(const lip_ask *ask, lip_found *out, lip_err *err) {
-  return lip_propose_all(ask, descend, out, err);
+  return lip_propose_all(ask, improve, out, err);
 }
 
 const lip_method lip_method_multiplier = {

@@ -63,7 +63,7 @@ static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, lip_err *er
   *p = (lip_proposer){.ask = ask, .finish = INFINITY};
   lip_status status = lip_elim_new(ask->affine, weighted, &p->elim, err);
   if (status) return status;
-  size_t n = lip_elim_count(p->elim), n_in = ask->affine->n_in;
+  size_t n = lip_elim_params(p->elim), n_in = ask->affine->n_in;
   bool complete = (p->lambda = lip_alloc(n, sizeof(double))) != NULL;
   if (weighted) complete &= (p->d = lip_alloc(n_in, sizeof(double))) != NULL;
   for (int i = 0; i < LIP_ROOMS; i++) complete &= (p->room[i] = lip_alloc(n + n_in, sizeof(double))) != NULL;

@@ -5,7 +5,7 @@
 #include "core/cert/eliminate.h"
 #include "core/cert/method.h"
 
-#define LIP_ROOMS 6
+#define LIP_ROOMS 7
 
 /* One thread's state; what it finds for a target does not depend on the targets before it. */
 typedef struct lip_proposer {
@@ -13,7 +13,7 @@ typedef struct lip_proposer {
   const lip_ask *ask;
   double *lambda;          /* (count) the proposal */
   double *d;               /* (n_in) weights of the input; NULL for p = 2: all 1 */
-  double *room[LIP_ROOMS]; /* (count + n_in) each: working memory */
+  double *room[LIP_ROOMS]; /* (lip_elim_params + n_in) each: working memory */
   double finish;           /* time by which this target should be done */
 } lip_proposer;
 
