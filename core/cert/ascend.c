@@ -11,7 +11,15 @@
 #include "core/cert/attain.h"
 #include "core/cert/slope.h"
 
-enum { ROWS = 32, STEPS = 40, FEWEST = 8, MOST_POINTS = 256, MOST_VALUES = 1 << 24, POWER = 60 };
+enum {
+  ROWS = 32,
+  PAIR_ROWS = 10,
+  STEPS = 80,
+  FEWEST = 8,
+  MOST_POINTS = 256,
+  MOST_VALUES = 1 << 24,
+  POWER = 60
+};
 
 /* One thing to make large: (z_i - z_j), or the norm of all outputs (i = j). */
 typedef struct target {
@@ -33,10 +41,11 @@ typedef struct search {
   const lip_ascent *how;
   const lip_affine *a;
   size_t n_in, C, points, targets;
-  size_t rows, steps, ascents; /* of an ascent, and targets that get one: the last ones */
-  float *point;                /* (points, n_in) */
-  float *value;                /* (points, targets) */
-  worker *w;                   /* (threads) */
+  size_t steps, ascents;      /* of an ascent, and targets that get one: the last ones */
+  size_t pair_rows, all_rows; /* of an ascent */
+  float *point;               /* (points, n_in) */
+  float *value;               /* (points, targets) */
+  worker *w;                  /* (threads) */
   size_t threads;
 } search;
 
@@ -151,11 +160,11 @@ static void screen(void *arg, const lip_worker *me) {
 /* ---- ascent for one target ---- */
 
 /* Half of the rows from the points with the largest values, the others from here and there. */
-static void begin(const search *s, worker *w, size_t k) {
+static void begin(const search *s, worker *w, size_t k, size_t rows) {
   size_t n = s->n_in, chosen[ROWS];
-  for (size_t r = 0; r < s->rows; r++) {
+  for (size_t r = 0; r < rows; r++) {
     size_t pick = s->points;
-    for (size_t at = 0; r < (s->rows + 1) / 2 && at < s->points; at++) {
+    for (size_t at = 0; r < (rows + 1) / 2 && at < s->points; at++) {
       bool taken = false;
       for (size_t e = 0; e < r; e++) taken = taken || chosen[e] == at;
       if (taken) continue;
@@ -166,21 +175,45 @@ static void begin(const search *s, worker *w, size_t k) {
   }
 }
 
-/* What the target looks at, in every row. The norm of the whole begins with what is steepest there. */
-static void look(const search *s, worker *w, target t) {
-  size_t n = s->n_in, C = s->C;
-  if (t.i != t.j) {
-    memset(w->u, 0, s->rows * C * sizeof *w->u);
-    for (size_t r = 0; r < s->rows; r++) w->u[r * C + t.i] = 1, w->u[r * C + t.j] = -1;
+/* u from J v; where nothing moves, one output after the other. */
+static void aim(const search *s, float *u, const float *t, size_t turn) {
+  size_t C = s->C;
+  if (lip_norm(t, C, LIP_PINF) > 0) {
+    lip_dual_vector(u, t, C, s->how->q);
     return;
   }
-  for (size_t r = 0; r < s->rows; r++) {
+  memset(u, 0, C * sizeof *u);
+  u[turn % C] = 1;
+}
+
+/* v from the gradient; where there is none, a direction of its own. */
+static void head(const search *s, float *v, const float *g, size_t turn) {
+  size_t n = s->n_in;
+  lip_p dual = lip_p_dual(s->how->p);
+  if (lip_norm(g, n, LIP_PINF) > 0) {
+    lip_dual_vector(v, g, n, dual);
+    return;
+  }
+  lip_rng rng = lip_rng_new(turn, LIP_RNG_ATTACK, 2);
+  lip_rng_fill_normal(&rng, v, n, 0, 1);
+  lip_dual_vector(v, v, n, dual);
+}
+
+/* What the target looks at, in every row. The norm of the whole begins with what is steepest there. */
+static void look(const search *s, worker *w, target t, size_t rows) {
+  size_t n = s->n_in, C = s->C;
+  if (t.i != t.j) {
+    memset(w->u, 0, rows * C * sizeof *w->u);
+    for (size_t r = 0; r < rows; r++) w->u[r * C + t.i] = 1, w->u[r * C + t.j] = -1;
+    return;
+  }
+  for (size_t r = 0; r < rows; r++) {
     jacobian(s, w, w->x + r * n);
     (void)steepest(s, w, w->v + r * n);
   }
-  lip_slope_at(&w->slope, w->x, s->rows, 0);
-  lip_slope_push(&w->slope, w->v, s->rows, w->u);
-  for (size_t r = 0; r < s->rows; r++) lip_dual_vector(w->u + r * C, w->u + r * C, C, s->how->q);
+  lip_slope_at(&w->slope, w->x, rows, 0);
+  lip_slope_push(&w->slope, w->v, rows, w->u);
+  for (size_t r = 0; r < rows; r++) aim(s, w->u + r * C, w->u + r * C, r);
 }
 
 /* One step up, of length `far`, or a tenth of 1 where x is 0. */
@@ -193,30 +226,30 @@ static void climb(float *x, const float *grad, const float *start, size_t n, dou
 
 /* The steepest point met on the way, into w->best_x. */
 static void ascend(const search *s, worker *w, size_t k) {
-  const double widest = 2, longest = 0.3, shrink = 0.03;
+  const double widest = 2, longest = 0.7, shrink = 0.03;
   size_t n = s->n_in, C = s->C;
   target t = target_at(s, k);
   double best = -1;
-  begin(s, w, k);
-  memcpy(w->start, w->x, s->rows * n * sizeof *w->x);
+  size_t rows = t.i == t.j ? s->all_rows : s->pair_rows;
+  begin(s, w, k, rows);
+  memcpy(w->start, w->x, rows * n * sizeof *w->x);
   memcpy(w->best_x, w->x, n * sizeof *w->x);
-  look(s, w, t);
+  look(s, w, t, rows);
   for (size_t step = 0; step < s->steps && !lip_cancel_raised(s->how->cancel); step++) {
     double fine = pow(shrink, (double)step / (double)s->steps);
-    lip_slope_at(&w->slope, w->x, s->rows, widest * fine);
-    lip_slope_pull(&w->slope, w->u, s->rows, w->g);
-    for (size_t r = 0; r < s->rows; r++)
-      lip_dual_vector(w->v + r * n, w->g + r * n, n, lip_p_dual(s->how->p));
-    lip_slope_push(&w->slope, w->v, s->rows, w->t);
-    lip_slope_bend(&w->slope, s->rows, w->grad);
-    for (size_t r = 0; r < s->rows; r++) {
+    lip_slope_at(&w->slope, w->x, rows, widest * fine);
+    lip_slope_pull(&w->slope, w->u, rows, w->g);
+    for (size_t r = 0; r < rows; r++) head(s, w->v + r * n, w->g + r * n, step * rows + r);
+    lip_slope_push(&w->slope, w->v, rows, w->t);
+    lip_slope_bend(&w->slope, rows, w->grad);
+    for (size_t r = 0; r < rows; r++) {
       bool pair = t.i != t.j;
       double value = pair ? dual_norm(w->g + r * n, n, s->how->p) : lip_norm(w->t + r * C, C, s->how->q);
       if (value > best && value < INFINITY) {
         best = value;
         memcpy(w->best_x, w->x + r * n, n * sizeof *w->x);
       }
-      if (!pair) lip_dual_vector(w->u + r * C, w->t + r * C, C, s->how->q);
+      if (!pair) aim(s, w->u + r * C, w->t + r * C, step + r);
       climb(w->x + r * n, w->grad + r * n, w->start + r * n, n, longest * fine);
     }
   }
@@ -290,17 +323,19 @@ static size_t clamp(double v, size_t least, size_t most) {
 /* How much of everything the work allows: a fifth for the screening. */
 static void plan(search *s, bool pairs) {
   double once = 1, C = (double)s->C, n = (double)s->n_in, work = s->how->work;
-  for (size_t l = 0; l < s->a->n; l++) once += (double)s->a->block[l].M * (double)s->a->block[l].N;
+  for (size_t l = 0; l < s->a->n; l++) /* a unit's slope costs about as much as 60 multiplications */
+    once += (double)s->a->block[l].M * ((double)s->a->block[l].N + 60);
   s->targets = pairs ? s->C * (s->C - 1) / 2 + 1 : 1;
   size_t most = s->how->B < MOST_POINTS ? 2 * s->how->B : 2 * MOST_POINTS;
   if (most > MOST_VALUES / s->targets) most = MOST_VALUES / s->targets;
   s->points = clamp(work / 5 / (C * once + C * C * n), 2, most > 2 ? most : 2);
-  s->rows = s->points < ROWS ? s->points : ROWS;
-  double all = 4 * once * (double)s->rows * STEPS * (double)s->targets;
+  s->all_rows = s->points < ROWS ? s->points : ROWS;
+  s->pair_rows = s->points < PAIR_ROWS ? s->points : PAIR_ROWS;
+  double row = 4 * once * STEPS,
+         all = row * ((double)s->all_rows + (double)s->pair_rows * (double)(s->targets - 1));
   s->steps = clamp(STEPS * work / all, FEWEST, STEPS);
-  s->rows = clamp((double)s->rows * work / all * STEPS / (double)s->steps,
-                  s->rows < FEWEST ? s->rows : FEWEST, s->rows);
-  s->ascents = clamp(work / (4 * once * (double)s->rows * (double)s->steps), 1, s->targets);
+  double each = row * (double)s->steps / STEPS, left = work - each * (double)s->all_rows;
+  s->ascents = 1 + clamp(left / (each * (double)s->pair_rows), 0, s->targets - 1);
 }
 
 /* The points given, evenly taken, and each with noise of their own size. */

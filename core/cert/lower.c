@@ -192,7 +192,7 @@ static lip_status from_quotients(lip_net *net, const lip_path *path, const float
 
 lip_status lip_bound_lower(lip_net *net, const lip_path *path, const float *x, size_t B, double *lower,
                            double *pair, lip_err *err) {
-  const double work = 1.5e10; /* about a second */
+  const double work = 2e10; /* about a second */
   lip_affine a;
   *lower = 0;
   for (size_t i = 0; pair && i < net->root->n_out * net->root->n_out; i++) pair[i] = 0;
