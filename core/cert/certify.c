@@ -237,7 +237,7 @@ typedef struct pair_error {
   double off;           /* of the input of the last stage, in norm q */
   double executed, gap; /* its executed norm, and how far it is from the one at the centre */
   double grain;
-  size_t n;   /* its nonzero numbers */
+  size_t n;   /* products of a row that are not zero */
   double own; /* local error of row y */
 } pair_error;
 
@@ -305,7 +305,7 @@ static double margin(const question *q, size_t j) {
 
 /* Errors of a pass of one grain at inputs of norm up to `size`, from the float32 account of the layers. */
 static pair_error coarse_error(const question *q, double size, double grain) {
-  size_t n = q->c->dense_head ? q->c->walk.stage[q->c->last].error.N : 0;
+  size_t n = q->c->dense_head ? q->c->walk.stage[q->c->last].error.most : 0;
   if (grain == LIP_GRAIN_EXACT) return (pair_error){0};
   lip_deviation d = coarse_walk(q->c, size);
   return with_own(q,
@@ -316,7 +316,7 @@ static pair_error error_here(const question *q) {
   const lip_certifier *c = q->c;
   if (c->walk.costly) return coarse_error(q, q->size, q->grain);
   const lip_centre *at = q->centre;
-  size_t n = c->last == 0 ? at->nonzero : c->dense_head ? c->walk.stage[c->last].error.N : 0;
+  size_t n = c->last == 0 ? at->nonzero : c->dense_head ? c->walk.stage[c->last].error.most : 0;
   return with_own(q, (pair_error){at->off[c->last], at->size[c->last], 0, q->grain, n, 0});
 }
 
@@ -324,7 +324,7 @@ static pair_error error_around(const question *q, double radius) {
   const lip_certifier *c = q->c;
   if (c->walk.costly) return coarse_error(q, lip_up_add(q->size, radius), q->around);
   lip_ball b = lip_walk_ball(&c->walk, q->centre, radius, q->around, c->last);
-  size_t n = c->dense_head ? c->walk.stage[c->last].error.N : 0;
+  size_t n = c->dense_head ? c->walk.stage[c->last].error.most : 0;
   return with_own(q, (pair_error){b.off, b.executed, b.gap, q->around, n, 0});
 }
 

@@ -8,7 +8,7 @@
  * a subset sum is at most max(P, Q). For e, the sum of all absolute errors of additions,
  *   e <= n u (max(P, Q) + u T + e),   hence   |executed - exact| <= e + u T <= (n u max(P, Q) + u T) / (1 - n u).
  * This is half of the usual gamma_n T (Higham 2002, section 3.1) where the terms cancel. Terms that are exactly zero
- * change no sum, so n counts the nonzero ones. In the norm q over the units: T and |z| by their norms.
+ * change no sum, so n counts those where neither w_k nor h_k is zero: projections leave rows with few. In the norm q over the units: T and |z| by their norms.
  *
  * || |W||h| ||_2 without all its products: weights of random signs make |W| nearly of rank one. For any u (M), v (N),
  *   |W| h = u (v.h) + E h,   || |W| h ||^2 = |u|^2 (v.h)^2 + 2 (v.h) u'E h + |E h|^2,   E = |W| - u v',
@@ -161,7 +161,7 @@ LIP_HOT static double residual(const lip_dense_error *d, const double *u, float 
 
 /* column, along, rest of a 2->2 step. */
 static lip_status fit_terms(lip_dense_error *d, lip_err *err) {
-  enum { DOUBLINGS = 1 }; /* of the Gram iteration: ||E|| is a small part of the whole */
+  enum { DOUBLINGS = 2 }; /* of the Gram iteration: ||E|| is a small part of the whole */
   size_t M = d->M, N = d->N;
   d->along = 0;
   d->rest = lip_up_mul(d->abs_norm, d->abs_norm);
@@ -191,6 +191,17 @@ static lip_status fit_terms(lip_dense_error *d, lip_err *err) {
   return status;
 }
 
+/* The most weights of one row that are not zero. */
+static size_t fullest_row(const float *W, size_t M, size_t N) {
+  size_t most = 0;
+  for (size_t i = 0; i < M; i++) {
+    size_t n = 0;
+    for (size_t k = 0; k < N; k++) n += W[i * N + k] != 0;
+    if (n > most) most = n;
+  }
+  return most;
+}
+
 lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_pq pq, double norm,
                                 lip_err *err) {
   const lip_param *w = find_param(dense, "weight"), *b = find_param(dense, "bias");
@@ -201,6 +212,7 @@ lip_status lip_dense_error_init(lip_dense_error *d, const lip_layer *dense, lip_
   d->W = w->value;
   d->b = b ? b->value : NULL;
   d->bias = d->b ? lip_norm_upper(d->b, d->M, d->pq.q) : 0;
+  d->most = fullest_row(d->W, d->M, d->N);
   lip_status status = lip_abs_opnorm_upper(d->W, d->M, d->N, d->pq, &d->abs_norm, err);
   if (status) return status;
   d->column = lip_alloc(d->N, sizeof *d->column);

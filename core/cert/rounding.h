@@ -61,6 +61,7 @@ typedef struct lip_dense_error {
   double norm;        /* >= ||W||_{p->q} */
   double abs_norm;    /* >= || |W| ||_{p->q} */
   double bias;        /* >= ||b||_q */
+  size_t most;        /* weights of a row that are not zero, at most */
   double *column;     /* (N), owned: >= ||W e_k||_q, or the fit of |W| for 2->2 */
   double along,
       rest; /* 2->2: || |W| h ||^2 <= along (column.h)^2 + rest ||h||^2 for h >= 0; rest may be INFINITY */
@@ -84,7 +85,8 @@ double lip_dense_error_terms(const lip_dense_error *d, const lip_scan *h);
 /* The same by all products, for h in double; rows (M) receives each >= |w_i|.|h| + |b_i|. */
 double lip_dense_error_rows(const lip_dense_error *d, const double *h, double *rows);
 
-/* Bound of ||executed - exact||_q for inputs h (float32, given exactly) with ||h||_p <= size, at most n nonzero h_k,
+/* Bound of ||executed - exact||_q for inputs h (float32, given exactly) with ||h||_p <= size, at most n products w_k h_k
+ * of a unit not zero,
  * || |W||h| + |b| ||_q <= terms and ||W h + b||_q <= result; INFINITY when an intermediate value could overflow.
  * It is a monotone function of all of them, and for sums in double instead at most 2^-29 of this. */
 double lip_dense_error_local(const lip_dense_error *d, size_t n, double size, double terms, double result);

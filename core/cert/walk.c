@@ -125,7 +125,7 @@ static void advance_other(const lip_stage *s, double grain, lip_deviation *d) {
   d->size = sized.size;
 }
 
-/* What a dense stage adds, from n nonzero inputs: their norm, and those of the absolute terms and of the exact result. */
+/* What a dense stage adds, from n products that are not zero: their norm, and those of the absolute terms and of the exact result. */
 typedef struct sums {
   size_t n;
   double size, terms, result;
@@ -143,7 +143,7 @@ static void advance_dense(const lip_stage *s, const sums *a, double grain, lip_d
 /* The norms of terms and result that a norm of the input allows. */
 static sums sums_of(const lip_stage *s, double size) {
   const lip_dense_error *e = &s->error;
-  return (sums){e->N, size, lip_up_add(lip_up_mul(e->abs_norm, size), e->bias),
+  return (sums){e->most, size, lip_up_add(lip_up_mul(e->abs_norm, size), e->bias),
                 lip_up_add(lip_up_mul(e->norm, size), e->bias)};
 }
 
@@ -190,7 +190,7 @@ void lip_walk_centre(const lip_walk *w, const float *x, size_t r, lip_centre *at
     }
     sums a = sums_of(s, in.norm);
     const float *out = output_row(w, i, r);
-    a.n = in.nonzero;
+    if (in.nonzero < a.n) a.n = in.nonzero;
     a.terms = at_most(a.terms, lip_dense_error_terms(&s->error, &in));
     if (i == 0) at->nonzero = a.n;
     if (out) see_result(s, &a, lip_row_scan(out, NULL, s->layer->n_out, s->pq.q).norm, LIP_GRAIN_FLOAT);

@@ -50,7 +50,7 @@ typedef struct lip_centre {
   double *off;    /* >= norm of (executed - exact) there */
   double *terms;  /* dense stages: >= || |W||h| + |b| || at the executed input h */
   double *result; /* dense stages: >= ||W h + b|| there, in exact arithmetic */
-  size_t nonzero; /* numbers of x that are not zero */
+  size_t nonzero; /* products of a unit of a dense first stage that are not zero, at most */
 } lip_centre;
 
 /* Norms of row r of the batch that the net has just run (x: all of its rows), read from the activations that the

@@ -166,8 +166,14 @@ static lip_status measure(lip_check *c, lip_err *err) {
     c->widest = b->M > c->widest ? b->M : c->widest;
     c->widest = b->N > c->widest ? b->N : c->widest;
     b->across = lip_check_take(c, b->M, b->N);
-    for (size_t i = 0; b->across && i < b->M; i++)
-      for (size_t k = 0; k < b->N; k++) b->across[k * b->M + i] = b->W[i * b->N + k];
+    for (size_t i = 0; b->across && i < b->M; i++) {
+      size_t terms = 0;
+      for (size_t k = 0; k < b->N; k++) {
+        b->across[k * b->M + i] = b->W[i * b->N + k];
+        terms += b->W[i * b->N + k] != 0;
+      }
+      b->most = terms > b->most ? terms : b->most;
+    }
     b->abs = absolute_norm(c, b);
   }
   const block *last = &c->block[c->n - 1];
@@ -353,7 +359,7 @@ static double ball(const lip_check *c, double R, double *away) {
     double T = lip_check_up(s[2] + b->abs * far), Z = lip_check_up(s[3] + error64(b) * s[2] + K * far),
            local = 0;
     if (b->dense != SIZE_MAX)
-      local = error32(b->N, T, Z, 0, 0) + units * error32(b->N, 0, 0, s[1] + far, b->abs);
+      local = error32(b->most, T, Z, 0, 0) + units * error32(b->N, 0, 0, s[1] + far, b->abs);
     d = b->lip * (K * d + local) + units * 0x1p-124; /* subnormal numbers taken for 0 */
     if (b->slope != 0 && b->slope != -1) d += UNIT * fabs(b->slope) * (Z + local);
     d = b->lip * T < FLT_MAX / 4 ? lip_check_up(d) : (double)INFINITY;
@@ -368,7 +374,8 @@ static double logit_error(const lip_check *c, size_t i, double away) {
   const block *b = &c->block[c->n - 1];
   double T = lip_check_up(c->t[i] + c->row[i] * away), size = c->scalar[4 * (c->n - 1) + 1] + away;
   double Z = lip_check_up(fabs(c->z[i]) + error64(b) * c->t[i] + c->row[i] * away);
-  return b->dense == SIZE_MAX ? 0 : lip_check_up(error32(b->N, T, Z, size, c->row[i]));
+  if (b->dense == SIZE_MAX) return 0;
+  return lip_check_up(error32(b->most, T, Z, 0, 0) + error32(b->N, 0, 0, size, c->row[i]));
 }
 
 /* The exact z_y - z_j at the row, rounded down. */

@@ -16,6 +16,7 @@ typedef struct block {
   double slope, lip;    /* of leaky; Lipschitz constant of what follows in every norm */
   int p, q;             /* norms before and behind */
   double abs;           /* >= || |W| ||_{p->q} */
+  size_t most;          /* weights of a row that are not zero, at most */
 } block;
 
 /* Linear forms in the increments of the input (or of a shorter u in its place) and of the nonlinearities' own parts. */
