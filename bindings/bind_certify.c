@@ -145,9 +145,8 @@ static bool prepare(lua_State *L, task *t) {
   t->method = t->local.wanted ? t->local.global : lipL_optmethod(L, options, "certify");
   t->seconds = lipL_optseconds(L, options, "certify");
   lipL_optpath(L, options, "certify", t->net, &t->path);
-  /* from norm 2 constants of pairs go further than relaxation, from the others they hardly help it */
-  if (!t->method)
-    t->method = lip_path_at(&t->path, 0) == LIP_P2 && is_small(t->net) ? "recursion" : "product";
+  /* constants of pairs and relaxation prove different points */
+  if (!t->method) t->method = is_small(t->net) ? "recursion" : "product";
   t->arithmetic = lipL_optarithmetic(L, options, "certify", true);
   t->tight = lipL_optfield_bool(L, options, "certify", "tight", false);
   size_t limit = lipL_optfield_size(L, options, "certify", "limit", rows);

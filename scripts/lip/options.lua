@@ -110,7 +110,7 @@ batch = 512 -- rows at a time
 method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points
 box = none -- local: {from, to}, only inputs in it count
 halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
-global = recursion in norm 2 (layers of at most 1024), else product -- local: method of the constants that come first
+global = recursion (layers of at most 1024), else product -- local: method of the constants that come first
 seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
@@ -129,7 +129,7 @@ eps = required -- size of the balls
 p = the net's path -- norm of the balls
 box = none -- {from, to}: only inputs in it count
 method = local -- of net:certify: local, or one of lip.bound_methods()
-global = recursion in norm 2 (layers of at most 1024), else product -- with local: the method of the constants that come first
+global = recursion (layers of at most 1024), else product -- with local: the method of the constants that come first
 attack = apgd -- one of lip.attacks(), or false: points that are not proved stay unproven
 steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
