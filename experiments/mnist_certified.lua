@@ -3,7 +3,8 @@
 --
 --   lipwb experiments/mnist_certified.lua [--set preset=far] [--set loss=multiplier] [--set compare=60] [--set plot=FILE]
 --
--- Expected (MNIST): 98.9 % clean, 97.2 / 80 / 32 % at 0.3 / 1 / 1.58, in 7 minutes of two cores that ten others share.
+-- Expected (MNIST, two cores): 98.89 % clean, 97.31 / 79.99 / 33.02 % certified at 0.3 / 1 / 1.58, 90 s of one core for
+-- training and certificate together; 8 minutes on a machine with ten other jobs. Projection wins: see README.md.
 -- Published for a formally verified 8 x 128 net: 95.50 % at 0.3 with float32 rounding counted (Murray 2026).
 local lip = require "lip"
 
