@@ -159,31 +159,47 @@ static double weight_of(const lipL_certificate *c, size_t t) {
   return c->path[0] == 0 ? sum : most;
 }
 
-/* Proof t with the smallest rho near its own that the checker confirms. */
-static lip_status settle_proof(lipL_certificate *c, size_t t, double *pair, double *mirror, lip_err *err) {
+static void drop_row(double *rows, size_t width, size_t t, size_t n) {
+  if (rows) memmove(rows + t * width, rows + (t + 1) * width, (n - t - 1) * width * sizeof *rows);
+}
+
+/* A proof that gains nothing. */
+static void drop_proof(lipL_certificate *c, size_t t) {
+  size_t n = c->claims.targets--;
+  drop_row(c->target, 2, t, n);
+  drop_row(c->rho, 1, t, n);
+  drop_row(c->lambda, c->claims.units, t, n);
+  drop_row(c->weight, c->model.net.n_in, t, n);
+}
+
+/* Proof t with the smallest rho near its own that the checker confirms, for a pair constant near `found`. LIP_FORMAT: none. */
+static lip_status settle_proof(lipL_certificate *c, size_t t, double found, double *pair, double *mirror,
+                               lip_err *err) {
   size_t i = (size_t)c->target[2 * t], j = (size_t)c->target[2 * t + 1];
-  double rho = c->rho[t], first = *pair, weight = weight_of(c, t);
+  double rho = c->rho[t], weight = weight_of(c, t);
   for (int k = -1; k < 9; k++) {
     c->rho[t] = k < 0 ? rho : rho * (1 + 1e-9 * exp2(3 * k));
     *pair = *mirror = sqrt(c->rho[t] * weight * (1 + 0x1p-40));
-    if (!(*pair < 2 * first)) break;
+    if (!(*pair < found * (k < 0 ? 1 + 1e-9 : 1.2))) break;
     lip_status status = lip_check_claim(c->check, LIP_CHECK_PAIR, i, j, NULL, err);
     if (status != LIP_FORMAT) return status;
   }
-  *pair = *mirror = first;
+  *pair = *mirror = found;
   return LIP_FORMAT;
 }
 
 static lip_status settle_pair(lipL_certificate *c, size_t i, size_t j, lip_err *err) {
   size_t C = c->model.net.n_out;
-  double *pair = &c->pair[i * C + j], *mirror = &c->pair[j * C + i];
-  lip_status status = lip_check_claim(c->check, LIP_CHECK_PAIR, i, j, NULL, err);
-  for (size_t t = 0; status == LIP_FORMAT && t < c->claims.targets; t++) {
-    double a = c->target[2 * t], b = c->target[2 * t + 1];
-    if ((a == (double)i && b == (double)j) || (a == (double)j && b == (double)i))
-      status = settle_proof(c, t, pair, mirror, err);
+  double *pair = &c->pair[i * C + j], *mirror = &c->pair[j * C + i], y = (double)i, z = (double)j;
+  for (size_t t = c->claims.targets; t-- > 0;) {
+    if (!((c->target[2 * t] == y && c->target[2 * t + 1] == z) ||
+          (c->target[2 * t] == z && c->target[2 * t + 1] == y)))
+      continue;
+    lip_status status = settle_proof(c, t, *pair, pair, mirror, err);
+    if (status != LIP_FORMAT) return status;
+    drop_proof(c, t);
   }
-  return status == LIP_FORMAT ? raise(c->check, pair, mirror, confirm_pair, i, j, err) : status;
+  return raise(c->check, pair, mirror, confirm_pair, i, j, err);
 }
 
 static lip_status settle_pairs(maker *m, lip_err *err) {

@@ -202,6 +202,8 @@ static lip_status check_proofs(const lip_check *c, lip_err *err) {
   for (size_t t = 0; t < 2 * a->targets; t++)
     if (!(a->target[t] >= 0 && a->target[t] < (double)c->C && a->target[t] == floor(a->target[t])))
       return refuse(err, "proofs: a target is not a class");
+  for (size_t t = 0; t < a->targets; t++)
+    if (a->target[2 * t] == a->target[2 * t + 1]) return refuse(err, "proofs: a target is no pair");
   return LIP_OK;
 }
 
@@ -269,29 +271,35 @@ static double product_constant(const lip_check *c, size_t i, size_t j) {
   return v;
 }
 
-/* Proof t is about this pair, and pair^2 >= rho times the largest x'diag(d)x of the unit ball. */
-static bool follows_from(const lip_check *c, size_t t, size_t i, size_t j, double pair) {
+/* pair^2 >= rho times the largest x'diag(d)x of the unit ball, and the inequality of proof t holds. */
+static bool follows_from(lip_check *c, size_t t, double pair) {
   const lip_check_claims *a = c->claims;
-  size_t y = (size_t)a->target[2 * t], z = (size_t)a->target[2 * t + 1], n = c->net->n_in;
+  size_t n = c->net->n_in;
   double weight = 0;
   for (size_t k = 0; k < n; k++) {
     double d = a->weight ? a->weight[t * n + k] : 1;
     if (!(d > 0) || !(d < INFINITY)) return false;
     weight = a->path[0] == 0 ? weight + d : d > weight ? d : weight;
   }
-  return ((y == i && z == j) || (y == j && z == i)) && a->rho[t] > 0 &&
-         pair * pair * (1 - 0x1p-50) >= a->rho[t] * weight * (1 + GAMMA(n + 8));
+  return a->rho[t] > 0 && pair * pair * (1 - 0x1p-50) >= a->rho[t] * weight * (1 + GAMMA(n + 8)) &&
+         lip_check_quadratic(c, t);
 }
 
+/* A pair that has a proof rests on it, so that no number of the file goes unseen. */
 static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
   const lip_check_claims *a = c->claims;
-  double claim = a->pair[i * c->C + j];
-  bool proved = claim == INFINITY || claim >= (i == j ? 0 : product_constant(c, i, j));
+  double claim = a->pair[i * c->C + j], y = (double)i, z = (double)j;
+  bool own = false, proved = true;
   if (!(claim >= 0) || claim != a->pair[j * c->C + i] || (i == j && claim != 0))
     return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: %.17g is not a constant", i, j, claim);
-  for (size_t t = 0; !proved && t < a->targets; t++)
-    proved = follows_from(c, t, i, j, claim) && lip_check_quadratic(c, t);
-  if (proved || ((a->evidence & LIP_CHECK_ABS) && claim >= lip_check_abs(c, i, j))) return LIP_OK;
+  for (const double *t = a->target; t < a->target + 2 * a->targets; t += 2)
+    if ((t[0] == y && t[1] == z) || (t[0] == z && t[1] == y)) {
+      own = true;
+      proved = proved && follows_from(c, (size_t)(t - a->target) / 2, claim);
+    }
+  if (!own && i != j && claim < INFINITY && !(claim >= product_constant(c, i, j)))
+    proved = (a->evidence & LIP_CHECK_ABS) && claim >= lip_check_abs(c, i, j);
+  if (proved) return LIP_OK;
   return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, claim);
 }
 
