@@ -10,6 +10,9 @@ local first = 0
 while arg[first - 1] do first = first - 1 end
 local program = arg[first]
 
+-- a merciless collector makes everything a hundred times slower: then one change in so many is tried
+local stride = os.getenv "LIPWB_GC_STRESS" == "1" and 97 or 1
+
 local function slurp(path)
   local file = assert(io.open(path, "rb"))
   local text = file:read "a"
@@ -134,8 +137,8 @@ end
 -- ---- accepted ----
 
 function T.test_every_activation_norm_and_method()
-  for _, act in ipairs { "relu", "leaky_relu", "abs", "maxmin" } do
-    for _, norm in ipairs { "1", "2", "inf", "1->2->inf" } do
+  for _, act in ipairs(stride > 1 and { "maxmin" } or { "relu", "leaky_relu", "abs", "maxmin" }) do
+    for _, norm in ipairs(stride > 1 and { "2" } or { "1", "2", "inf", "1->2->inf" }) do
       local net = small(lip[act], norm)
       for _, method in ipairs(methods()) do
         for _, arithmetic in ipairs { "float32", "real" } do
@@ -208,12 +211,14 @@ end
 
 -- Calls f with a certificate in which one number is another: array, index, old value, new value.
 local function each_change(cert, f)
+  local k = 0
   for _, a in ipairs(cert.arrays) do
     for i = 1, a.n do
       local old = a[i]
       for _, new in ipairs { old * (1 + 1e-6) + 1e-6, old * (1 - 1e-6) - 1e-6, -old - 1, old * 2 + 1, 0 / 0, inf } do
         a[i] = new
-        f(a, i, old, new)
+        k = k + 1
+        if k % stride == 0 then f(a, i, old, new) end
       end
       a[i] = old
     end
@@ -231,7 +236,7 @@ function T.test_every_number_is_under_the_hash()
       lu.assertStrContains(reason, "sha256", false, a.name .. i)
       n = n + 1
     end)
-    lu.assertTrue(n > 100)
+    lu.assertTrue(n > 100 // stride)
     for key, text in pairs(cert.meta) do
       for _, new in ipairs { text .. "x", text:sub(2), "", "2" } do
         if new ~= text then
@@ -251,7 +256,7 @@ function T.test_every_byte()
   local text = slurp(certified(net, {}))
   lu.assertTrue(verdict(net))
   math.randomseed(3)
-  for _ = 1, 400 do
+  for _ = 1, 400 // stride do
     local at = math.random(#text)
     local old = text:byte(at)
     if old ~= 32 then
@@ -292,7 +297,7 @@ function T.test_false_claims_under_a_true_hash()
         if ok then lu.assertTrue(weaker[a.name](i, old, new), what) end
         if ok and a.name == "radius" then lu.assertTrue(new >= 0, what) end
       end)
-      lu.assertTrue(refused > n / 2, refused .. " of " .. n)
+      lu.assertTrue(refused > n / 2 or stride > 1, refused .. " of " .. n)
     end
   end
 end
@@ -403,12 +408,12 @@ end
 function T.test_truncated_and_random_files()
   local net = small(lip.relu, "2")
   local text = slurp(certified(net, {}))
-  for n = 0, #text - 1, #text // 150 do
+  for n = 0, #text - 1, #text // 150 * stride do
     spill(text:sub(1, n), path)
     lu.assertFalse(verdict(net))
   end
   math.randomseed(5)
-  for k = 1, 150 do
+  for k = 1, 150 // stride + 3 do
     local noise = {}
     for i = 1, math.random(400) do noise[i] = string.char(math.random(0, 255)) end
     local body = table.concat(noise)
