@@ -6,15 +6,13 @@
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/check/parts.h"
 
-#define UNIT 0x1p-24 /* rounding to nearest in float32 */
-
-/* ---- memory ---- */
+#define UNIT 0x1p-24                       /* rounding to nearest in float32 */
+#define ERROR64(b) (2 * GAMMA((b)->N + 8)) /* of one inner product with bias in double, times t */
 
 typedef struct held {
   struct held *next;
@@ -40,11 +38,8 @@ void lip_check_drop(lip_check *c, held *until) {
 }
 
 void lip_check_close(lip_check *c) {
-  if (c) lip_check_drop(c, NULL);
-  lip_free(c);
+  if (c) lip_check_drop(c, NULL), lip_free(c);
 }
-
-/* ---- norms ---- */
 
 double lip_check_up(double v) {
   return v * (1 + 0x1p-48) + FLOOR;
@@ -57,10 +52,6 @@ double lip_check_add(double sum, double v, int p) {
 
 double lip_check_norm_of(double sum, size_t n, int p) {
   return p == 0 ? sum : (p == 2 ? sqrt(sum) : sum) * (1 + GAMMA(n + 16));
-}
-
-static int dual(int p) {
-  return p == 1 ? 0 : p == 2 ? 2 : 1;
 }
 
 /* ||a - b||_p of float32 numbers `step` apart; b NULL: of a. */
@@ -79,12 +70,10 @@ static double size_of(const double *v, size_t n, int p) {
 
 /* Norms p -> q other than 2 -> 2: the largest column in norm q for p = 1, the largest row in the dual norm for q = inf. */
 static double plain_norm(const block *b) {
-  double top = 0, v;
-  for (size_t k = 0; k < (b->p == 1 ? b->N : b->M); k++) {
-    v = b->p == 1 ? distance(b->W + k, NULL, b->M, b->N, b->q)
-                  : distance(b->W + k * b->N, NULL, b->N, 1, dual(b->p));
-    top = v > top ? v : top;
-  }
+  double top = 0;
+  for (size_t k = 0; k < (b->p == 1 ? b->N : b->M); k++)
+    top = fmax(top, b->p == 1 ? distance(b->W + k, NULL, b->M, b->N, b->q)
+                              : distance(b->W + k * b->N, NULL, b->N, 1, DUAL(b->p)));
   return top;
 }
 
@@ -102,16 +91,11 @@ static double absolute_norm(lip_check *c, const block *b) {
       for (size_t k = 0; k < b->N; k++) s[k] += fabs((double)w[k]) * t;
     }
     top = 0;
-    for (size_t k = 0; k < b->N; k++) {
-      ratio = s[k] / v[k] > ratio ? s[k] / v[k] : ratio;
-      top = s[k] > top ? s[k] : top;
-    }
-    best = ratio < best ? ratio : best;
+    for (size_t k = 0; k < b->N; k++) ratio = fmax(ratio, s[k] / v[k]), top = fmax(top, s[k]);
+    best = fmin(best, ratio);
   }
   return lip_check_up(sqrt(best * (1 + GAMMA(b->M + b->N + 16))));
 }
-
-/* ---- opening ---- */
 
 static lip_status refuse(lip_err *err, const char *what) {
   return lip_fail(err, LIP_FORMAT, "%s", what);
@@ -168,10 +152,7 @@ static lip_status measure(lip_check *c, lip_err *err) {
     b->across = lip_check_take(c, b->M, b->N);
     for (size_t i = 0; b->across && i < b->M; i++) {
       size_t terms = 0;
-      for (size_t k = 0; k < b->N; k++) {
-        b->across[k * b->M + i] = b->W[i * b->N + k];
-        terms += b->W[i * b->N + k] != 0;
-      }
+      for (size_t k = 0; k < b->N; k++) terms += (b->across[k * b->M + i] = b->W[i * b->N + k]) != 0;
       b->most = terms > b->most ? terms : b->most;
     }
     b->abs = absolute_norm(c, b);
@@ -185,9 +166,9 @@ static lip_status measure(lip_check *c, lip_err *err) {
   c->scalar = lip_check_take(c, c->n, 4);
   for (size_t i = 0; !c->failed && i < c->C; i++) {
     const float *w = last->W + i * last->N;
-    c->row[i] = distance(w, NULL, last->N, 1, dual(last->p));
+    c->row[i] = distance(w, NULL, last->N, 1, DUAL(last->p));
     for (size_t j = 0; j < c->C; j++)
-      c->difference[i * c->C + j] = distance(w, last->W + j * last->N, last->N, 1, dual(last->p));
+      c->difference[i * c->C + j] = distance(w, last->W + j * last->N, last->N, 1, DUAL(last->p));
   }
   return LIP_OK;
 }
@@ -195,15 +176,13 @@ static lip_status measure(lip_check *c, lip_err *err) {
 static lip_status check_proofs(const lip_check *c, lip_err *err) {
   const lip_check_claims *a = c->claims;
   if (c->C < 2) return refuse(err, "net: fewer than 2 classes");
-  if (a->targets == 0) return LIP_OK;
-  if (!(a->evidence & LIP_CHECK_QUADRATIC) || a->targets > c->C * (c->C - 1) / 2)
-    return refuse(err, "proofs: more than the method has");
-  if (a->units != c->units) return refuse(err, "proofs: not one multiplier for every hidden unit");
+  if (a->targets > 0 &&
+      (!(a->evidence & LIP_CHECK_QUADRATIC) || a->targets > c->C * (c->C - 1) / 2 || a->units != c->units))
+    return refuse(err, "proofs: more than the method has, or not one multiplier for every hidden unit");
   for (size_t t = 0; t < 2 * a->targets; t++)
-    if (!(a->target[t] >= 0 && a->target[t] < (double)c->C && a->target[t] == floor(a->target[t])))
-      return refuse(err, "proofs: a target is not a class");
-  for (size_t t = 0; t < a->targets; t++)
-    if (a->target[2 * t] == a->target[2 * t + 1]) return refuse(err, "proofs: a target is no pair");
+    if (!(a->target[t] >= 0 && a->target[t] < (double)c->C && a->target[t] == floor(a->target[t])) ||
+        a->target[t] == a->target[t ^ 1])
+      return refuse(err, "proofs: a target is not a pair of classes");
   return LIP_OK;
 }
 
@@ -215,60 +194,40 @@ static bool arithmetic_is_sound(void) {
   return a == 1 && b == 1 + 0x1p-51 && half > 0 && sum == big && half_small > 0;
 }
 
-static lip_status open_in_order(lip_check *c, lip_err *err) {
-  c->block = lip_check_take(c, 2 * c->net->n + 2, (sizeof *c->block + 7) / 8);
-  if (!arithmetic_is_sound()) return refuse(err, "arithmetic: this processor's mode is not IEEE 754");
-  lip_status status = c->failed ? LIP_OK : read_layers(c, err);
-  if (!status && !c->failed) status = measure(c, err);
-  return status || c->failed ? status : check_proofs(c, err);
-}
-
 lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *claims, lip_check **out,
                           lip_err *err) {
   fenv_t saved;
-  lip_status status = LIP_MEMORY;
   lip_check *c = *out = lip_alloc(1, sizeof *c);
+  if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
+  *c = (lip_check){.net = net, .claims = claims, .C = net->n_out};
   fegetenv(&saved);
   fesetenv(FE_DFL_ENV);
-  if (c) {
-    *c = (lip_check){.net = net, .claims = claims, .C = net->n_out};
-    status = open_in_order(c, err);
-    if (!status && c->failed) status = LIP_MEMORY;
-  }
+  c->block = lip_check_take(c, 2 * net->n + 2, (sizeof *c->block + 7) / 8);
+  lip_status status =
+      arithmetic_is_sound() ? LIP_OK : refuse(err, "arithmetic: this processor's mode is not IEEE 754");
+  if (!status && !c->failed) status = read_layers(c, err);
+  if (!status && !c->failed) status = measure(c, err);
+  if (!status && !c->failed) status = check_proofs(c, err);
+  if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
   fesetenv(&saved);
   if (!status) return LIP_OK;
   lip_check_close(c);
   *out = NULL;
-  return status == LIP_MEMORY ? lip_fail(err, status, "out of memory for checking a certificate") : status;
+  return status;
 }
-
-/* ---- norms and pairs ---- */
 
 static lip_status norm_claim(lip_check *c, size_t l, lip_err *err) {
   double claim = c->claims->norm[l];
   const block *b = c->block;
   while (b->dense != l) b++;
-  bool proved = claim == INFINITY;
-  if (!proved && b->p == 2 && b->q == 2) {
-    struct held *before = c->held;
-    proved = claim >= 0 && lip_check_spectral(c, b, claim);
-    lip_check_drop(c, before);
-  } else {
-    proved = proved || claim >= plain_norm(b);
-  }
-  if (proved) return LIP_OK;
+  if (claim == INFINITY ||
+      (b->p == 2 && b->q == 2 ? claim >= 0 && lip_check_spectral(c, b, claim) : claim >= plain_norm(b)))
+    return LIP_OK;
   return lip_fail(err, LIP_FORMAT, "norm %zu: %.17g is not proved for this matrix", l + 1, claim);
 }
 
 static double norm_of(const lip_check *c, const block *b) {
   return b->dense == SIZE_MAX ? 1 : c->claims->norm[b->dense];
-}
-
-static double product_constant(const lip_check *c, size_t i, size_t j) {
-  double v = c->difference[i * c->C + j];
-  for (size_t l = 0; l + 1 < c->n; l++)
-    v = lip_check_up(v * lip_check_up(norm_of(c, &c->block[l]) * c->block[l].lip));
-  return v;
 }
 
 /* pair^2 >= rho times the largest x'diag(d)x of the unit ball, and the inequality of proof t holds. */
@@ -297,13 +256,14 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
       own = true;
       proved = proved && follows_from(c, (size_t)(t - a->target) / 2, claim);
     }
-  if (!own && i != j && claim < INFINITY && !(claim >= product_constant(c, i, j)))
+  double product = c->difference[i * c->C + j];
+  for (const block *b = c->block; b + 1 < c->block + c->n; b++)
+    product = lip_check_up(product * lip_check_up(norm_of(c, b) * b->lip));
+  if (!own && i != j && claim < INFINITY && !(claim >= product))
     proved = (a->evidence & LIP_CHECK_ABS) && claim >= lip_check_abs(c, i, j);
   if (proved) return LIP_OK;
   return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, claim);
 }
-
-/* ---- one row ---- */
 
 /* z = b + sum_k h_k (column k), t = the same of absolute values. */
 LIP_HOT static void columns(const block *b, const double *h, double *restrict z, double *restrict t) {
@@ -314,18 +274,14 @@ LIP_HOT static void columns(const block *b, const double *h, double *restrict z,
     double v[4] = {0};
     for (size_t m = 0; k < b->N && m < 4; k++)
       if (h[k] != 0) w[m] = b->across + k * M, v[m++] = h[k];
-    const float *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];
-    double v0 = v[0], v1 = v[1], v2 = v[2], v3 = v[3];
+    const float *a = w[0], *d = w[1], *e = w[2], *f = w[3];
     for (size_t i = 0; i < M; i++) {
-      double p = v0 * (double)w0[i], q = v1 * (double)w1[i], r = v2 * (double)w2[i], s = v3 * (double)w3[i];
+      double p = v[0] * (double)a[i], q = v[1] * (double)d[i], r = v[2] * (double)e[i],
+             s = v[3] * (double)f[i];
       z[i] += (p + q) + (r + s);
       t[i] += (fabs(p) + fabs(q)) + (fabs(r) + fabs(s));
     }
   }
-}
-
-static double error64(const block *b) {
-  return 2 * GAMMA(b->N + 8);
 }
 
 /* The forward pass in double. Leaves z and t of the last block, and for every block at scalar[4 l]: e, the distance of
@@ -340,7 +296,7 @@ static void centre(lip_check *c, const float *x) {
     s[1] = size_of(c->h, b->N, b->p);
     s[2] = size_of(c->t, b->M, b->q);
     s[3] = size_of(c->z, b->M, b->q);
-    e = lip_check_up(b->lip * lip_check_up(norm_of(c, b) * e + error64(b) * s[2] + 0x1p-50 * s[3]));
+    e = lip_check_up(b->lip * lip_check_up(norm_of(c, b) * e + ERROR64(b) * s[2] + 0x1p-50 * s[3]));
     for (size_t i = 0; i < b->M; i++) {
       double z = c->z[i], other = b->maxmin ? c->z[i ^ 1] : z;
       bool swap = b->maxmin && (i % 2 ? z > other : z < other);
@@ -364,7 +320,7 @@ static double ball(const lip_check *c, double R, double *away) {
     const block *b = &c->block[l];
     const double *s = c->scalar + 4 * l;
     double K = norm_of(c, b), far = lip_check_up(s[0] + reach + d), units = b->q == 0 ? 1 : (double)b->M;
-    double T = lip_check_up(s[2] + b->abs * far), Z = lip_check_up(s[3] + error64(b) * s[2] + K * far),
+    double T = lip_check_up(s[2] + b->abs * far), Z = lip_check_up(s[3] + ERROR64(b) * s[2] + K * far),
            local = 0;
     if (b->dense != SIZE_MAX)
       local = error32(b->most, T, Z, 0, 0) + units * error32(b->N, 0, 0, s[1] + far, b->abs);
@@ -381,24 +337,23 @@ static double ball(const lip_check *c, double R, double *away) {
 static double logit_error(const lip_check *c, size_t i, double away) {
   const block *b = &c->block[c->n - 1];
   double T = lip_check_up(c->t[i] + c->row[i] * away), size = c->scalar[4 * (c->n - 1) + 1] + away;
-  double Z = lip_check_up(fabs(c->z[i]) + error64(b) * c->t[i] + c->row[i] * away);
-  if (b->dense == SIZE_MAX) return 0;
-  return lip_check_up(error32(b->most, T, Z, 0, 0) + error32(b->N, 0, 0, size, c->row[i]));
+  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(b) * c->t[i] + c->row[i] * away);
+  double own = error32(b->most, T, Z, 0, 0) + error32(b->N, 0, 0, size, c->row[i]);
+  return b->dense == SIZE_MAX ? 0 : lip_check_up(own);
 }
 
 /* The exact z_y - z_j at the row, rounded down. */
 static double margin(const lip_check *c, size_t y, size_t j) {
-  double m = c->z[y] - c->z[j], own = error64(&c->block[c->n - 1]) * (c->t[y] + c->t[j]);
+  double m = c->z[y] - c->z[j], own = ERROR64(&c->block[c->n - 1]) * (c->t[y] + c->t[j]);
   return m - lip_check_up(c->difference[y * c->C + j] * c->scalar[4 * (c->n - 1)] + own + 0x1p-52 * fabs(m));
 }
 
 static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
   double R = c->claims->radius[r], label = (double)c->claims->label[r], off, away;
   bool finite = distance(x, NULL, c->net->n_in, 1, 1) < INFINITY;
-  if (!(label >= -1 && label < (double)c->C && label == floor(label)))
-    return lip_fail(err, LIP_FORMAT, "label of row %zu: %g is not a class", r + 1, label);
-  if (!(R >= 0) || !(R <= 0x1p120) || (R > 0 && (label < 0 || !finite)))
-    return lip_fail(err, LIP_FORMAT, "radius of row %zu: %.17g is not possible", r + 1, R);
+  if (!(label >= -1 && label < (double)c->C && label == floor(label)) || !(R >= 0 && R <= 0x1p120) ||
+      (R > 0 && (label < 0 || !finite)))
+    return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1, label, R);
   if (!finite) return LIP_OK;
   centre(c, x);
   off = ball(c, R, &away);
@@ -423,10 +378,12 @@ lip_status lip_check_claim(lip_check *c, lip_check_what what, size_t i, size_t j
   fenv_t saved;
   fegetenv(&saved);
   fesetenv(FE_DFL_ENV); /* gradual underflow, rounding to nearest */
+  struct held *before = c->held;
   c->failed = false;
   lip_status status = what == LIP_CHECK_NORM   ? norm_claim(c, i, err)
                       : what == LIP_CHECK_PAIR ? pair_claim(c, i, j, err)
                                                : row_claim(c, i, x, err);
+  if (what == LIP_CHECK_NORM) lip_check_drop(c, before);
   fesetenv(&saved);
   return c->failed ? lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate") : status;
 }

@@ -1,7 +1,6 @@
-/* The independent checker of certificates: given a net and what a certificate claims about it, it works out every
- * claim again in double precision with its own formulas (README.md in this folder states and proves them) and refuses
- * the first that it cannot confirm. It shares no code with what finds the bounds, uses no BLAS and no threads. Every
- * test is written so that NaN fails it. */
+/* The independent checker of certificates: works every claim about a net out again, in double precision and with its own
+ * formulas (README.md states and proves them), and refuses what it cannot confirm. No code of what finds the bounds, no
+ * BLAS, no threads. Every test is written so that NaN fails it. */
 #ifndef LIP_CHECK_CHECK_H
 #define LIP_CHECK_CHECK_H
 
@@ -15,19 +14,16 @@ typedef enum lip_check_kind {
   LIP_CHECK_LEAKY, /* y = x for x >= 0, slope x below; 0: relu, -1: the absolute value */
   LIP_CHECK_MAXMIN /* (max, min) of neighbours (0, 1), (2, 3), ... */
 } lip_check_kind;
-
 typedef struct lip_check_layer {
   lip_check_kind kind;
   size_t M, N;        /* dense: outputs and inputs */
   const float *W, *b; /* (M, N) row-major and (M), or b NULL */
   double slope;       /* leaky; a float32 number */
 } lip_check_layer;
-
 typedef struct lip_check_net {
   size_t n_in, n_out, n;
   const lip_check_layer *layer; /* (n) */
 } lip_check_net;
-
 /* What pair constants may rest on, beside the product of the layers' norms. */
 enum { LIP_CHECK_ABS = 1, LIP_CHECK_QUADRATIC = 2 };
 
@@ -36,17 +32,15 @@ typedef struct lip_check_claims {
   const int *path; /* (dense + 1) norms 1, 2 or 0 = inf, before the first and after each dense layer */
   bool float32;    /* radii hold for the net as executed in float32, not just in exact arithmetic */
   unsigned evidence;
-  const double *norm; /* (dense) operator norms */
-  const double *pair; /* (C, C) constants of z_i - z_j from the norm path[0] */
-  size_t targets;     /* proofs of the quadratic inequality */
-  size_t units;       /* multipliers of each: one per hidden unit */
-  const double *target, *rho, *lambda,
-      *weight; /* (targets, 2), (targets), (targets, units), (targets, n_in) */
+  const double *norm;    /* (dense) operator norms */
+  const double *pair;    /* (C, C) constants of z_i - z_j from the norm path[0] */
+  size_t targets, units; /* proofs of the quadratic inequality; multipliers of each: one per hidden unit */
+  const double *target, *rho;    /* (targets, 2) classes, (targets) */
+  const double *lambda, *weight; /* (targets, units), (targets, n_in) or NULL */
   size_t rows;
   const float *label;   /* (rows) class as executed */
   const double *radius; /* (rows) */
 } lip_check_claims;
-
 typedef struct lip_check lip_check;
 
 /* Shapes and signs of everything, and what the claims share. Net and claims are borrowed; numbers among the claims may
@@ -56,7 +50,6 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
 void lip_check_close(lip_check *c); /* accepts NULL */
 
 typedef enum lip_check_what { LIP_CHECK_NORM, LIP_CHECK_PAIR, LIP_CHECK_ROW } lip_check_what;
-
 /* Norm i, pair i, j, or row i with its input x (n_in): LIP_OK = confirmed, LIP_FORMAT = refused with the reason,
  * LIP_MEMORY. Radii rest on norms and pairs, pairs on norms: a certificate holds when all of them are confirmed. */
 lip_status lip_check_claim(lip_check *c, lip_check_what what, size_t i, size_t j, const float *x,

@@ -6,6 +6,7 @@
 
 #define GAMMA(k) ((double)(k)*0x1p-53 * (1 + 0x1p-20)) /* k u / (1 - k u) for k < 2^32 */
 #define FLOOR 0x1p-900                                 /* above whatever underflow can lose, see README.md */
+#define DUAL(p) ((p) == 1 ? 0 : (p) == 2 ? 2 : 1)      /* exponents 1, 2 and 0 = inf */
 
 /* A matrix and what follows it. */
 typedef struct block {
@@ -29,7 +30,6 @@ typedef struct forms {
   double *r, top;       /* (vars) half the width of the slopes; largest entry of the twins */
   size_t ops;           /* roundings on the way to an entry */
 } forms;
-
 struct lip_check {
   const lip_check_net *net;
   const lip_check_claims *claims;
@@ -47,11 +47,10 @@ struct lip_check {
 void *lip_check_take(lip_check *c, size_t a, size_t b);
 void lip_check_drop(lip_check *c, struct held *until);
 
-/* Norms of terms v >= 0 or not, one by one, rounded up in the end; exponents 1, 2 and 0 = inf. */
+/* A norm term by term, rounded up in the end; exponents 1, 2 and 0 = inf. The last: >= the result v of a few operations. */
 double lip_check_add(double sum, double v, int p);
 double lip_check_norm_of(double sum, size_t n, int p);
-double lip_check_up(double v); /* >= v, for the result of a few operations on numbers >= 0 */
-
+double lip_check_up(double v);
 /* False: not proved, or no memory. */
 bool lip_check_spectral(lip_check *c, const block *b, double claim);
 bool lip_check_quadratic(lip_check *c, size_t target);

@@ -1,56 +1,40 @@
 /* Positive definiteness by Cholesky, the quadratic inequality and that of absolute values; README.md derives them. */
 #include <math.h>
-#include <string.h>
 
 #include "core/base/simd.h"
 #include "core/check/parts.h"
 
-/* ---- loops ---- */
+#define IN_RANGE(v) ((v) >= 0x1p-200 && (v) <= 0x1p200)
 
-/* A[i][j] += sum_k c_k g_k[i] g_k[j] for i <= j < n, over m rows g_k of G. */
+/* row[i..n) += sum_q w_q g_q[i..n) over four rows k..k+3 of G, those from m on left out; w_q = c_q g_q[i]. */
+LIP_INLINE void add_four(double *row, size_t i, size_t n, const double *G, size_t ld, size_t k, size_t m,
+                         const double *c, double sign) {
+  double w[4];
+  const double *g[4];
+  for (size_t q = 0; q < 4; q++) {
+    g[q] = G + (k + q < m ? k + q : k) * ld;
+    w[q] = k + q < m ? sign * (c ? c[k + q] : 1) * g[q][i] : 0;
+  }
+  const double *a = g[0], *b = g[1], *d = g[2], *e = g[3];
+  if (w[0] == 0 && w[1] == 0 && w[2] == 0 && w[3] == 0) return;
+  for (size_t j = i; j < n; j++) row[j] += (w[0] * a[j] + w[1] * b[j]) + (w[2] * d[j] + w[3] * e[j]);
+}
+
+/* A[i][j] += sign sum_k c_k g_k[i] g_k[j] for i <= j < n, over m rows g_k of G. */
 LIP_HOT static void add_gram(double *A, size_t lda, size_t n, const double *G, size_t ldg, size_t m,
                              const double *c, double sign) {
-  for (size_t k = 0; k < m; k += 4) {
-    const double *g[4];
-    double w[4];
-    for (size_t q = 0; q < 4; q++) {
-      g[q] = G + (k + q < m ? k + q : k) * ldg;
-      w[q] = k + q < m ? sign * c[k + q] : 0;
-    }
-    const double *a = g[0], *b = g[1], *d = g[2], *e = g[3];
-    for (size_t i = 0; i < n; i++) {
-      double p = w[0] * a[i], q = w[1] * b[i], r = w[2] * d[i], s = w[3] * e[i], *row = A + i * lda;
-      if (p == 0 && q == 0 && r == 0 && s == 0) continue;
-      for (size_t j = i; j < n; j++) row[j] += (p * a[j] + q * b[j]) + (r * d[j] + s * e[j]);
-    }
-  }
+  for (size_t k = 0; k < m; k += 4)
+    for (size_t i = 0; i < n; i++) add_four(A + i * lda, i, n, G, ldg, k, m, c, sign);
 }
 
 /* A = U'U in place, upper triangle; false as soon as a pivot is not positive. */
 LIP_HOT static bool cholesky(double *A, size_t n) {
-  enum { BLOCK = 8 };
-  for (size_t k = 0; k < n; k += BLOCK) {
-    size_t end = k + BLOCK < n ? k + BLOCK : n;
-    for (size_t r = k; r < end; r++) {
-      double *row = A + r * n;
-      for (size_t q = k; q < r; q++) {
-        const double *above = A + q * n;
-        double f = above[r];
-        for (size_t j = r; j < n; j++) row[j] -= f * above[j];
-      }
-      if (!(row[r] > 0) || !(row[r] < INFINITY)) return false;
-      double root = sqrt(row[r]);
-      for (size_t j = r; j < n; j++) row[j] /= root;
-    }
-    const double *u[BLOCK];
-    for (size_t q = 0; q < BLOCK; q++) u[q] = A + (k + q < n ? k + q : k) * n;
-    for (size_t i = end; i < n; i++) { /* none unless the block is full */
-      double *row = A + i * n, f[BLOCK];
-      for (size_t q = 0; q < BLOCK; q++) f[q] = u[q][i];
-      for (size_t j = i; j < n; j++)
-        row[j] -= ((f[0] * u[0][j] + f[1] * u[1][j]) + (f[2] * u[2][j] + f[3] * u[3][j])) +
-                  ((f[4] * u[4][j] + f[5] * u[5][j]) + (f[6] * u[6][j] + f[7] * u[7][j]));
-    }
+  for (size_t i = 0; i < n; i++) {
+    double *row = A + i * n;
+    for (size_t k = 0; k < i; k += 4) add_four(row, i, n, A, n, k, i, NULL, -1);
+    if (!(row[i] > 0) || !(row[i] < INFINITY)) return false;
+    double root = sqrt(row[i]);
+    for (size_t j = i; j < n; j++) row[j] /= root;
   }
   return true;
 }
@@ -64,8 +48,6 @@ LIP_HOT static void add_form(double *restrict out, double *restrict outa, double
     outa[j] += u * b[j];
   }
 }
-
-/* ---- diag(D) - sum_k c_k g_k g_k' >= 0 ---- */
 
 /* m rows of G and of its twin, of which the first `reach` entries may be nonzero. */
 typedef struct rows {
@@ -82,22 +64,9 @@ static bool scale(double a, double *s) {
   return e >= -400 && e <= 400;
 }
 
-/* error (n) = row sums of S (D + sum c |g||g|') S but for the factor s_i. */
-static void twin_sums(const double *D, const double *s, size_t n, const rows *part, size_t parts,
-                      double *error) {
-  for (size_t i = 0; i < n; i++) error[i] = s[i] * D[i];
-  for (; parts > 0; parts--, part++)
-    for (size_t r = 0; r < part->m; r++) {
-      const double *g = part->ga + r * part->ld;
-      double sum = 0;
-      for (size_t i = 0; i < part->reach; i++) sum += g[i] * s[i];
-      for (size_t i = 0; i < part->reach; i++) error[i] += g[i] * (part->c[r] * sum);
-    }
-}
-
 /* Proves that diag(D) minus the rows' sum is positive semidefinite; entries of the rows have up to `ops` roundings. */
 static bool below(lip_check *c, const double *D, size_t n, const rows *part, size_t parts, size_t ops) {
-  double *A = lip_check_take(c, n, n), *s = lip_check_take(c, n, 2), *error = s + n;
+  double *A = lip_check_take(c, n, n), *s = lip_check_take(c, n, 1), *error = lip_check_take(c, n, 1);
   double most = 0, trace = 0, top = 0, phi = GAMMA(n + 1) / (1 - GAMMA(n + 1));
   size_t total = 2 * ops + 16;
   if (c->failed) return false;
@@ -108,7 +77,14 @@ static bool below(lip_check *c, const double *D, size_t n, const rows *part, siz
   }
   for (size_t i = 0; i < n; i++)
     if (!scale(A[i * n + i], &s[i])) return false;
-  twin_sums(D, s, n, part, parts, error);
+  for (size_t i = 0; i < n; i++) error[i] = s[i] * D[i]; /* row sums of S (D + sum c |g||g|') S but for s_i */
+  for (const rows *b = part; b < part + parts; b++)
+    for (size_t r = 0; r < b->m; r++) {
+      const double *g = b->ga + r * b->ld;
+      double sum = 0;
+      for (size_t i = 0; i < b->reach; i++) sum += g[i] * s[i];
+      for (size_t i = 0; i < b->reach; i++) error[i] += g[i] * (b->c[r] * sum);
+    }
   for (size_t i = 0; i < n; i++) {
     if (!(s[i] * error[i] < INFINITY)) return false;
     most = s[i] * error[i] > most ? s[i] * error[i] : most;
@@ -135,13 +111,10 @@ bool lip_check_spectral(lip_check *c, const block *b, double claim) {
   double s = ldexp(1, -exponent);
   for (size_t i = 0; i < b->M; i++)
     for (size_t k = 0; k < b->N; k++) G[b->M < b->N ? k * n + i : i * n + k] = (double)b->W[i * b->N + k] * s;
-  for (size_t k = 0; k < m * n; k++) Ga[k] = fabs(G[k]);
-  for (size_t k = 0; k < m; k++) one[k] = 1;
+  for (size_t k = 0; k < m * n; k++) Ga[k] = fabs(G[k]), one[k / n] = 1;
   for (size_t k = 0; k < n; k++) D[k] = claim * s * (claim * s) * (1 - 0x1p-51);
   return below(c, D, n, &(rows){G, Ga, one, m, n, n}, 1, 0);
 }
-
-/* ---- forms ---- */
 
 /* The nonlinearity behind block b takes the forms Z (M, K) and leaves those of its outputs in their place: leaky
  * y = C z + w with |w| <= r |z|, maxmin (s + w)/2 and (s - w)/2 with s = z_0 + z_1 and |w| <= |z_0 - z_1|. */
@@ -171,12 +144,9 @@ static void follow(const block *b, forms *f, double *Z, double *Za, size_t *var,
 static bool forms_make(lip_check *c, const double *root, forms *f) {
   const block *b = c->block;
   size_t units = 0, var = 0;
-  f->base = root ? b->M : c->net->n_in;
-  f->vars = 0;
+  *f = (forms){.base = root ? b->M : c->net->n_in};
   for (size_t l = 0; l + 1 < c->n; l++) f->vars += !b[l].follows ? 0 : b[l].maxmin ? b[l].M / 2 : b[l].M;
   size_t K = f->base + f->vars;
-  f->ops = 0;
-  f->top = 0;
   f->H = lip_check_take(c, f->vars, K);
   f->Ha = lip_check_take(c, f->vars, K);
   f->r = lip_check_take(c, f->vars, 1);
@@ -198,16 +168,16 @@ static bool forms_make(lip_check *c, const double *root, forms *f) {
           add_form(Z + i * K, Za + i * K, w, f->A + k * K, f->Aa + k * K, f->base + var);
       }
     if (c->failed) return f->K = 0, false;
-    for (size_t k = 0; l > 0 && k < b->M * K; k++)
-      if (k % K < f->base + var) Za[k] += 0x1p-1000; /* times u: more than underflow takes */
+    for (size_t k = 0; l > 0 && k < b->M * K; k++) /* times u: more than underflow takes */
+      Za[k] += k % K < f->base + var ? 0x1p-1000 : 0;
     if (b->follows) follow(b, f, Z, Za, &var, units);
     f->ops += b->N + 8;
     f->A = Z;
     f->Aa = Za;
   }
   f->ops += b->N + 8; /* of last_form */
-  for (size_t k = 0; k < f->vars * K; k++) f->top = f->Ha[k] > f->top ? f->Ha[k] : f->top;
-  for (size_t k = 0; k < b->N * K; k++) f->top = f->Aa[k] > f->top ? f->Aa[k] : f->top;
+  for (size_t k = 0; k < f->vars * K; k++) f->top = fmax(f->top, f->Ha[k]);
+  for (size_t k = 0; k < b->N * K; k++) f->top = fmax(f->top, f->Aa[k]);
   return true;
 }
 
@@ -222,14 +192,13 @@ static double *last_form(lip_check *c, const forms *f, size_t i, size_t j) {
   return g;
 }
 
-/* ---- the quadratic inequality ---- */
-
 /* R (n, n) with R R' - W diag(d)^-1 W' positive semidefinite, lower triangular; NULL: none found. Rows are scaled by
  * powers of two, s_i^2 w_i D^-1 w_i' in [1/2, 2), while Cholesky works. */
 static double *square_root(lip_check *c, const block *b, const double *d) {
   size_t n = b->M, N = b->N;
-  double *G = lip_check_take(c, N, n), *w = lip_check_take(c, N, 1), *s = lip_check_take(c, n, 2),
-         *sums = s + n, *U = lip_check_take(c, n, n), *R = lip_check_take(c, n, n), most = 0, trace = 0;
+  double *G = lip_check_take(c, N, n), *w = lip_check_take(c, N, 1), *s = lip_check_take(c, n, 1),
+         *sums = lip_check_take(c, n, 1), *U = lip_check_take(c, n, n), *R = lip_check_take(c, n, n),
+         most = 0, trace = 0;
   if (c->failed) return NULL;
   for (size_t k = 0; k < N; k++) w[k] = d ? 1 / d[k] : 1;
   for (size_t i = 0; i < n; i++) {
@@ -255,10 +224,6 @@ static double *square_root(lip_check *c, const block *b, const double *d) {
   return R;
 }
 
-static bool in_range(double v) {
-  return v >= 0x1p-200 && v <= 0x1p200;
-}
-
 /* The inequality of one target over forms that are there. */
 static bool inequality(lip_check *c, const forms *f, size_t target, const double *d) {
   const lip_check_claims *a = c->claims;
@@ -267,14 +232,14 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   double *g = last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
   rows *part = lip_check_take(c, c->n, sizeof *part / 8);
   size_t parts = 1;
-  if (c->failed || !(f->top <= 0x1p150) || !in_range(rho)) return false;
+  if (c->failed || !(f->top <= 0x1p150) || !IN_RANGE(rho)) return false;
   for (size_t k = 0; k < f->K; k++)
     if (!(g[f->K + k] <= 0x1p150)) return false;
   part[0] = (rows){g, g + f->K, &one, 1, f->K, f->K};
   for (size_t k = 0; k < f->base; k++) D[k] = d ? rho * d[k] : rho;
   for (size_t v = 0; v < f->vars; v++) {
     double l = D[f->base + v] = lambda[f->unit[v]];
-    if (!in_range(l)) return false;
+    if (!IN_RANGE(l)) return false;
     t[v] = l * f->r[v] * f->r[v];
     if (v == 0 || f->reach[v] != f->reach[v - 1])
       part[parts++] = (rows){f->H + v * f->K, f->Ha + v * f->K, t + v, 0, f->K, f->reach[v]};
@@ -286,10 +251,9 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
 bool lip_check_quadratic(lip_check *c, size_t target) {
   const double *d = c->claims->weight ? c->claims->weight + target * c->net->n_in : NULL;
   bool shorter = c->n > 1 && c->block->M < c->block->N;
-  forms own = {0}, *f = !shorter ? &c->input
-                        : d      ? &own
-                                 : &c->shorter; /* weights make another u for every target */
+  forms own = {0}, *f = shorter ? &c->shorter : &c->input;
   struct held *before = c->held;
+  if (shorter && d) f = &own; /* weights make another u for every target */
   double *root = f->K == 0 && shorter ? square_root(c, c->block, d) : NULL;
   bool made = f->K > 0 || ((root || !shorter) && forms_make(c, root, f));
   if (f != &own && made) before = c->held; /* these forms stay */
@@ -297,8 +261,6 @@ bool lip_check_quadratic(lip_check *c, size_t target) {
   lip_check_drop(c, before);
   return proved;
 }
-
-/* ---- absolute values ---- */
 
 /* out (n_in) = |g_x| + sum_v |g_v| r_v spread_v, rounded up together with g's own error. */
 LIP_HOT static void spread(const forms *f, const double *all, const double *g, const double *ga, size_t reach,
@@ -316,7 +278,7 @@ LIP_HOT static void spread(const forms *f, const double *all, const double *g, c
 
 double lip_check_abs(lip_check *c, size_t i, size_t j) {
   forms *f = &c->input;
-  int p = c->claims->path[0], dual = p == 1 ? 0 : p == 2 ? 2 : 1;
+  int dual = DUAL(c->claims->path[0]);
   double total = 0;
   if (f->K == 0 && !forms_make(c, NULL, f)) return INFINITY;
   if (!c->spread && (c->spread = lip_check_take(c, f->vars, f->base)))
@@ -326,7 +288,11 @@ double lip_check_abs(lip_check *c, size_t i, size_t j) {
   double *g = last_form(c, f, i, j), *sum = lip_check_take(c, f->base, 1);
   if (c->failed) return INFINITY;
   spread(f, c->spread, g, g + f->K, f->K, sum);
-  for (size_t k = 0; k < f->base; k++) total = lip_check_add(total, sum[k], dual);
+  bool finite = true;
+  for (size_t k = 0; k < f->base; k++) {
+    total = lip_check_add(total, sum[k], dual);
+    finite = finite && sum[k] < INFINITY; /* a maximum overlooks NaN */
+  }
   lip_check_drop(c, before);
-  return lip_check_up(lip_check_norm_of(total, f->base, dual));
+  return finite ? lip_check_up(lip_check_norm_of(total, f->base, dual)) : (double)INFINITY;
 }
