@@ -1,9 +1,7 @@
-/* What the two files of the checker share. */
 #ifndef LIP_CHECK_PARTS_H
 #define LIP_CHECK_PARTS_H
 
 #include "core/check/check.h"
-
 #define GAMMA(k) ((double)(k)*0x1p-53 * (1 + 0x1p-20)) /* k u / (1 - k u) for k < 2^32 */
 #define FLOOR 0x1p-900                                 /* above whatever underflow can lose, see README.md */
 #define DUAL(p) ((p) == 1 ? 0 : (p) == 2 ? 2 : 1)      /* exponents 1, 2 and 0 = inf */

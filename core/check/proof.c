@@ -3,7 +3,6 @@
 
 #include "core/base/simd.h"
 #include "core/check/parts.h"
-
 #define IN_RANGE(v) ((v) >= 0x1p-200 && (v) <= 0x1p200)
 
 /* row[i..n) += sum_q w_q g_q[i..n) over four rows k..k+3 of G, those from m on left out; w_q = c_q g_q[i]. */
