@@ -201,6 +201,7 @@ int lipL_net_certify(lua_State *L) {
   task t = {.net = lipL_checknet(L, 1)};
   lip_err err;
   bool labelled = prepare(L, &t);
+  if (lip_certify_ready(&err)) return lipL_fail(L, &err);
   size_t before = t.net->capacity;
   if (lip_net_reserve(t.net, t.batch, &err)) return lipL_fault(L, &err);
   if (t.net->capacity != before)

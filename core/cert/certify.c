@@ -143,7 +143,7 @@ static void take_pairs(lip_certifier *c, const double *proved) {
 
 /* The caller's rounding, and all of it where the bounds are worked out (whether the caller flushes denormals makes no
  * difference: tiny() in rounding.c covers it in what is executed). */
-static lip_status check_arithmetic(lip_err *err) {
+lip_status lip_certify_ready(lip_err *err) {
   fenv_t saved;
   lip_status status = lip_ieee_check(false, err);
   if (status) return status;
@@ -163,7 +163,7 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
                     "a certified radius needs at least 2 classes, the net has %zu (net:bound tells how fast "
                     "its output moves)",
                     C);
-  lip_status status = check_arithmetic(err);
+  lip_status status = lip_certify_ready(err);
   if (status) return status;
   if (!lip_mul_fits(C, C, &all)) return lip_fail(err, LIP_MEMORY, "too many classes (%zu)", C);
   lip_certifier *c = lip_alloc(1, sizeof *c);

@@ -31,6 +31,10 @@ typedef struct lip_certify_conf {
       tight; /* every row is looked at again in double, not only those where rounding costs 1/8 of the radius */
 } lip_certify_conf;
 
+/* The self-test: whether this thread and this processor compute as the bounds assume (core/base/ieee.h). Every new
+ * certifier asks. LIP_UNSUPPORTED with what is wrong. */
+lip_status lip_certify_ready(lip_err *err);
+
 /* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of
  * e_i - e_j when the last layer is not dense; conf->pairs where they are smaller (read now, not kept). LIP_MEMORY;
  * LIP_UNSUPPORTED for one class, for double arithmetic of a layer that has none, and when this thread's arithmetic is not

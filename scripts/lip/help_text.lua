@@ -101,13 +101,13 @@ opnorm_lower(w, norm) -- a value that is attained
 opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
 project_(w, norm, radius, method) -- in place; afterwards opnorm_upper(w, norm) <= radius]] },
   { "Methods of a network", "net:", "type:lip.net", [[
-forward(x, training) -- the outputs for a batch
+forward(x, options) -- the outputs for a batch; options: true for training, or a table
 backward(dlogits, options) -- gradients of the weights, and of the input if asked
 update(optim) -- one update from the gradients
 project(options) -- weights back onto their budgets
 step(x, y, optim, loss) -- forward, loss, backward, update, project: the mean loss
 reset(seed) -- weights back to their start
-predict(x) -- the most likely class of each row
+predict(x, options) -- the most likely class of each row
 evaluate(data, options) -- accuracy and loss on a data set
 weights(i) -- a view of the weights of the i-th layer that has some
 bias(i) -- a view of its bias

@@ -103,6 +103,13 @@ global = best -- local: what runs with the slopes of the ball, one of lip.bound_
 pairs = false -- also the constants of the differences of two outputs
 seconds = none -- what a method that improves step by step may take
 -> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
+  ["net:forward"] = [[
+training = false -- dropout is active, and backward may follow; plain true says the same
+arithmetic = float32 -- "double": sums and activations in double, rounded to float32 at the end
+-> the outputs, (B, classes)]],
+  ["net:predict"] = [[
+arithmetic = float32 -- "double": the classes that net:certify(data, {arithmetic="double"}) certifies
+-> a table of classes, 0 first; -1 where an output is NaN]],
   ["net:certify"] = [[
 eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted
 limit = all -- the first so many rows only

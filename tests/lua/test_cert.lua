@@ -102,6 +102,38 @@ function T.test_weights_that_are_not_numbers()
   lu.assertEquals({c.clean, c.certified[0], c.certified[0.1]}, {0, 0, 0})
 end
 
+-- ---- arithmetic ----
+
+function T.test_arithmetics()
+  local net, x = small("2", 3), lip.rand(5, {20, 5})
+  local plain, tight = net:certify(x), net:certify(x, nil, {tight = true})
+  local wide, real = net:certify(x, nil, {arithmetic = "double"}), net:certify(x, nil, {arithmetic = "real"})
+  lu.assertEquals({plain.arithmetic, wide.arithmetic, real.arithmetic}, {"float32", "double", "real"})
+  lu.assertEquals(wide.labels:totable(), net:predict(x, {arithmetic = "double"}))
+  lu.assertEquals(plain.labels:totable(), net:predict(x, {arithmetic = "float32"}))
+  for i = 1, 20 do
+    lu.assertTrue(plain.radii[i] <= tight.radii[i] and tight.radii[i] <= real.radii[i])
+    lu.assertTrue(wide.radii[i] <= real.radii[i] and wide.radii[i] >= real.radii[i] * (1 - 1e-6))
+  end
+  local z, w = net:forward(x), net:forward(x, {arithmetic = "double"})
+  for i = 1, 20 do for j = 1, 4 do lu.assertAlmostEquals(z[i][j], w[i][j], 1e-5) end end
+end
+
+function T.test_arithmetic_is_checked()
+  local net, x = small "2", lip.zeros(2, 5)
+  raises("option 'arithmetic'", net.certify, net, x, nil, {arithmetic = "half"})
+  raises("option 'arithmetic'", net.certify, net, x, nil, {arithmetic = 64})
+  raises("option 'arithmetic'", net.predict, net, x, {arithmetic = "real"})
+  raises("option 'arithmetic'", net.forward, net, x, {arithmetic = "real"})
+  raises("training", net.forward, net, x, {arithmetic = "double", training = true})
+  raises("unknown option", net.predict, net, x, {arithmetics = "double"})
+  raises("table expected", net.predict, net, x, 1)
+  raises("option 'tight'", net.certify, net, x, nil, {tight = 1})
+  local smooth = lip.net {input = 5, norm = 2, lip.dense {out = 4}, lip.tanh(), lip.dense {out = 2}}
+  for _, f in ipairs {smooth.predict, smooth.forward} do raises("'tanh' has no double mode", f, smooth, x, {arithmetic = "double"}) end
+  raises("'tanh' has no double mode", smooth.certify, smooth, x, nil, {arithmetic = "double"})
+end
+
 -- ---- certify ----
 
 function T.test_radius_of_a_linear_net()

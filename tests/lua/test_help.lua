@@ -110,6 +110,8 @@ function tests.test_functions_show_their_options()
     ["lip.data.main_dataset"] = { lip.data.main_dataset, wrong }, ["lip.data.digits"] = { lip.data.digits, wrong },
     ["lip.data.csv"] = { lip.data.csv, "none.csv", wrong },
     ["net:backward"] = { net.backward, net, net:forward(lip.zeros(1, 2)), wrong },
+    ["net:forward"] = { net.forward, net, lip.zeros(1, 2), wrong },
+    ["net:predict"] = { net.predict, net, lip.zeros(1, 2), wrong },
     ["net:project"] = { net.project, net, wrong }, ["net:evaluate"] = { net.evaluate, net, ds, wrong },
     ["net:bound"] = { net.bound, net, wrong }, ["net:certify"] = { net.certify, net, ds, wrong },
     ["net:certificate"] = { net.certificate, net, "none", ds, wrong },
