@@ -156,9 +156,8 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
   t->eps = lipL_opteps(L, options, "certify", &t->n_eps);
-  if (t->local.wanted && t->arithmetic != LIP_ARITHMETIC_FLOAT32)
-    luaL_error(L, "certify: method 'local' is about float32 as executed, not arithmetic '%s'",
-               lip_arithmetic_names[t->arithmetic]);
+  if (t->local.wanted && t->arithmetic == LIP_ARITHMETIC_DOUBLE)
+    luaL_error(L, "certify: method 'local' is about float32 as executed or \"real\", not \"double\"");
   if (t->local.wanted && t->n_eps == 0)
     luaL_error(L, "certify: method 'local' tries balls of given sizes: option 'eps' expects them");
   if (t->n_eps > 0 && !labelled && !t->local.wanted)

@@ -128,7 +128,7 @@ function T.test_arithmetic_is_checked()
   raises("training", net.forward, net, x, {arithmetic = "double", training = true})
   raises("unknown option", net.predict, net, x, {arithmetics = "double"})
   raises("table expected", net.predict, net, x, 1)
-  raises("not arithmetic 'double'", net.certify, net, x, {0, 1}, {method = "local", eps = 0.1, arithmetic = "double"})
+  raises('not "double"', net.certify, net, x, {0, 1}, {method = "local", eps = 0.1, arithmetic = "double"})
   raises("option 'tight'", net.certify, net, x, nil, {tight = 1})
   local smooth = lip.net {input = 5, norm = 2, lip.dense {out = 4}, lip.tanh(), lip.dense {out = 2}}
   for _, f in ipairs {smooth.predict, smooth.forward} do raises("'tanh' has no double mode", f, smooth, x, {arithmetic = "double"}) end
