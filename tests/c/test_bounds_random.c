@@ -178,7 +178,7 @@ static void check_net(size_t seed, tally *sum) {
         if (isfinite(exact.upper)) at_least(d, exact.pair[i * C + j], 1e-11, name, seed);
       }
     least = fmin(least, f.upper);
-    sum->finite[m] += isfinite(f.upper);
+    sum->finite[m] += f.upper < INFINITY;
     if (isfinite(f.upper) && exact.upper > 0) {
       sum->ratio[m] += f.upper / exact.upper;
       sum->counted[m]++;

@@ -75,6 +75,45 @@ function T.test_lower_bound_from_data()
   end
 end
 
+-- every method, every pair: attained from below, proved from above, rounded outwards on the way to float32
+function T.test_methods_enclose_what_is_attained()
+  local names = {}
+  for _, m in ipairs(lip.bound_methods()) do
+    names[#names + 1] = m.name
+    lu.assertEquals(type(m.help), "string")
+  end
+  lu.assertEquals(names[1], "product")
+  lu.assertEquals(names[#names], "best")
+  for _, norm in ipairs {"1", "2", "inf"} do
+    local net = small(norm)
+    local x = lip.randn(lip.rng(2), 30, 5)
+    local low = net:bound {lower = true, pairs = true, data = x}
+    local attained = low.lower_pairs:totable()
+    for _, name in ipairs(names) do
+      local b = lip.bound(net, {method = name, pairs = true, lower = true, data = x, points = 10})
+      lu.assertTrue(b.upper >= low.lower)
+      if b.upper < inf then lu.assertEquals(b.tightness, b.lower / b.upper) end
+      lu.assertTrue(b.seconds >= 0)
+      for i, row in ipairs(b.pairs:totable()) do
+        for j, v in ipairs(row) do lu.assertTrue(v >= attained[i][j]) end
+      end
+      if name == "exact" then lu.assertTrue(low.lower > 0.8 * b.upper) end
+    end
+    lu.assertNil(net:bound {lower = true}.lower_pairs)
+    lu.assertNil(net:bound().pairs)
+    lu.assertTrue(net:bound {method = "best"}.upper <= net:bound().upper)
+  end
+end
+
+function T.test_methods_that_are_not_there()
+  local net = small "2"
+  for _, name in ipairs {"nothing", "", 5, {}} do
+    raises("product, abs, exact", net.bound, net, {method = name})
+    raises("best", net.certify, net, lip.zeros(1, 5), nil, {method = name})
+  end
+  raises("'lower'", net.bound, net, {method = "local", x = lip.zeros(5), eps = 0.1, lower = true})
+end
+
 function T.test_bound_prints_a_table()
   local text = tostring(small("inf"):bound {lower = true})
   for _, word in ipairs {"dense", "maxmin", "inf->inf", "of the budget", "attained from below"} do
