@@ -9,7 +9,6 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/check/parts.h"
-
 #define UNIT 0x1p-24                       /* rounding to nearest in float32 */
 #define ERROR64(b) (2 * GAMMA((b)->N + 8)) /* of one inner product with bias in double, times t */
 
@@ -249,11 +248,12 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
   bool own = false, proved = true;
   if (!(claim >= 0) || claim != a->pair[j * c->C + i] || (i == j && claim != 0))
     return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: %.17g is not a constant", i, j, claim);
-  for (const double *t = a->target; t < a->target + 2 * a->targets; t += 2)
-    if ((t[0] == y && t[1] == z) || (t[0] == z && t[1] == y)) {
-      own = true;
-      proved = proved && follows_from(c, (size_t)(t - a->target) / 2, claim);
-    }
+  for (size_t t = 0; t < a->targets; t++) {
+    double u = a->target[2 * t], v = a->target[2 * t + 1];
+    if (!(u == y && v == z) && !(u == z && v == y)) continue;
+    own = true;
+    proved = proved && follows_from(c, t, claim);
+  }
   double product = c->difference[i * c->C + j];
   for (const block *b = c->block; b + 1 < c->block + c->n; b++)
     product = lip_check_up(product * lip_check_up(norm_of(c, b) * b->lip));

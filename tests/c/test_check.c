@@ -406,6 +406,67 @@ static void radii_hold_in_float32(void **state) {
   assert_true(certified > 500);
 }
 
+/* |w x| by an absolute value or as max - min: the inequality is tight, whatever the norm, and so are radii. */
+static void one_unit_is_exact(void **state) {
+  (void)state;
+  float w[6] = {3, -1, 0.5f}, v[4] = {1, 0, 0, 0}, x[3] = {1, 0, 0}, label = 0;
+  for (int maxmin = 0; maxmin < 2; maxmin++)
+    for (int p = 0; p < 2; p++) {
+      size_t M = maxmin ? 2 : 1;
+      if (maxmin) v[1] = -1;
+      lip_check_layer layer[] = {{LIP_CHECK_DENSE, M, 3, w, NULL, 0},
+                                 {maxmin ? LIP_CHECK_MAXMIN : LIP_CHECK_LEAKY, 0, 0, NULL, NULL, -1},
+                                 {LIP_CHECK_DENSE, 2, M, v, NULL, 0}};
+      lip_check_net net = {3, 2, 3, layer};
+      int path[] = {p ? 0 : 2, p ? 0 : 2, p ? 0 : 2};
+      double norm[] = {10, 10}, pair[4] = {0}, target[] = {0, 1}, rho, lambda[] = {1 + 1e-7, 1 + 1e-7},
+             weight[] = {3, 1, 0.5}, radius, exact = p ? 4.5 : sqrt(10.25), low = 0, high = 8;
+      lip_check_claims claims = {.dense = 2,
+                                 .path = path,
+                                 .evidence = LIP_CHECK_QUADRATIC,
+                                 .norm = norm,
+                                 .pair = pair,
+                                 .targets = 1,
+                                 .units = M,
+                                 .target = target,
+                                 .rho = &rho,
+                                 .lambda = lambda,
+                                 .weight = p ? weight : NULL,
+                                 .rows = 1,
+                                 .label = &label,
+                                 .radius = &radius};
+      lip_check *c;
+      assert_int_equal(lip_check_open(&net, &claims, &c, NULL), LIP_OK);
+      for (int k = 0; k < 60; k++) {
+        pair[1] = pair[2] = low + (high - low) / 2;
+        rho = pair[1] * pair[1] / (p ? 4.5 : 1) * (1 - 1e-12);
+        *(lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL) ? &low : &high) = pair[1];
+      }
+      assert_true(high >= exact);
+      assert_true(high <= exact * (1 + 1e-6));
+      pair[1] = pair[2] = high;
+      rho = high * high / (p ? 4.5 : 1) * (1 - 1e-12);
+      pair[1] = pair[2] = high * (1 - 1e-6); /* less than follows from a rho that is right */
+      assert_int_equal(lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL), LIP_FORMAT);
+      pair[1] = pair[2] = high;
+      assert_int_equal(lip_check_claim(c, LIP_CHECK_PAIR, 0, 1, NULL, NULL), LIP_OK);
+      radius = 0;
+      claims.float32 = true; /* in exact arithmetic a label says nothing of what is executed */
+      label = 1;
+      assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, 0, 0, x, NULL), LIP_FORMAT);
+      label = 0;
+      assert_int_equal(lip_check_claim(c, LIP_CHECK_ROW, 0, 0, x, NULL), LIP_OK);
+      claims.float32 = false;
+      for (low = 0, high = 8; high - low > 1e-12;) {
+        radius = low + (high - low) / 2;
+        *(lip_check_claim(c, LIP_CHECK_ROW, 0, 0, x, NULL) ? &high : &low) = radius;
+      }
+      assert_true(low <= 3 / exact);
+      assert_true(low >= 3 / exact * (1 - 1e-6));
+      lip_check_close(c);
+    }
+}
+
 /* Two logits that float32 cannot tell apart everywhere: exact arithmetic grants a radius that executed labels break. */
 static void a_tie_has_no_radius(void **state) {
   (void)state;
@@ -531,6 +592,7 @@ int main(void) {
       cmocka_unit_test(pairs_are_never_below_the_truth),
       cmocka_unit_test(hostile_proofs_are_refused),
       cmocka_unit_test(radii_hold_in_float32),
+      cmocka_unit_test(one_unit_is_exact),
       cmocka_unit_test(a_tie_has_no_radius),
       cmocka_unit_test(large_biases_have_no_radius),
       cmocka_unit_test(shapes_are_proved),
