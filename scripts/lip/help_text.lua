@@ -124,7 +124,7 @@ kind() -- its name
 options() -- its options as a table
 children() -- the layers it contains]] },
   { "Methods of a loss", "loss:", "type:lip.loss", [[
-value(z, y) -- the mean loss
+value(z, y) -- the mean loss; of those that take bounds of a net (certified, gloro, emma) with bounds of 0
 gradient(z, y) -- the mean loss and its gradient in z
 name() -- its name
 target() -- what y holds: labels or values
