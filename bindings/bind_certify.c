@@ -22,7 +22,7 @@ typedef struct task {
   double *sorted;     /* (n_eps) for "local" */
   uint32_t *index;    /* (batch) */
   lip_radius *radius; /* (batch) */
-  float *radii, *margins, *found, *reached;
+  float *radii, *margins, *found, *reached, *table;
   size_t clean, *certified; /* (n_eps) */
 } task;
 
@@ -40,6 +40,16 @@ static void count_rows(task *t, size_t first, size_t B, const int32_t *labels) {
     if (!labels || r->label < 0 || r->label != labels[i]) continue;
     t->clean++;
     for (size_t k = 0; k < t->n_eps; k++) t->certified[k] += r->radius > 0 && r->radius >= t->eps[k];
+  }
+}
+
+/* Margins to every class in the float32 pass, NaN where it gave no label. */
+static void fill_table(const task *t, size_t first, size_t B) {
+  size_t C = t->net->root->n_out;
+  for (size_t r = 0; r < B; r++) {
+    const float *z = t->net->logits + r * C;
+    int32_t y = t->radius[r].label;
+    for (size_t j = 0; j < C; j++) t->table[(first + r) * C + j] = y < 0 ? NAN : z[y] - z[j];
   }
 }
 
@@ -81,6 +91,7 @@ static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_e
     }
     lip_status status = t->data ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
                                 : lip_certify(c, t->x + i * n_in, B, t->radius, err);
+    if (!status && t->table) fill_table(t, i, B);
     if (!status && local)
       status = lip_local_certify(local, t->data ? t->net->input : t->x + i * n_in, B, t->radius, err);
     if (status) return status;
@@ -127,8 +138,8 @@ static bool is_small(const lip_net *net) {
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
-  static const char *const known[] = {"eps",        "limit", "batch", "method",   "seconds", "p",
-                                      "arithmetic", "tight", "box",   "halvings", "global",  NULL};
+  static const char *const known[] = {"eps",   "limit", "batch",    "method", "seconds", "p", "arithmetic",
+                                      "tight", "box",   "halvings", "global", "table",   NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
@@ -196,6 +207,7 @@ static void push_fractions(lua_State *L, const task *t) {
  *   method="local" tries the sizes in eps by interval arithmetic and linear relaxation around each point: radii are then
  *   the largest size proved (or the radius that the constants of method `global` give), with `halvings` more tries
  *   between it and the smallest refused; box={from, to}: only inputs in it count
+ *   table      (n, C), with table=true: the margin to every class in the float32 pass, 0 at the label
  *   reached    (n) how many of the numbers in eps the radius reaches, whatever the label
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
  *   clean and certified need labels */
@@ -219,6 +231,10 @@ int lipL_net_certify(lua_State *L) {
   if (t.n_eps > 0) {
     t.reached = lipL_newtensor(L, 1, &t.n)->data;
     lua_setfield(L, -2, "reached");
+  }
+  if (lipL_optfield_bool(L, t.data ? 3 : 4, "certify", "table", false)) {
+    t.table = lipL_newtensor(L, 2, (size_t[]){t.n, t.net->root->n_out})->data;
+    lua_setfield(L, -2, "table");
   }
   /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
   bool more = strcmp(t.method, "product") != 0; /* the certifier makes that one itself */

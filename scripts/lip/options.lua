@@ -121,8 +121,9 @@ global = recursion (layers of at most 1024), else product -- local: method of th
 seconds = none -- what a method that improves step by step may take
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
+table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms

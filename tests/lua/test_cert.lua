@@ -248,6 +248,21 @@ end
 
 -- ---- misuse ----
 
+function T.test_margins_to_every_class()
+  local net, x = small "2", lip.randn(lip.rng(4), 6, 5)
+  local c, z = net:certify(x, nil, { table = true, batch = 4 }), net:forward(x)
+  for i = 1, 6 do
+    local least = math.huge
+    for j = 1, net:forward(x):shape()[2] do
+      local margin = c.table:get(i, j)
+      lu.assertAlmostEquals(margin, z:get(i, math.tointeger(c.labels[i]) + 1) - z:get(i, j), 1e-6)
+      if j ~= c.labels[i] + 1 then least = math.min(least, margin) end
+    end
+    lu.assertAlmostEquals(least, c.margins[i], 1e-6)
+  end
+  lu.assertNil(net:certify(x).table)
+end
+
 function T.test_misuse_is_named()
   local net = small "inf"
   local x = lip.zeros(3, 5)
