@@ -117,6 +117,7 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
                  .p = lip_path_at(path, 0),
                  .q = lip_path_at(path, lip_net_weighted(net)),
                  .pairs = pairs,
+                 .carried = h->carried,
                  .seconds = seconds};
   return lip_method_run(name, &ask, &h->found, err);
 }

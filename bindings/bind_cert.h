@@ -13,6 +13,7 @@ typedef struct lipL_cert {
   lip_local *local;
   lip_affine affine;
   lip_found found;
+  bool carried; /* "best" leaves out what a certificate file cannot carry */
 } lipL_cert;
 
 /* Fields of the table on top of the stack. */

@@ -270,6 +270,7 @@ static lip_status make(maker *m, lip_err *err) {
   lipL_certificate *c = m->c;
   lipL_cert *f = m->found;
   bool more = strcmp(m->method, "product") != 0;
+  f->carried = true;
   lip_status status = lipL_model_init(&c->model, m->net, err);
   if (!status) status = lip_bound_along(m->net, &m->path, &f->bound, err);
   if (!status && more) status = lipL_runmethod(f, m->method, m->net, &m->path, true, m->seconds, err);

@@ -86,6 +86,7 @@ static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   double finish = now() + ask->seconds;
   lip_status status = found_init(ask, "product", out, err);
   for (size_t i = 0; !status && i < METHODS && (i == 0 || now() < finish); i++) {
+    if (ask->carried && table[i]->bare) continue;
     lip_ask part = *ask;
     part.seconds = finish - now();
     lip_found f;

@@ -18,6 +18,7 @@ typedef struct lip_ask {
   lip_path path;            /* norms from layer to layer, as `product` uses them: the net's own, or another */
   lip_p p, q;               /* its ends: norms of the input and of the logits */
   bool pairs;               /* also the table of pairs */
+  bool carried;             /* "best" leaves out what a certificate file cannot carry */
   double seconds; /* what a method that improves step by step may take; INFINITY: until it has settled */
 } lip_ask;
 
@@ -32,6 +33,7 @@ typedef struct lip_found {
 
 typedef struct lip_method {
   const char *name, *help;
+  bool bare; /* neither leaves a proof nor can be repeated by core/check */
   bool (*takes)(const lip_ask *ask); /* false: INFINITY without trying */
   /* `out` arrives with INFINITY everywhere and `pair` allocated when asked for. LIP_MEMORY, LIP_CANCELLED. */
   lip_status (*run)(const lip_ask *ask, lip_found *out, lip_err *err);

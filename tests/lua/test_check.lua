@@ -176,6 +176,19 @@ function T.test_radii_are_those_of_certify()
   lu.assertTrue(some > 8)
 end
 
+-- The best of what a file can carry: not the numbers of "exact", which nobody could repeat.
+function T.test_best_is_no_weaker()
+  for _, norm in ipairs { "2", "inf" } do
+    local net = small(lip.relu, norm)
+    local best = array(parse(certified(net, { method = "best" })), "pair")
+    lu.assertTrue(verdict(net))
+    for _, method in ipairs(methods()) do
+      local pair = array(parse(certified(net, { method = method })), "pair")
+      for i = 1, 9 do lu.assertTrue(best[i] <= pair[i] * (1 + 1e-4), norm .. " " .. method) end
+    end
+  end
+end
+
 function T.test_exact_arithmetic_grants_more()
   local net = small(lip.relu, "2")
   local float = array(parse(certified(net, {})), "radius")
@@ -473,6 +486,7 @@ function T.test_program()
   lu.assertEquals(status, 0, text)
   lu.assertStrContains(text, "accepted: 5;dense 6;maxmin;dense 4;maxmin;dense 3, method product, norms 2, arithmetic float32")
   lu.assertStrContains(text, "labels and radii of 6 rows")
+  lu.assertStrContains(text, "right by the labels in CERT") -- the file with the rows has none
   status, text = run(path, model)
   lu.assertEquals(status, 0, text)
   lu.assertStrContains(text, "not verified, for want of DATA")
