@@ -22,8 +22,13 @@ local function load_data(name)
   return core.load_npy(name)
 end
 
+-- Names in files may hold what moves a terminal's cursor.
+local function plain(text)
+  return (tostring(text):gsub("[%c\x7f]", function(c) return c == "\n" and c or "?" end))
+end
+
 local function complain(message)
-  io.stderr:write("lipwb check: ", tostring(message), "\n")
+  io.stderr:write("lipwb check: ", plain(message), "\n")
   return 2
 end
 
@@ -42,7 +47,7 @@ function check.main(cert, model, data, ...)
   if not ok then return complain(result) end
   if not result then return complain(reason) end
   if not result.accepted then
-    print("refused: " .. result.reason)
+    print("refused: " .. plain(result.reason):gsub("\n", "?"))
     return 1
   end
   print(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method, result.path,
@@ -52,8 +57,10 @@ function check.main(cert, model, data, ...)
     print "  no radii are claimed"
   elseif rows then
     print(("  verified: labels and radii of %d rows"):format(result.radii))
+    local known = type(rows.labels) == "function" and rows:labels()
+    local right = known and "right" or "right by the labels in CERT, which DATA does not have,"
     for _, row in ipairs(result.eps) do
-      print(("  verified: %d of %d rows right and certified at eps %.9g"):format(row.certified, result.rows, row.eps))
+      print(("  verified: %d of %d rows %s and certified at eps %.9g"):format(row.certified, result.rows, right, row.eps))
     end
   else
     print(("  not verified, for want of DATA: labels and radii of %d rows"):format(result.rows))
