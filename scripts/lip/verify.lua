@@ -7,7 +7,7 @@ local lip = require "lip"
 local check_options = require("lip.options").check
 
 local function rows_of(data, labels)
-  if type(labels) == "table" or labels == nil then return data end -- a data set
+  if labels == nil and type(data) == "userdata" and data.labels then return data end -- a data set
   return lip.data.tensors(data, labels)
 end
 

@@ -221,6 +221,8 @@ function T.test_three_verdicts()
       -- the same from tensors
       local again = lip.verify(net, x, y, { eps = eps, p = p, box = { 0, 1 }, steps = 20 })
       lu.assertEquals(again.verdicts, r.verdicts)
+      local listed = lip.verify(net, x, y:totable(), { eps = eps, p = p, box = { 0, 1 }, steps = 20 })
+      lu.assertEquals(listed.verdicts, r.verdicts)
       local quick = lip.verify(net, x, y, { eps = eps, p = p, box = { 0, 1 }, attack = false })
       lu.assertEquals(quick.verified, r.verified)
       lu.assertEquals(quick.rows, {})
@@ -250,6 +252,7 @@ function T.test_misuse_is_named()
   raises("option 'eps'", net.bound, net, { method = "local", x = lip.zeros(6), eps = -1 })
   raises("option 'eps' is required", lip.verify, net, x, { 0, 1 }, {})
   raises("has no labels", lip.verify, net, lip.data.tensors(x), { eps = 1 })
+  raises("has no labels", lip.verify, net, x, { eps = 1 })
 end
 
 return T
