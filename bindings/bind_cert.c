@@ -100,7 +100,7 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what) {
     luaL_addstring(&b, lip_method_at(i)->name);
     luaL_addstring(&b, ", ");
   }
-  luaL_addstring(&b, "best, local");
+  luaL_addstring(&b, strcmp(what, "certificate") == 0 ? "best" : "best, local"); /* a file carries no local proof */
   luaL_pushresult(&b);
   luaL_error(L, "%s: option 'method' is one of %s; got %s", what, lua_tostring(L, -1), name ? name : got);
   return NULL;

@@ -354,7 +354,7 @@ static lip_status run(const lip_ask *ask, lip_found *out, lip_err *err) {
 
 const lip_method lip_method_exact = {
     .name = "exact",
-    .help = "the largest norm over all patterns of slopes, for at most 16 units",
+    .help = "the largest norm over all patterns of slopes, for at most 16 units (infinite beyond)",
     .bare = true,
     .takes = takes,
     .run = run,

@@ -239,11 +239,27 @@ local function unknown(what)
   print("nothing is known about " .. what .. "; help() lists what there is")
 end
 
+-- A method of the bounds or of the attacks ("multiplier", "apgd"), and names with `word` in them; the number found.
+local function print_related(word)
+  local rows = {}
+  for _, list in ipairs { "bound_methods", "attacks" } do
+    for _, row in ipairs(rawget(lip, list) and lip[list]() or {}) do
+      if row.name == word then rows[#rows + 1] = { ("%s, one of lip.%s()"):format(word, list), row.help } end
+    end
+  end
+  each_line(function(section, name, arguments, text)
+    if #word > 2 and name:find(word, 1, true) then rows[#rows + 1] = { section[2] .. name .. arguments, text } end
+  end)
+  print_columns(rows)
+  return #rows
+end
+
 local function show(what)
   if type(what) == "string" then
     if print_word(what) == 0 then
       local module = lip[what:gsub("^lip%.", "")]
-      if module == nil or print_word(what) == 0 then unknown(("'%s'"):format(what)) end
+      local known = module ~= nil and print_word(what) > 0 or print_related(what) > 0
+      if not known then unknown(("'%s'"):format(what)) end
     end
   elseif type(what) == "userdata" then
     local meta = debug.getmetatable(what)

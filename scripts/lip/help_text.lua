@@ -95,7 +95,7 @@ attack(net, data, options) -- searches points that the net answers wrongly; help
 verify(net, data, options) -- verified, violated or unproven for each point and a ball around it
 attacks() -- the methods of lip.attack as data
 bound_methods() -- the methods of net:bound and net:certify as data
-check_certificate(path, net, data) -- verifies a certificate file claim by claim, as lipwb check does
+check_certificate(path, net, data) -- as lipwb check: a table with accepted=, and reason= when it is refused
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
 opnorm_lower(w, norm) -- a value that is attained
 opnorm_estimate(w, norm, iterations) -- power iteration: not a bound

@@ -102,7 +102,7 @@ box = none -- local: {from, to}, only inputs in it count
 global = best -- local: what runs with the slopes of the ball, one of lip.bound_methods() or "best"
 pairs = false -- also the constants of the differences of two outputs
 seconds = none -- what a method that improves step by step may take
--> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }]],
+-> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget]],
   ["net:forward"] = [[
 training = false -- dropout is active, and backward may follow; plain true says the same
 arithmetic = float32 -- "double": sums and activations in double, rounded to float32 at the end
@@ -123,7 +123,7 @@ p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows; reached: how many of eps each row's radius reaches, whatever its label]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms
@@ -131,7 +131,7 @@ eps = none -- a radius or a list of radii where certified rows are counted
 limit = all -- the first so many rows only
 seconds = none -- what a method that improves step by step may take
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
--> true, or nil, message, code]],
+-> true, or nil, message, code; lipwb check verifies the file]],
   ["lip.verify"] = [[
 eps = required -- size of the balls
 p = the net's path -- norm of the balls
@@ -143,7 +143,7 @@ steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
 limit = all -- the first so many rows only
 seed = 1 -- of the attack
--> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps= }; adversarial: a point for each of rows, whose verdict is "violated" though the input itself is answered correctly]],
+-> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps= }; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
   ["lip.attack"] = [[
 eps = required -- how far points may be from their input
 method = apgd -- one of lip.attacks()
