@@ -19,7 +19,9 @@ local function load_data(name)
     if not train then return nil, test end
     return part == "train" and train or test
   end
-  return core.load_npy(name)
+  local rows, message = core.load_npy(name)
+  if rows or name:find "[./]" then return rows, message end
+  return nil, message .. "; the known names are digits, mnist and fashion-mnist, each with -train or -test"
 end
 
 -- Names in files may hold what moves a terminal's cursor.

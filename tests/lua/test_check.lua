@@ -501,6 +501,7 @@ function T.test_program()
     lu.assertEquals(status, 2, text)
     lu.assertStrContains(text, "lipwb check: ")
   end
+  lu.assertStrContains(select(2, run(path, model, "mnist")), "known names are digits, mnist")
   for _, file in ipairs { model, rows, other } do os.remove(file) end
 end
 
