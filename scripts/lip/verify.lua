@@ -37,12 +37,25 @@ local function violations(net, data, open, options)
   return rows, kept
 end
 
+-- Before the proofs, which take long: the attack may be needed or not.
+local function check_attack(name)
+  if name == nil or name == false then return end
+  local names = {}
+  for i, row in ipairs(lip.attacks()) do
+    if row.name == name then return end
+    names[i] = row.name
+  end
+  local known = table.concat(names, ", ")
+  error(("verify: option 'attack' expects false or one of %s, got %s"):format(known, tostring(name)), 3)
+end
+
 --- Verdicts; `y` only with a tensor of inputs.
 ---@return table|nil, string|nil, string|nil
 local function verify(net, data, y, options)
   if options == nil and (type(y) == "table" or y == nil) then options, y = y, nil end
   local o = check_options(options, "lip.verify")
   if type(o.eps) ~= "number" then error("verify: option 'eps' is required: the size of the balls", 2) end
+  check_attack(o.attack)
   data = rows_of(data, y)
   local answers = data:labels()
   if not answers then error("verify: the data has no labels: what should the net answer?", 2) end

@@ -253,6 +253,7 @@ function T.test_misuse_is_named()
   raises("option 'eps' is required", lip.verify, net, x, { 0, 1 }, {})
   raises("has no labels", lip.verify, net, lip.data.tensors(x), { eps = 1 })
   raises("has no labels", lip.verify, net, x, { eps = 1 })
+  raises("option 'attack' expects false or one of", lip.verify, net, x, { 0, 1 }, { eps = 0, attack = "typo" })
 end
 
 return T
