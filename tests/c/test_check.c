@@ -12,70 +12,12 @@
 
 #include "core/base/mem.h"
 #include "core/base/rng.h"
-#include "core/check/check.h"
+#include "support_check.h"
 
-enum { IN = 3, H1 = 4, H2 = 4, C = 3, UNITS = H1 + H2, ROWS = 4 };
-
-/* A net IN - H1 - H2 - C and everything claimed of it. */
-typedef struct fixture {
-  float W1[H1 * IN], b1[H1], W2[H2 * H1], b2[H2], W3[C * H2], b3[C];
-  lip_check_layer layer[5];
-  lip_check_net net;
-  int path[4];
-  double norm[3], pair[C * C], target[2 * 3], rho[3], lambda[3 * UNITS], weight[3 * IN], radius[ROWS];
-  float label[ROWS], x[ROWS * IN];
-  lip_check_claims claims;
-} fixture;
-
-typedef struct act {
-  lip_check_kind kind;
-  double slope;
-} act;
 static const act acts[] = {{LIP_CHECK_LEAKY, 0},   {LIP_CHECK_LEAKY, -1},   {LIP_CHECK_LEAKY, 0.125},
                            {LIP_CHECK_LEAKY, 1.5}, {LIP_CHECK_LEAKY, -2.0}, {LIP_CHECK_MAXMIN, 0}};
 enum { ACTS = sizeof acts / sizeof *acts };
 static const int norms[] = {1, 2, 0};
-
-static void fixture_init(fixture *f, act a, int p, uint64_t seed) {
-  memset(f, 0, sizeof *f);
-  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 0);
-  lip_rng_fill_normal(&rng, f->W1, H1 * IN, 0, 0.7f);
-  lip_rng_fill_normal(&rng, f->b1, H1, 0, 0.5f);
-  lip_rng_fill_normal(&rng, f->W2, H2 * H1, 0, 0.7f);
-  lip_rng_fill_normal(&rng, f->b2, H2, 0, 0.5f);
-  lip_rng_fill_normal(&rng, f->W3, C * H2, 0, 0.7f);
-  lip_rng_fill_normal(&rng, f->b3, C, 0, 0.5f);
-  lip_rng_fill_normal(&rng, f->x, ROWS * IN, 0, 1);
-  f->layer[0] = (lip_check_layer){LIP_CHECK_DENSE, H1, IN, f->W1, f->b1, 0};
-  f->layer[1] = f->layer[3] = (lip_check_layer){a.kind, 0, 0, NULL, NULL, a.slope};
-  f->layer[2] = (lip_check_layer){LIP_CHECK_DENSE, H2, H1, f->W2, f->b2, 0};
-  f->layer[4] = (lip_check_layer){LIP_CHECK_DENSE, C, H2, f->W3, f->b3, 0};
-  f->net = (lip_check_net){IN, C, 5, f->layer};
-  for (int i = 0; i < 4; i++) f->path[i] = p;
-  for (int i = 0; i < 3; i++) f->norm[i] = INFINITY;
-  for (int i = 0; i < C * C; i++) f->pair[i] = i % (C + 1) == 0 ? 0 : (double)INFINITY;
-  for (int i = 0; i < 3 * IN; i++) f->weight[i] = 1;
-  for (int i = 0; i < 3 * UNITS; i++) f->lambda[i] = 1;
-  f->claims = (lip_check_claims){.dense = 3,
-                                 .path = f->path,
-                                 .float32 = true,
-                                 .norm = f->norm,
-                                 .pair = f->pair,
-                                 .units = UNITS,
-                                 .target = f->target,
-                                 .rho = f->rho,
-                                 .lambda = f->lambda,
-                                 .rows = ROWS,
-                                 .label = f->label,
-                                 .radius = f->radius};
-}
-
-static lip_check *opened(fixture *f) {
-  lip_check *c;
-  lip_err err = {0};
-  if (lip_check_open(&f->net, &f->claims, &c, &err)) fail_msg("%s", err.msg);
-  return c;
-}
 
 /* ---- oracles ---- */
 
@@ -215,9 +157,9 @@ static void norms_are_exact(void **state) {
     for (int p = 0; p < 3; p++)
       for (int q = p; q < 3; q++) {
         fixture f;
-        fixture_init(&f, acts[0], norms[p], seed);
+        check_fixture_init(&f, acts[0], norms[p], seed);
         f.path[1] = f.path[2] = f.path[3] = norms[q];
-        lip_check *c = opened(&f);
+        lip_check *c = check_opened(&f);
         double want = 0, v[H1];
         if (norms[p] == 1) {
           for (int k = 0; k < IN; k++) {
@@ -276,8 +218,8 @@ static void pairs_are_never_below_the_truth(void **state) {
     for (int k = 0; k < ACTS; k++)
       for (int p = 0; p < 3; p++) {
         fixture f;
-        fixture_init(&f, acts[k], norms[p], seed);
-        lip_check *c = opened(&f);
+        check_fixture_init(&f, acts[k], norms[p], seed);
+        lip_check *c = check_opened(&f);
         for (size_t l = 0; l < 3; l++) least_norm(&f, c, l);
         double truth = largest_slope(&f, acts[k], norms[p]), product = least_pair(&f, c);
         assert_true(product >= truth * (1 - 1e-12));
@@ -291,7 +233,7 @@ static void pairs_are_never_below_the_truth(void **state) {
           for (int i = 0; i < IN; i++) f.weight[i] = 0.5 + 0.25 * i;
           f.claims.weight = weighted ? f.weight : NULL;
           for (size_t l = 0; l < 3; l++) f.norm[l] = INFINITY; /* nothing by the product */
-          c = opened(&f);
+          c = check_opened(&f);
           double total = norms[p] != 0 ? 1 : weighted ? 2.25 : 3;
           double found = least_rho(&f, c, total);
           assert_true(found >= truth * (1 - 1e-9));
@@ -315,9 +257,9 @@ static void pairs_are_never_below_the_truth(void **state) {
 static void hostile_proofs_are_refused(void **state) {
   (void)state;
   fixture f;
-  fixture_init(&f, acts[0], 2, 3);
+  check_fixture_init(&f, acts[0], 2, 3);
   make_proof(&f, 3);
-  lip_check *c = opened(&f);
+  lip_check *c = check_opened(&f);
   double pair = least_rho(&f, c, 1);
   assert_true(pair_holds(&f, c, pair));
   const double wrong[] = {NAN, INFINITY, -INFINITY, -1, 0, 1e300, 1e-300, -0.0};
@@ -351,7 +293,7 @@ static void hostile_proofs_are_refused(void **state) {
   f.claims.weight = f.weight;
   for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
     f.weight[1] = wrong[k];
-    c = opened(&f);
+    c = check_opened(&f);
     assert_false(pair_holds(&f, c, pair));
     lip_check_close(c);
   }
@@ -366,9 +308,9 @@ static void radii_hold_in_float32(void **state) {
     for (int k = 0; k < ACTS; k++)
       for (int p = 0; p < 3; p++) {
         fixture f;
-        fixture_init(&f, acts[k], norms[p], seed);
+        check_fixture_init(&f, acts[k], norms[p], seed);
         lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 3);
-        lip_check *c = opened(&f);
+        lip_check *c = check_opened(&f);
         for (size_t l = 0; l < 3; l++) least_norm(&f, c, l);
         for (size_t r = 0; r < ROWS; r++) {
           float z[C], other[C];
@@ -521,7 +463,7 @@ static void shapes_are_proved(void **state) {
   fixture f;
 #define REFUSED(change)                                                                                      \
   do {                                                                                                       \
-    fixture_init(&f, acts[5], 2, 1);                                                                         \
+    check_fixture_init(&f, acts[5], 2, 1);                                                                   \
     make_proof(&f, 1);                                                                                       \
     change;                                                                                                  \
     assert_int_equal(lip_check_open(&f.net, &f.claims, &c, NULL), LIP_FORMAT);                               \
@@ -553,7 +495,7 @@ static void memory_may_fail_anywhere(void **state) {
   for (size_t nth = 1, failed = 1; failed; nth++) {
     fixture f;
     lip_check *c;
-    fixture_init(&f, acts[5], 2, 1);
+    check_fixture_init(&f, acts[5], 2, 1);
     make_proof(&f, 1);
     f.claims.evidence |= LIP_CHECK_ABS;
     f.norm[0] = 100;
