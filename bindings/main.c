@@ -192,6 +192,26 @@ static const char *value_of(command *c, int *i, const char *name, bool *bad) {
   return NULL;
 }
 
+/* Words that stand in the place of a script: `module`.main(words...) runs and returns the exit status, or a row for --json. */
+typedef struct subcommand {
+  const char *name, *module;
+  bool raw; /* every word after the name is the module's own, options and --help too */
+} subcommand;
+
+static const subcommand subcommands[] = {
+    {"bench", "lip.bench", false},        {"check", "lip.check", false},
+    {"sweep", "lip.sweep.command", true}, {"trial", "lip.sweep.worker", true},
+    {"runs", "lip.runs.command", true},   {"report", "lip.report.command", true},
+    {"reproduce", "lip.reproduce", true},
+};
+
+/* NULL: `script` is a file. */
+static const subcommand *find_subcommand(const char *script) {
+  for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
+    if (strcmp(script, subcommands[i].name) == 0) return &subcommands[i];
+  return NULL;
+}
+
 /* Options that may stand before and after the script. True when argv[*i] was one of them (or was wrong). */
 static bool common_option(lua_State *L, command *c, int *i) {
   const char *v;
@@ -259,7 +279,8 @@ static void read_command(lua_State *L, command *c, int chunks) {
     lua_rawseti(L, -3, k - i);
   }
   lua_Integer n = 0;
-  bool ours = true;
+  const subcommand *sub = c->script ? find_subcommand(c->script) : NULL;
+  bool ours = !sub || !sub->raw;
   const char *unknown = NULL; /* lip.args refuses it: a script with settings has no other options */
   for (i++; i < c->argc && !c->failed; i++) {
     if (ours && strcmp(c->argv[i], "--") == 0) {
@@ -330,8 +351,12 @@ static int run_chunks(lua_State *L, int chunks) {
 
 /* Pushes the function that the word after the options names: a subcommand, else a file's chunk. */
 static int load_script(lua_State *L, const char *script) {
-  if (strcmp(script, "check") == 0) return luaL_loadstring(L, "return require 'lip.check'.main(...)");
-  if (strcmp(script, "bench") == 0) return luaL_loadstring(L, "return require 'lip.bench'.main()");
+  const subcommand *sub = find_subcommand(script);
+  if (sub) {
+    char code[96];
+    snprintf(code, sizeof code, "return require '%s'.main(...)", sub->module);
+    return luaL_loadstring(L, code);
+  }
   return luaL_loadfile(L, strcmp(script, "-") == 0 ? NULL : script);
 }
 
@@ -344,7 +369,8 @@ static int run_script(lua_State *L, const char *script) {
   for (int i = 1; i <= n; i++) lua_rawgeti(L, -i, i);
   lua_remove(L, -n - 1);
   if (lipL_docall(L, n, 1)) return failed(L);
-  if (strcmp(script, "check") == 0) return lipL_sigint_seen() ? INTERRUPTED : (int)lua_tointeger(L, -1);
+  if (find_subcommand(script) && lua_isinteger(L, -1)) /* a status; a row goes to --json, as a script's */
+    return lipL_sigint_seen() ? INTERRUPTED : (int)lua_tointeger(L, -1);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "lip.program");
   if (lipL_docall(L, 1, 1)) return failed(L);
