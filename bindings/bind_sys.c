@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bindings/bind.h"
 
@@ -136,7 +137,10 @@ static int sys_info(lua_State *L) {
   set_text(L, "version", LIP_VERSION);
   set_text(L, "blas", lip_gemm_backend());
   set_text(L, "compiler", compiler());
+  set_text(L, "flags", LIP_FLAGS);
   set_text(L, "cpu", cpu_name(cpu));
+  lua_pushinteger(L, (lua_Integer)sysconf(_SC_NPROCESSORS_ONLN));
+  lua_setfield(L, -2, "processors");
   set_text(L, "lua", LUA_RELEASE);
   lua_pushinteger(L, (lua_Integer)get_box(L)->threads);
   if (get_box(L)->threads == 0) {

@@ -177,13 +177,18 @@ dataset_tensors(x, y) -- what lip.data.tensors calls
 sha256(path) -- checksum of a file, unpacked
 sha256_packed(path) -- checksum of a file as it lies there
 unpack(path, to) -- writes an unpacked copy]] },
+  { "Provenance", "lip.provenance.", "lip.provenance", [[
+common(options) -- command line, program, git commit and diff; folder= where to look, store= takes the diff
+own() -- machine, processor, threads, kernels, compiler
+together(common) -- both in one table
+git(folder) -- commit and changes of a repository as a table, and the diff]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)
 plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text; true, or nil, message, code
 doc(what) -- the reference as Markdown, or "stubs" for the Lua language server
 to_json(value) -- a value as JSON on one line, keys in order
-info() -- version, matrix kernels, threads, compiler, processor, memory
+info() -- version, matrix kernels, threads, compiler and its flags, processor, memory
 threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed
 time() -- seconds from a steady clock

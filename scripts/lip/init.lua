@@ -17,7 +17,7 @@ setmetatable(lip, {
   end,
   __name = "lip",
   -- for completion: what may be loaded
-  __names = { "args", "curve", "data", "doc", "help", "plot", "train", "verify" },
+  __names = { "args", "curve", "data", "doc", "help", "plot", "provenance", "train", "verify" },
 })
 
 return lip
