@@ -24,6 +24,7 @@
 #define LIP_LOADER_T "lip.loader"
 #define LIP_RNG_T "lip.rng"
 #define LIP_CERTIFIER_T "lip.certifier"
+#define LIP_DB_T "lip.db"
 
 /* Each file has one opener that adds its functions to the module table on top of the stack (and leaves it there). */
 void lipL_open_tensor(lua_State *L);
@@ -42,6 +43,7 @@ void lipL_open_sys(lua_State *L);
 void lipL_open_io(lua_State *L);
 void lipL_open_json(lua_State *L);
 void lipL_open_unpack(lua_State *L);
+void lipL_open_db(lua_State *L);
 /* The module: a new table with everything above; luaopen_lip_core returns it. */
 LUAMOD_API int luaopen_lip_core(lua_State *L);
 

@@ -182,6 +182,15 @@ common(options) -- command line, program, git commit and diff; folder= where to 
 own() -- machine, processor, threads, kernels, compiler
 together(common) -- both in one table
 git(folder) -- commit and changes of a repository as a table, and the diff]] },
+  { "Databases", "lip.db.", "lip.db", [[
+open(path, options) -- an SQLite database; help "db.open" lists the options; nil, message, code on failure]] },
+  { "Methods of a database", "db:", "type:lip.db", [[
+exec(sql, ...) -- runs SQL with values for every ? or a table for :names: the number of rows changed
+rows(sql, ...) -- all rows of a query as tables by column
+row(sql, ...) -- its first row, or false
+transaction(f, ...) -- f(...) from BEGIN IMMEDIATE to COMMIT; an error, or nil, message, takes it back
+close() -- ends it
+path() -- its file]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)

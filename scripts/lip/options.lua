@@ -56,6 +56,9 @@ max = none -- largest
 whole = false -- whole numbers only
 choices = none -- list of the values accepted
 -> the values by name; {"a", "b"} is a list of words: help for a text has a space in it]],
+  ["lip.db.open"] = [[
+readonly = false -- never write; the file must be there
+timeout = 10 -- seconds to wait for other writers]],
   ["lip.data.mnist"] = [[
 folder = none -- look only there
 quiet = false -- do not print where it was found

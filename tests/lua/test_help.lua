@@ -109,6 +109,7 @@ function tests.test_functions_show_their_options()
     ["lip.data.mnist"] = { lip.data.mnist, wrong }, ["lip.data.fashion_mnist"] = { lip.data.fashion_mnist, wrong },
     ["lip.data.main_dataset"] = { lip.data.main_dataset, wrong }, ["lip.data.digits"] = { lip.data.digits, wrong },
     ["lip.data.csv"] = { lip.data.csv, "none.csv", wrong },
+    ["lip.db.open"] = { lip.db.open, ":memory:", wrong },
     ["net:backward"] = { net.backward, net, net:forward(lip.zeros(1, 2)), wrong },
     ["net:forward"] = { net.forward, net, lip.zeros(1, 2), wrong },
     ["net:predict"] = { net.predict, net, lip.zeros(1, 2), wrong },

@@ -33,6 +33,7 @@ local make = {
   ["lip.schedule"] = function() return lip.schedule.constant {} end,
   ["lip.dataset"] = function() return lip.dataset_tensors(images(), {0, 1, 2, 0, 1, 2}) end,
   ["lip.bound"] = function() return lip.net {input = 2, norm = "inf", lip.dense {out = 2}}:bound() end,
+  ["lip.db"] = function() return lip.db.open ":memory:" end,
   ["lip.loader"] = function()
     return lip.dataset_tensors(images(), {0, 1, 2, 0, 1, 2}):batches {size = 2}
   end,
