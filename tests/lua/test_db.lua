@@ -192,9 +192,13 @@ function T:test_statements_in_use()
   for i = 1, 200 do lu.assertEquals(db:row(("SELECT %d AS v"):format(i)).v, i) end
   for i = 1, 5000 do db:exec("INSERT INTO t(a) VALUES(?)", i) end
   setmetatable({}, { __gc = function() db:close() end })
-  local rows = db:rows "SELECT a, 'text ' || a AS b FROM t ORDER BY a"
-  lu.assertEquals(#rows, 5000)
-  lu.assertEquals(rows[5000].b, "text 5000")
+  local ok, rows = pcall(db.rows, db, "SELECT a, 'text ' || a AS b FROM t ORDER BY a")
+  if ok then
+    lu.assertEquals(#rows, 5000)
+    lu.assertEquals(rows[5000].b, "text 5000")
+  else -- a merciless collector was faster
+    lu.assertStrContains(rows, "closed")
+  end
   db = nil
   collectgarbage()
 end
