@@ -191,6 +191,10 @@ row(sql, ...) -- its first row, or false
 transaction(f, ...) -- f(...) from BEGIN IMMEDIATE to COMMIT; an error, or nil, message, takes it back
 close() -- ends it
 path() -- its file]] },
+  { "Searches", "lip.", "lip", [[
+asha{max = n, ...} -- a scheduler for a sweep: successive halving that never waits
+median{...} -- a scheduler for a sweep: ends trials that stay below the median of the others
+sobol(dimensions, seed) -- evenly spread points: generator:point(i) in the unit cube, i from 1]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)

@@ -4,7 +4,9 @@
 local lip = require "lip.core"
 
 -- Functions that live in a module of another name.
-local home = { params = "lip.args" }
+local home = {
+  params = "lip.args", asha = "lip.sweep.asha", median = "lip.sweep.median", sobol = "lip.sweep.sobol",
+}
 
 setmetatable(lip, {
   __index = function(self, name)
@@ -17,7 +19,7 @@ setmetatable(lip, {
   end,
   __name = "lip",
   -- for completion: what may be loaded
-  __names = { "args", "curve", "data", "doc", "help", "plot", "provenance", "train", "verify" },
+  __names = { "args", "asha", "curve", "data", "doc", "help", "median", "plot", "provenance", "sobol", "train", "verify" },
 })
 
 return lip

@@ -83,6 +83,21 @@ separator = , -- one character
 fill = none -- stands for missing values; without it they are errors
 name = the path -- of the data set
 -> a data set of all other columns, or nil, message, code]],
+  ["lip.asha"] = [[
+max = required -- where a trial ends anyway
+min = 1 -- the first look
+eta = 3 -- one of so many goes on; looks stand at min, min * eta, min * eta^2, ... below max
+resource = epoch -- what is counted
+kind = asha -- stands in a stored description
+-> a scheduler]],
+  ["lip.median"] = [[
+min = 1 -- the first look
+every = 1 -- steps between two looks
+trials = 5 -- nobody ends before so many others came as far
+max = none -- no look from here on
+resource = epoch -- what is counted
+kind = median -- stands in a stored description
+-> a scheduler]],
   ["net:backward"] = [[
 accumulate = false -- add to the gradients instead of replacing them
 input_gradient = false -- return the gradient in x]],
