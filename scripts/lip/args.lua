@@ -4,6 +4,7 @@
 -- `{ 8, "passes over the data", min = 1, whole = true }` or `{ "default", "what to aim at", choices = { ... } }`:
 -- the value, one line of help, and what is accepted. A misspelt word of the command line never passes unnoticed.
 local core = require "lip.core"
+local nearest = require "lip.nearest"
 
 local RULES = { min = true, max = true, choices = true, whole = true }
 
@@ -111,28 +112,9 @@ local function convert(s, text)
   return check(s, convert_one(s, s.type, text))
 end
 
--- Edit distance, for "did you mean".
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local cost = a:byte(i) == b:byte(j) and 0 or 1
-      diagonal, row[j] = row[j], math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
-    end
-  end
-  return row[#b]
-end
-
 local function unknown(name, names)
-  local best, best_distance
-  for _, known in ipairs(names) do
-    local d = distance(name, known)
-    if not best or d < best_distance then best, best_distance = known, d end
-  end
-  local hint = best and best_distance <= math.max(2, #name // 3) and (", did you mean '" .. best .. "'?") or ""
+  local near = nearest(name, names)
+  local hint = near and ", did you mean '" .. near .. "'?" or ""
   fail_usage("--set: this script has no setting '%s'%s (known: %s)", name, hint, table.concat(names, ", "))
 end
 

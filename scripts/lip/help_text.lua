@@ -191,7 +191,13 @@ row(sql, ...) -- its first row, or false
 transaction(f, ...) -- f(...) from BEGIN IMMEDIATE to COMMIT; an error, or nil, message, takes it back
 close() -- ends it
 path() -- its file]] },
-  { "Searches", "lip.", "lip", [[
+  { "Sweeps", "lip.", "lip", [[
+sweep{script = ..., grid = ...} -- many runs, for lipwb sweep FILE; help "sweep" lists the options
+logspace(a, b, n) -- n numbers from a to b, evenly spread on a logarithmic axis, ends exact
+uniform(a, b) -- in the space of a random, sobol or tpe sweep: a number from a to b
+loguniform(a, b) -- the same, its logarithm spread evenly
+integer(a, b) -- a whole number from a to b, both included
+choice{...} -- one of a list of values
 asha{max = n, ...} -- a scheduler for a sweep: successive halving that never waits
 median{...} -- a scheduler for a sweep: ends trials that stay below the median of the others
 sobol(dimensions, seed) -- evenly spread points: generator:point(i) in the unit cube, i from 1]] },

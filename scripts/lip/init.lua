@@ -8,18 +8,24 @@ local home = {
   params = "lip.args", asha = "lip.sweep.asha", median = "lip.sweep.median", sobol = "lip.sweep.sobol",
 }
 
+-- Functions that are one of several in their module.
+local space = "lip.sweep.space"
+local member_of = { logspace = space, uniform = space, loguniform = space, integer = space, choice = space }
+
 setmetatable(lip, {
   __index = function(self, name)
     if type(name) ~= "string" then return nil end
-    local module = home[name] or "lip." .. name
-    if not home[name] and not package.searchpath(module, package.path) then return nil end
+    local module = home[name] or member_of[name] or "lip." .. name
+    if not home[name] and not member_of[name] and not package.searchpath(module, package.path) then return nil end
     local value = require(module)
+    if member_of[name] then value = value[name] end
     rawset(self, name, value)
     return value
   end,
   __name = "lip",
   -- for completion: what may be loaded
-  __names = { "args", "asha", "curve", "data", "doc", "help", "median", "plot", "provenance", "sobol", "train", "verify" },
+  __names = { "args", "asha", "choice", "curve", "data", "doc", "help", "integer", "loguniform", "logspace", "median",
+    "plot", "provenance", "sobol", "sweep", "train", "uniform", "verify" },
 })
 
 return lip

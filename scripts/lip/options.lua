@@ -1,6 +1,8 @@
 --- The options of functions that take a table (those of layers, losses, optimisers, schedules and nets stand in the
 -- engine): what help() and the reference print, and the check that nobody misspelt one. Lines read
 -- "name = default -- text"; a line that ends with ":" begins another group, and "-> ..." tells what comes back.
+local nearest = require "lip.nearest"
+
 local options = {}
 
 local texts = {
@@ -23,6 +25,24 @@ checkpoint_every = 0 -- also after every so many updates; 0: never
 resume = false -- go on from the checkpoint if the file exists
 verbose = false -- print one line per epoch
 -> { epochs=, steps=, seconds=, loss=, history={info, ...}, stopped=, resumed= }, or nil, message, code]],
+  ["lip.sweep"] = [[
+script = none -- file that every trial runs, its settings set as by --set; it returns a row
+run = none -- in place of a script: function(config, trial) returns a row
+grid = none -- {name = {values}, ...}: every combination, names in alphabetical order, the last fastest
+list = none -- {{name = value, ...}, ...}: these configurations
+random = none -- {name = lip.uniform(a, b), ...}: n drawn at random
+sobol = none -- the same, n points that fill the space evenly
+tpe = none -- the same, n in turn, chosen by the results so far
+n = none -- trials of random, sobol and tpe
+seed = 1 -- of random, sobol and tpe themselves
+ahead = 4 -- tpe: so many trials may be under way when the next is chosen
+maximise = none -- name of a figure in the row (and reported by trials, for a scheduler)
+minimise = none -- the same, the smaller the better
+scheduler = none -- ends trials that fall behind: lip.asha{...}, lip.median{...}
+name = the file's -- under which the sweep is stored
+set = {} -- settings that all trials of a script share
+retries = 0 -- trials that crash run again, so many times
+figure = none -- function(trials) returns the figure that lipwb sweep --plot FILE draws]],
   ["lip.curve"] = [[
 max = largest radius -- end of the curve
 n = 200 -- steps up to there
@@ -227,7 +247,9 @@ function options.check(given, name, group)
   for i, row in ipairs(options.of(name)[group or 1]) do known[row.name], list[i] = true, row.name end
   for key in next, given do
     if type(key) == "string" and not known[key] then
-      error(("%s: unknown option '%s' (known: %s)"):format(what, key, table.concat(list, ", ")), 3)
+      local near = nearest(key, list)
+      error(("%s: unknown option '%s'%s (known: %s)"):format(what, key,
+        near and (", did you mean '%s'?"):format(near) or "", table.concat(list, ", ")), 3)
     end
   end
   return given

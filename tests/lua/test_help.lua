@@ -104,6 +104,7 @@ function tests.test_functions_show_their_options()
   local calls = {
     ["lip.train"] = { lip.train, net, ds, wrong }, ["lip.curve"] = { lip.curve, net:certify(ds), ds, wrong },
     ["lip.attack"] = { lip.attack, net, ds, wrong }, ["lip.verify"] = { lip.verify, net, ds, wrong },
+    ["lip.sweep"] = { lip.sweep, wrong },
     ["lip.asha"] = { lip.asha, wrong }, ["lip.median"] = { lip.median, wrong },
     ["lip.plot"] = { lip.plot, { panels = {}, no_such_option = 1 } },
     ["lip.args"] = { lip.args, { a = { 1, "help", min = 0, no_such_option = 1 } } },
