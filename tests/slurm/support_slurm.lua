@@ -32,11 +32,12 @@ function slurm.wait_empty(seconds)
   return slurm.wait(seconds, function() return slurm.output "squeue -h -t all -t PD,R,CG" == "" end)
 end
 
---- A requeued job waits two minutes by itself: this lets it start at once.
+--- A requeued job waits two minutes by itself: this lets it start two seconds from now. (Within the second of its end
+--- the node still refuses it: "credential revoked".)
 function slurm.start_now(job)
   return slurm.wait(10, function()
     if slurm.output(("squeue -h -j %s -t PD -o %%T"):format(job)):find "PENDING" then
-      return select(2, slurm.output(("scontrol update JobId=%s StartTime=now"):format(job)))
+      return select(2, slurm.output(("scontrol update JobId=%s StartTime=now+2seconds"):format(job)))
     end
   end)
 end
