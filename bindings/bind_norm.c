@@ -70,6 +70,23 @@ static lip_project_method check_method(lua_State *L, int idx) {
   return LIP_EUCLIDEAN;
 }
 
+/* lip.singular_values(w): a table, the largest first; by LAPACK in double, so no bound */
+static int singular_values(lua_State *L) {
+  size_t M, N;
+  lip_err err;
+  const lip_tensor *w = check_matrix(L, 1, &M, &N);
+  size_t k = M < N ? M : N;
+  double *a = lua_newuserdatauv(L, (M * N + k + 1) * sizeof *a, 0), *s = a + M * N;
+  for (size_t i = 0; i < M * N; i++) a[i] = w->data[i];
+  if (lip_svd(a, M, N, NULL, s, NULL, &err)) return lipL_fault(L, &err);
+  lua_createtable(L, (int)k, 0);
+  for (size_t i = 0; i < k; i++) {
+    lua_pushnumber(L, s[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
 /* lip.project_(w, norm, radius[, method="euclidean"]): in place; afterwards opnorm_upper(w, norm) <= radius */
 static int project(lua_State *L) {
   lip_projector *p = NULL;
@@ -94,6 +111,7 @@ void lipL_open_norm(lua_State *L) {
   static const luaL_Reg functions[] = {{"opnorm_upper", opnorm_upper},
                                        {"opnorm_lower", opnorm_lower},
                                        {"opnorm_estimate", opnorm_estimate},
+                                       {"singular_values", singular_values},
                                        {"project_", project},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

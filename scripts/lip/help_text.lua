@@ -99,6 +99,7 @@ check_certificate(path, net, data) -- as lipwb check: a table with accepted=, an
 opnorm_upper(w, norm) -- a rigorous upper bound of the operator norm of the stored matrix
 opnorm_lower(w, norm) -- a value that is attained
 opnorm_estimate(w, norm, iterations) -- power iteration: not a bound
+singular_values(w) -- a table, the largest first; not a bound either
 project_(w, norm, radius, method) -- in place; afterwards opnorm_upper(w, norm) <= radius]] },
   { "Methods of a network", "net:", "type:lip.net", [[
 forward(x, options) -- the outputs for a batch; options: true for training, or a table
@@ -201,6 +202,22 @@ choice{...} -- one of a list of values
 asha{max = n, ...} -- a scheduler for a sweep: successive halving that never waits
 median{...} -- a scheduler for a sweep: ends trials that stay below the median of the others
 sobol(dimensions, seed) -- evenly spread points: generator:point(i) in the unit cube, i from 1]] },
+  { "Figures", "lip.figures.", "lip.figures", [[
+budget(records, options) -- accuracies of a sweep against the budget, with the range of the seeds
+pareto(records, x, y, options) -- every run as a point, and the front that no other run beats
+radius(curve, attack, options) -- certified accuracy against radius; an error when above the attacked one
+losses(runs, options) -- curves of runs: {title=, metrics=} of a store or {title=, history=} of lip.train
+bounds(moments, options) -- intervals of the layers' norms over time, from figures.moment
+moment(net, step) -- the intervals of a net now
+weights(net, options) -- histograms of the weights of every layer
+singular(net, options) -- histograms of the singular values of every layer
+images(x, adversarial, options) -- rows of originals, adversarial points and differences, with labels
+fit(x, y, net, slope, options) -- a net of one variable over its data, and its slope between the limits
+histogram(values, bins) -- { x = middles, y = counts }
+front(points, minimise_x, minimise_y) -- the points {x, y, ...} that no other beats, by x
+value(record, name) -- "budget", "row.clean", "config.norm" of a sweep's record
+draw(file, figure) -- lip.plot into a file, said on one line; in a trial into its folder; "" draws nothing
+css(dark) -- the colours of inline figures as style sheet, light or dark]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)

@@ -24,8 +24,8 @@ setmetatable(lip, {
   end,
   __name = "lip",
   -- for completion: what may be loaded
-  __names = { "args", "asha", "choice", "curve", "data", "doc", "help", "integer", "loguniform", "logspace", "median",
-    "plot", "provenance", "sobol", "sweep", "train", "uniform", "verify" },
+  __names = { "args", "asha", "choice", "curve", "data", "doc", "figures", "help", "integer", "logspace",
+    "loguniform", "median", "plot", "provenance", "sobol", "sweep", "train", "uniform", "verify" },
 })
 
 return lip

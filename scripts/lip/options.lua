@@ -50,25 +50,107 @@ n = 200 -- steps up to there
   ["lip.plot"] = [[
 file = - -- .png, .svg or .pdf; "-" draws in the terminal
 title = none -- above all panels
-width = 900 -- in pixels
-height = 420 -- in pixels; the default is for each panel
+width = 900 -- in pixels; 1200 with several columns
+height = 420 -- in pixels; the default is for each row of panels
+columns = 1 -- panels side by side
+background = white -- "none" is transparent
+inline = false -- return the text of an SVG for a page, with colours that the page sets
 panels = {this} -- a figure without panels is its own only panel
 a panel:
 series = required -- {{x=, y=}, ...}
 levels = {} -- horizontal lines: {{y=, title=, colour=}, ...}
+verticals = {} -- vertical lines: {{x=, title=, colour=}, ...}
+notes = {} -- texts: {{x=, y=, text=, colour=}, ...}
+images = none -- instead of series: rows of images, each pixels or {pixels=, title=}
 title = none -- above the panel
 xlabel = none -- below it
 ylabel = none -- at its side
 logx = false -- logarithmic scale
 logy = false -- logarithmic scale
+xrange = automatic -- {low, high}; an end left out is automatic
 yrange = automatic -- {low, high}
-key = top left -- where the titles of the series stand
+xtics = automatic -- {{position, text}, ...}
+key = top left -- where the titles of the series stand; false: nowhere
 a series:
-y = required -- table or tensor of numbers
+y = required -- table or tensor of numbers; not needed with low and high
 x = 1, 2, ... -- as many
+low = none -- with high: a band around lines, bars at points
+high = none -- as many
 title = none -- in the key
-style = lines -- lines, points, linespoints, steps, boxes, dots
-colour = next one -- "#rrggbb"]],
+style = lines -- lines, points, linespoints, steps, boxes, impulses, dots
+colour = next one -- "#rrggbb"
+dash = 1 -- 1 to 5: solid, dashed, ...
+labels = none -- texts at the points
+a level:
+y = required -- where
+title = none -- in the key
+colour = #777777 -- "#rrggbb"
+a vertical line:
+x = required -- where
+title = none -- in the key
+colour = #777777 -- "#rrggbb"
+a note:
+x = required -- where it begins
+y = required -- where it begins
+text = required -- what it says
+colour = #333333 -- "#rrggbb"
+an image:
+pixels = required -- tensor or rows of numbers, (H, W), (1, H, W) or (3, H, W)
+title = none -- above it
+low = 0 -- what is black
+high = 1 -- what is white
+signed = false -- 0 is white, below blue, above red, at `high` (the largest magnitude) in full]],
+  ["lip.figures.budget"] = [[
+x = budget -- name of the value across
+y = clean, attacked, certified -- a name or a list: what is drawn, as far as the rows have it
+by = norm -- one panel for each value of it; false: one panel
+over = seed -- what the mean and the band are over: all runs with the same x and by
+panels = by -- "y": one panel for each quantity, one line for each value of by
+logx = true -- logarithmic scale
+title = accuracy against x -- above all panels
+-> a figure for lip.plot]],
+  ["lip.figures.pareto"] = [[
+minimise = {} -- names of x and y that are better when smaller
+by = none -- a colour for each value of it
+label = none -- what is written at the points of the front
+labels = true -- write it (up to 12 points)
+logx = false -- logarithmic scale
+logy = false -- logarithmic scale
+title = x and y -- above the figure
+-> a figure for lip.plot]],
+  ["lip.figures.radius"] = [[
+title = certified accuracy -- above the figure
+xlabel = radius -- below it
+-> a figure for lip.plot; raises an error when an attack leaves less than is certified]],
+  ["lip.figures.losses"] = [[
+names = {loss} -- one panel for each; "validation.loss", "accuracy", ...
+title = none -- above all panels
+-> a figure for lip.plot]],
+  ["lip.figures.bounds"] = [[
+title = norms of the layers -- above the figure
+xlabel = epoch -- what step counts
+-> a figure for lip.plot]],
+  ["lip.figures.weights"] = [[
+bins = 60 -- of a histogram
+title = weights -- above all panels
+-> a figure for lip.plot]],
+  ["lip.figures.singular"] = [[
+bins = 40 -- of a histogram
+title = singular values -- above all panels
+-> a figure for lip.plot]],
+  ["lip.figures.images"] = [[
+labels = none -- of the originals: table or tensor, as a data set's
+found = none -- what the net answers for the adversarial points
+limit = 8 -- the first so many
+low = 0 -- what is black
+high = 1 -- what is white
+title = none -- above the figure
+-> a figure for lip.plot]],
+  ["lip.figures.fit"] = [[
+points = 401 -- of the curve of the net
+truth = none -- function(x) drawn beside it
+title = fit -- above all panels
+-> a figure for lip.plot]],
   ["lip.args"] = [[
 a setting is its default, or {default, "some words of help", rules}:
 min = none -- smallest number accepted

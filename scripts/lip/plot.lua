@@ -1,157 +1,150 @@
 --- Figures through gnuplot: PNG, SVG, PDF by the file's ending, text in the terminal for "-".
 --
---   lip.plot{file = "fit.png", title = "...", width = 900, height = 500, panels = {
+--   lip.plot{file = "fit.png", title = "...", width = 900, height = 500, columns = 1, panels = {
 --     {title = "...", xlabel = "x", ylabel = "y", logx = false, logy = false, yrange = {0, 1}, key = "bottom right",
---      series = {{x = {...}, y = {...}, title = "...", style = "lines"}, ...},
---      levels = {{y = 2, title = "bound"}}}}}
+--      series = {{x = {...}, y = {...}, low = {...}, high = {...}, title = "...", style = "lines"}, ...},
+--      levels = {{y = 2, title = "bound"}}, verticals = {{x = 1}}, notes = {{x = 1, y = 1, text = "here"}}},
+--     {images = {{pixels, {pixels = difference, title = "difference", signed = true}}}}}}
 --
 -- x and y are tables or 1-D tensors of the same length; a series without x is drawn against 1, 2, ... Values that are
--- not finite leave a gap. style: lines, points, linespoints, steps, boxes. Returns true, or nil, message, code.
-local options = require "lip.options"
+-- not finite, or not positive on a logarithmic axis, leave a gap. `low` and `high` draw a band around lines and bars at
+-- points; without y the band alone. Returns true, or nil, message, code; with inline = true the text of an SVG whose
+-- colours a page may set (lip.plot.svg, figures.css).
+local check = require "lip.plot.check"
+local panels_of = require "lip.plot.panel"
+local svg = require "lip.plot.svg"
+local text = require "lip.plot.text"
 
 local terminals = {
-  png = "pngcairo noenhanced size %d,%d font 'sans,11' background '#ffffff'",
-  svg = "svg noenhanced size %d,%d font 'sans,12' background '#ffffff'",
+  png = "pngcairo noenhanced size %d,%d font 'sans,11'",
+  svg = "svg noenhanced size %d,%d font 'sans,12'",
   pdf = "pdfcairo noenhanced size %.2f,%.2f font 'sans,10'",
 }
-
--- distinct also in grey and for colour-blind readers (Okabe, Ito 2008)
-local colours = { "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000" }
-local styles = { lines = true, points = true, linespoints = true, steps = true, boxes = true, dots = true }
 
 local function fail(code, fmt, ...)
   return nil, fmt:format(...), code
 end
 
-local function quote(text)
-  return "'" .. tostring(text):gsub("[\r\n]", " "):gsub("'", "''") .. "'"
+-- How many columns the terminal has, as far as the shell said.
+local function terminal_columns()
+  return math.min(math.max(math.tointeger(tonumber(os.getenv "COLUMNS")) or 100, 40), 400)
 end
 
-local function values(v, what)
-  if type(v) == "userdata" then v = v:totable() end
-  if type(v) ~= "table" then
-    error(("plot: %s expects a table or tensor of numbers, got %s"):format(what, type(v)), 5)
+-- The kind of output and gnuplot's line for it; nil when the ending is unknown.
+local function terminal(fig, panels)
+  local columns = math.min(fig.columns or 1, #panels)
+  local rows = (#panels + columns - 1) // columns
+  local width, height = fig.width or (columns > 1 and 1200 or 900), fig.height or 420 * rows
+  if fig.inline then return "svg", "set terminal " .. terminals.svg:format(width, height) .. " dynamic" end
+  local file = fig.file or "-"
+  if file == "-" then
+    return "text", ("set terminal dumb noenhanced size %d,%d"):format(terminal_columns(), 24 * rows)
   end
-  for i = 1, #v do
-    if type(v[i]) ~= "number" then
-      error(("plot: %s expects numbers, element %d is a %s"):format(what, i, type(v[i])), 5)
-    end
+  local kind = (file:match "%.(%a+)$" or ""):lower()
+  if not terminals[kind] then return nil end
+  if kind == "pdf" then width, height = width / 100, height / 100 end
+  local background = fig.background == "none" and (kind == "png" and " transparent" or "") or " background '#ffffff'"
+  return kind, "set terminal " .. terminals[kind]:format(width, height) .. background
+end
+
+-- Everything gnuplot is told, after the line of the terminal.
+local function script(fig, panels, kind, out)
+  out[#out + 1] = "set encoding utf8"
+  local columns = math.min(fig.columns or 1, #panels)
+  local several = #panels > 1
+  if several then
+    out[#out + 1] = ("set multiplot layout %d,%d rowsfirst"):format((#panels + columns - 1) // columns, columns) ..
+      (fig.title and " title " .. check.quote(fig.title) .. " font ',13'" or "")
   end
-  return v
+  local n = 0
+  for _, panel in ipairs(panels) do n = panels_of.script(panel, n, kind, out) end
+  if several then out[#out + 1] = "unset multiplot" end
+  return table.concat(out, "\n") .. "\n"
 end
 
-local function number(v)
-  if v ~= v or v == math.huge or v == -math.huge then return "NaN" end
-  return ("%.9g"):format(v)
+local function read_all(path)
+  local f = io.open(path, "rb")
+  local all = f and f:read "a"
+  if f then f:close() end
+  return all or ""
 end
 
--- The lines of one series as gnuplot reads them.
-local function data(series, i)
-  local y = values(series.y, ("series %d: y"):format(i))
-  local x = series.x and values(series.x, ("series %d: x"):format(i))
-  if x and #x ~= #y then error(("plot: series %d has %d x and %d y"):format(i, #x, #y), 4) end
-  local lines = {}
-  for k = 1, #y do lines[k] = number(x and x[k] or k) .. " " .. number(y[k]) end
-  return table.concat(lines, "\n")
-end
-
-local function panel_script(panel, first, out)
-  local parts, n = {}, first
-  for i, s in ipairs(panel.series or {}) do
-    if s.style and not styles[s.style] then error(("plot: series %d: unknown style '%s'"):format(i, s.style), 3) end
-    out[#out + 1] = ("$d%d << EOD\n%s\nEOD"):format(n, data(s, i))
-    local style = s.style or "lines"
-    parts[i] = ("$d%d using 1:2 with %s %s lc rgb '%s' title %s"):format(n, style,
-      style:find("points") and "lw 1.5 pt 7 ps 0.6" or "lw 2", s.colour or colours[(i - 1) % #colours + 1],
-      s.title and quote(s.title) or "''")
-    n = n + 1
+-- The file appears whole or not at all.
+local function write_all(path, contents)
+  local part = path .. ".part"
+  local f, message = io.open(part, "wb")
+  if not f then return fail("io", "plot: cannot write the figure: %s", message) end
+  local ok
+  ok, message = f:write(contents)
+  if f:close() and ok then ok, message = os.rename(part, path) end
+  if not ok then
+    os.remove(part)
+    return fail("io", "plot: cannot write the figure: %s", message)
   end
-  for _, level in ipairs(panel.levels or {}) do
-    parts[#parts + 1] = ("%s with lines lw 1.5 dt 2 lc rgb '%s' title %s"):format(
-      number(level.y), level.colour or "#555555", level.title and quote(level.title) or "''")
-  end
-  if #parts == 0 then error("plot: a panel has no series", 3) end
-  out[#out + 1] = panel.title and "set title " .. quote(panel.title) or "unset title"
-  out[#out + 1] = "set xlabel " .. quote(panel.xlabel or "")
-  out[#out + 1] = "set ylabel " .. quote(panel.ylabel or "")
-  out[#out + 1] = panel.logx and "set logscale x" or "unset logscale x"
-  out[#out + 1] = panel.logy and "set logscale y" or "unset logscale y"
-  local range = panel.yrange
-  out[#out + 1] = range and ("set yrange [%s:%s]"):format(number(range[1]), number(range[2])) or "set autoscale y"
-  out[#out + 1] = "set key " .. (panel.key or "top left")
-  out[#out + 1] = "plot " .. table.concat(parts, ", ")
-  return n
+  return true
 end
 
-local function terminal(file, width, height, panels)
-  if file == "-" then return ("set terminal dumb noenhanced size %d,%d"):format(100, 24 * panels), nil end
-  local ending = file:match("%.(%a+)$")
-  local setting = ending and terminals[ending:lower()]
-  if not setting then return nil end
-  if ending:lower() == "pdf" then width, height = width / 100, height / 100 end
-  return "set terminal " .. setting:format(width, height), "set output " .. quote(file)
+-- Runs gnuplot on a text: what it drew.
+-- Through files: writing to a program that is not there, or has left, would end this one.
+local function run(commands)
+  local files = { os.tmpname(), os.tmpname(), os.tmpname() }
+  local function finish(...)
+    for _, name in ipairs(files) do os.remove(name) end
+    return ...
+  end
+  local input, output, complaints = table.unpack(files)
+  local f, message = io.open(input, "wb")
+  if not f then return finish(fail("io", "plot: %s", message)) end
+  local written
+  written, message = f:write("set output '", output, "'\n", commands)
+  if not (f:close() and written) then return finish(fail("io", "plot: %s", message or "no room for the commands")) end
+  local ok, how, status = os.execute(("gnuplot %s 2>%s"):format(input, complaints))
+  if not ok and how == "exit" and status == 127 then
+    return finish(fail("not_found", "plot: gnuplot is not installed (package gnuplot-nox)"))
+  elseif not ok then
+    local words = read_all(complaints):gsub("%s+", " ")
+    return finish(fail("io", "plot: gnuplot ended with %s %d: %s", how == "signal" and "signal" or "status", status,
+      words:sub(-300)))
+  end
+  return finish(read_all(output))
 end
 
--- Raises on the line that called lip.plot when a field is unknown.
-local function check_fields(fig)
-  local function check(t, what, ...)
-    local known, names = {}, {}
-    for _, group in ipairs { ... } do
-      for _, row in ipairs(options.of "lip.plot"[group]) do
-        if not known[row.name] then names[#names + 1] = row.name end
-        known[row.name] = true
-      end
-    end
-    if type(t) ~= "table" then error(("plot: %s is a table, got %s"):format(what, type(t)), 4) end
-    for key in next, t do
-      if type(key) == "string" and not known[key] then
-        error(("plot: %s: unknown option '%s' (known: %s)"):format(what, key, table.concat(names, ", ")), 4)
-      end
-    end
-  end
-  if fig.panels then check(fig, "the figure", 1) else check(fig, "the figure", 1, 2) end
-  for i, panel in ipairs(fig.panels or { fig }) do
-    if panel ~= fig then check(panel, "panel " .. i, 2) end
-    for k, series in ipairs(panel.series or {}) do check(series, "series " .. k, 3) end
-  end
-end
-
+--- Draws a figure.
+---@param fig table help "plot" lists the fields
+---@return boolean|string|nil done true, or the text of an inline SVG
+---@return string|nil message
+---@return string|nil code "argument", "io", "not_found"
 local function plot(fig)
   if type(fig) ~= "table" then error("plot: expects a table, as in lip.plot{file=..., panels=...}", 2) end
-  check_fields(fig)
-  local file = fig.file or "-"
-  if type(file) ~= "string" or file == "" then error("plot: file expects a name or \"-\"", 2) end
+  check.fields(fig)
   local panels = fig.panels or { fig }
-  local setting, output = terminal(file, fig.width or 900, fig.height or 420 * #panels, #panels)
-  if not setting then
-    return fail("argument", "plot: cannot draw '%s': the name must end in .png, .svg or .pdf", file)
+  local kind, setting = terminal(fig, panels)
+  if not kind then
+    return fail("argument", "plot: cannot draw '%s': the name must end in .png, .svg or .pdf", fig.file)
   end
-  local out = { setting, "set grid xtics ytics lt 1 lw 0.5 lc rgb '#dddddd'", "set datafile missing 'NaN'" }
-  out[#out + 1] = output
-  local layout = #panels > 1 and ("set multiplot layout %d,1"):format(#panels)
-  if layout then out[#out + 1] = layout .. (fig.title and " title " .. quote(fig.title) or "") end
-  local n = 0
-  for _, panel in ipairs(panels) do n = panel_script(panel, n, out) end
-  if layout then out[#out + 1] = "unset multiplot" end
-  if not os.execute "command -v gnuplot >/dev/null 2>&1" then
-    return fail("not_found", "plot: gnuplot is not installed (package gnuplot-nox)")
+  local drawn = panels
+  if kind == "text" then -- gnuplot knows no grey in a terminal
+    drawn = {}
+    for _, panel in ipairs(panels) do
+      if not panel.images then drawn[#drawn + 1] = panel end
+    end
   end
-  if output then -- an unwritable place is found out here, not in gnuplot's words
-    local f, message = io.open(file, "a")
-    if not f then return fail("io", "plot: cannot write the figure: %s", message) end
-    f:close()
+  local commands = #drawn > 0 and script(fig, drawn, kind, { setting })
+  if kind == "text" then
+    for _, panel in ipairs(panels) do
+      if panel.images then text.images(panel, terminal_columns()) end
+    end
+    if not commands then return true end
   end
-  -- through a file: writing to a program that is not there, or has left, would end this one
-  local path = os.tmpname()
-  local script, message = io.open(path, "w")
-  if not script then return fail("io", "plot: %s", message) end
-  script:write(table.concat(out, "\n"), "\n")
-  script:close()
-  io.stdout:flush()
-  local ok, _, status = os.execute("gnuplot " .. path)
-  os.remove(path)
-  if not ok then return fail("io", "plot: gnuplot ended with status %s", status) end
-  return true
+  local result, message, code = run(commands)
+  if not result then return nil, message, code end
+  if kind == "text" then
+    io.write((result:gsub("\f", ""):gsub(" +\n", "\n"):gsub("^\n+", "")))
+    return true
+  end
+  if kind == "svg" then result = svg.finish(result, fig, panels) end
+  if fig.inline then return result end
+  return write_all(fig.file, result)
 end
 
 return plot

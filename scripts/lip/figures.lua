@@ -1,0 +1,158 @@
+--- Figures as data: each function takes results and returns a table for lip.plot.
+--
+--   local fig = lip.figures.budget(records, { by = "norm" })
+--   fig.file = "budget.svg"
+--   lip.plot(fig)
+--
+-- A record is what a store of sweeps holds of a trial: { config = {...}, row = {...}, seed =, state =, ... }.
+local lip = require "lip"
+local panel = require "lip.plot.panel"
+local check_options = require("lip.options").check
+local records_of = require "lip.figures.records"
+local nets = require "lip.figures.nets"
+
+local figures = {
+  value = records_of.value, budget = records_of.budget, pareto = records_of.pareto, front = records_of.front,
+  moment = nets.moment, bounds = nets.bounds, weights = nets.weights, singular = nets.singular,
+  histogram = nets.histogram, images = nets.images, fit = nets.fit,
+}
+
+local blue, orange = panel.palette[1], panel.palette[2]
+
+-- ---- certified accuracy against radius ----
+
+local function curves_of(given, what)
+  if type(given) ~= "table" then error("figures.radius: " .. what .. " is a table {x=, y=}", 4) end
+  return given.x and { given } or given
+end
+
+local function numbers(v)
+  return type(v) == "userdata" and v:totable() or v
+end
+
+-- The least that a falling curve sampled at x may be at r: its value at the next sample.
+local function at_least(curve, r)
+  local x, y = numbers(curve.x), numbers(curve.y)
+  for k = 1, #x do
+    if x[k] >= r then return y[k] end
+  end
+  return nil
+end
+
+--- Certified accuracy against radius, and above it what an attack leaves standing. Both are about the same rows: an
+-- attacked accuracy below the certified one contradicts the certificate and is an error.
+---@param curve table {x=, y=, title=} from lip.curve, in per cent, or a list of such
+---@param attack? table {x = radii, y = per cent still right, title=} or a list, the k-th belonging to the k-th curve
+---@param options? table help "figures.radius"
+function figures.radius(curve, attack, options)
+  local o = check_options(options, "lip.figures.radius")
+  local curves, attacks = curves_of(curve, "the curve"), attack and curves_of(attack, "the attack") or {}
+  local series = {}
+  for k, c in ipairs(curves) do
+    local colour = #curves == 1 and blue or panel.palette[(k - 1) % #panel.palette + 1]
+    series[#series + 1] = { x = c.x, y = c.y, title = c.title or "certified", colour = colour }
+    local a = attacks[k]
+    if a then
+      local x, y = numbers(a.x), numbers(a.y)
+      for i = 1, #x do
+        local least = at_least(c, x[i])
+        if least and y[i] < least - 1e-9 then
+          error(("figures.radius: at %g the attack leaves %.4f %% right, and %.4f %% are certified: one of them is wrong, "
+            .. "or they are about different rows"):format(x[i], y[i], least), 2)
+        end
+      end
+      series[#series + 1] = { x = x, y = y, style = "linespoints", dash = 2, title = a.title or "attacked",
+        colour = #curves == 1 and orange or colour }
+    end
+  end
+  return { title = o.title or "certified accuracy", key = "top right", ylabel = "%", yrange = { 0, 100 },
+    xlabel = o.xlabel or "radius", xrange = { 0 }, series = series }
+end
+
+-- ---- curves of training ----
+
+-- The values of one name over the steps of a run, from a store's rows or a history of lip.train.
+local function metric(run, name)
+  local x, y = {}, {}
+  if run.metrics then
+    local points = {}
+    for _, m in ipairs(run.metrics) do
+      local value = records_of.number(m.value)
+      if m.name == name and value then points[#points + 1] = { m.step, value } end
+    end
+    table.sort(points, function(a, b) return a[1] < b[1] end)
+    for k, point in ipairs(points) do x[k], y[k] = point[1], point[2] end
+  end
+  for _, info in ipairs(run.history or {}) do
+    local value = info[name]
+    local inner = name:match "^validation%.(.*)$"
+    if inner and info.validation then value = info.validation[inner] end
+    if type(value) == "number" then x[#x + 1], y[#y + 1] = info.epoch, value end
+  end
+  return x, y
+end
+
+--- Curves of training: one panel for each name, one line for each run.
+---@param runs table list of {title=, metrics=} or {title=, history=}
+---@param options? table help "figures.losses"
+function figures.losses(runs, options)
+  local o = check_options(options, "lip.figures.losses")
+  local names = o.names or { "loss" }
+  local panels = {}
+  for _, name in ipairs(names) do
+    local series, positive = {}, true
+    for k, run in ipairs(runs) do
+      local x, y = metric(run, name)
+      for _, v in ipairs(y) do positive = positive and v > 0 end
+      if #x > 0 then
+        series[#series + 1] = { x = x, y = y, title = #runs <= 8 and run.title or nil,
+          style = #x == 1 and "points" or #x <= 40 and "linespoints" or "lines",
+          colour = panel.palette[(k - 1) % #panel.palette + 1] }
+      end
+    end
+    if #series > 0 then
+      panels[#panels + 1] = { title = name, xlabel = "epoch", series = series,
+        key = #runs <= 8 and (name:find "accuracy" and "bottom right" or "top right") or false,
+        logy = name:find "loss" ~= nil and positive }
+    end
+  end
+  if #panels == 0 then panels[1] = { title = names[1], xlabel = "epoch", series = { { y = {} } } } end
+  return { title = o.title, panels = panels, columns = math.min(#panels, 2) }
+end
+
+-- ---- drawing ----
+
+--- Draws into a file and says so; inside a trial into the trial's folder. An empty name draws nothing.
+---@return boolean|nil drawn
+function figures.draw(file, figure)
+  if file == nil or file == "" then return nil end
+  local fig = {}
+  for key, value in pairs(figure) do fig[key] = value end
+  fig.file = file
+  if file ~= "-" and package.searchpath("lip.trial", package.path) and lip.trial.active then
+    fig.file = lip.trial.file("figure", file:match "[^/]*$")
+  end
+  local drawn, message = lip.plot(fig)
+  if not drawn then
+    print(message)
+  elseif file ~= "-" then
+    print("figure: " .. fig.file)
+  end
+  return drawn
+end
+
+local dark = { ink = "#d5d8de", grid = "#3a3f47", paper = "#16181d", muted = "#9aa0a8", "#4aa8ea", "#f08a4b", "#35c79a",
+  "#e39ac4", "#f0b64a", "#86cdf5", "#c7a468" }
+
+--- Declarations for a style sheet, to stand in a rule such as svg.lip-figure { ... }.
+---@param is_dark? boolean
+function figures.css(is_dark)
+  local light = { ink = panel.ink, grid = panel.grid, paper = "#ffffff", muted = "#777777" }
+  for k, colour in ipairs(panel.palette) do light[k] = colour end
+  local lines = {}
+  for name, colour in pairs(is_dark and dark or light) do lines[#lines + 1] = ("--lip-%s: %s;"):format(name, colour) end
+  table.sort(lines)
+  return table.concat(lines, " ")
+end
+
+return figures
