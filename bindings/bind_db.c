@@ -110,13 +110,16 @@ static void finish(statement *st) {
   *st = (statement){0};
 }
 
-static int statement_release(lua_State *L) {
-  statement *st = luaL_checkudata(L, 1, STATEMENT_T);
-  if (!st->s) return 0;
+static void give_back(statement *st) {
+  if (!st->s) return;
   sqlite3_reset(st->s);
   sqlite3_clear_bindings(st->s);
   st->busy = false;
   if (!st->cached) finish(st);
+}
+
+static int statement_close(lua_State *L) {
+  give_back(luaL_checkudata(L, 1, STATEMENT_T));
   return 0;
 }
 
@@ -367,7 +370,8 @@ static int db_exec(lua_State *L) {
       }
     if (st->s && rc != SQLITE_DONE) return refuse(L, rc, db, sql);
     if (db) after = sqlite3_total_changes64(db);
-    lua_settop(L, last); /* gives the statement back */
+    give_back(st); /* not by lua_settop: in Lua 5.4.4 it may use a stack that its __close has moved */
+    luaL_checkstack(L, 8, "too many statements");
     sql = tail;
   } while (!is_blank(tail) && h->db);
   lua_pushinteger(L, (lua_Integer)(after - before));
@@ -531,7 +535,7 @@ void lipL_open_db(lua_State *L) {
   static const luaL_Reg meta[] = {
       {"__gc", db_close}, {"__close", db_close}, {"__tostring", db_tostring}, {NULL, NULL}};
   static const luaL_Reg statement_meta[] = {
-      {"__gc", statement_gc}, {"__close", statement_release}, {NULL, NULL}};
+      {"__gc", statement_gc}, {"__close", statement_close}, {NULL, NULL}};
   static const luaL_Reg guard_meta[] = {{"__close", guard_close}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", db_open}, {NULL, NULL}};
   lipL_newtype(L, LIP_DB_T, methods, meta);
