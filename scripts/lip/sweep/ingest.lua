@@ -1,0 +1,148 @@
+--- Applies lines of a trial's journal to the database. The same function serves the running sweep and the rebuilding of
+-- the database, so that both give the same tables. Everything here runs inside a transaction.
+local lip = require "lip"
+local journal = require "lip.sweep.journal"
+
+local ingest = {}
+
+-- JSON has no infinities and no NaN: they are texts there. SQLite has infinities only.
+local function number(v)
+  if v == "inf" then return math.huge end
+  if v == "-inf" then return -math.huge end
+  if v == "nan" then return v end
+  return type(v) == "number" and v or nil
+end
+
+local function whole(v)
+  return type(v) == "number" and math.tointeger(v) or nil
+end
+
+local function text(v)
+  if type(v) == "string" then return v end
+  return v ~= nil and lip.to_json(v) or nil
+end
+
+local function begin_attempt(t, line)
+  t.state, t.started, t.beat = "running", number(line.time), number(line.time)
+  t.attempt = whole(line.attempt) or t.attempt
+  t.pid, t.pid_start, t.host = whole(line.pid), whole(line.pid_start), text(line.host)
+  t.provenance = type(line.provenance) == "table" and lip.to_json(line.provenance) or nil
+  for _, name in ipairs { "finished", "seconds", "exit", "signal", "message", "row", "value", "memory" } do
+    t[name] = nil
+  end
+end
+
+-- What the sweep looks at in a row that another sweep has brought about.
+local function value_of(t, row)
+  local description = lip.from_json(t.description) or {}
+  local name = description.maximise or description.minimise
+  return type(row) == "table" and number(row[name]) or nil
+end
+
+local function finish(t, line, own)
+  t.state = line.state == "stopped" and "queued" or line.state
+  t.row = line.row ~= nil and lip.to_json(line.row) or nil
+  t.value = number(line.value)
+  if not own then t.value = value_of(t, line.row) end
+  if t.value == "nan" then t.value = nil end
+  t.message, t.exit, t.signal = text(line.message), whole(line.exit), whole(line.signal)
+  t.seconds, t.memory = number(line.seconds), whole(line.memory)
+  t.finished, t.beat = number(line.time), number(line.time)
+  t.owner, t.owner_start = nil, nil
+end
+
+local ends = { done = true, failed = true, pruned = true, stopped = true }
+
+local function must(value, message, code)
+  if value == nil then error({ message = message, code = code }, 0) end
+  return value
+end
+ingest.must = must
+
+-- One function per event. A trial of the same key in another sweep shares folder and journal: its measurements and its
+-- success count here too, its failure or early end (a decision of that sweep's scheduler) does not.
+local events = {}
+
+function events.start(_, t, line)
+  t.journal_sweep, t.journal_attempt = text(line.sweep), whole(line.attempt)
+  -- what an earlier attempt wrote late must not undo that the trial has been given to somebody else
+  if t.journal_sweep == t.name and (t.journal_attempt or 0) >= t.attempt then begin_attempt(t, line) end
+end
+
+function events.metrics(db, t, line)
+  local step = whole(line.step)
+  if not step then return end
+  for name, value in next, type(line.values) == "table" and line.values or {} do
+    local v = number(value)
+    if v then must(db:exec("INSERT OR REPLACE INTO metrics VALUES(?, ?, ?, ?)", t.id, tostring(name), step, v)) end
+  end
+  t.step, t.total, t.beat = step, whole(line.total), number(line.time) or t.beat
+end
+
+function events.rung(db, t, line)
+  local rung, value = whole(line.rung), number(line.value)
+  if t.journal_sweep == t.name and rung and value then
+    must(db:exec("INSERT OR REPLACE INTO rungs VALUES(?, ?, ?)", t.id, rung, value))
+  end
+end
+
+function events.data(db, t, line)
+  must(db:exec("INSERT OR REPLACE INTO data VALUES(?, ?, ?, ?)", t.id, text(line.name) or "", text(line.sha256),
+    whole(line.samples)))
+end
+
+function events.file(db, t, line)
+  local kind, path = text(line.kind) or "", text(line.path) or ""
+  must(db:exec("INSERT OR REPLACE INTO files VALUES(?, ?, ?)", t.id, kind, path))
+end
+
+-- "end" is a word of Lua
+events["end"] = function(_, t, line)
+  local own = t.journal_sweep == t.name
+  local attempt = whole(line.attempt) or t.journal_attempt or 0
+  if not ends[line.state] then return end
+  if own and attempt >= t.attempt then
+    finish(t, line, true)
+  elseif not own and line.state == "done" and t.state ~= "running" then
+    finish(t, line, false)
+  end
+end
+
+-- Written by the store when a finished trial is asked for again.
+function events.queued(_, t, line)
+  if line.sweep == t.name and (whole(line.attempt) or 0) >= t.attempt then
+    t.state, t.owner, t.owner_start = "queued", nil, nil
+  end
+end
+
+local COLUMNS = { "state", "attempt", "pid", "pid_start", "host", "owner", "owner_start", "beat", "started",
+  "finished", "seconds", "exit", "signal", "message", "row", "value", "memory", "step", "total", "provenance",
+  "journal_read", "journal_sweep", "journal_attempt" }
+local update = {}
+for i, name in ipairs(COLUMNS) do update[i] = name .. " = :" .. name end
+local UPDATE = "UPDATE trials SET " .. table.concat(update, ", ") .. " WHERE id = :id"
+
+local SELECT = "SELECT t.id, t.key, s.name, s.description, t." .. table.concat(COLUMNS, ", t.") ..
+  " FROM trials t JOIN sweeps s ON s.id = t.sweep WHERE t.id = ?"
+
+--- Reads what is new in the journal of trial `id` in `folder` and applies it. Raises { message=, code= } when the
+-- database or the file refuses.
+---@return string state, table lines, integer skipped
+function ingest.run(db, id, folder)
+  local t = must(db:row(SELECT, id))
+  if not t then error(("there is no trial %s"):format(id), 0) end
+  local lines, offset, skipped = journal.read(folder, t.journal_read)
+  must(lines, offset, skipped)
+  if offset == t.journal_read then return t.state, lines, skipped end
+  t.journal_read = offset
+  for _, line in ipairs(lines) do
+    local apply = events[line.event]
+    if apply then apply(db, t, line) end
+  end
+  local values = { id = id }
+  for _, name in ipairs(COLUMNS) do values[name] = t[name] end
+  must(db:exec(UPDATE, values))
+  return t.state, lines, skipped
+end
+
+return ingest

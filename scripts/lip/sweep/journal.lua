@@ -1,0 +1,76 @@
+--- The journal of a trial: everything that happened, one JSON object a line, in FOLDER/journal.jsonl. Lines are only
+-- ever appended, each with one write, so that a writer killed at any moment leaves at most one torn line, the last.
+local lip = require "lip"
+
+local journal = {}
+
+local NAME = "/journal.jsonl"
+
+function journal.path(folder)
+  return folder .. NAME
+end
+
+-- Output of programs may be anything; JSON is UTF-8.
+local function clean(value)
+  if type(value) == "string" then
+    if utf8.len(value) and not value:find("\0", 1, true) then return value end
+    return (value:gsub("[\0\x80-\xff]", "?"))
+  elseif type(value) == "table" then
+    local copy = {}
+    for key, element in next, value do copy[key] = clean(element) end
+    return copy
+  end
+  return value
+end
+
+--- A line as its text; what is not UTF-8 is written as question marks.
+function journal.text(line)
+  local ok, text = pcall(lip.to_json, line)
+  return ok and text or lip.to_json(clean(line))
+end
+
+--- Appends a line (a table with a field `event`).
+---@param folder string of the trial
+---@param line table
+---@param options? { sync: boolean } sync: wait until it is on the disk
+---@return true|nil, string? message, string? code
+function journal.append(folder, line, options)
+  local path = folder .. NAME
+  local text = journal.text(line) .. "\n"
+  local last = lip.file.tail(path, 1)
+  if last and last ~= "" and last ~= "\n" then text = "\n" .. text end -- after a torn line
+  return lip.file.append(path, text, options)
+end
+
+--- The lines from a byte offset on. A last line without its end is left for later; lines that are no JSON object are
+-- counted and skipped. A file shorter than the offset is another file: it is read from its start.
+---@param folder string of the trial
+---@param offset? integer where the last reading ended; 0 or nil: the start
+---@return table|nil lines, integer|string offset_or_message, integer|string skipped_or_code
+function journal.read(folder, offset)
+  offset = offset or 0
+  local path = folder .. NAME
+  local file, message = io.open(path, "rb")
+  if not file then
+    if not lip.file.exists(path) then return {}, 0, 0 end
+    return nil, message, "io"
+  end
+  local _ <close> = file
+  if file:seek "end" < offset then offset = 0 end
+  file:seek("set", offset)
+  local text, why = file:read "a"
+  if not text then return nil, why, "io" end
+  local lines, skipped, position = {}, 0, 1
+  for line, next_position in text:gmatch "([^\n]*)\n()" do
+    local value = line ~= "" and lip.from_json(line)
+    if type(value) == "table" and type(value.event) == "string" then
+      lines[#lines + 1] = value
+    elseif line ~= "" then
+      skipped = skipped + 1
+    end
+    position = next_position
+  end
+  return lines, offset + position - 1, skipped
+end
+
+return journal

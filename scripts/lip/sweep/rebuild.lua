@@ -1,0 +1,142 @@
+--- Makes the database of a store again from its folder: descriptions of sweeps, lists of their trials, journals.
+local lip = require "lip"
+local journal = require "lip.sweep.journal"
+local schema = require "lip.sweep.schema"
+local ingest = require "lip.sweep.ingest"
+local store = require "lip.sweep.store"
+
+local must = ingest.must
+local rebuild = {}
+
+-- ---- reading the folder ----
+
+-- A file of one JSON object, or nil when it is missing or damaged.
+local function object(path)
+  local text = lip.file.read(path)
+  local value = text and lip.from_json(text)
+  return type(value) == "table" and value or nil
+end
+
+-- { id=, name=, created=, description= } for every sweep that has a description, by id.
+local function described(root)
+  local list = {}
+  for _, file in ipairs(lip.file.list(root .. "/sweeps") or {}) do
+    local name = file:match "^(.*)%.json$"
+    local sweep = name and object(root .. "/sweeps/" .. file)
+    if sweep and sweep.name == name and type(sweep.description) == "table" then list[#list + 1] = sweep end
+  end
+  table.sort(list, function(a, b) return (math.tointeger(a.id) or math.huge) < (math.tointeger(b.id) or math.huge) end)
+  return list
+end
+
+-- What enqueue has written, the last line of each key.
+local function listed(root, name)
+  local text = lip.file.read(root .. "/sweeps/" .. name .. ".trials.jsonl") or ""
+  local list, by_key = {}, {}
+  for line in text:gmatch "([^\n]*)\n" do
+    local trial = lip.from_json(line)
+    if type(trial) == "table" and type(trial.key) == "string" and math.tointeger(trial.number) then
+      by_key[trial.key] = trial
+      list[#list + 1] = trial
+    end
+  end
+  local last = {}
+  for _, trial in ipairs(list) do
+    if by_key[trial.key] == trial then last[#last + 1] = trial end
+  end
+  return last
+end
+
+-- Trials known by their folder only: what trial.json or the first line of the journal says.
+local function found(folder)
+  local trial = object(folder .. "/trial.json")
+  if not (trial and trial.sweep and trial.key) then
+    for _, line in ipairs(journal.read(folder) or {}) do
+      if line.event == "start" and line.sweep and line.key then return line end
+    end
+  end
+  return trial
+end
+
+-- ---- writing the tables ----
+
+local function add_sweep(db, sweep)
+  local created = type(sweep.created) == "number" and sweep.created or lip.now()
+  local text = lip.to_json(sweep.description)
+  local id = math.tointeger(sweep.id)
+  if id and must(db:row("SELECT 1 AS yes FROM sweeps WHERE id = ?", id)) then id = nil end
+  return must(db:row("INSERT INTO sweeps VALUES(?, ?, ?, ?) RETURNING id", id, sweep.name, text, created)).id
+end
+
+local function add_trial(db, sweep, trial)
+  local id, number = math.tointeger(trial.id), math.tointeger(trial.number)
+  if id and must(db:row("SELECT 1 AS yes FROM trials WHERE id = ?", id)) then id = nil end
+  if not number or must(db:row("SELECT 1 AS yes FROM trials WHERE sweep = ? AND number = ?", sweep, number)) then
+    number = (must(db:row("SELECT max(number) AS n FROM trials WHERE sweep = ?", sweep)).n or 0) + 1
+  end
+  must(db:exec("INSERT INTO trials(id, sweep, number, key, config, seed) VALUES(?, ?, ?, ?, ?, ?)", id, sweep, number,
+    trial.key, lip.to_json(trial.config or {}), math.tointeger(trial.seed)))
+end
+
+local function has_trial(db, sweep, key)
+  return must(db:row("SELECT 1 AS yes FROM trials WHERE sweep = ? AND key = ?", sweep, key)) ~= false
+end
+
+-- A folder whose sweep does not list it (its list was lost): the sweep it names takes it.
+local function add_found(db, folder, key)
+  local trial = found(folder)
+  if not trial or trial.key ~= key then return end
+  local row = must(db:row("SELECT id FROM sweeps WHERE name = ?", trial.sweep))
+  local sweep = row and row.id or add_sweep(db, { name = trial.sweep, description = {} })
+  if not has_trial(db, sweep, key) then
+    add_trial(db, sweep, { number = trial.number, key = key, config = trial.config, seed = trial.seed })
+  end
+end
+
+local function fill(self)
+  local db, root = self.db, self.root
+  for _, name in ipairs(schema.tables) do must(db:exec("DELETE FROM " .. name)) end
+  for _, sweep in ipairs(described(root)) do
+    local id = add_sweep(db, sweep)
+    for _, trial in ipairs(listed(root, sweep.name)) do add_trial(db, id, trial) end
+  end
+  local skipped = 0
+  for _, key in ipairs(lip.file.list(root .. "/trials") or {}) do
+    if key:find "^%x+$" then add_found(db, root .. "/trials/" .. key, key) end
+  end
+  local rows = must(db:rows "SELECT id, key FROM trials ORDER BY id")
+  for _, row in ipairs(rows) do
+    local _, _, bad = ingest.run(db, row.id, self:folder(row.key))
+    skipped = skipped + bad
+  end
+  store.requeue_dead(self, lip.process.self().host)
+  return #rows, skipped
+end
+
+--- In the database of an open store, in one transaction.
+---@return integer|nil trials, integer|string skipped lines of journals that could not be read
+rebuild.tables = store.guarded(function(self) return self:transaction(fill) end)
+
+--- Of a store whose database may be damaged or gone: what stands there is set aside under another name.
+---@param path string of the database
+---@return table|nil store, integer|string trials, integer|string skipped
+rebuild.store = store.guarded(function(path)
+  local self, message, code = store.open(path, { create = true })
+  if self then
+    local trials, skipped = rebuild.tables(self)
+    if trials then return self, trials, skipped end
+    self:close()
+    message, code = skipped, "corrupt"
+  end
+  if code ~= "format" and code ~= "corrupt" then must(nil, message, code) end
+  local aside = ("%s.damaged-%d"):format(path, math.floor(lip.now()))
+  must(lip.file.rename(path, aside))
+  for _, ending in ipairs { "-wal", "-shm", "-journal" } do
+    if lip.file.exists(path .. ending) then must(lip.file.rename(path .. ending, aside .. ending)) end
+  end
+  self = must(store.open(path, { create = true }))
+  local trials, skipped = rebuild.tables(self)
+  return self, must(trials, skipped), skipped
+end)
+
+return rebuild
