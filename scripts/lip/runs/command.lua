@@ -1,0 +1,137 @@
+--- `lipwb runs ...`: looking at the runs of a store.
+local argparse = require "argparse"
+local lip = require "lip"
+local records = require "lip.runs.records"
+local text_table = require "lip.runs.table"
+
+local command = {}
+
+local function whole(text)
+  local n = math.tointeger(tonumber(text))
+  if not n or n < 1 then return nil, ("expected a whole number of at least 1, got '%s'"):format(text) end
+  return n
+end
+
+local function add_filters(c)
+  c:option("--where", "Only runs for which CONDITION holds: 'norm = \"inf\" and budget < 4'."):argname "CONDITION"
+  c:option("--sweep", "Only runs of this sweep."):argname "NAME"
+  c:option("--state", "Only runs in this state."):choices { "queued", "running", "done", "failed", "pruned" }
+end
+
+local function add_groups(c)
+  c:option("--by", "Group by these names: means, deviations, n."):argname "NAMES"
+  c:option("--over", "Group by every varying setting but these (seed)."):argname "NAMES"
+end
+
+local function add_limit(c, text)
+  c:option("-n --limit", text):argname "N":convert(whole)
+end
+
+local function define_lists(parser)
+  local ls = parser:command("ls", "Runs as a table, or groups of runs.")
+  add_filters(ls)
+  add_groups(ls)
+  ls:option("--sort", "Sort by these names; --sort=-NAME downwards."):argname "NAMES"
+  ls:flag("--desc", "The other way round.")
+  ls:option("--columns", "Show these columns."):argname "NAMES"
+  add_limit(ls, "Show so many rows.")
+  local best = parser:command("best", "The runs with the best METRIC (default: what the sweep aims at).")
+  best:argument("metric", "Name of a result."):args "?"
+  add_filters(best)
+  add_groups(best)
+  best:flag("--min", "Less is better.")
+  best:flag("--max", "More is better.")
+  add_limit(best, "Show so many (5).")
+  local pareto = parser:command("pareto", "Runs that no other beats in X and Y at once.")
+  pareto:argument("x", "Name of a result or setting.")
+  pareto:argument("y", "Another.")
+  add_filters(pareto)
+  add_groups(pareto)
+  pareto:option("--min", "Less of NAME is better."):argname "NAME":count "*"
+  pareto:option("--max", "More of NAME is better."):argname "NAME":count "*"
+end
+
+local function define_single(parser)
+  local show = parser:command("show", "All about one run.")
+  show:argument("run", "SWEEP/NUMBER, an id, or the beginning of a key.")
+  show:flag("--metrics", "The metrics of every step.")
+  show:flag("--output", "What the run has printed.")
+  show:flag("--json", "As one line of JSON.")
+  local diff = parser:command("diff", "What sets two runs apart.")
+  diff:argument "a"
+  diff:argument "b"
+end
+
+local function define_files(parser)
+  local export = parser:command("export", "Runs for other programs.")
+  export:argument("format", "csv, jsonl, tensorboard or optuna."):choices { "csv", "jsonl", "tensorboard", "optuna" }
+  export:argument("to", "File or folder (default: standard output)."):args "?"
+  add_filters(export)
+  export:flag("--metrics", "With the metrics of every step (jsonl).")
+  local gc = parser:command("gc", "Folders and files that no run needs any more.")
+  gc:flag("--checkpoints", "Also the checkpoints of runs that are done.")
+  gc:flag("--delete", "Remove them; otherwise only tell.")
+  parser:command("rebuild", "Make the database again from the journals of the trials.")
+end
+
+local function make_parser()
+  local parser = argparse("lipwb runs", "Looks at the runs of a store.")
+  parser:option("--store", "The store (default: $LIPWB_STORE, or runs.db)."):argname "FILE"
+  parser:flag("--wide", "Lines as long as they come.")
+  parser:command_target "command"
+  parser:require_command(true)
+  define_lists(parser)
+  define_single(parser)
+  define_files(parser)
+  return parser
+end
+
+local function rebuild(context)
+  local n, message, code = context.store:rebuild()
+  if not n then return nil, message, code end
+  local list = context.store:trials {}
+  io.stdout:write(("rebuilt %s: %d runs\n"):format(text_table.plain(context.path), #list))
+  return true
+end
+
+local runs = {
+  ls = function(...) return require "lip.runs.list".ls(...) end,
+  best = function(...) return require "lip.runs.list".best(...) end,
+  pareto = function(...) return require "lip.runs.pareto".run(...) end,
+  show = function(...) return require "lip.runs.show".show(...) end,
+  diff = function(...) return require "lip.runs.show".diff(...) end,
+  export = function(...) return require "lip.runs.export".run(...) end,
+  gc = function(...) return require "lip.runs.gc".run(...) end,
+  rebuild = rebuild,
+}
+
+local function complain(message)
+  local safe = message:gsub("[^\n]*", function(line) return (line:gsub("[%c\x7f]", "?")) end)
+  io.stderr:write("lipwb runs: ", safe, "\n")
+end
+
+---@return integer status 0 done, 1 failed, 2 wrong usage
+function command.main(...)
+  local parser = make_parser()
+  local ok, args = parser:pparse { ... }
+  if not ok then
+    complain(args .. "\n" .. parser:get_usage() .. "\nlipwb runs COMMAND --help tells more.")
+    return 2
+  end
+  local writes = args.command == "rebuild" or (args.command == "gc" and args.delete)
+  local store, message = records.open(args.store, { readonly = not writes, create = args.command == "rebuild" })
+  if not store then
+    complain(message)
+    return 1
+  end
+  local context = { store = store, path = records.path(args.store),
+    width = lip.process.terminal() or tonumber(os.getenv "COLUMNS") or 80 }
+  local done, code
+  done, message, code = runs[args.command](context, args)
+  if store.close then store:close() end
+  if done then return 0 end
+  complain(message or "failed")
+  return code == "usage" and 2 or 1
+end
+
+return command

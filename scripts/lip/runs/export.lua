@@ -1,0 +1,78 @@
+--- `lipwb runs export FORMAT [TO]`: the runs for other programs.
+local lip = require "lip"
+local field = require "lip.runs.field"
+local records = require "lip.runs.records"
+
+local export = {}
+
+-- RFC 4180; a text that a spreadsheet would take for a formula is not touched: the file is data.
+local function cell(v)
+  if v == nil then return "" end
+  if type(v) == "number" then
+    if v ~= v then return "nan" end
+    if v == math.huge then return "inf" end
+    if v == -math.huge then return "-inf" end
+    return math.type(v) == "integer" and tostring(v) or ("%.17g"):format(v)
+  end
+  local s = type(v) == "table" and lip.to_json(v) or tostring(v)
+  if s:find '[",\r\n]' or s:find "^%s" or s:find "%s$" then return '"' .. s:gsub('"', '""') .. '"' end
+  return s
+end
+export.cell = cell
+
+--- Lines of comma-separated values: own fields, then config.*, then row.*.
+function export.csv(list)
+  local names = table.move(field.own, 1, #field.own, 1, {})
+  local config, row = field.names(list)
+  for _, name in ipairs(config) do names[#names + 1] = "config." .. tostring(name) end
+  for _, name in ipairs(row) do names[#names + 1] = "row." .. tostring(name) end
+  local getters, titles = {}, {}
+  for i, name in ipairs(names) do getters[i], titles[i] = field.getter(name), cell(name) end
+  local lines = { table.concat(titles, ",") }
+  for k, record in ipairs(list) do
+    local cells = {}
+    for i, get in ipairs(getters) do cells[i] = cell(get(record)) end
+    lines[k + 1] = table.concat(cells, ",")
+  end
+  return table.concat(lines, "\r\n") .. "\r\n"
+end
+
+--- One JSON object a line, with everything; `metrics` adds the values of every step.
+function export.jsonl(list, store)
+  local lines = {}
+  for i, record in ipairs(list) do
+    local full = {}
+    for key, value in next, record do full[key] = value end
+    full.provenance = record.provenance -- read from the database when it is asked for
+    if store then full.metrics = store:metrics(record.id) or nil end
+    lines[i] = lip.to_json(full)
+  end
+  return table.concat(lines, "\n") .. (#lines > 0 and "\n" or "")
+end
+
+-- Formats of other programs: they take whole sweeps.
+local others = {
+  optuna = function(store, to, args) return require "lip.sweep.optuna".write(store, to, { sweep = args.sweep }) end,
+}
+
+local function write(text, to)
+  if not to or to == "-" then
+    io.stdout:write(text)
+    return true
+  end
+  return lip.file.write(to, text)
+end
+
+function export.run(context, args)
+  local list, message, code = records.load(context.store, args)
+  if not list then return nil, message, code end
+  if args.format == "csv" then return write(export.csv(list), args.to) end
+  if args.format == "jsonl" then return write(export.jsonl(list, args.metrics and context.store or nil), args.to) end
+  if not args.to then return nil, ("export %s needs a place to write to"):format(args.format), "usage" end
+  if args.where or args.state then
+    return nil, ("export %s takes whole sweeps: --sweep NAME"):format(args.format), "usage"
+  end
+  return others[args.format](context.store, args.to, args)
+end
+
+return export

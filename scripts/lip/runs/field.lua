@@ -1,0 +1,101 @@
+--- The values of a run by name: what filters, columns, groups and figures speak about.
+-- "row.NAME" is a result, "config.NAME" a setting. A bare NAME is one of the run's own (below), else a setting, else a
+-- result, so that `state` and `seconds` mean the same in every store.
+local core = require "lip.core"
+local nearest = require "lip.nearest"
+
+local field = {}
+
+field.own = { "id", "sweep", "number", "key", "state", "seed", "attempt", "value", "seconds", "memory", "step", "total",
+  "started", "finished", "exit", "signal", "message", "host", "pid" }
+
+local is_own = {}
+for _, name in ipairs(field.own) do is_own[name] = true end
+field.is_own = is_own
+
+-- JSON has no numbers for these: they are kept as texts.
+local SPECIAL = { inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0 }
+
+--- The number a value means, or nil.
+function field.number(v)
+  if type(v) == "number" then return v end
+  if type(v) == "string" then return SPECIAL[v] or tonumber(v) end
+  return nil
+end
+
+--- A value as one word: lists as "256,256", nested tables as JSON.
+function field.text(v)
+  if type(v) ~= "table" then return tostring(v) end
+  local parts = {}
+  for i = 1, #v do
+    if type(v[i]) == "table" then return core.to_json(v) end
+    parts[i] = tostring(v[i])
+  end
+  if #parts == 0 and next(v) ~= nil then return core.to_json(v) end
+  return table.concat(parts, ",")
+end
+
+--- A function of a record that gives the value called `name` (nil: it has none).
+function field.getter(name)
+  local part, rest = name:match "^(%l+)%.(.+)$"
+  if part == "row" or part == "config" then
+    return function(record)
+      local values = record[part]
+      return values and values[rest]
+    end
+  end
+  if is_own[name] then return function(record) return record[name] end end
+  return function(record)
+    local v = record.config and record.config[name]
+    if v == nil and record.row then v = record.row[name] end
+    return v
+  end
+end
+
+function field.get(record, name)
+  return field.getter(name)(record)
+end
+
+--- The names of the settings and of the results that the records have, each as a sorted list.
+function field.names(records)
+  local function sorted(part)
+    local seen, list = {}, {}
+    for _, record in ipairs(records) do
+      for name in next, record[part] or {} do
+        if not seen[name] then
+          seen[name] = true
+          list[#list + 1] = name
+        end
+      end
+    end
+    table.sort(list, function(a, b) return tostring(a) < tostring(b) end)
+    return list
+  end
+  return sorted "config", sorted "row"
+end
+
+--- " (did you mean 'x'?)" for the nearest of `names`, or an empty text.
+function field.did_you_mean(name, names)
+  local best = nearest(name, names)
+  return best and (" (did you mean '%s'?)"):format(best) or ""
+end
+
+--- A function that tells whether a name is known to any of the records, and the list of what is.
+function field.known(records)
+  local list, seen = {}, {}
+  local config, row = field.names(records)
+  for _, names in ipairs { field.own, config, row } do
+    for _, name in ipairs(names) do
+      if type(name) == "string" and not seen[name] then
+        seen[name] = true
+        list[#list + 1] = name
+      end
+    end
+  end
+  for part, names in next, { config = config, row = row } do
+    for _, name in ipairs(names) do seen[part .. "." .. tostring(name)] = true end
+  end
+  return function(name) return seen[name] == true end, list
+end
+
+return field

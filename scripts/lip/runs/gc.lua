@@ -1,0 +1,172 @@
+--- `lipwb runs gc`: what the folder beside a store holds and nothing refers to. Without --delete it only tells.
+--
+-- Order matters: folders are listed first and the database is asked afterwards, because a runner puts a trial into the
+-- database before it makes its folder. To be removed, a folder is renamed away while the database is locked for writing
+-- and still does not know its key.
+local lip = require "lip"
+local journal = require "lip.sweep.journal"
+local text_table = require "lip.runs.table"
+
+local gc = {}
+
+local function size_of(path)
+  local s = lip.file.stat(path)
+  if not s then return 0 end
+  if s.kind ~= "folder" and s.kind ~= "directory" then return s.size end
+  local total = 0
+  for _, name in ipairs(lip.file.list(path) or {}) do total = total + size_of(path .. "/" .. name) end
+  return total
+end
+
+-- The process that wrote the last start line, if it still runs here and has not said that it ended.
+local function at_work(folder)
+  local alive = false
+  for _, line in ipairs((journal.read(folder, 0)) or {}) do
+    if line.event == "start" then
+      -- of a process on another machine nothing is known: it counts as running
+      alive = line.host ~= lip.process.self().host
+        or line.pid ~= nil and lip.process.alive(line.pid, line.pid_start)
+    elseif line.event == "end" then
+      alive = false
+    end
+  end
+  return alive
+end
+
+local function known_keys(store)
+  local keys, n = {}, 0
+  for _, record in ipairs(store:trials {}) do
+    local state = keys[record.key]
+    if state ~= "running" then keys[record.key] = record.state end -- one key may stand in several sweeps
+    n = n + 1
+  end
+  return keys, n
+end
+
+local function unknown_folders(root, keys, listed, found)
+  for _, name in ipairs(listed) do
+    local folder = root .. "/trials/" .. name
+    local known = keys[name]
+    if not known and name:find "^%x+$" and #name == 16 and not at_work(folder) then
+      found[#found + 1] = { kind = "folder", path = folder, key = name, size = size_of(folder), why = "in no sweep" }
+    elseif not known and name:find "^%.gone%-" then
+      found[#found + 1] = { kind = "rest", path = folder, size = size_of(folder), why = "left by an earlier gc" }
+    end
+  end
+end
+
+-- Checkpoints that continue a training are of no use once it is done.
+local function old_checkpoints(root, keys, listed, found)
+  for _, name in ipairs(listed) do
+    local folder = root .. "/trials/" .. name
+    if keys[name] == "done" and not at_work(folder) then
+      for _, line in ipairs((journal.read(folder, 0)) or {}) do
+        local path = line.event == "file" and line.kind == "checkpoint" and type(line.path) == "string" and line.path
+        if path and not path:find "^/" and not path:find("..", 1, true) and lip.file.exists(folder .. "/" .. path) then
+          found[#found + 1] = { kind = "checkpoint", path = folder .. "/" .. path, key = name,
+            size = size_of(folder .. "/" .. path), why = "checkpoint of a run that is done" }
+        end
+      end
+    end
+  end
+end
+
+local function mentioned(text, seen)
+  for hash in text:gmatch "%f[%x]%x+%f[^%x]" do
+    if #hash == 64 then seen[hash] = true end
+  end
+end
+
+-- Objects whose hash stands in no file that tells of a trial or a sweep.
+local function unused_objects(root, away, found)
+  local seen = {}
+  for _, name in ipairs(lip.file.list(root .. "/sweeps") or {}) do
+    mentioned(lip.file.read(root .. "/sweeps/" .. name) or "", seen)
+  end
+  for _, name in ipairs(lip.file.list(root .. "/trials") or {}) do
+    local folder = root .. "/trials/" .. name
+    if not away[folder] then
+      mentioned(lip.file.read(folder .. "/trial.json") or "", seen)
+      mentioned(lip.file.read(folder .. "/journal.jsonl") or "", seen)
+    end
+  end
+  local list = lip.file.list(root .. "/objects") or {}
+  for _, name in ipairs(list) do
+    local hash = name:match "^(%x+)%.gz$"
+    local path = root .. "/objects/" .. name
+    local s = lip.file.stat(path)
+    -- one that was just written may belong to a sweep that is only being begun
+    if hash and #hash == 64 and not seen[hash] and s and lip.now() - (s.modified or 0) > 3600 then
+      found[#found + 1] = { kind = "object", path = path, size = s.size, why = "script or diff of no run" }
+    end
+  end
+end
+
+-- Removes one find; folders only while the database is locked and does not know the key.
+local function remove(store, root, item)
+  if item.kind ~= "folder" then
+    if item.kind == "rest" then return lip.file.remove_tree(item.path) end
+    return os.remove(item.path)
+  end
+  local gone = ("%s/trials/.gone-%s"):format(root, item.key)
+  local ok, message = store:transaction(function(self)
+    local row, why = self.db:row("SELECT 1 AS yes FROM trials WHERE key = ?", item.key)
+    if row == nil then return nil, why end
+    if row then return nil, "a sweep has just taken it" end
+    return lip.file.rename(item.path, gone)
+  end)
+  if not ok then return nil, message end
+  return lip.file.remove_tree(gone)
+end
+
+local function tell(found, root, width)
+  local rows = {}
+  for _, item in ipairs(found) do
+    rows[#rows + 1] = { size = text_table.bytes(item.size), why = item.why, path = item.path:sub(#root + 2) }
+  end
+  local function get(name) return function(row) return row[name] end end
+  local lines = text_table.lines({ { title = "size", get = get "size" }, { title = "what", get = get "why" },
+    { title = "path", get = get "path", keep = true, max = 200 } }, rows, width)
+  io.stdout:write(table.concat(lines, "\n"), "\n")
+end
+
+function gc.run(context, args)
+  local store, root = context.store, context.store.root
+  local listed = lip.file.list(root .. "/trials") or {}
+  local keys, n = known_keys(store)
+  if n == 0 and #listed > 0 then
+    return nil, ("the database knows no run but there are %d folders: `lipwb runs rebuild` first"):format(#listed),
+      "state"
+  end
+  local found, away = {}, {}
+  unknown_folders(root, keys, listed, found)
+  for _, item in ipairs(found) do away[item.path] = true end
+  if args.checkpoints then old_checkpoints(root, keys, listed, found) end
+  unused_objects(root, away, found)
+  local total = 0
+  for _, item in ipairs(found) do total = total + item.size end
+  if #found == 0 then
+    io.stdout:write "nothing to remove\n"
+    return true
+  end
+  tell(found, root, args.wide and math.huge or context.width)
+  if not args.delete then
+    io.stdout:write(("%d things, %s: nothing was removed, --delete does it\n"):format(#found, text_table.bytes(total)))
+    return true
+  end
+  local freed, failed = 0, 0
+  for _, item in ipairs(found) do
+    local ok, message = remove(store, root, item)
+    if ok then
+      freed = freed + item.size
+    else
+      failed = failed + 1
+      io.stderr:write("lipwb runs gc: ", text_table.plain(item.path .. ": " .. tostring(message)), "\n")
+    end
+  end
+  io.stdout:write(("freed %s\n"):format(text_table.bytes(freed)))
+  if failed > 0 then return nil, ("%d things could not be removed"):format(failed), "io" end
+  return true
+end
+
+return gc

@@ -1,0 +1,246 @@
+--- `lipwb runs show RUN` and `lipwb runs diff A B`: all there is to know of one run, and what sets two apart.
+local lip = require "lip"
+local field = require "lip.runs.field"
+local records = require "lip.runs.records"
+local text_table = require "lip.runs.table"
+
+local show = {}
+
+local function sorted_keys(t)
+  local keys = {}
+  for key in next, t or {} do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  return keys
+end
+
+--- Tables inside tables as one level: { git = { commit = "x" } } gives "git.commit". Lists stay whole.
+function show.flat(t, into, prefix)
+  into = into or {}
+  for key, value in next, t or {} do
+    local name = (prefix or "") .. tostring(key)
+    if type(value) == "table" and #value == 0 and next(value) ~= nil then
+      show.flat(value, into, name .. ".")
+    else
+      into[name] = value
+    end
+  end
+  return into
+end
+
+local function value_text(v)
+  if type(v) == "number" then return text_table.number(v) end
+  return text_table.plain(v)
+end
+
+local function section(out, title, t, width)
+  local rows = {}
+  for _, key in ipairs(sorted_keys(t)) do rows[#rows + 1] = { text_table.plain(key), value_text(t[key]) } end
+  if #rows == 0 then return end
+  out[#out + 1] = ""
+  out[#out + 1] = title
+  for _, line in ipairs(text_table.pairs(rows, width)) do out[#out + 1] = line end
+end
+
+--- How a run ended, in words.
+function show.ending(record)
+  local parts = { record.state }
+  if record.exit and record.exit ~= 0 then parts[#parts + 1] = "exit status " .. record.exit end
+  if record.signal then parts[#parts + 1] = "signal " .. record.signal end
+  if record.state == "running" and record.step then
+    parts[#parts + 1] = ("step %d%s"):format(record.step, record.total and " of " .. record.total or "")
+  end
+  if (record.attempt or 1) > 1 then parts[#parts + 1] = "attempt " .. record.attempt end
+  return table.concat(parts, ", ")
+end
+
+local function word(text)
+  return text:find "^[%w%._/+-]+$" and text or "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+--- The command that runs it again.
+function show.command(record, path)
+  return ("lipwb reproduce %s --store %s"):format(record.key, word(path))
+end
+
+local function head(record, context)
+  local rows = {
+    { "key", record.key }, { "state", show.ending(record) }, { "seed", tostring(record.seed) },
+  }
+  local function add(name, value) rows[#rows + 1] = { name, value } end
+  if record.message then add("message", text_table.plain(record.message)) end
+  if record.value then add("value", value_text(record.value)) end
+  if record.started then
+    local seconds = record.seconds and ", " .. text_table.duration(record.seconds) or ""
+    add("time", text_table.date(record.started) .. seconds)
+  end
+  if record.memory then add("memory", text_table.bytes(record.memory)) end
+  if record.state == "running" and record.pid then
+    add("process", ("%d on %s"):format(record.pid, tostring(record.host)))
+  end
+  local folder = context.store:folder(record)
+  if folder then add("folder", text_table.plain(folder)) end
+  return rows
+end
+
+-- One line a metric: how it began, how it ended, its least and largest.
+local function metric_rows(list)
+  local by_name, names = {}, {}
+  for _, m in ipairs(list) do
+    local v = field.number(m.value)
+    if v then
+      local s = by_name[m.name]
+      if not s then
+        s = { name = m.name, n = 0, low = math.huge, high = -math.huge, first = v, from = m.step, to = m.step }
+        by_name[m.name] = s
+        names[#names + 1] = m.name
+      end
+      if m.step <= s.from then s.from, s.first = m.step, v end
+      if m.step >= s.to then s.to, s.last = m.step, v end
+      s.n, s.low, s.high = s.n + 1, math.min(s.low, v), math.max(s.high, v)
+    end
+  end
+  table.sort(names)
+  local rows = {}
+  for i, name in ipairs(names) do rows[i] = by_name[name] end
+  return rows
+end
+
+local function get(name)
+  return function(t) return t[name] end
+end
+
+local function add_metrics(out, list, width)
+  local rows = metric_rows(list)
+  if #rows == 0 then return end
+  out[#out + 1] = ""
+  local columns = { { title = "metric", get = get "name" } }
+  for _, name in ipairs { "n", "first", "last", "low", "high" } do
+    columns[#columns + 1] = { title = name, get = get(name), format = text_table.number }
+  end
+  for _, line in ipairs((text_table.lines(columns, rows, width - 2))) do out[#out + 1] = "  " .. line end
+end
+
+local function add_steps(out, list, width)
+  local steps, index, names, seen = {}, {}, {}, {}
+  for _, m in ipairs(list) do
+    if not index[m.step] then
+      index[m.step] = { step = m.step }
+      steps[#steps + 1] = index[m.step]
+    end
+    index[m.step][m.name] = m.value
+    if not seen[m.name] then
+      seen[m.name] = true
+      names[#names + 1] = m.name
+    end
+  end
+  table.sort(names)
+  table.sort(steps, function(a, b) return a.step < b.step end)
+  local columns = { { title = "step", get = get "step", format = tostring } }
+  for _, name in ipairs(names) do columns[#columns + 1] = { title = name, get = get(name) } end
+  out[#out + 1] = ""
+  for _, line in ipairs((text_table.lines(columns, steps, width))) do out[#out + 1] = line end
+end
+
+local MAX_OUTPUT = 1000000
+
+local function add_output(out, folder)
+  local text, message = lip.file.tail(folder .. "/output.txt", MAX_OUTPUT)
+  out[#out + 1] = ""
+  if not text then
+    out[#out + 1] = "no output is kept: " .. text_table.plain(message)
+    return
+  end
+  for line in text:gmatch "([^\n]*)\n?" do out[#out + 1] = text_table.plain((line:gsub("\t", "  "))) end
+end
+
+function show.show(context, args)
+  local record, message, code = records.find(context.store, args.run)
+  if not record then return nil, message, code end
+  if args.json then
+    io.stdout:write(lip.to_json(record), "\n")
+    return true
+  end
+  local width = args.wide and math.huge or context.width
+  local out = { ("run %d: %s/%d"):format(record.id, text_table.plain(record.sweep), record.number) }
+  for _, line in ipairs(text_table.pairs(head(record, context), width)) do out[#out + 1] = line end
+  section(out, "configuration", record.config, width)
+  section(out, "result", record.row, width)
+  local metrics = context.store:metrics(record.id)
+  if not metrics then metrics = {} end
+  if args.metrics then add_steps(out, metrics, width) else add_metrics(out, metrics, math.min(width, 1000)) end
+  section(out, "provenance", show.flat(record.provenance), width)
+  if args.output then add_output(out, context.store:folder(record)) end
+  out[#out + 1] = ""
+  out[#out + 1] = "again: " .. show.command(record, context.path)
+  io.stdout:write(table.concat(out, "\n"), "\n")
+  return true
+end
+
+-- ---- diff ----
+
+local function same(a, b)
+  if type(a) == "table" and type(b) == "table" then return lip.to_json(a) == lip.to_json(b) end
+  return a == b or (a ~= a and b ~= b)
+end
+
+-- Rows { name, a, b, change } of what differs.
+local function differences(a, b)
+  local both, rows = {}, {}
+  for key in next, a do both[key] = true end
+  for key in next, b do both[key] = true end
+  for _, key in ipairs(sorted_keys(both)) do
+    if not same(a[key], b[key]) then
+      local x, y = field.number(a[key]), field.number(b[key])
+      rows[#rows + 1] = { name = key, a = a[key], b = b[key], change = x and y and y - x or nil }
+    end
+  end
+  return rows
+end
+
+local function one_cell(name)
+  return function(row)
+    local v = row[name]
+    if v == nil then return "-" end
+    return type(v) == "number" and text_table.number(v) or v
+  end
+end
+
+function show.diff(context, args)
+  local a, b, message, code
+  a, message, code = records.find(context.store, args.a)
+  if not a then return nil, message, code end
+  b, message, code = records.find(context.store, args.b)
+  if not b then return nil, message, code end
+  local function name(record) return ("%s/%d"):format(record.sweep, record.number) end
+  local out, any = {}, false
+  local function own(record)
+    return { state = record.state, seed = record.seed, seconds = record.seconds, memory = record.memory,
+      message = record.message, attempt = record.attempt }
+  end
+  local parts = {
+    { "configuration", a.config or {}, b.config or {} }, { "result", a.row or {}, b.row or {} },
+    { "run", own(a), own(b) }, { "provenance", show.flat(a.provenance), show.flat(b.provenance) },
+  }
+  local width = args.wide and math.huge or context.width
+  for _, part in ipairs(parts) do
+    local rows = differences(part[2], part[3])
+    if #rows > 0 then
+      if any then out[#out + 1] = "" end
+      any = true
+      local most = args.wide and 1000 or 30
+      local columns = { { title = part[1], get = get "name", max = 28 },
+        { title = name(a), get = one_cell "a", max = most }, { title = name(b), get = one_cell "b", max = most } }
+      if part[1] == "result" or part[1] == "run" then
+        columns[4] = { title = "change", get = function(row)
+          return row.change and row.change == row.change and text_table.number(row.change) or nil
+        end }
+      end
+      for _, line in ipairs((text_table.lines(columns, rows, width))) do out[#out + 1] = line end
+    end
+  end
+  if not any then out[1] = ("%s and %s do not differ"):format(name(a), name(b)) end
+  io.stdout:write(table.concat(out, "\n"), "\n")
+  return true
+end
+
+return show
