@@ -1,5 +1,6 @@
 #include "bindings/bind.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,14 @@ int lipL_fault(lua_State *L, const lip_err *err) {
   case LIP_NOT_FINITE: return lipL_fail(L, err);
   default: return lipL_raise(L, err);
   }
+}
+
+int lipL_refuse(lua_State *L, const char *path, const char *what, int error) {
+  bool absent = error == ENOENT || error == ENOTDIR;
+  luaL_pushfail(L);
+  lua_pushfstring(L, "%s: cannot %s: %s", path, what, strerror(error));
+  lua_pushstring(L, lip_status_name(absent ? LIP_NOT_FOUND : error == ENOMEM ? LIP_MEMORY : LIP_IO));
+  return 3;
 }
 
 /* ---- userdata ---- */

@@ -25,6 +25,7 @@
 #define LIP_RNG_T "lip.rng"
 #define LIP_CERTIFIER_T "lip.certifier"
 #define LIP_DB_T "lip.db"
+#define LIP_PROCESS_T "lip.process"
 
 /* Each file has one opener that adds its functions to the module table on top of the stack (and leaves it there). */
 void lipL_open_tensor(lua_State *L);
@@ -44,6 +45,8 @@ void lipL_open_io(lua_State *L);
 void lipL_open_json(lua_State *L);
 void lipL_open_unpack(lua_State *L);
 void lipL_open_db(lua_State *L);
+void lipL_open_file(lua_State *L);
+void lipL_open_process(lua_State *L);
 /* The module: a new table with everything above; luaopen_lip_core returns it. */
 LUAMOD_API int luaopen_lip_core(lua_State *L);
 
@@ -55,6 +58,8 @@ int lipL_raise(lua_State *L, const lip_err *err);
 int lipL_fail(lua_State *L, const lip_err *err);
 /* By code: IO, NOT_FOUND, FORMAT, CANCELLED, MEMORY, NOT_FINITE give nil, message, code; the others raise. */
 int lipL_fault(lua_State *L, const lip_err *err);
+/* nil, "path: cannot <what>: <why>", code for an errno; returns 3. */
+int lipL_refuse(lua_State *L, const char *path, const char *what, int error);
 
 /* ---- userdata ---- */
 
@@ -159,6 +164,21 @@ void lipL_sigint_install(lua_State *L);
 void lipL_sigint_rearm(void);
 /* True when SIGINT came since the last rearm. */
 bool lipL_sigint_seen(void);
+/* lip.process.signals: what SIGINT, SIGTERM, SIGHUP and SIGUSR1 do; the word stands at idx. */
+void lipL_signals(lua_State *L, int idx);
+/* Pushes how many were held and the name of the last; returns how many values. */
+int lipL_pending(lua_State *L);
+/* "TERM" for 15, NULL when it has no name here; and back (with or without SIG), -1. */
+const char *lipL_signalname(int number);
+int lipL_signalnumber(const char *name);
+/* Sleeping calls end early: a signal came that no one has asked about, or the state is being stopped. */
+bool lipL_called(void);
+/* Before lipL_doze. False: no file descriptors left. */
+bool lipL_wake_open(void);
+/* Sleeps until that time of lipL_seconds at most; the end of a child and any handled signal wake it, and so may a
+ * second gone by. */
+void lipL_doze(double until);
+double lipL_seconds(void); /* a clock that never steps back */
 /* The state is about to be closed: from here on SIGINT ends the process. */
 void lipL_sigint_uninstall(void);
 

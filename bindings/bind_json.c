@@ -1,5 +1,5 @@
 /* lip.to_json(value): a Lua value as JSON on one line, for result rows. Keys in alphabetical order, so that equal rows
- * give equal lines. */
+ * give equal lines. lip.from_json(text): the way back. lip.utf8(text): a text that to_json accepts. */
 #include <math.h>
 #include <string.h>
 
@@ -23,6 +23,8 @@ static int box_gc(lua_State *L) {
 
 /* JSON has no NaN; a text says it better than a missing value. */
 static lip_json *number_node(lua_State *L, int idx) {
+  if (lua_isinteger(L, idx) && lua_tointeger(L, idx) >= 0)
+    return lip_json_new_whole((uint64_t)lua_tointeger(L, idx));
   double v = lua_tonumber(L, idx);
   return isnan(v) ? lip_json_new_text("nan") : lip_json_new_number(v);
 }
@@ -150,9 +152,117 @@ static int to_json(lua_State *L) {
   return 1;
 }
 
+/* ---- reading ---- */
+
+static void push_value(lua_State *L, const lip_json *v);
+
+static void push_members(lua_State *L, const lip_json *v) {
+  void *iter = NULL;
+  const char *key;
+  const lip_json *value;
+  lua_createtable(L, 0, (int)lip_json_size(v));
+  while (lip_json_next(v, &iter, &key, &value)) {
+    push_value(L, value);
+    lua_setfield(L, -2, key);
+  }
+}
+
+static void push_elements(lua_State *L, const lip_json *v) {
+  size_t n = lip_json_size(v);
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    push_value(L, lip_json_at(v, i));
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+/* Numbers written without a point are integers; "inf" stays a text, null is nil. */
+static void push_value(lua_State *L, const lip_json *v) {
+  const char *text;
+  int64_t whole;
+  double number;
+  bool flag;
+  luaL_checkstack(L, 4, "JSON");
+  switch (lip_json_typeof(v)) {
+  case LIP_JSON_OBJECT: push_members(L, v); return;
+  case LIP_JSON_ARRAY: push_elements(L, v); return;
+  case LIP_JSON_TEXT: lua_pushstring(L, lip_json_text(v, &text) ? text : ""); return;
+  case LIP_JSON_BOOL: lua_pushboolean(L, lip_json_bool(v, &flag) && flag); return;
+  case LIP_JSON_NUMBER:
+    if (lip_json_signed(v, &whole))
+      lua_pushinteger(L, (lua_Integer)whole);
+    else
+      lua_pushnumber(L, lip_json_number(v, &number) ? number : 0);
+    return;
+  case LIP_JSON_NULL: break;
+  }
+  lua_pushnil(L);
+}
+
+/* The parser takes objects and arrays; any other value is put into an array for it. */
+static int from_json(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  lua_settop(L, 1);
+  size_t blanks = strspn(text, " \t\r\n");
+  bool bare = blanks < n && text[blanks] != '{' && text[blanks] != '[';
+  if (bare) {
+    lua_pushfstring(L, "[%s]", text);
+    lua_replace(L, 1);
+    text = lua_tolstring(L, 1, &n);
+  }
+  json_box *box = lipL_newobject(L, JSON_T, sizeof *box, 0);
+  lip_err err;
+  if (lip_json_parse(text, n, "from_json", &box->root, &err)) return lipL_fault(L, &err);
+  if (bare && lip_json_size(box->root) != 1) {
+    lip_fail(&err, LIP_FORMAT, "from_json: more than one value");
+    return lipL_fault(L, &err);
+  }
+  push_value(L, bare ? lip_json_at(box->root, 0) : box->root);
+  lip_json_free(box->root);
+  box->root = NULL;
+  return 1;
+}
+
+/* Bytes of the character at p (n are left), 0 when it is none: RFC 3629, section 4. */
+static size_t character(const unsigned char *p, size_t n) {
+  if (p[0] < 0x80) return p[0] != 0; /* a zero byte would end the text */
+  size_t k = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+  if (k == 0 || k > n) return 0;
+  unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+  unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+  if (p[1] < low || p[1] > high) return 0;
+  for (size_t i = 2; i < k; i++)
+    if ((p[i] & 0xc0) != 0x80) return 0;
+  return k;
+}
+
+/* utf8(text) -> the same text; bytes that are no UTF-8 are written as \xNN */
+static int to_utf8(lua_State *L) {
+  size_t n;
+  const unsigned char *text = (const unsigned char *)luaL_checklstring(L, 1, &n);
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (size_t i = 0; i < n;) {
+    size_t k = character(text + i, n - i);
+    if (k > 0) {
+      luaL_addlstring(&b, (const char *)text + i, k);
+    } else {
+      static const char digits[] = "0123456789abcdef";
+      const char code[4] = {'\\', 'x', digits[text[i] >> 4], digits[text[i] & 15]};
+      luaL_addlstring(&b, code, sizeof code);
+      k = 1;
+    }
+    i += k;
+  }
+  luaL_pushresult(&b);
+  return 1;
+}
+
 void lipL_open_json(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", box_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"to_json", to_json}, {"from_json", from_json}, {"utf8", to_utf8}, {NULL, NULL}};
   lipL_newtype(L, JSON_T, NULL, meta);
-  lua_pushcfunction(L, to_json);
-  lua_setfield(L, -2, "to_json");
+  luaL_setfuncs(L, functions, 0);
 }

@@ -88,6 +88,14 @@ static int sys_time(lua_State *L) {
   return 1;
 }
 
+/* Seconds since 1970 by the clock on the wall. */
+static int sys_now(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  lua_pushnumber(L, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+  return 1;
+}
+
 /* Blocks of engine memory taken so far: a loop that must not allocate can be watched. */
 static int sys_allocations(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)lip_mem_count());
@@ -156,7 +164,8 @@ static int sys_info(lua_State *L) {
 void lipL_open_sys(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"info", sys_info}, {"threads", sys_threads},         {"interrupted", sys_interrupted},
-      {"time", sys_time}, {"allocations", sys_allocations}, {NULL, NULL}};
+      {"time", sys_time}, {"allocations", sys_allocations}, {"now", sys_now},
+      {NULL, NULL}};
   new_box(L);
   luaL_setfuncs(L, functions, 0);
   set_text(L, "arch", lip_gemm_backend());

@@ -1,4 +1,4 @@
-/* What scripts/lip/unpacked.lua needs to keep unpacked copies of packed files. */
+/* Checksums and packing: of files (what scripts/lip/unpacked.lua needs to keep unpacked copies) and of texts. */
 #include "bindings/bind.h"
 
 #include <errno.h>
@@ -59,7 +59,77 @@ static int unpack(lua_State *L) {
   return status ? lipL_fault(L, &err) : push_digest(L, digest);
 }
 
+/* ---- texts ---- */
+
+/* sha256(text) -> 64 hexadecimal digits */
+static int hash_text(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  uint8_t digest[LIP_SHA256_BYTES];
+  lip_sha256 hash;
+  lip_sha256_init(&hash);
+  lip_sha256_add(&hash, text, n);
+  lip_sha256_end(&hash, digest);
+  return push_digest(L, digest);
+}
+
+/* crc32(text [, crc of what came before]) */
+static int crc(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  lua_Integer before = luaL_optinteger(L, 2, 0);
+  luaL_argcheck(L, before >= 0 && before <= UINT32_MAX, 2, "a checksum from 0 to 2^32 - 1 expected");
+  lua_pushinteger(L, (lua_Integer)lip_crc32((uint32_t)before, text, n));
+  return 1;
+}
+
+/* Owns a block of the engine until it is a Lua text. */
+#define BLOCK_T "lip.block"
+
+static int block_gc(lua_State *L) {
+  char **block = luaL_checkudata(L, 1, BLOCK_T);
+  lip_free(*block);
+  *block = NULL;
+  return 0;
+}
+
+static int finish_text(lua_State *L, char **block, size_t n, lip_status s, const lip_err *err) {
+  if (s) return lipL_fault(L, err);
+  lua_pushlstring(L, *block, n);
+  lip_free(*block);
+  *block = NULL;
+  return 1;
+}
+
+/* deflate(text [, "gzip" | "zlib"]) -> packed text */
+static int pack_text(lua_State *L) {
+  static const char *const formats[] = {"gzip", "zlib", NULL};
+  size_t n, size;
+  const char *text = luaL_checklstring(L, 1, &n);
+  lip_packing as = luaL_checkoption(L, 2, "gzip", formats) == 0 ? LIP_GZIP : LIP_ZLIB;
+  char **block = lipL_newobject(L, BLOCK_T, sizeof *block, 0);
+  lip_err err;
+  lip_status s = lip_deflate(text, n, as, block, &size, &err);
+  return finish_text(L, block, size, s, &err);
+}
+
+/* inflate(text [, cap]) -> text; either format. More than `cap` bytes (a gigabyte) are refused. */
+static int unpack_text(lua_State *L) {
+  size_t n, size;
+  const char *text = luaL_checklstring(L, 1, &n);
+  lua_Integer cap = luaL_optinteger(L, 2, 1 << 30);
+  luaL_argcheck(L, cap >= 0, 2, "a number of bytes expected");
+  char **block = lipL_newobject(L, BLOCK_T, sizeof *block, 0);
+  lip_err err;
+  lip_status s = lip_inflate(text, n, (size_t)cap, block, &size, &err);
+  return finish_text(L, block, size, s, &err);
+}
+
 void lipL_open_unpack(lua_State *L) {
-  static const luaL_Reg functions[] = {{"sha256_packed", hash_packed}, {"unpack", unpack}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"sha256_packed", hash_packed}, {"unpack", unpack},       {"sha256", hash_text}, {"crc32", crc},
+      {"deflate", pack_text},         {"inflate", unpack_text}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", block_gc}, {NULL, NULL}};
+  lipL_newtype(L, BLOCK_T, NULL, meta);
   luaL_setfuncs(L, functions, 0);
 }

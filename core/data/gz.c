@@ -255,3 +255,118 @@ lip_status lip_read_file(const char *path, size_t cap, char **bytes, size_t *n,
   lip_reader_close(r);
   return s;
 }
+
+/* ---- texts in memory ---- */
+
+/* A growing block that zlib writes into, and what is left of its input (zlib counts in unsigned int). */
+typedef struct text_stream {
+  z_stream z;
+  const unsigned char *from;
+  size_t rest;
+  char *out;
+  size_t room, size;
+} text_stream;
+
+static bool feed(text_stream *t) {
+  if (t->z.avail_in == 0 && t->rest > 0) {
+    size_t take = t->rest < INT_MAX ? t->rest : INT_MAX;
+    t->z.next_in = (Bytef *)(uintptr_t)t->from; /* zlib's own prototype leaves out the const; it only reads */
+    t->z.avail_in = (uInt)take;
+    t->from += take;
+    t->rest -= take;
+  }
+  if (t->size == t->room) {
+    size_t room = t->room < SIZE_MAX / 4 ? 2 * t->room : t->room;
+    char *bigger = lip_realloc(t->out, room + 1, 1);
+    if (!bigger) return false;
+    t->out = bigger;
+    t->room = room;
+  }
+  size_t space = t->room - t->size < INT_MAX ? t->room - t->size : INT_MAX;
+  t->z.next_out = (Bytef *)t->out + t->size;
+  t->z.avail_out = (uInt)space;
+  return true;
+}
+
+static lip_status start_stream(text_stream *t, const void *bytes, size_t n, size_t room, lip_err *err) {
+  memset(t, 0, sizeof *t);
+  t->z.zalloc = z_take;
+  t->z.zfree = z_give;
+  t->from = bytes;
+  t->rest = n;
+  t->room = room;
+  t->out = lip_alloc(room + 1, 1);
+  return t->out ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory");
+}
+
+static lip_status finish_stream(text_stream *t, lip_status s, char **out, size_t *size) {
+  if (s) {
+    lip_free(t->out);
+    t->out = NULL;
+    t->size = 0;
+  } else {
+    t->out[t->size] = '\0';
+  }
+  *out = t->out;
+  *size = t->size;
+  return s;
+}
+
+lip_status lip_deflate(const void *bytes, size_t n, lip_packing as, char **out, size_t *size, lip_err *err) {
+  text_stream t;
+  lip_status s = start_stream(&t, bytes, n, n / 3 + 64, err);
+  if (s) return finish_stream(&t, s, out, size);
+  int window = as == LIP_GZIP ? 15 + 16 : 15, code = Z_OK; /* 16: gzip header and checksum */
+  if (deflateInit2(&t.z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    return finish_stream(&t, lip_fail(err, LIP_MEMORY, "out of memory"), out, size);
+  while (s == LIP_OK && code != Z_STREAM_END) {
+    if (!feed(&t)) {
+      s = lip_fail(err, LIP_MEMORY, "out of memory");
+      break;
+    }
+    uInt before = t.z.avail_out;
+    code = deflate(&t.z, t.rest > 0 ? Z_NO_FLUSH : Z_FINISH);
+    t.size += before - t.z.avail_out;
+  }
+  deflateEnd(&t.z);
+  return finish_stream(&t, s, out, size);
+}
+
+/* One call of inflate; sets *ended after the last member. */
+static lip_status inflate_some(text_stream *t, size_t cap, bool *ended, lip_err *err) {
+  if (!feed(t)) return lip_fail(err, LIP_MEMORY, "out of memory");
+  uInt before = t->z.avail_out;
+  int code = inflate(&t->z, Z_NO_FLUSH);
+  t->size += before - t->z.avail_out;
+  bool more = t->z.avail_in > 0 || t->rest > 0;
+  if (t->size > cap) return lip_fail(err, LIP_FORMAT, "unpacks to more than the limit of %zu bytes", cap);
+  if (code == Z_MEM_ERROR) return lip_fail(err, LIP_MEMORY, "out of memory");
+  if (code == Z_STREAM_END) {
+    *ended = !more;
+    if (more && (t->z.avail_in == 0 || *t->z.next_in != 0x1f))
+      return lip_fail(err, LIP_FORMAT, "other bytes follow the packed data");
+    if (more) inflateReset(&t->z);
+    return LIP_OK;
+  }
+  if (code != Z_OK && code != Z_BUF_ERROR)
+    return lip_fail(err, LIP_FORMAT, "the packed data is damaged (%s)", t->z.msg ? t->z.msg : "no detail");
+  if (!more && t->z.avail_out > 0) return lip_fail(err, LIP_FORMAT, "the packed data is truncated");
+  return LIP_OK;
+}
+
+lip_status lip_inflate(const void *bytes, size_t n, size_t cap, char **out, size_t *size, lip_err *err) {
+  text_stream t;
+  size_t guess = n < cap / 4 ? 4 * n : cap;
+  lip_status s = start_stream(&t, bytes, n, guess < SIZE_MAX / 4 ? guess + 64 : 64, err);
+  if (s) return finish_stream(&t, s, out, size);
+  if (inflateInit2(&t.z, 15 + 32) != Z_OK) /* 32: gzip or zlib, by the header */
+    return finish_stream(&t, lip_fail(err, LIP_MEMORY, "out of memory"), out, size);
+  bool ended = false;
+  while (s == LIP_OK && !ended) s = inflate_some(&t, cap, &ended, err);
+  inflateEnd(&t.z);
+  return finish_stream(&t, s, out, size);
+}
+
+uint32_t lip_crc32(uint32_t crc, const void *bytes, size_t n) {
+  return (uint32_t)crc32_z(crc, bytes, n);
+}

@@ -38,4 +38,16 @@ void lip_reader_digest(const lip_reader *r, uint8_t digest[LIP_SHA256_BYTES]);
 lip_status lip_read_file(const char *path, size_t cap, char **bytes, size_t *n,
                          uint8_t digest[LIP_SHA256_BYTES], lip_err *err);
 
+/* ---- texts in memory ---- */
+
+typedef enum lip_packing { LIP_GZIP, LIP_ZLIB } lip_packing; /* RFC 1952 (no name, no time), RFC 1950 */
+
+/* *out is owned by the caller (lip_free), NULL on failure. LIP_MEMORY. */
+lip_status lip_deflate(const void *bytes, size_t n, lip_packing as, char **out, size_t *size, lip_err *err);
+/* Either packing (told apart by its first bytes), several gzip members too; LIP_FORMAT when it is damaged, cut, followed
+ * by other bytes or unpacks to more than `cap` bytes. LIP_MEMORY. *out as above. */
+lip_status lip_inflate(const void *bytes, size_t n, size_t cap, char **out, size_t *size, lip_err *err);
+/* The checksum of gzip and PNG; `crc` is that of what came before, 0 at the start. */
+uint32_t lip_crc32(uint32_t crc, const void *bytes, size_t n);
+
 #endif

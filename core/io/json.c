@@ -199,6 +199,12 @@ bool lip_json_whole(const lip_json *v, uint64_t *out) {
   return true;
 }
 
+bool lip_json_signed(const lip_json *v, int64_t *out) {
+  if (!json_is_integer(in(v))) return false;
+  *out = (int64_t)json_integer_value(in(v));
+  return true;
+}
+
 bool lip_json_bool(const lip_json *v, bool *out) {
   if (!json_is_boolean(in(v))) return false;
   *out = json_is_true(in(v));

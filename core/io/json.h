@@ -49,6 +49,7 @@ bool lip_json_text(const lip_json *v, const char **out);
 bool lip_json_number(const lip_json *v, double *out); /* also "inf", "-inf" */
 bool lip_json_whole(const lip_json *v,
                     uint64_t *out); /* a whole number 0 .. 2^63-1, written without a point */
+bool lip_json_signed(const lip_json *v, int64_t *out); /* a whole number written without a point */
 bool lip_json_bool(const lip_json *v, bool *out);
 
 /* ---- building: NULL or false mean no memory (or text that is not UTF-8) ---- */

@@ -184,7 +184,7 @@ function data.download(urls, path, sha256)
       return nil, "the download was interrupted", "cancelled"
     end
     local digest, message = nil, "could not be fetched"
-    if ok then digest, message = core.sha256(temporary) end
+    if ok then digest, message = core.sha256_unpacked(temporary) end
     if digest == sha256 then
       local renamed, why = os.rename(temporary, path)
       if renamed then return true end

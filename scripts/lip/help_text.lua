@@ -175,7 +175,7 @@ dataset_csv(path, options) -- what lip.data.csv calls
 dataset_npy(x, y) -- what lip.data.npy calls
 dataset_digits(options) -- what lip.data.digits calls
 dataset_tensors(x, y) -- what lip.data.tensors calls
-sha256(path) -- checksum of a file, unpacked
+sha256_unpacked(path) -- checksum of a file, unpacked
 sha256_packed(path) -- checksum of a file as it lies there
 unpack(path, to) -- writes an unpacked copy]] },
   { "Provenance", "lip.provenance.", "lip.provenance", [[
@@ -225,8 +225,48 @@ plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text; true, or 
 doc(what) -- the reference as Markdown, or "stubs" for the Lua language server
 to_json(value) -- a value as JSON on one line, keys in order
 info() -- version, matrix kernels, threads, compiler and its flags, processor, memory
+from_json(text) -- the value that a JSON text means; nil, message, code
+utf8(text) -- the text with bytes that are no UTF-8 written as \xNN
+sha256(text) -- checksum of a text, 64 hexadecimal digits
+crc32(text, before) -- the checksum of gzip and PNG, as a number
+deflate(text, format) -- a packed text: "gzip" (the default) or "zlib"
+inflate(text, cap) -- a packed text unpacked; refused when it has more than cap bytes
+now() -- seconds since 1970
 threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed
 time() -- seconds from a steady clock
 allocations() -- blocks of engine memory taken so far]] },
+  { "Files", "lip.file.", "lip.file", [[
+mkdir(path) -- makes a folder and those above it
+list(path) -- the names in a folder, sorted
+exists(path) -- whether something is there
+stat(path) -- { kind = "file" | "folder" | "other", size =, modified = }
+read(path, offset) -- the contents of a file, from an offset on
+tail(path, bytes) -- its last bytes
+write(path, text) -- the whole file or nothing of it
+append(path, text, {sync = false}) -- adds to a file in one write; sync waits for the disk
+rename(from, to) -- moves a file or folder
+remove_tree(path) -- removes a folder with all in it; links are removed, never followed
+absolute(path) -- the path from the root
+cwd() -- the working folder
+temporary() -- a new empty folder]] },
+  { "Programs", "lip.process.", "lip.process", [[
+spawn{program, words, stdout=, stderr=, append=, cwd=, env=, group=, dies_with_parent=} -- starts a program
+run{program, words, input=, cwd=, env=, timeout=, limit=} -- its end with output and errors
+wait_any(list, seconds) -- the first of some processes that has ended; nil at the timeout or after a signal
+self() -- { pid, start, host, program } of this process
+alive(pid, start) -- whether that process runs; start tells a pid from its next owner
+usage() -- { memory = highest so far in bytes, seconds = of processor time }
+terminal() -- columns of the terminal, nil when standard output is none
+sleep(seconds) -- true; false when a signal came before
+signals(mode) -- "stop": TERM, HUP and USR1 interrupt as Ctrl-C does; "hold": they are counted; "normal"
+pending() -- how many signals were held, and the name of the last
+signal_name(number) -- "TERM" for 15
+follow_parent() -- asks for SIGTERM when the parent that wanted it (dies_with_parent) ends]] },
+  { "Methods of a process", "process:", "type:lip.process", [[
+pid() -- its number
+start() -- when it began, in clock ticks since the machine's start
+alive() -- whether it still runs
+signal(name, {group = false}) -- sends "TERM", "KILL", ...; to its whole group
+wait(seconds) -- { exit | signal, memory, seconds } at its end; nil, "timeout"]] },
 }

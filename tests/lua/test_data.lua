@@ -165,7 +165,7 @@ function T.test_wrong_types_are_survived()
   local loader = ds:batches { size = 2 }
   local values = { false, 1, -1, 1.5, "x", {}, print, lip.zeros(2), ds, loader, math.huge, { {} }, { a = 1 } }
   local functions = {
-    lip.data.idx, lip.data.csv, lip.data.npy, lip.data.tensors, lip.load_npy, lip.save_npy, lip.sha256,
+    lip.data.idx, lip.data.csv, lip.data.npy, lip.data.tensors, lip.load_npy, lip.save_npy, lip.sha256_unpacked,
     lip.dataset_idx, lip.dataset_cifar, lip.dataset_digits,
   }
   for _, object in ipairs { ds, loader } do
@@ -283,12 +283,12 @@ function T.test_gzip()
   lu.assertTrue(os.execute("gzip -k " .. path "i" .. " " .. path "l"))
   local packed = lip.data.idx(path "i.gz", path "l.gz"):info()
   lu.assertEquals(packed.sha256, plain.sha256)
-  lu.assertEquals(lip.sha256(path "i"), lip.sha256(path "i.gz"))
+  lu.assertEquals(lip.sha256_unpacked(path "i"), lip.sha256_unpacked(path "i.gz"))
   local file = assert(io.open(path "i.gz", "rb"))
   local bytes = file:read "a"
   file:close()
   contains(fails("format", lip.data.idx(write("cut.gz", bytes:sub(1, -9)), path "l")), "truncated")
-  fails("format", lip.sha256(write("cut.gz", bytes:sub(1, -2))))
+  fails("format", lip.sha256_unpacked(write("cut.gz", bytes:sub(1, -2))))
 end
 
 function T.test_csv()
@@ -415,10 +415,10 @@ function T.test_download_keeps_only_what_is_right()
   if not os.execute "command -v curl >/dev/null 2>&1" then lu.skip "curl is not installed" end
   local source = write("source", idx_labels(10))
   lu.assertTrue(os.execute("gzip -k " .. source))
-  local digest = lip.sha256(source)
+  local digest = lip.sha256_unpacked(source)
   local urls = { "file://" .. path "none.gz", "file://" .. source .. ".gz" }
   lu.assertTrue(lip.data.download(urls, path "it's here.gz", digest))
-  lu.assertEquals(lip.sha256(path "it's here.gz"), digest)
+  lu.assertEquals(lip.sha256_unpacked(path "it's here.gz"), digest)
   local message = fails("not_found", lip.data.download(urls, path "wrong.gz", ("0"):rep(64)))
   contains(message, "could not be fetched")
   contains(message, "has SHA-256 " .. digest)

@@ -10,7 +10,10 @@ local lip = require "lip"
 local T = {}
 
 -- What must not be called here (it would block, exit or reach out of the machine): name = reason.
-local skip = {}
+local skip = {
+  sleep = "sleeps as long as it is told", wait_any = "waits as long as it is told", temporary = "leaves a folder each time",
+  mkdir = "makes the folders that other calls must not find",
+}
 
 -- Seconds of processor time after which a slow function (one that makes data, say) has been tried enough.
 local patience = 1.0
@@ -34,6 +37,7 @@ local make = {
   ["lip.dataset"] = function() return lip.dataset_tensors(images(), {0, 1, 2, 0, 1, 2}) end,
   ["lip.bound"] = function() return lip.net {input = 2, norm = "inf", lip.dense {out = 2}}:bound() end,
   ["lip.db"] = function() return lip.db.open ":memory:" end,
+  ["lip.process"] = function() return assert(lip.process.spawn {"true"}) end,
   ["lip.loader"] = function()
     return lip.dataset_tensors(images(), {0, 1, 2, 0, 1, 2}):batches {size = 2}
   end,

@@ -1,0 +1,337 @@
+/* lip.file: files and folders, for sweeps and reports. What the outside refuses is nil, message, code. */
+#define _GNU_SOURCE /* mkdtemp, fdopendir with openat */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bindings/bind.h"
+#include "core/io/atomic.h"
+
+/* Closes what a call opened should Lua raise (no memory) before the call does it itself. */
+typedef struct holder {
+  int fd; /* -1: none */
+  DIR *dir;
+} holder;
+
+#define HOLDER_T "lip.holder"
+
+static int holder_gc(lua_State *L) {
+  holder *h = luaL_checkudata(L, 1, HOLDER_T);
+  if (h->dir) closedir(h->dir);
+  if (h->fd >= 0) close(h->fd);
+  h->dir = NULL;
+  h->fd = -1;
+  return 0;
+}
+
+static holder *new_holder(lua_State *L) {
+  holder *h = lua_newuserdatauv(L, sizeof *h, 0);
+  h->fd = -1;
+  h->dir = NULL;
+  luaL_setmetatable(L, HOLDER_T);
+  return h;
+}
+
+static void close_holder(holder *h) {
+  if (h->fd >= 0) close(h->fd);
+  h->fd = -1;
+}
+
+/* A path: a text without a zero byte and not empty. */
+static const char *check_path(lua_State *L, int idx) {
+  size_t n;
+  const char *path = luaL_checklstring(L, idx, &n);
+  luaL_argcheck(L, n > 0, idx, "an empty path");
+  luaL_argcheck(L, strlen(path) == n, idx, "a path has no zero byte");
+  return path;
+}
+
+static int yes(lua_State *L) {
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* ---- folders ---- */
+
+static bool is_folder(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* mkdir(path): with every folder above it; true when it is there already */
+static int file_mkdir(lua_State *L) {
+  const char *path = check_path(L, 1);
+  size_t n = strlen(path);
+  char *part = lua_newuserdatauv(L, n + 1, 0);
+  memcpy(part, path, n + 1);
+  for (size_t i = 1; i <= n; i++) {
+    if (part[i] != '/' && part[i] != '\0') continue;
+    char c = part[i];
+    part[i] = '\0';
+    int error = mkdir(part, 0777) == 0 ? 0 : errno;
+    if (error && !is_folder(part)) return lipL_refuse(L, part, "make this folder", error);
+    part[i] = c;
+  }
+  return yes(L);
+}
+
+/* Names in the folder, without . and .., sorted by bytes. */
+static int by_bytes(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* list(path) -> { name, ... } */
+static int file_list(lua_State *L) {
+  const char *path = check_path(L, 1);
+  holder *h = new_holder(L);
+  h->dir = opendir(path);
+  if (!h->dir) return lipL_refuse(L, path, "read this folder", errno);
+  lua_newtable(L); /* anchors the texts while they are sorted */
+  int found = lua_gettop(L);
+  lua_Integer n = 0;
+  const struct dirent *entry;
+  for (errno = 0; (entry = readdir(h->dir)) != NULL; errno = 0) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    lua_pushstring(L, entry->d_name);
+    lua_rawseti(L, found, ++n);
+  }
+  int error = errno;
+  closedir(h->dir);
+  h->dir = NULL;
+  if (error) return lipL_refuse(L, path, "read this folder", error);
+  const char **names = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *names, 0);
+  for (lua_Integer i = 0; i < n; i++) {
+    lua_rawgeti(L, found, i + 1);
+    names[i] = lua_tostring(L, -1);
+    lua_pop(L, 1);
+  }
+  qsort(names, (size_t)n, sizeof *names, by_bytes);
+  lua_createtable(L, (int)n, 0);
+  for (lua_Integer i = 0; i < n; i++) {
+    lua_pushstring(L, names[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+enum { DEEPEST = 200 }; /* one open folder for each level */
+
+/* Removes what is called `name` in the folder `at`; symbolic links are removed, never followed. 0 or an errno. */
+static int remove_at(int at, const char *name, int depth) {
+  if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return 0;
+  if (errno != EISDIR && errno != EPERM) return errno; /* EPERM: a folder, by POSIX */
+  if (depth >= DEEPEST) return ELOOP;
+  int refused = errno, fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return errno == ENOTDIR ? refused : errno;
+  DIR *dir = fdopendir(fd);
+  if (!dir) {
+    int error = errno;
+    close(fd);
+    return error;
+  }
+  int error = 0;
+  const struct dirent *entry;
+  while (!error && (entry = readdir(dir)) != NULL)
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+      error = remove_at(fd, entry->d_name, depth + 1);
+  closedir(dir);
+  if (!error && unlinkat(at, name, AT_REMOVEDIR) != 0 && errno != ENOENT) error = errno;
+  return error;
+}
+
+/* remove_tree(path): a folder with all that is in it, or a file; true when nothing is there. "/", "." and ".." are
+ * refused. */
+static int file_remove_tree(lua_State *L) {
+  const char *path = check_path(L, 1);
+  size_t n = strlen(path);
+  char *copy = lua_newuserdatauv(L, n + 1, 0);
+  memcpy(copy, path, n + 1);
+  while (n > 1 && copy[n - 1] == '/') copy[--n] = '\0'; /* "link/" would be followed */
+  const char *slash = strrchr(copy, '/'), *last = slash ? slash + 1 : copy;
+  luaL_argcheck(L, *last && strcmp(last, ".") != 0 && strcmp(last, "..") != 0, 1,
+                "this path is never removed as a whole");
+  int error = remove_at(AT_FDCWD, copy, 0);
+  return error ? lipL_refuse(L, path, "remove it", error) : yes(L);
+}
+
+/* temporary() -> a new empty folder in $TMPDIR or /tmp */
+static int file_temporary(lua_State *L) {
+  const char *home = getenv("TMPDIR");
+  if (!home || !*home) home = "/tmp";
+  lua_pushfstring(L, "%s/lipwb-XXXXXX", home);
+  size_t n;
+  const char *pattern = lua_tolstring(L, -1, &n);
+  char *path = lua_newuserdatauv(L, n + 1, 0);
+  memcpy(path, pattern, n + 1);
+  if (!mkdtemp(path)) return lipL_refuse(L, home, "make a temporary folder in it", errno);
+  lua_pushstring(L, path);
+  return 1;
+}
+
+/* ---- what is there ---- */
+
+static int file_exists(lua_State *L) {
+  struct stat st;
+  lua_pushboolean(L, stat(check_path(L, 1), &st) == 0);
+  return 1;
+}
+
+/* stat(path) -> { kind = "file" | "folder" | "other", size =, modified = seconds since 1970 }; links are followed */
+static int file_stat(lua_State *L) {
+  const char *path = check_path(L, 1);
+  struct stat st;
+  if (stat(path, &st) != 0) return lipL_refuse(L, path, "look at it", errno);
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, S_ISREG(st.st_mode) ? "file" : S_ISDIR(st.st_mode) ? "folder" : "other");
+  lua_setfield(L, -2, "kind");
+  lua_pushinteger(L, (lua_Integer)st.st_size);
+  lua_setfield(L, -2, "size");
+  lua_pushnumber(L, (double)st.st_mtim.tv_sec + 1e-9 * (double)st.st_mtim.tv_nsec);
+  lua_setfield(L, -2, "modified");
+  return 1;
+}
+
+static int file_cwd(lua_State *L) {
+  char *path = lua_newuserdatauv(L, PATH_MAX, 0);
+  if (!getcwd(path, PATH_MAX)) return lipL_refuse(L, ".", "find the working folder", errno);
+  lua_pushstring(L, path);
+  return 1;
+}
+
+/* absolute(path): from the root; a path that exists without links, "." and ".." */
+static int file_absolute(lua_State *L) {
+  const char *path = check_path(L, 1);
+  char *full = lua_newuserdatauv(L, PATH_MAX, 0);
+  if (realpath(path, full)) {
+    lua_pushstring(L, full);
+  } else if (path[0] == '/') {
+    lua_pushvalue(L, 1);
+  } else {
+    if (!getcwd(full, PATH_MAX)) return lipL_refuse(L, ".", "find the working folder", errno);
+    lua_pushfstring(L, "%s/%s", full, path);
+  }
+  return 1;
+}
+
+static int file_rename(lua_State *L) {
+  const char *from = check_path(L, 1), *to = check_path(L, 2);
+  if (rename(from, to) == 0) return yes(L);
+  lua_pushfstring(L, "rename it to %s", to);
+  return lipL_refuse(L, from, lua_tostring(L, -1), errno);
+}
+
+/* ---- contents ---- */
+
+/* Adds the rest of the file to b; 0 or an errno. */
+static int read_rest(int fd, luaL_Buffer *b) {
+  for (;;) {
+    char *room = luaL_prepbuffsize(b, 1 << 14);
+    ssize_t got = read(fd, room, 1 << 14);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) return 0;
+    luaL_addsize(b, (size_t)got);
+  }
+}
+
+/* The file from `offset` on, pushed; `last` > 0: no more than its last bytes. */
+static int read_from(lua_State *L, const char *path, off_t offset, off_t last) {
+  luaL_Buffer b;
+  holder *h = new_holder(L);
+  h->fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (h->fd < 0) return lipL_refuse(L, path, "open it", errno);
+  if (last > 0) {
+    off_t end = lseek(h->fd, 0, SEEK_END);
+    offset = end > last ? end - last : 0;
+  }
+  if (offset > 0 || last > 0)
+    if (lseek(h->fd, offset, SEEK_SET) < 0) return lipL_refuse(L, path, "read it", errno);
+  luaL_buffinit(L, &b);
+  int error = read_rest(h->fd, &b);
+  luaL_pushresult(&b);
+  close_holder(h);
+  return error ? lipL_refuse(L, path, "read it", error) : 1;
+}
+
+/* read(path [, offset]) -> text */
+static int file_read(lua_State *L) {
+  const char *path = check_path(L, 1);
+  lua_Integer offset = luaL_optinteger(L, 2, 0);
+  luaL_argcheck(L, offset >= 0, 2, "an offset from the beginning expected");
+  lua_settop(L, 2);
+  return read_from(L, path, (off_t)offset, 0);
+}
+
+/* tail(path, bytes) -> the last bytes of it */
+static int file_tail(lua_State *L) {
+  const char *path = check_path(L, 1);
+  lua_Integer bytes = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, bytes >= 1, 2, "a number of bytes expected");
+  lua_settop(L, 2);
+  return read_from(L, path, 0, (off_t)bytes);
+}
+
+/* write(path, text): the whole file or nothing of it */
+static int file_write(lua_State *L) {
+  const char *path = check_path(L, 1);
+  size_t n;
+  const char *text = luaL_checklstring(L, 2, &n);
+  lip_atomic *file;
+  lip_err err;
+  lip_status s = lip_atomic_open(path, &file, &err);
+  if (s == LIP_OK) {
+    lip_atomic_write(file, text, n);
+    s = lip_atomic_commit(file, &err);
+  }
+  return s ? lipL_fault(L, &err) : yes(L);
+}
+
+/* append(path, text, { sync = false }): in one write, so that lines of several writers do not mix; a disk that takes
+ * only part of it is an error (the file then ends inside of the text) */
+static int file_append(lua_State *L) {
+  static const char *const known[] = {"sync", NULL};
+  const char *path = check_path(L, 1);
+  size_t n;
+  const char *text = luaL_checklstring(L, 2, &n);
+  lipL_checkfields(L, 3, "append", known);
+  bool sync = lipL_optfield_bool(L, 3, "append", "sync", false);
+  int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666), error = 0;
+  if (fd < 0) return lipL_refuse(L, path, "open it for appending", errno);
+  ssize_t done;
+  do done = write(fd, text, n);
+  while (done < 0 && errno == EINTR);
+  if (done < 0)
+    error = errno;
+  else if ((size_t)done < n)
+    error = ENOSPC;
+  if (!error && sync && fsync(fd) != 0 && errno != EINVAL) error = errno; /* EINVAL: a pipe or terminal */
+  if (close(fd) != 0 && !error && errno != EINTR) error = errno;
+  return error ? lipL_refuse(L, path, "append to it", error) : yes(L);
+}
+
+void lipL_open_file(lua_State *L) {
+  static const luaL_Reg functions[] = {{"mkdir", file_mkdir},
+                                       {"list", file_list},
+                                       {"exists", file_exists},
+                                       {"stat", file_stat},
+                                       {"read", file_read},
+                                       {"tail", file_tail},
+                                       {"write", file_write},
+                                       {"append", file_append},
+                                       {"remove_tree", file_remove_tree},
+                                       {"rename", file_rename},
+                                       {"absolute", file_absolute},
+                                       {"cwd", file_cwd},
+                                       {"temporary", file_temporary},
+                                       {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", holder_gc}, {NULL, NULL}};
+  lipL_newtype(L, HOLDER_T, NULL, meta);
+  luaL_newlib(L, functions);
+  lua_setfield(L, -2, "file");
+}
