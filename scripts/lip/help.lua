@@ -145,7 +145,7 @@ local function print_index()
   local function flush()
     if last then
       print("\n" .. last[1])
-      if last[3]:find "^type:" then
+      if last[3] ~= "lip" then
         print_names(last[2], rows)
       else
         print_columns(rows)
@@ -158,7 +158,7 @@ local function print_index()
       flush()
       last = section
     end
-    rows[#rows + 1] = section[3]:find "^type:" and name or { section[2] .. name .. arguments, text }
+    rows[#rows + 1] = section[3] ~= "lip" and name or { section[2] .. name .. arguments, text }
   end)
   flush()
 end
