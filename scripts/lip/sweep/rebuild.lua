@@ -29,22 +29,24 @@ local function described(root)
   return list
 end
 
--- What enqueue has written, the last line of each key.
+-- What enqueue has written, the last line of each key; and the keys of trials that have left the sweep.
 local function listed(root, name)
   local text = lip.file.read(root .. "/sweeps/" .. name .. ".trials.jsonl") or ""
   local list, by_key = {}, {}
   for line in text:gmatch "([^\n]*)\n" do
     local trial = lip.from_json(line)
-    if type(trial) == "table" and type(trial.key) == "string" and math.tointeger(trial.number) then
+    if type(trial) == "table" and type(trial.key) == "string" and (trial.left or math.tointeger(trial.number)) then
       by_key[trial.key] = trial
       list[#list + 1] = trial
     end
   end
-  local last = {}
+  local last, left = {}, {}
   for _, trial in ipairs(list) do
-    if by_key[trial.key] == trial then last[#last + 1] = trial end
+    if by_key[trial.key] == trial then
+      if trial.left then left[trial.key] = true else last[#last + 1] = trial end
+    end
   end
-  return last
+  return last, left
 end
 
 -- Trials known by their folder only: what trial.json or the first line of the journal says.
@@ -83,9 +85,9 @@ local function has_trial(db, sweep, key)
 end
 
 -- A folder whose sweep does not list it (its list was lost): the sweep it names takes it.
-local function add_found(db, folder, key)
+local function add_found(db, folder, key, left)
   local trial = found(folder)
-  if not trial or trial.key ~= key then return end
+  if not trial or trial.key ~= key or left[trial.sweep] and left[trial.sweep][key] then return end
   local row = must(db:row("SELECT id FROM sweeps WHERE name = ?", trial.sweep))
   local sweep = row and row.id or add_sweep(db, { name = trial.sweep, description = {} })
   if not has_trial(db, sweep, key) then
@@ -96,13 +98,15 @@ end
 local function fill(self)
   local db, root = self.db, self.root
   for _, name in ipairs(schema.tables) do must(db:exec("DELETE FROM " .. name)) end
+  local left = {}
   for _, sweep in ipairs(described(root)) do
-    local id = add_sweep(db, sweep)
-    for _, trial in ipairs(listed(root, sweep.name)) do add_trial(db, id, trial) end
+    local id, list = add_sweep(db, sweep), nil
+    list, left[sweep.name] = listed(root, sweep.name)
+    for _, trial in ipairs(list) do add_trial(db, id, trial) end
   end
   local skipped = 0
   for _, key in ipairs(lip.file.list(root .. "/trials") or {}) do
-    if key:find "^%x+$" then add_found(db, root .. "/trials/" .. key, key) end
+    if key:find "^%x+$" then add_found(db, root .. "/trials/" .. key, key, left) end
   end
   local rows = must(db:rows "SELECT id, key FROM trials ORDER BY id")
   for _, row in ipairs(rows) do

@@ -238,21 +238,18 @@ end
 
 -- ---- identity ----
 
---- What a trial is known by: 16 hexadecimal digits. They depend on the script's text, the configuration and the name of the
---- sweep, on nothing else; a seed depends on the first two only, so that two sweeps that try the same see the same.
+--- What a trial is known by: 16 hexadecimal digits, made of the script's text and the configuration alone.
 ---@param identity table what the trial is, for JSON
 function space.key(identity)
   return core.sha256(core.to_json(identity)):sub(1, 16)
 end
 
---- The seed of a trial: that of its configuration, or one made from what it is.
-function space.seed(config, identity)
+--- The seed of a trial: that of its configuration, or one made from its key.
+function space.seed(config, key)
   local own = config.seed
-  if own ~= nil then
-    if not math.tointeger(own) or own < 0 then fail("seed: expected a whole number, at least 0, got %s", tostring(own)) end
-    return math.tointeger(own)
-  end
-  return tonumber(space.key(identity):sub(1, 8), 16)
+  if own == nil then return tonumber(key:sub(1, 8), 16) end
+  if not math.tointeger(own) or own < 0 then fail("seed: expected a whole number, at least 0, got %s", tostring(own)) end
+  return math.tointeger(own)
 end
 
 return space

@@ -1,0 +1,277 @@
+--- `lipwb sweep FILE`: the command line of sweeps.
+local lip = require "lip"
+local argparse = require "argparse"
+local plan = require "lip.sweep.plan"
+local view = require "lip.sweep.view"
+
+local command = {}
+
+local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+local MAX_JOBS, MAX_FAILURES = 1024, 5
+
+-- ---- the command line ----
+
+local function whole(low, high)
+  return function(text)
+    local n = math.tointeger(tonumber(text))
+    if n and n >= low and n <= high then return n end
+    return nil, ("a whole number from %d to %d is expected, got '%s'"):format(low, high, text)
+  end
+end
+
+local function setting(text)
+  local name, value = text:match "^([%a_][%w_]*)=(.*)$"
+  if name then return { name, value } end
+  return nil, ("--set expects NAME=VALUE, got '%s'"):format(text)
+end
+
+local function parser()
+  local p = argparse("lipwb sweep", "Runs the trials that a sweep file describes, each in a process of its own. The same "
+    .. "command again goes on where the last one ended.")
+  p:epilog("Ctrl-C once lets workers finish their step and write checkpoints, twice ends at once.\n"
+    .. "On a cluster: --slurm submits; lipwb sweep status|collect|cancel FILE looks after what was submitted.\n"
+    .. "Exit status: 0 all done, 1 some trials failed, 2 wrong usage, 130 interrupted.")
+  p:argument("file", "Lua file that returns lip.sweep{...}.")
+  p:option("-j --jobs", "Trials at once (default: processors).", nil, whole(1, MAX_JOBS))
+  p:option("--store", "Database of results (default: $LIPWB_STORE, or runs.db); FILE.d beside it holds the rest.")
+  p:option("--set", "Setting of the sweep file, or, if it has none, of all trials.", nil, setting):argname "NAME=VALUE"
+    :count "*"
+  p:option("--name", "Name of the sweep (default: the one it gives itself, or that of its file).")
+  p:option("--threads", "Threads of each trial (default: processors / jobs).", nil, whole(1, MAX_JOBS))
+  p:option("--retries", "Trials that crash run again, so many times.", nil, whole(0, 1000))
+  p:option("--retry", "failed: trials that failed go back to the queue."):choices { "failed" }
+  p:option("--data", "Folder of data sets, as of scripts.")
+  p:option("--plot", "Draws the sweep's figure at the end."):argname "PICTURE"
+  p:option("--tensorboard", "Folder for event files."):argname "DIR"
+  p:flag("--accept", "Takes a changed description: trials that are still in it keep their results.")
+  p:flag("--dry-run", "Shows what would run, and about how long.")
+  p:flag("--fail-fast", "The first failure stops the sweep.")
+  p:flag("--slurm", "Submits the trials to Slurm instead of running them here.")
+  p:option("--partition", "Slurm: partition.")
+  p:option("--time", "Slurm: limit of each trial.")
+  p:option("--mem", "Slurm: memory of each trial.")
+  p:option("--cpus", "Slurm: processors of each trial.", nil, whole(1, MAX_JOBS))
+  p:option("--sbatch", "Slurm: more options of sbatch."):argname "WORDS":count "*"
+  return p
+end
+command.parser = parser
+
+local function complain(message, status)
+  io.stderr:write("lipwb sweep: ", message, "\n")
+  return status
+end
+
+-- ---- preparation, shared with what runs elsewhere ----
+
+local function processors()
+  return lip.info().processors or 1
+end
+
+--- Where results go.
+function command.store_path(options)
+  local own = os.getenv "LIPWB_STORE"
+  return options.store or (own ~= "" and own or nil) or "runs.db"
+end
+
+local function set_of(options)
+  local set = {}
+  for _, pair in ipairs(options.set or {}) do set[pair[1]] = pair[2] end
+  return set
+end
+
+-- What has changed, on standard error.
+local function show_difference(job, before)
+  local difference = require "lip.sweep.difference"
+  local now = job.plan:description()
+  local lines = { ("the sweep '%s' in %s is another than this one:"):format(job.plan.name, job.store.path) }
+  for _, text in ipairs(difference.fields(before, now)) do lines[#lines + 1] = "  " .. text end
+  if before.script_sha256 ~= now.script_sha256 then
+    local text = job.store:object(before.script_sha256)
+    local diff = text and difference.texts(text, job.plan.script_text, "stored " .. (before.script or ""), job.plan.script)
+    if diff then lines[#lines + 1] = diff:gsub("\n$", "") end
+  end
+  lines[#lines + 1] = "--accept takes the new description; --name or --store keeps both"
+  complain(table.concat(lines, "\n"), USAGE)
+end
+
+-- Trials of the stored description that are still in the new one; of a search that follows results those it would
+-- still come to.
+local function kept(job, before)
+  local trials = job.plan:trials()
+  if job.plan.sweep.search.kind ~= "tpe" then return trials end
+  local now = lip.from_json(lip.to_json(job.plan:description()))
+  local n = now.search.n
+  before.search.n, now.search.n = nil, nil
+  if lip.to_json(before) ~= lip.to_json(now) then return {} end
+  local list = {}
+  for _, record in ipairs(job.store:trials { sweep = job.plan.name } or {}) do
+    if record.number <= n then
+      list[#list + 1] = { number = record.number, key = record.key, config = record.config, seed = record.seed }
+    end
+  end
+  return list
+end
+
+-- The sweep's id in the store; nil, status when that is not to be.
+local function enter(job, options)
+  local store, sweep = job.store, job.plan
+  local id, message, code = store:add_sweep(sweep.name, sweep:description())
+  if id then return id, store:enqueue(id, job.trials) end
+  if code ~= "changed" then return nil, complain(message, FAILED) end
+  local before = store:describe(sweep.name)
+  if not options.accept then return nil, show_difference(job, before) or USAGE end
+  id, message = require "lip.sweep.accept".replace(store, sweep.name, sweep:description(), kept(job, before))
+  if not id then return nil, complain(message, FAILED) end
+  return id, true
+end
+
+--- Everything between the words and the first trial: job = { plan=, trials=, total=, jobs=, threads=, store=, sweep= id,
+--- search=, provenance=, data=, tensorboard= }; nil and the exit status when it cannot be.
+---@param options table as parsed
+---@param dry? boolean nothing is written; job.store only when there is one
+function command.prepare(options, dry)
+  local job = { jobs = options.jobs or processors(), data = options.data or lip.settings.data }
+  job.threads = options.threads or math.max(1, processors() // job.jobs)
+  job.plan = plan.load(options.file, set_of(options), options.name)
+  job.trials, job.total = job.plan:trials(), job.plan:total()
+  local sweep = job.plan.sweep
+  job.retries, job.fail_fast = options.retries or sweep.retries, options.fail_fast
+  if sweep.search.kind == "tpe" then
+    job.search = require "lip.sweep.tpe"(sweep.search.space, { n = sweep.search.n, ahead = sweep.search.ahead,
+      seed = sweep.search.seed, minimise = sweep.minimise ~= nil })
+  end
+  local path = command.store_path(options)
+  if dry and not lip.file.exists(path) then return job end
+  local store, message = require "lip.sweep.store".open(path, { create = not dry, readonly = dry })
+  if not store then return nil, complain(message, FAILED) end
+  job.store = store
+  if dry then return job end
+  for _, text in ipairs { job.plan.script_text, job.plan.file_text } do
+    local sha, why = store:put_object(text)
+    if not sha then return nil, complain(why, FAILED) end
+  end
+  local id, status = enter(job, options)
+  if not id then return nil, status end
+  if not status then return nil, complain("the trials could not be stored", FAILED) end
+  job.sweep = id
+  if options.retry then store:retry(id, options.retry) end
+  job.store_name = store.path:match "[^/]*$"
+  job.tensorboard = options.tensorboard and lip.file.absolute(options.tensorboard)
+  job.provenance = require "lip.provenance".common { folder = job.plan.script:match "^(.*)/" or ".", store = store }
+  return job
+end
+
+-- ---- dry run ----
+
+-- Seconds of finished trials with the same script, of this sweep when there are some.
+local function typical_seconds(job)
+  if not job.store then return nil end
+  local own, other = {}, {}
+  for _, sweep in ipairs(job.store:sweeps() or {}) do
+    if sweep.description.script_sha256 == job.plan.script_sha256 then
+      local list = sweep.name == job.plan.name and own or other
+      for _, record in ipairs(job.store:trials { sweep = sweep.name, state = "done" } or {}) do
+        list[#list + 1] = record.seconds
+      end
+    end
+  end
+  local list = #own > 0 and own or other
+  return require "lip.sweep.runner".median(list), #list
+end
+
+local function dry_run(job)
+  local finished = 0
+  if job.store then
+    local keys = {}
+    for _, record in ipairs(job.store:trials { sweep = job.plan.name } or {}) do
+      if record.state ~= "queued" and record.state ~= "running" then keys[record.key] = true end
+    end
+    for _, trial in ipairs(job.trials) do finished = finished + (keys[trial.key] and 1 or 0) end
+  end
+  print(("%s: %d trials, %d at once, %d thread%s each"):format(job.plan.name, job.total, job.jobs, job.threads,
+    job.threads == 1 and "" or "s"))
+  local first, last = job.trials[1], job.trials[#job.trials]
+  if first then
+    print("first: " .. view.config(first.config))
+    print("last:  " .. view.config(last.config))
+  else
+    print(("first: %s"):format(view.config(job.search:suggest(1, {}))))
+    print "last:  chosen by the results before it"
+  end
+  local rest = job.total - finished
+  if finished > 0 then print(("finished: %d, to do: %d"):format(finished, rest)) end
+  local seconds, n = typical_seconds(job)
+  if seconds then
+    print(("about %s (%d finished trials of this script took %s, the median)"):format(
+      view.duration(seconds * math.ceil(rest / job.jobs)), n, view.duration(seconds)))
+  else
+    print "no finished trial of this script to estimate the time from"
+  end
+  return OK
+end
+
+-- ---- running ----
+
+local function summary(job, result)
+  local counts = result.counts
+  print(("%s: %s, %s"):format(job.plan.name, view.totals(counts, result.total), view.duration(result.seconds)))
+  if result.best then print(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise)) end
+  if counts.failed > 0 then
+    local records = job.store:trials { sweep = job.sweep, state = "failed" } or {}
+    for i = 1, math.min(#records, MAX_FAILURES) do
+      local r = records[i]
+      io.stderr:write(("trial %d failed (%s): %s\n"):format(r.number, view.config(r.config),
+        (r.message or "no message"):match "^[^\n]*"))
+    end
+    if #records > MAX_FAILURES then io.stderr:write(("and %d more\n"):format(#records - MAX_FAILURES)) end
+    io.stderr:write "--retry failed runs them again\n"
+  end
+end
+
+local function draw_figure(job, path)
+  local figure = job.plan.sweep.figure
+  if not figure then return complain("--plot: this sweep describes no figure", FAILED) end
+  local made = figure(job.store:trials { sweep = job.sweep })
+  made.file = path
+  local ok, message = lip.plot(made)
+  if not ok then return complain("--plot: " .. message, FAILED) end
+  print("figure: " .. path)
+  return OK
+end
+
+local function run(job, options)
+  job.view = view.new { out = io.stdout, columns = lip.process.terminal, now = lip.time }
+  local result = require "lip.sweep.runner".run(job)
+  summary(job, result)
+  if result.stopping == "interrupt" then return INTERRUPTED end
+  local status = (result.counts.failed > 0 or result.stopping) and FAILED or OK
+  if options.plot then status = math.max(status, draw_figure(job, options.plot)) end
+  return status
+end
+
+--- Runs the words after `lipwb sweep`; returns the exit status.
+function command.main(...)
+  local words = { ... }
+  local of_slurm = { status = true, collect = true, cancel = true }
+  if of_slurm[words[1]] then return require "lip.sweep.slurm".main(...) end
+  local p = parser()
+  for _, word in ipairs(words) do
+    if word == "--help" or word == "-h" then
+      print(p:get_help())
+      return OK
+    end
+  end
+  local ok, options = p:pparse(words)
+  if not ok then return complain(options .. "\n" .. p:get_usage(), USAGE) end
+  local loaded, job, status = pcall(command.prepare, options, options.dry_run)
+  if not loaded then
+    if lip.interrupted() then error(job, 0) end
+    return complain(tostring(job), USAGE)
+  end
+  if not job then return status end
+  if options.dry_run then return dry_run(job) end
+  if options.slurm then return require "lip.sweep.slurm".submit(job, options) end
+  return run(job, options)
+end
+
+return command

@@ -1,0 +1,333 @@
+--- Runs the trials of a sweep on this machine: a process for each, as many at once as wanted, until none is left.
+--
+-- The loop sleeps in wait_any until a worker ends, a signal comes or it is time to look at the journals again. Whatever
+-- happens to a worker, its trial ends with a line in its journal: the worker's own, or one that is written here. Several
+-- runners may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
+local lip = require "lip"
+local journal = require "lip.sweep.journal"
+local view = require "lip.sweep.view"
+
+local runner = {}
+
+local LOOK = 0.2 -- seconds between two looks at journals
+local PATIENCE = 1 -- seconds until the queue is asked again whether another runner has left something
+local LINES, LINE_BYTES = 20, 8192 -- of a dead worker's output that are kept
+
+local methods = {}
+
+-- The world refuses something that no trial can do without (the disk is full, the store is gone): ends the sweep.
+local function must(value, message, code)
+  if value == nil then
+    error(setmetatable({ message = tostring(message), code = code }, { __tostring = function(e) return e.message end }), 0)
+  end
+  return value, message, code
+end
+
+-- ---- one worker ----
+
+local function last_lines(path)
+  local text = lip.file.tail(path, LINE_BYTES) or ""
+  local lines = {}
+  for line in text:gmatch "[^\r\n]+" do lines[#lines + 1] = line end
+  return table.concat(lines, "\n", math.max(1, #lines - LINES + 1))
+end
+
+-- The program itself; its file may have been replaced since it was started.
+local function program()
+  local own = lip.process.self().program
+  return own and lip.file.exists(own) and own or "/proc/self/exe"
+end
+
+local function start_line(slot, lease)
+  local r = slot.record
+  return { event = "start", format = 1, key = r.key, sweep = r.sweep, number = r.number, config = r.config,
+    seed = r.seed, attempt = r.attempt, time = lip.now(), pid = lease.pid, pid_start = lease.start, host = lease.host }
+end
+
+--- Starts a worker for a claimed trial.
+function methods:start(record)
+  local job = self.job
+  local folder = job.store:folder(record)
+  must(lip.file.mkdir(folder))
+  must(lip.file.write(folder .. "/trial.json", lip.to_json(job.plan:trial_file(record, job)) .. "\n"))
+  local slot = { record = record, folder = folder, started = lip.time(), counted = 0 }
+  local process, message = lip.process.spawn { self.program, "trial", folder, stdout = folder .. "/output.txt",
+    group = true, dies_with_parent = true }
+  self.slots[#self.slots + 1] = slot
+  if not process then
+    self:finish(slot, { message = "the worker could not be started: " .. message })
+    return
+  end
+  slot.process = process
+  must(job.store:leased(record.id, { pid = process:pid(), start = process:start(), host = self.lease.host }))
+  if not self.view:live() then self.view:say("start  %d  %s", record.number, view.config(record.config)) end
+end
+
+-- What is new in the journal of a worker: what the view shows, and whether it began and ended.
+function methods:look(slot)
+  local record, lines = must(self.job.store:ingest(slot.record))
+  for _, line in ipairs(lines) do
+    if line.event == "start" and line.attempt == slot.record.attempt then slot.began = true end
+    if line.event == "metrics" and line.step then
+      if not slot.step then slot.first, slot.first_time = line.step, lip.time() end
+      slot.step, slot.total, slot.step_time = line.step, line.total, lip.time()
+    end
+  end
+  return record
+end
+
+-- Why a worker died without a word.
+local function cause(slot, result)
+  if result.message then return result.message end
+  local text
+  if result.signal then
+    text = "ended by signal " .. lip.process.signal_name(result.signal)
+    if result.signal == 9 and not slot.killed then
+      text = text .. ", not sent by the sweep: killed by the system for want of memory?"
+    end
+  else
+    text = ("left with status %d and no result"):format(result.exit or 0)
+  end
+  local output = last_lines(slot.folder .. "/output.txt")
+  return output == "" and text or text .. "\n" .. output
+end
+
+-- The line that a worker owes which is no more.
+function methods:end_line(slot, result)
+  local record = slot.record
+  local stopped = slot.asked or slot.killed
+  if not slot.began then
+    must(journal.append(slot.folder, start_line(slot, self.lease)))
+  end
+  must(journal.append(slot.folder, { event = "end", state = stopped and "stopped" or "failed", sweep = record.sweep,
+    attempt = record.attempt, message = not stopped and cause(slot, result) or nil, exit = result.exit,
+    signal = result.signal, seconds = lip.time() - slot.started, memory = result.memory, time = lip.now() },
+    { sync = true }))
+end
+
+--- After the end of a worker: its journal is closed, its slot free, its trial counted or queued again.
+function methods:finish(slot, result)
+  for i, other in ipairs(self.slots) do
+    if other == slot then table.remove(self.slots, i) break end
+  end
+  local record, crashed = self:look(slot), false
+  if record.state == "running" then
+    self:end_line(slot, result)
+    crashed = not (slot.asked or slot.killed)
+    record = self:look(slot)
+  end
+  if record.state == "failed" and crashed and self:retry(record) then return end
+  self:tell(record)
+end
+
+-- A crash may be an accident of the machine; an error and a loss that is no number come again.
+function methods:retry(record)
+  local done = self.crashes[record.key] or 0
+  if self.stopping or done >= self.job.retries then return false end
+  self.crashes[record.key] = done + 1
+  must(self.job.store:requeue(record))
+  self.view:say("again  %d  %s (try %d of %d)", record.number, record.message:match "^[^\n]*", done + 2,
+    self.job.retries + 1)
+  return true
+end
+
+-- ---- results ----
+
+local function better(self, value, than)
+  if self.job.plan.sweep.minimise then return value < than end
+  return value > than
+end
+
+-- Keeps the best and what trials take.
+function methods:count(record)
+  if record.state == "done" and record.seconds then self.times[#self.times + 1] = record.seconds end
+  local value = record.value
+  if record.state == "done" and type(value) == "number" and value == value
+    and (not self.best or better(self, value, self.best.value)
+      or value == self.best.value and record.number < self.best.number) then
+    self.best = { value = value, number = record.number, config = record.config }
+    return true
+  end
+end
+
+function methods:tell(record)
+  local goal, state = self.goal, record.state
+  local is_best = self:count(record)
+  self.counts = must(self.job.store:counts(self.job.sweep))
+  local totals = view.totals(self.counts, self.total)
+  if state == "queued" then
+    if not self.stopping then self.view:say("queued %d  asked to stop", record.number) end
+  elseif state == "failed" then
+    self.failed[#self.failed + 1] = record
+    local last = (record.message or "no message"):match "[^\n]*"
+    self.view:say("failed %d  %s: %s", record.number, view.config(record.config), last)
+    if self.job.fail_fast and not self.stopping then
+      self.view:say "a trial failed: the others are stopped (--fail-fast)"
+      self:stop "fail"
+    end
+  elseif not self.view:live() then
+    local value = record.value and goal and ("  %s = %.6g"):format(goal, record.value) or ""
+    self.view:say("%s %d%s%s  %s  (%s)", state == "done" and "done  " or state, record.number, value,
+      is_best and " (best)" or "", view.duration(record.seconds), totals)
+  end
+end
+
+local function median(list)
+  if #list == 0 then return nil end
+  local sorted = table.move(list, 1, #list, 1, {})
+  table.sort(sorted)
+  local k = #sorted // 2
+  return #sorted % 2 == 1 and sorted[k + 1] or (sorted[k] + sorted[k + 1]) / 2
+end
+runner.median = median
+
+function methods:draw()
+  if not self.view:live() then return end
+  local workers, now, typical = {}, lip.time(), median(self.times)
+  local rest = (self.counts.queued or 0) + math.max(0, self.total - self.known)
+  local left = typical and typical * rest
+  for i, slot in ipairs(self.slots) do
+    local spent = now - slot.started
+    workers[i] = { number = slot.record.number, config = slot.record.config, seconds = spent, step = slot.step,
+      total = slot.total, first = slot.first, since = slot.first and slot.step_time - slot.first_time }
+    if left then left = left + math.max(0, typical - spent) end
+  end
+  self.view:draw { counts = self.counts, total = self.total, left = left and left / self.job.jobs, best = self.best,
+    goal = self.goal, workers = workers, note = self.stopping and "stopping" or self.waiting and "waiting" }
+end
+
+-- ---- the queue ----
+
+-- Searches that look at results get their next trials; `ahead` of them may be under way.
+function methods:extend()
+  local search, plan, store = self.search, self.job.plan, self.job.store
+  if not search or self.known >= self.total then return end
+  local records, results, new = must(store:trials { sweep = self.job.sweep }), {}, {}
+  for _, r in ipairs(records) do
+    if r.state ~= "queued" and r.state ~= "running" then results[r.number] = { config = r.config, value = r.value } end
+  end
+  local finished = 0
+  while results[finished + 1] do finished = finished + 1 end
+  self.known = #records
+  while self.known < self.total and self.known + 1 - search.ahead <= finished do
+    local config = search:suggest(self.known + 1, results)
+    if not config then self.total = self.known break end
+    self.known = self.known + 1
+    new[#new + 1] = plan:trial(self.known, config)
+  end
+  if #new > 0 then must(store:enqueue(self.job.sweep, new)) end
+end
+
+--- Claims trials for the free places. The queue is asked when something has changed, and now and then.
+function methods:fill()
+  if self.stopping or #self.slots >= self.job.jobs then return end
+  if not self.changed and lip.time() < self.ask_at then return end
+  self.changed = false
+  self:extend()
+  while #self.slots < self.job.jobs and not self.stopping do
+    local record = must(self.job.store:claim(self.job.sweep, self.lease))
+    if not record then break end
+    self:start(record)
+  end
+  self.ask_at = lip.time() + PATIENCE
+  self.counts = must(self.job.store:counts(self.job.sweep))
+end
+
+--- No more trials; workers are asked to write their checkpoints and go, or killed.
+function methods:stop(why, kill)
+  self.stopping = self.stopping or why
+  for _, slot in ipairs(self.slots) do
+    if slot.process then
+      slot[kill and "killed" or "asked"] = true
+      slot.process:signal(kill and "KILL" or "TERM")
+    end
+  end
+end
+
+-- Ctrl-C, TERM, HUP: once finishes steps and writes checkpoints, twice ends at once.
+function methods:signals()
+  local count, name = lip.process.pending()
+  if count == 0 or count == self.seen then return end
+  self.seen = count
+  local again = self.stopping == "interrupt"
+  if not again and #self.slots > 0 then
+    self.view:say("%s: workers finish their step and write checkpoints; once more ends at once", name or "signal")
+  end
+  self.stopping = nil
+  self:stop("interrupt", again or count > 1)
+end
+
+local function processes(slots)
+  local list = {}
+  for i, slot in ipairs(slots) do list[i] = slot.process end
+  return list
+end
+
+-- Waits for the end of a worker, not longer than until the next look.
+function methods:wait()
+  if #self.slots == 0 then
+    lip.process.sleep(LOOK)
+    return
+  end
+  local ended = lip.process.wait_any(processes(self.slots), LOOK)
+  if not ended then return end
+  for _, slot in ipairs(self.slots) do
+    if slot.process == ended then
+      self.changed = true
+      self:finish(slot, ended:wait(0))
+      return true
+    end
+  end
+end
+
+function methods:step()
+  self:signals()
+  self:fill()
+  if #self.slots == 0 then
+    if self.stopping then return false end
+    -- what others run may come back to the queue; a search goes on when it has their results
+    self.waiting = self.counts.running > 0
+    if not self.waiting and self.counts.queued == 0 and self.known >= self.total then return false end
+  end
+  if not self:wait() and lip.time() >= self.look_at then
+    for _, slot in ipairs(self.slots) do self:look(slot) end
+    self.look_at = lip.time() + LOOK
+  end
+  self:draw()
+  return true
+end
+
+-- The world let us down: nobody is left running behind our back.
+local function abandon(self)
+  self:stop("error", true)
+  for _, slot in ipairs(self.slots) do
+    if slot.process then slot.process:wait(5) end
+    pcall(self.job.store.requeue, self.job.store, slot.record)
+  end
+end
+
+--- Runs until nothing is left to do. Raises when the store refuses.
+---@param job table { plan=, store=, sweep= id, jobs=, threads=, retries=, fail_fast=, provenance=, view=, search= }
+---@return table result { counts=, failed= records of this run, best=, stopping= nil|"fail"|"interrupt", seconds= }
+function runner.run(job)
+  local sweep = job.plan.sweep
+  local self = setmetatable({ job = job, view = job.view, lease = lip.process.self(), program = program(), slots = {},
+    crashes = {}, failed = {}, times = {}, seen = 0, ask_at = 0, look_at = 0, changed = true, search = job.search,
+    goal = sweep.maximise or sweep.minimise, total = job.total }, { __index = methods })
+  local began, records = lip.time(), must(job.store:trials { sweep = job.sweep })
+  self.known = job.search and #records or job.total
+  for _, record in ipairs(records) do self:count(record) end
+  self.counts = must(job.store:counts(job.sweep))
+  lip.process.signals "hold"
+  local ok, message = xpcall(function()
+    while self:step() do end
+  end, function(e) return type(e) == "table" and e or debug.traceback(e, 2) end)
+  if not ok then abandon(self) end
+  self.view:close()
+  lip.process.signals "normal"
+  if not ok then error(message, 0) end
+  return { counts = must(job.store:counts(job.sweep)), failed = self.failed, best = self.best, stopping = self.stopping,
+    total = self.total, seconds = lip.time() - began }
+end
+
+return runner
