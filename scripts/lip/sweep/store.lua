@@ -140,11 +140,18 @@ end)
 
 -- ---- trials in ----
 
+local function check_id(sweep, what)
+  if math.type(sweep) ~= "integer" then
+    error(("%s: the id of a sweep expected, got %s"):format(what, tostring(sweep)), 0)
+  end
+end
+
 --- Adds trials; one whose key is there stays as it is. One whose number is taken by another key gets the next free.
 ---@param sweep integer id
 ---@param list { number: integer, key: string, config: table, seed: integer }[]
 ---@return integer|nil new how many were not there before
 Store.enqueue = writing(function(self, sweep, list)
+  check_id(sweep, "enqueue")
   local owner = must(self.db:row("SELECT name FROM sweeps WHERE id = ?", sweep))
   if not owner then error(("enqueue: there is no sweep %s"):format(sweep), 0) end
   local last = must(self.db:row("SELECT max(number) AS n FROM trials WHERE sweep = ?", sweep)).n or 0
@@ -260,6 +267,7 @@ end)
 
 --- How many trials of a sweep are in each state.
 Store.counts = guarded(function(self, sweep)
+  check_id(sweep, "counts")
   local counts = { queued = 0, running = 0, done = 0, failed = 0, pruned = 0 }
   for _, row in ipairs(must(self.db:rows("SELECT state, count(*) AS n FROM trials WHERE sweep = ? GROUP BY state",
     sweep))) do
@@ -359,6 +367,7 @@ local NEXT = [[SELECT id, key FROM trials t WHERE sweep = ? AND state = 'queued'
 ---@param number? integer only the trial of this number
 ---@return table|false|nil record, string? message, string? code; false: nothing is queued
 Store.claim = writing(function(self, sweep, lease, number)
+  check_id(sweep, "claim")
   requeue_dead(self, lease.host, sweep)
   local after = number and number - 1 or math.mininteger
   while true do
@@ -404,6 +413,7 @@ end)
 
 --- Puts every trial of a sweep that is in `state` back into the queue; returns how many.
 Store.retry = writing(function(self, sweep, state)
+  check_id(sweep, "retry")
   local rows = must(self.db:rows("SELECT id FROM trials WHERE sweep = ? AND state = ?", sweep, state))
   for _, row in ipairs(rows) do requeue(self, row.id) end
   return #rows
