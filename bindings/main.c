@@ -27,6 +27,7 @@ static const char usage_text[] =
     "  --threads N        threads of the engine, 1 to 64 (default: all processors)\n"
     "  --seed N           the setting 'seed' of the script\n"
     "  --json FILE        writes the result row the script returns, with version and kernels\n"
+    "  --tensorboard DIR  event files for TensorBoard: losses, weights, settings and results\n"
     "  -e CODE            runs CODE (repeatable, before the script)\n"
     "  -i                 a session after the script\n"
     "  --version          what this build is\n"
@@ -219,6 +220,7 @@ static bool common_option(lua_State *L, command *c, int *i) {
   if ((v = value_of(c, i, "--set", &bad))) return take_set(L, c, v), true;
   if ((v = value_of(c, i, "--data", &bad))) return take_folder(L, c, v), true;
   if ((v = value_of(c, i, "--json", &bad))) return set_string(L, "json", v), true;
+  if ((v = value_of(c, i, "--tensorboard", &bad))) return set_string(L, "tensorboard", v), true;
   if ((v = value_of(c, i, "--threads", &bad)))
     return take_whole(L, c, "threads", v, 1, LIP_MAX_THREADS), true;
   if ((v = value_of(c, i, "--seed", &bad))) return take_whole(L, c, "seed", v, 0, 0x7fffffffffffffff), true;

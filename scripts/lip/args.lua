@@ -221,6 +221,7 @@ local function args(declared)
   if given.seed and settings.seed and given.set.seed == nil then
     values.seed = check(settings.seed, given.seed)
   end
+  given.values = values -- as the run began: written down with its result
   return values
 end
 

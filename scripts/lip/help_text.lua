@@ -221,6 +221,7 @@ css(dark) -- the colours of inline figures as style sheet, light or dark]] },
   { "The process", "lip.", "lip", [[
 args{name = default, ...} -- the settings of a script, overridden by --set name=value
 help(what) -- this page; help(lip.dense), help "net", help(object)
+tensorboard{dir = ...} -- a writer of event files for TensorBoard
 plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text; true, or nil, message, code
 doc(what) -- the reference as Markdown, or "stubs" for the Lua language server
 to_json(value) -- a value as JSON on one line, keys in order

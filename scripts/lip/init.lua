@@ -25,7 +25,8 @@ setmetatable(lip, {
   __name = "lip",
   -- for completion: what may be loaded
   __names = { "args", "asha", "choice", "curve", "data", "doc", "figures", "help", "integer", "logspace",
-    "loguniform", "median", "plot", "provenance", "sobol", "sweep", "train", "uniform", "verify" },
+    "loguniform", "median", "plot", "provenance", "sobol", "sweep", "tensorboard",
+    "train", "uniform", "verify" },
 })
 
 return lip

@@ -277,6 +277,9 @@ limit = all -- the first so many rows only
 batch = 256 -- rows at a time
 seed = 1 -- of the random starts
 -> { n=, clean=, success=, robust=, adversarial=, distance=, broken=, labels=, found=, margins=, method=, p=, eps= }]],
+  ["lip.tensorboard"] = [[
+dir = required -- folder of the event files, made with the first event
+-> a writer: scalar(tag, number, step), histogram(tag, tensor, step, bins), image(tag, tensor, step), hparams(config, row), close(); each true, or nil, message, code]],
   ["net:save"] = [[
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=}

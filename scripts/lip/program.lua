@@ -171,6 +171,7 @@ function program.finish(row)
     io.stderr:write("lipwb: --set ", name, ": the script declares no settings (lip.args), nothing was set\n")
   end
   if settings.json then write_row(settings.json, row) end
+  if settings.tensorboard then require "lip.train_events".finish(settings.values, row) end
 end
 
 return program

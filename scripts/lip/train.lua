@@ -118,6 +118,7 @@ local function new_run(net, dataset, o)
     loader = dataset:batches {
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
     },
+    events = require "lip.train_events".new(),
     rate = o.opt:lr(), step = 0, sum = 0, rows = 0, history = {}, started = lip.time(),
   }, run)
 end
@@ -233,6 +234,7 @@ function run:end_epoch(began)
   end
   self.sum, self.rows = 0, 0
   self.history[#self.history + 1] = info
+  if self.events then self.events:epoch(info, self.net) end
   if o.verbose then
     local v = info.validation
     io.write(("epoch %d/%d  loss %.5f%s%s  lr %.3g  %.2f s  %.0f/s\n"):format(info.epoch, o.epochs, info.loss,

@@ -414,7 +414,7 @@ function tests.test_completion()
   local words, typed = complete "string.rev"
   lu.assertEquals({ words, typed }, { { "reverse" }, 3 })
   rawset(_G, "test_value", lip)
-  lu.assertEquals(complete "test_value.inte", { "interrupted" })
+  lu.assertEquals(complete "test_value.inter", { "interrupted" })
   lu.assertEquals(complete "test_value.settings.se", { "set" })
   lu.assertEquals(complete "test_value.hel", { "help" }) -- a module that may not be loaded yet
   lu.assertEquals(complete "test_value:vers", {}) -- no method

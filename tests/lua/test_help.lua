@@ -115,6 +115,7 @@ function tests.test_functions_show_their_options()
     ["lip.figures.singular"] = { lip.figures.singular, net, wrong },
     ["lip.figures.images"] = { lip.figures.images, lip.zeros(1, 4), lip.zeros(1, 4), wrong },
     ["lip.figures.fit"] = { lip.figures.fit, { 0, 1 }, { 0, 1 }, net, 1, wrong },
+    ["lip.tensorboard"] = { lip.tensorboard, wrong },
     ["lip.args"] = { lip.args, { a = { 1, "help", min = 0, no_such_option = 1 } } },
     ["lip.data.mnist"] = { lip.data.mnist, wrong }, ["lip.data.fashion_mnist"] = { lip.data.fashion_mnist, wrong },
     ["lip.data.main_dataset"] = { lip.data.main_dataset, wrong }, ["lip.data.digits"] = { lip.data.digits, wrong },
