@@ -519,6 +519,7 @@ static int db_open(lua_State *L) {
   }
   int rc = open_file(h, path, readonly);
   if (rc == SQLITE_OK) {
+    lipL_account(L, 1 << 16); /* the connection; its cache grows with use */
     lua_settop(L, 1);
     return 1;
   }

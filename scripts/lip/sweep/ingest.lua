@@ -98,7 +98,7 @@ end
 
 -- "end" is a word of Lua
 events["end"] = function(_, t, line)
-  local own = t.journal_sweep == t.name
+  local own = (text(line.sweep) or t.journal_sweep) == t.name
   local attempt = whole(line.attempt) or t.journal_attempt or 0
   if not ends[line.state] then return end
   if own and attempt >= t.attempt then

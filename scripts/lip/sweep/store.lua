@@ -84,8 +84,8 @@ end
 -- ---- sweeps ----
 
 local function check_name(name)
-  if type(name) ~= "string" or not name:find "^[%w_][%w_.+-]*$" or #name > 100 then
-    error(("a sweep's name is made of letters, digits and _ . + - (at most 100), got '%s'"):format(tostring(name)), 0)
+  if type(name) ~= "string" or not name:find "^[%w_][%w_.@+-]*$" or #name > 100 then
+    error(("a sweep's name is made of letters, digits and _ . @ + - (at most 100), got '%s'"):format(tostring(name)), 0)
   end
   return name
 end
