@@ -26,6 +26,7 @@ static const char usage_text[] =
     "  --data DIR         where data sets lie (default: $LIPWB_DATA)\n"
     "  --threads N        threads of the engine, 1 to 64 (default: all processors)\n"
     "  --seed N           the setting 'seed' of the script\n"
+    "  --plot FILE        the setting 'plot' of the script: where its figure goes, .png, .svg or .pdf\n"
     "  --json FILE        writes the result row the script returns, with version and kernels\n"
     "  --tensorboard DIR  event files for TensorBoard: losses, weights, settings and results\n"
     "  -e CODE            runs CODE (repeatable, before the script)\n"
@@ -219,6 +220,7 @@ static bool common_option(lua_State *L, command *c, int *i) {
   bool bad = false;
   if ((v = value_of(c, i, "--set", &bad))) return take_set(L, c, v), true;
   if ((v = value_of(c, i, "--data", &bad))) return take_folder(L, c, v), true;
+  if ((v = value_of(c, i, "--plot", &bad))) return set_string(L, "plot", v), true;
   if ((v = value_of(c, i, "--json", &bad))) return set_string(L, "json", v), true;
   if ((v = value_of(c, i, "--tensorboard", &bad))) return set_string(L, "tensorboard", v), true;
   if ((v = value_of(c, i, "--threads", &bad)))

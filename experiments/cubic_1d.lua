@@ -1,7 +1,7 @@
 -- Does a Lipschitz budget keep a small network from chasing its data? Fits 512 points of x^3 + 0.05 sin(10 x) on
 -- [-1, 1] with the budget K = 2 (norm 2) and without any, and compares both with x^3 and with their own bounds.
 --
---   lipwb experiments/cubic_1d.lua [--set seeds=5] [--set plot=FILE]
+--   lipwb experiments/cubic_1d.lua [--set seeds=5] [--plot FILE]
 --
 -- Expected in about a second (seed 1; "loss" is the mean square against x^3, the ripple alone would be 0.0012):
 --   budget 2: loss 0.0013, steepest slope 1.7, bound 2        free: loss 0.0016, steepest slope 10, bound 636
@@ -65,7 +65,7 @@ end
 local b, f, grey, gold, blue = bounded[1], free[1], "#555555", "#e69f00", "#0072b2"
 if args.plot ~= "" then
   local function thin(t, step) return t:flatten():slice(1, 1, points, step) end -- enough for the eye
-  local ok, message = lip.plot{ file = args.plot, height = 800, panels = {
+  lip.figures.draw(args.plot, { height = 800, panels = {
     { title = "fits of x^3 + 0.05 sin(10 x); loss against x^3", ylabel = "y", series = {
       { x = thin(x, 9), y = thin(noisy, 9), style = "points", title = "data", colour = grey },
       { x = thin(x, 2), y = thin(f.y, 2), title = ("free, loss %.4f"):format(f.loss), colour = gold },
@@ -73,8 +73,8 @@ if args.plot ~= "" then
     { title = "their slopes and the bound", xlabel = "x", ylabel = "dy/dx", yrange = { -7, 7 }, series = {
       { x = f.at, y = f.slope, title = ("free: up to %.3g, bound %.3g"):format(f.steepest, f.bound), colour = gold },
       { x = b.at, y = b.slope, title = ("budget 2: up to %.3g"):format(b.steepest), colour = blue } },
-      levels = { { y = b.bound, title = ("bound %.5g"):format(b.bound) }, { y = -b.bound } } } } }
-  print(ok and "figure: " .. args.plot or message)
+      levels = { { y = b.bound, title = ("bound %.5g"):format(b.bound) }, { y = -b.bound } } } } })
 end
 show(args.seeds > 1 and "median  " or "", bounded, free)
-return { bounded = b, free = f } -- for tests
+return { loss = b.loss, steepest = b.steepest, bound = b.bound, free_loss = f.loss, free_steepest = f.steepest,
+  free_bound = f.bound }, { bounded = b, free = f } -- the nets, for tests

@@ -1,7 +1,7 @@
 -- How many MNIST digits can be certified at l_2 radius 0.3 in a quarter of an hour, training included? And is it better to
 -- hold every layer's norm down (projection) or to train against the bound that certifies in the end?
 --
---   lipwb experiments/mnist_certified.lua [--set preset=far] [--set loss=multiplier] [--set compare=60] [--set plot=FILE]
+--   lipwb experiments/mnist_certified.lua [--set preset=far] [--set loss=multiplier] [--set compare=60] [--plot FILE]
 --
 -- Expected (MNIST): 98.89 % clean, 97.31 / 79.99 / 33.02 % certified at 0.3 / 1 / 1.58 after 90 s of one core, certificate
 -- included; preset far 96.77 % clean, 94.64 / 82.92 / 63.30 % after 47 s. Projection wins: see README.md.
@@ -61,19 +61,21 @@ local function run(kind)
   net:project()
   local bound = net:bound{ lower = true, data = test }
   local report = assert(net:certify(test, { eps = radii, method = args.bound, seconds = args.seconds }))
-  local row = ("result: %s, l_2, %s, clean %.2f %%"):format(name, kind, 100 * report.clean)
-  for _, eps in ipairs(radii) do row = row .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps) end
-  print(row .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds))
-  return report
+  local text = ("result: %s, l_2, %s, clean %.2f %%"):format(name, kind, 100 * report.clean)
+  local row = { clean = report.clean, lower = bound.lower, bound = bound.upper, seconds = seconds }
+  for _, eps in ipairs(radii) do
+    text = text .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps)
+    row[("certified@%g"):format(eps)] = report.certified[eps]
+  end
+  print(text .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds))
+  local curve = lip.curve(report, test, { max = 2 })
+  return row, { x = curve.x, y = curve.y, title = kind }
 end
 
-local series = {}
-for _, kind in ipairs(args.compare > 0 and losses or { args.loss }) do
-  local curve = lip.curve(run(kind), test, { max = 2 })
-  series[#series + 1] = { x = curve.x, y = curve.y, title = kind }
+local rows, curves = {}, {}
+for i, kind in ipairs(args.compare > 0 and losses or { args.loss }) do
+  rows[kind], curves[i] = run(kind)
 end
-if args.plot ~= "" then
-  local drawn, message = lip.plot{ file = args.plot, title = name .. ": certified accuracy", key = "top right",
-    xlabel = "l_2 radius (pixels in [0, 1])", ylabel = "%", yrange = { 0, 100 }, series = series }
-  print(drawn and "figure: " .. args.plot or message)
-end
+lip.figures.draw(args.plot, lip.figures.radius(curves, nil, { title = name .. ": certified accuracy",
+  xlabel = "l_2 radius (pixels in [0, 1])" }))
+return args.compare > 0 and rows or rows[args.loss]

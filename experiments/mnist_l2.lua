@@ -1,7 +1,7 @@
 -- How many MNIST digits can a small network recognise with a proof that no change of Euclidean length up to eps (pixels
 -- in [0, 1]) alters its answer? And what does the exact projection before certifying cost and change?
 --
---   lipwb experiments/mnist_l2.lua [--set preset=far] [--set epochs=8] [--set every=4] [--set plot=FILE]
+--   lipwb experiments/mnist_l2.lua [--set preset=far] [--set epochs=8] [--set every=4] [--plot FILE]
 --
 -- Expected (MNIST, two cores, 20 s): 98.5 % clean, 96.3 / 35.8 % certified at 0.3 / 1.58; preset far: 96.6 % clean,
 -- 94.1 / 62.1 %. Published for 3 x 1024 after 200 epochs: 98.7 % clean, 97.1 / 54.5 %. The exact projection takes the
@@ -16,6 +16,7 @@ local args = lip.args{
   preset = { "default", "what to aim at", choices = { "default", "far" } },
   every = { 1, "updates from one projection to the next", min = 1 },
   plot = { "mnist_l2.png", "figure; an empty name draws none" },
+  attack = { 300, "test images that the figure also attacks, 0: none", min = 0, whole = true },
   epochs = { 0, "passes over the data, 0: the preset's" }, seed = { 1, "of weights and shuffling" },
   limit = { 0, "samples to train and to test on, 0: all" },
   data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
@@ -30,12 +31,12 @@ assert(train, test)
 local net = lip.net{ input = { 1, 28, 28 }, norm = 2, budget = 1, init = "orthogonal", project_every = args.every,
   seed = args.seed, lip.flatten(), lip.dense{ out = 256 }, lip.maxmin(), lip.dense{ out = 256 }, lip.maxmin(),
   lip.dense{ out = 10 } }
-local start, losses = lip.time(), {}
+local start, history = lip.time(), {}
 -- two logits move apart by at most sqrt 2 times the constant times the distance
 local loss = lip.loss.cross_entropy{ temperature = p.temperature, offset = math.sqrt(2) * p.eps }
 assert(lip.train(net, train, { epochs = p.epochs, batch = 256, seed = args.seed, loss = loss, verbose = true,
   opt = lip.optim.sgd{ lr = p.lr, momentum = 0.95, nesterov = true }, schedule = lip.schedule.cosine(),
-  on_epoch = function(info) losses[#losses + 1] = info.loss end }))
+  on_epoch = function(info) history[#history + 1] = info end }))
 local seconds = lip.time() - start
 
 -- While training, a step clips the largest singular values as far as a few warm power iterations see them.
@@ -47,14 +48,14 @@ print(("exact projection: constant at most %.9g before, %.9g after, %.2f s with 
   lip.time() - began))
 
 if args.plot ~= "" then
-  local curve = lip.curve(report, test, { max = 3 })
-  local drawn, message = lip.plot{ file = args.plot, panels = {
-    { title = name .. ": certified accuracy", xlabel = "l_2 radius (pixels in [0, 1])", ylabel = "%",
-      yrange = { 0, 100 }, key = "top right", series = { { x = curve.x, y = curve.y, title = args.preset } } },
-    { title = "training loss", xlabel = "epoch", logy = true, key = "top right",
-      series = { { y = losses, title = args.preset, style = "linespoints" } } } } }
-  print(drawn and "figure: " .. args.plot or message)
+  local figure = lip.figures.certified(net, test, report, { title = name, max = 3, attack = args.attack })
+  lip.figures.draw(args.plot, { panels = { figure, lip.figures.losses({ { history = history } }).panels[1] } })
 end
-local row = ("result: %s, l_2, clean %.2f %%"):format(name, 100 * report.clean)
-for _, eps in ipairs(radii) do row = row .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps) end
-print(row .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds))
+local text = ("result: %s, l_2, clean %.2f %%"):format(name, 100 * report.clean)
+local row = { clean = report.clean, lower = bound.lower, bound = bound.upper, seconds = seconds }
+for _, eps in ipairs(radii) do
+  text = text .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps)
+  row[("certified@%g"):format(eps)] = report.certified[eps]
+end
+print(text .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds))
+return row

@@ -163,6 +163,7 @@ local function read_words(given)
     local set, seed = value "--set", nil
     if not set then seed = value "--seed" end
     local data = not set and not seed and value "--data"
+    local plot = not set and not seed and not data and value "--plot"
     if set then
       local name, text = set:match "^([^=]+)=(.*)$"
       if not name then fail_usage("--set expects NAME=VALUE, got: %s", set) end
@@ -171,6 +172,8 @@ local function read_words(given)
       given.seed = math.tointeger(tonumber(seed)) or fail_usage("--seed expects a whole number, got: %s", seed)
     elseif data then
       given.data = data
+    elseif plot then
+      given.plot = plot
     elseif word == "--help" then
       given.help = true
     elseif word:find "^%-[%a%-]" then
@@ -220,6 +223,12 @@ local function args(declared)
   end
   if given.seed and settings.seed and given.set.seed == nil then
     values.seed = check(settings.seed, given.seed)
+  end
+  if given.plot then
+    if not settings.plot then
+      fail_usage("--plot: this script draws no figure (settings: %s)", table.concat(names, ", "))
+    end
+    if given.set.plot == nil then values.plot = check(settings.plot, given.plot) end
   end
   given.values = values -- as the run began: written down with its result
   return values

@@ -47,9 +47,10 @@ end
 function figures.radius(curve, attack, options)
   local o = check_options(options, "lip.figures.radius")
   local curves, attacks = curves_of(curve, "the curve"), attack and curves_of(attack, "the attack") or {}
+  local single = #curves == 1
   local series = {}
   for k, c in ipairs(curves) do
-    local colour = #curves == 1 and blue or panel.palette[(k - 1) % #panel.palette + 1]
+    local colour = single and blue or panel.palette[(k - 1) % #panel.palette + 1]
     series[#series + 1] = { x = c.x, y = c.y, title = c.title or "certified", colour = colour }
     local a = attacks[k]
     if a then
@@ -57,16 +58,45 @@ function figures.radius(curve, attack, options)
       for i = 1, #x do
         local least = at_least(c, x[i])
         if least and y[i] < least - 1e-9 then
-          error(("figures.radius: at %g the attack leaves %.4f %% right, and %.4f %% are certified: one of them is wrong, "
-            .. "or they are about different rows"):format(x[i], y[i], least), 2)
+          error(("figures.radius: at %g the attack leaves %.4f %% right, and %.4f %% are certified: one of them is "
+            .. "wrong, or they are about different rows"):format(x[i], y[i], least), 2)
         end
       end
       series[#series + 1] = { x = x, y = y, style = "linespoints", dash = 2, title = a.title or "attacked",
-        colour = #curves == 1 and orange or colour }
+        colour = single and orange or colour }
     end
   end
   return { title = o.title or "certified accuracy", key = "top right", ylabel = "%", yrange = { 0, 100 },
     xlabel = o.xlabel or "radius", xrange = { 0 }, series = series }
+end
+
+--- The curve of a report of net:certify; with attack = n also that of the first n rows, and what an attack on them
+-- leaves standing at some radii.
+---@param net lip.net
+---@param data lip.dataset what the report is about
+---@param report table
+---@param options? table help "figures.certified"
+function figures.certified(net, data, report, options)
+  local o = check_options(options, "lip.figures.certified")
+  local full = lip.curve(report, data, { max = o.max })
+  local curves, attacks, n = { full }, {}, math.min(o.attack or 0, report.n)
+  full.title = n > 0 and ("certified, all %d"):format(report.n) or "certified"
+  local what = "certified accuracy"
+  if n > 0 then
+    local part = { labels = report.labels:slice(1, 1, n), radii = report.radii:slice(1, 1, n) }
+    local curve, hit = lip.curve(part, data, { max = full.x[#full.x] }), { x = {}, y = {}, title = "attacked, the same" }
+    curve.title = ("certified, first %d"):format(n)
+    for k, share in ipairs { 0.1, 0.2, 0.35, 0.55, 0.8 } do
+      local eps = full.x[#full.x] * share
+      local found = assert(lip.attack(net, data, { eps = eps, p = report.p, limit = n, box = o.box or { 0, 1 },
+        targets = "untargeted", steps = 40 }))
+      hit.x[k], hit.y[k] = eps, 100 * found.robust
+    end
+    curves[2], attacks[1], attacks[2] = curve, false, hit
+    what = "certified and attacked accuracy"
+  end
+  return figures.radius(curves, attacks, { title = o.title and ("%s: %s"):format(o.title, what) or what,
+    xlabel = o.xlabel or ("l_%s radius (pixels in [0, 1])"):format(report.p) })
 end
 
 -- ---- curves of training ----

@@ -206,6 +206,7 @@ sobol(dimensions, seed) -- evenly spread points: generator:point(i) in the unit 
 budget(records, options) -- accuracies of a sweep against the budget, with the range of the seeds
 pareto(records, x, y, options) -- every run as a point, and the front that no other run beats
 radius(curve, attack, options) -- certified accuracy against radius; an error when above the attacked one
+certified(net, data, report, options) -- the same from what net:certify returned, attacking some rows
 losses(runs, options) -- curves of runs: {title=, metrics=} of a store or {title=, history=} of lip.train
 bounds(moments, options) -- intervals of the layers' norms over time, from figures.moment
 moment(net, step) -- the intervals of a net now

@@ -122,6 +122,13 @@ title = x and y -- above the figure
 title = certified accuracy -- above the figure
 xlabel = radius -- below it
 -> a figure for lip.plot; raises an error when an attack leaves less than is certified]],
+  ["lip.figures.certified"] = [[
+max = largest radius -- end of the curve
+attack = 0 -- so many of the first rows are also attacked
+box = {0, 1} -- of the attack
+title = none -- before "certified accuracy"
+xlabel = radius in the report's norm -- below it
+-> a figure for lip.plot]],
   ["lip.figures.losses"] = [[
 names = {loss} -- one panel for each; "validation.loss", "accuracy", ...
 title = none -- above all panels

@@ -170,6 +170,9 @@ function program.finish(row)
   if name ~= nil and not settings.declared then
     io.stderr:write("lipwb: --set ", name, ": the script declares no settings (lip.args), nothing was set\n")
   end
+  if settings.plot and not settings.declared then
+    io.stderr:write("lipwb: --plot: the script declares no settings (lip.args), no figure was drawn\n")
+  end
   if settings.json then write_row(settings.json, row) end
   if settings.tensorboard then require "lip.train_events".finish(settings.values, row) end
 end

@@ -82,7 +82,7 @@ function tests.test_version_and_help()
   lu.assertStrContains(out, lip.arch)
   status, out = run "--help"
   lu.assertEquals(status, 0)
-  for _, option in ipairs { "--set", "--data", "--threads", "--version", "-e", "-i" } do lu.assertStrContains(out, option) end
+  for _, option in ipairs { "--set", "--data", "--plot", "--threads", "--version", "-e", "-i" } do lu.assertStrContains(out, option) end
 end
 
 function tests.test_wrong_usage()
@@ -237,6 +237,25 @@ function tests.test_a_script_with_settings_refuses_other_options()
   for _, words in ipairs { "word", "-3", "-- --epochs 3" } do lu.assertEquals(settings(words), 0, words) end
 end
 
+function tests.test_where_the_figure_goes()
+  local path = spill "local lip = require 'lip'; print(lip.args{ plot = {'a.png', 'a figure'}, data = 'x' }.plot)"
+  for words, want in pairs { [""] = "a.png", ["--plot b.svg"] = "b.svg", ["--plot=c.pdf"] = "c.pdf", ["--plot="] = "",
+    ["--plot b.svg --set plot=d.svg"] = "d.svg" } do
+    local status, out, err = run(path .. " " .. words)
+    lu.assertEquals({ status, out }, { 0, want .. "\n" }, err)
+  end
+  lu.assertEquals(select(2, run("--plot b.svg " .. path)), "b.svg\n")
+  os.remove(path)
+  local status, out, err = settings "--plot b.svg"
+  lu.assertEquals({ status, out }, { 2, "" })
+  lu.assertStrContains(err, "--plot: this script draws no figure (settings: budget, ")
+  path = spill "print 'done'"
+  status, out, err = run(path .. " --plot b.svg")
+  os.remove(path)
+  lu.assertEquals({ status, out }, { 0, "done\n" })
+  lu.assertStrContains(err, "no figure was drawn")
+end
+
 function tests.test_settings_under_the_stock_interpreter()
   lu.skipIf(not os.execute "command -v lua5.4 >/dev/null", "no lua5.4")
   local path, here = spill(script), debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
@@ -250,7 +269,8 @@ function tests.test_settings_under_the_stock_interpreter()
   lu.skipIf(err:find "module 'lip.core' not found" or err:find "ASan", "no module for lua5.4 here")
   lu.assertEquals({ status, out }, { 0, "3\tinf\tdefault\tfalse\tplain\t256/128\t7\n" }, err)
   for words, message in pairs { ["--set epocs=3"] = "did you mean 'epochs'?", ["--epochs 3"] = "--set epochs=VALUE",
-    ["--set novalue"] = "NAME=VALUE", ["--set"] = "needs a value", ["--seed x"] = "whole number" } do
+    ["--set novalue"] = "NAME=VALUE", ["--set"] = "needs a value", ["--seed x"] = "whole number",
+    ["--plot x.svg"] = "draws no figure", ["--plot"] = "needs a value" } do
     status, out, err = stock(words)
     lu.assertEquals({ status, out }, { 1, "" }, words)
     lu.assertStrContains(err, message, false, words)

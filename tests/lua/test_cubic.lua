@@ -13,10 +13,11 @@ local result
 function T.setupClass()
   local set = lip.settings.set
   lip.settings.set = { plot = "" }
-  local ok, value = pcall(dofile, script)
+  local ok, row, nets = pcall(dofile, script)
   lip.settings.set = set
-  assert(ok, value)
-  result = value
+  assert(ok, row)
+  result = nets
+  lu.assertEquals({ row.loss, row.bound, row.free_bound }, { nets.bounded.loss, nets.bounded.bound, nets.free.bound })
 end
 
 -- Mean squared distance of the executed net from x^3 on the 512 points, in double.

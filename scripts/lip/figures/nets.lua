@@ -1,4 +1,4 @@
---- Figures of nets: norms of layers over time, histograms, images beside their adversarial points, fits of one variable.
+--- Figures of nets: norms of layers over time, histograms, images beside adversarial points, fits of one variable.
 local lip = require "lip"
 local panel = require "lip.plot.panel"
 local check_options = require("lip.options").check
@@ -56,7 +56,8 @@ function nets.bounds(moments, options)
   for k, m in ipairs(moments) do
     steps[k] = m.step or k
     for _, layer in ipairs(m.layers) do
-      least, most = math.min(least, layer.lower or layer.upper), math.max(most, finite(layer.upper) and layer.upper or 0)
+      least = math.min(least, layer.lower or layer.upper)
+      if finite(layer.upper) then most = math.max(most, layer.upper) end
     end
     if finite(m.upper) then most = math.max(most, m.upper) end
   end
@@ -71,8 +72,8 @@ function nets.bounds(moments, options)
   local product = { title = "the product", x = steps, y = {}, colour = ink, dash = 2 }
   for k, m in ipairs(moments) do product.y[k] = m.upper end
   series[#series + 1] = product
-  return { title = o.title or "norms of the layers: proved, and down to what is attained", logy = least > 0 and most > 10 * least,
-    series = series,
+  return { title = o.title or "norms of the layers: proved, and down to what is attained", series = series,
+    logy = least > 0 and most > 10 * least,
     xlabel = o.xlabel or "epoch", ylabel = "norm", key = "top left" }
 end
 

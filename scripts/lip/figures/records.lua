@@ -196,8 +196,8 @@ function records_of.budget(records, options)
   end
   local split, panels, banded, fewest = groups(records, by), {}, false, math.huge
   local function frame(title, unit)
-    panels[#panels + 1] = { title = title, xlabel = x, ylabel = unit and "%" or nil, yrange = unit and { 0, 100 } or nil,
-      logx = log, xtics = tics, xrange = xrange, key = "below", series = {} }
+    panels[#panels + 1] = { title = title, xlabel = x, ylabel = unit and "%" or nil,
+      yrange = unit and { 0, 100 } or nil, logx = log, xtics = tics, xrange = xrange, key = "below", series = {} }
     return panels[#panels].series
   end
   local function add(series, group, name, title, colour)

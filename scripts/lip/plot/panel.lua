@@ -31,14 +31,28 @@ local function quote_or_none(title)
   return title and check.quote(title) or "''"
 end
 
--- A block of columns; remembers in `seen` whether anything of it can be drawn.
+-- How far an axis reaches, for logarithmic ones: gnuplot would go on to the next powers of ten.
+local function widen(seen, axis, v)
+  local r = seen[axis]
+  if not r then
+    seen[axis] = { v, v }
+  else
+    r[1], r[2] = math.min(r[1], v), math.max(r[2], v)
+  end
+end
+
+-- A block of columns; remembers in `seen` whether anything of it can be drawn, and where.
 local function block(n, panel, x, columns, seen, out)
   local lines = {}
   for k = 1, #columns[1] do
     local row = { number(x and x[k] or k, panel.logx) }
     for c, column in ipairs(columns) do row[c + 1] = number(column[k], panel.logy) end
     lines[k] = table.concat(row, " ")
-    if not lines[k]:find "NaN" then seen.any = true end
+    if not lines[k]:find "NaN" then
+      seen.any = true
+      widen(seen, "x", x and x[k] or k)
+      for _, column in ipairs(columns) do widen(seen, "y", column[k]) end
+    end
   end
   if #lines == 0 then lines[1] = "NaN" .. (" NaN"):rep(#columns) end
   out[#out + 1] = ("$d%d << EOD\n%s\nEOD"):format(n, table.concat(lines, "\n"))
@@ -57,8 +71,8 @@ local function band(n, panel, x, low, high, colour, title, seen, out, parts)
           at[#at + 1], a[#a + 1], b[#b + 1] = x and x[j] or j, low[j], high[j]
         end
         block(n, panel, at, { a, b }, seen, out)
-        parts[#parts + 1] = ("$d%d using 1:2:3 with filledcurves fs transparent solid 0.18 noborder lc rgb '%s' title %s")
-          :format(n, colour, quote_or_none(title))
+        parts[#parts + 1] = ("$d%d using 1:2:3 with filledcurves %s lc rgb '%s' title %s"):format(n,
+          "fs transparent solid 0.18 noborder", colour, quote_or_none(title))
         n, title = n + 1, nil
       end
       first = k + 1
@@ -123,8 +137,8 @@ local function series_script(s, i, n, panel, kind, seen, out, parts)
     local columns = y and { y, low, high } or { low, high }
     block(n, panel, x, columns, seen, out)
     if y then
-      parts[#parts + 1] = ("$d%d using 1:2:3:4 with yerrorbars lw 1.5 pt 7 ps 0.6 lc rgb '%s' title %s"):format(n, colour,
-        style == "points" and quote_or_none(s.title) or "''")
+      parts[#parts + 1] = ("$d%d using 1:2:3:4 with yerrorbars lw 1.5 pt 7 ps 0.6 lc rgb '%s' title %s"):format(n,
+        colour, style == "points" and quote_or_none(s.title) or "''")
     else
       for c = 2, 3 do
         parts[#parts + 1] = ("$d%d using 1:%d with lines lc rgb '%s' title %s"):format(n, c, colour,
@@ -159,17 +173,45 @@ local function range(r, what)
   return ("set %s [%s:%s]"):format(what, ends[1], ends[2])
 end
 
--- Marks of a logarithmic axis: powers of 2 when it spans few decades, else gnuplot's.
+-- A logarithmic axis ends close to what is drawn; over few decades it has marks at 1, 2, 5, ...
+local function log_axis(axis, seen, out)
+  local low, high = seen[axis][1], seen[axis][2]
+  local room = math.max((high / low) ^ 0.05, 1.05)
+  low, high = low / room, high * room
+  if not (low > 0 and finite(high)) then return end
+  out[#out + 1] = ("set %srange [%s:%s]"):format(axis, number(low), number(high))
+  if high / low > 1000 then return end
+  local marks = {}
+  for k = math.floor(math.log(low, 10)), math.ceil(math.log(high, 10)) do
+    for _, digit in ipairs { 1, 2, 5 } do
+      local at = digit * 10.0 ^ k
+      if at >= low and at <= high then marks[#marks + 1] = ("'%.6g' %s"):format(at, number(at)) end
+    end
+  end
+  if #marks < 3 then -- less than a decade: even steps
+    local step = 10.0 ^ math.floor(math.log((high - low) / 3, 10))
+    for _, more in ipairs { 2, 5 } do
+      if (high - low) / (more * step) >= 3 then marks.step = more * step end
+    end
+    step, marks = marks.step or step, {}
+    for k = math.ceil(low / step), math.floor(high / step) do
+      marks[#marks + 1] = ("'%.6g' %s"):format(k * step, number(k * step))
+    end
+  end
+  if #marks >= 2 and #marks <= 12 then out[#out + 1] = ("set %stics (%s)"):format(axis, table.concat(marks, ", ")) end
+end
+
 local function axes(panel, kind, seen, out)
   for _, axis in ipairs { "x", "y" } do
     local log, given = panel["log" .. axis], panel[axis .. "range"]
-    out[#out + 1] = ("%s logscale %s"):format(log and "set" or "unset", axis)
+    out[#out + 1] = ("%s logscale %s\nset %stics autofreq"):format(log and "set" or "unset", axis, axis)
     if given then
       out[#out + 1] = range(given, axis .. "range")
     elseif not seen.any and (axis == "x" or not seen.level) then -- nothing to draw: an empty frame instead of an error
       out[#out + 1] = ("set %srange [%s]"):format(axis, log and "1:10" or "0:1")
     else
       out[#out + 1] = ("set autoscale %s"):format(axis)
+      if log and seen[axis] then log_axis(axis, seen, out) end
     end
   end
   if panel.xtics then
@@ -180,8 +222,6 @@ local function axes(panel, kind, seen, out)
       marks[k] = ("%s %s"):format(check.quote(type(mark) == "table" and mark[2] or ("%g"):format(at)), number(at))
     end
     out[#out + 1] = "set xtics (" .. table.concat(marks, ", ") .. ")"
-  else
-    out[#out + 1] = "set xtics autofreq"
   end
   if kind ~= "text" then out[#out + 1] = ("set grid xtics ytics lt 1 lw 0.7 lc rgb '%s'"):format(grid) end
 end
@@ -196,14 +236,19 @@ local function guides(panel, seen, out, parts)
         number(level.y), look)
       parts[#parts + 1] = number(level.y) .. " with points ps 0 notitle" -- within the axis, too
       seen.level = true
-      if level.title then parts[#parts + 1] = ("keyentry with lines %s title %s"):format(look, check.quote(level.title)) end
+      widen(seen, "y", level.y)
+      if level.title then
+        parts[#parts + 1] = ("keyentry with lines %s title %s"):format(look, check.quote(level.title))
+      end
     end
   end
   for k, line in ipairs(panel.verticals or {}) do
     if type(line.x) ~= "number" then check.refuse("vertical %d: x expects a number, got %s", k, type(line.x)) end
     if number(line.x, panel.logx) ~= "NaN" then
+      widen(seen, "x", line.x)
       local look = ("lw 1.5 dt 2 lc rgb '%s'"):format(check.colour(line.colour, "vertical " .. k) or "#777777")
-      out[#out + 1] = ("set arrow from %s, graph 0 to %s, graph 1 nohead %s"):format(number(line.x), number(line.x), look)
+      out[#out + 1] = ("set arrow from %s, graph 0 to %s, graph 1 nohead %s"):format(number(line.x),
+        number(line.x), look)
       if line.title then
         parts[#parts + 1] = ("keyentry with lines %s title %s"):format(look, check.quote(line.title))
       end
@@ -222,15 +267,18 @@ end
 local function heading(panel, kind, out)
   local tc = kind ~= "text" and (" tc rgb '%s'"):format(ink) or ""
   local font = kind ~= "text" and " font ',12'" or ""
-  out[#out + 1] = "unset label\nunset arrow\nset size noratio\nset style fill solid 0.6\nset boxwidth 0.95 relative\nset samples 2"
+  out[#out + 1] = "unset label\nunset arrow\nset size noratio\nset samples 2"
+  out[#out + 1] = "set style fill solid 0.6\nset boxwidth 0.95 relative"
   out[#out + 1] = panel.title and "set title " .. check.quote(panel.title) .. font .. tc or "unset title"
-  out[#out + 1] = "set xlabel " .. check.quote(panel.xlabel or "") .. tc
+  out[#out + 1] = "set xlabel " .. check.quote(panel.xlabel or "") .. tc .. " offset 0,0.3"
   out[#out + 1] = "set ylabel " .. check.quote(panel.ylabel or "") .. tc
   if kind ~= "text" then
     out[#out + 1] = ("set border 3 lc rgb '%s'\nset tics nomirror out scale 0.6 textcolor rgb '%s'"):format(ink, ink)
   end
-  out[#out + 1] = panel.key == false and "unset key" or
-    ("set key %s %s"):format(panel.key or "top left", kind ~= "text" and ("opaque fc rgb '#ffffff' samplen 2 Left reverse" .. tc) or "")
+  local outside = panel.key and (panel.key:find "below" or panel.key:find "outside")
+  local back = outside and "noopaque height 0.5" or "opaque fc rgb '#ffffff'"
+  local look = kind ~= "text" and ("%s samplen 2 Left reverse%s"):format(back, tc) or ""
+  out[#out + 1] = panel.key == false and "unset key" or ("set key %s %s"):format(panel.key or "top left", look)
 end
 
 --- Appends the commands of a panel to `out`; data blocks are numbered from n on. Returns the next free number.

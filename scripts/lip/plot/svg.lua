@@ -53,12 +53,14 @@ local function inline(text, title)
     tag = tag:gsub("%sid=(['\"])([^'\"]*)%1", " id=%1" .. own .. "%2%1")
     return (tag:gsub("href=(['\"])#", "href=%1#" .. own))
   end)
-  return (text:gsub("<svg%s", ('<svg class="lip-figure" role="img" aria-label="%s" '):format((title:gsub("%%", "%%%%"))), 1))
+  local head = ('<svg class="lip-figure" role="img" aria-label="%s" '):format(title)
+  return (text:gsub("<svg%s", function() return head end, 1))
 end
 
 function svg.finish(text, fig, panels)
   local title = escape(svg.title(fig, panels))
-  text = text:gsub("<title>Gnuplot</title>%s*<desc>.-</desc>", function() return "<title>" .. title .. "</title>" end, 1)
+  local element = "<title>" .. title .. "</title>"
+  text = text:gsub("<title>Gnuplot</title>%s*<desc>.-</desc>", function() return element end, 1)
   text = text:gsub("<filter.-</filter>%s*", "")
   local n
   repeat text, n = text:gsub("<g [^>]*>%s*</g>%s*", "") until n == 0

@@ -29,7 +29,8 @@ function text.images(panel, columns)
       end
       local lines, tall = { {} }, 0
       for c = first, last do
-        lines[1][#lines[1] + 1] = ("%-" .. row[c].width .. "s"):format(tostring(row[c].title or ""):sub(1, row[c].width))
+        local title = tostring(row[c].title or ""):sub(1, row[c].width)
+        lines[1][#lines[1] + 1] = title .. (" "):rep(row[c].width - #title)
         tall = math.max(tall, row[c].height)
       end
       for i = 1, tall, 2 do
