@@ -147,6 +147,43 @@ function T:test_a_run_from_start_to_end()
   lu.assertEquals(store:counts(id), { queued = 1, running = 0, done = 1, failed = 0, pruned = 0 })
 end
 
+-- Whatever stands in a journal, it is read without an error and the rest of the store is as before.
+function T:test_damaged_journals()
+  local store <close>, id = self:store(2)
+  local trial = store:claim(id, here)
+  support.start(store, trial)
+  support.steps(store, trial, 3)
+  journal.append(store:folder(trial), { event = "rung", rung = 0, step = 1, value = 0.25 })
+  journal.append(store:folder(trial), { event = "data", name = "mnist", sha256 = "ab", samples = 60000 })
+  journal.append(store:folder(trial), { event = "file", kind = "figure", path = "a.svg" })
+  support.finish(store, trial)
+  local path = journal.path(store:folder(trial))
+  local text, rng = lip.file.read(path), lip.rng(os.time())
+  local words = { "{}", "[]", "null", "-1", "1e300", '"x"', "true", "9223372036854775807", '{"a":[1]}', ",", "\n" }
+  for _ = 1, 200 do
+    local damaged = text
+    for _ = 1, 1 + rng:below(6) do
+      local at = 1 + rng:below(#damaged)
+      if rng:below(2) == 0 then
+        damaged = damaged:sub(1, at - 1) .. words[1 + rng:below(#words)] .. damaged:sub(at + rng:below(9))
+      else -- a value of another kind where one is expected
+        local colon = damaged:find('":[^,}]*', at)
+        if colon then
+          local rest = damaged:find("[,}]", colon + 2) or #damaged
+          damaged = damaged:sub(1, colon + 1) .. words[1 + rng:below(9)] .. damaged:sub(rest)
+        end
+      end
+    end
+    lip.file.write(path, damaged)
+    store.db:exec("UPDATE trials SET journal_read = 0, state = 'queued', attempt = 0 WHERE id = ?", trial.id)
+    local record, message = store:ingest(trial)
+    lu.assertTrue(record and record.id == trial.id, message)
+    for _, metric in ipairs(store:metrics(trial)) do lu.assertEquals(type(metric.value), "number") end
+  end
+  lu.assertEquals(store:trials({ number = 2 })[1].state, "queued")
+  lu.assertEquals(support.check(store), "ok")
+end
+
 function T:test_states()
   local store <close>, id = self:store(4)
   for _, state in ipairs { "failed", "pruned", "stopped" } do
@@ -258,6 +295,8 @@ function T:test_rungs()
   lu.assertEquals(store:rung("budget", support.key(1), 1, 9), { 9 })
   lu.assertEquals(store:rung("budget", support.key(2), 0, 0.25), { 0.75, 0.25 })
   lu.assertErrorMsgContains("no trial", store.rung, store, "none", support.key(1), 0, 1)
+  lu.assertEquals(select(3, store:rung(id, support.key(1), 1, 0 / 0)), "not_finite")
+  lu.assertEquals(store:rung(id, support.key(3), 0, -math.huge), { 0.75, 0.25, -math.huge })
 end
 
 -- ---- rebuilding ----

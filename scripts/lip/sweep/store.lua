@@ -200,7 +200,8 @@ local function later(self)
 end
 
 local function record_of(row, meta)
-  row.config = lip.from_json(row.config) or {}
+  local config = lip.from_json(row.config)
+  row.config = type(config) == "table" and config or {}
   if row.row then row.row = lip.from_json(row.row) end
   return setmetatable(row, meta)
 end
@@ -422,7 +423,9 @@ end)
 --- Notes the score of a trial at a rung and returns all scores of that rung in the sweep, its own included.
 ---@param sweep string|integer name or id
 ---@param key string of the trial
+---@return number[]|nil scores, string? message, string? code "not_finite": NaN is no score
 Store.rung = writing(function(self, sweep, key, rung, value)
+  if value ~= value then return nil, "the score is not a number", "not_finite" end
   local column = math.type(sweep) == "integer" and "s.id" or "s.name"
   local row = must(self.db:row(([[SELECT t.id, t.sweep FROM trials t JOIN sweeps s ON s.id = t.sweep
     WHERE %s = ? AND t.key = ?]]):format(column), sweep, key))
