@@ -238,6 +238,12 @@ threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed
 time() -- seconds from a steady clock
 allocations() -- blocks of engine memory taken so far]] },
+  { "A trial of a sweep", "lip.trial.", "lip.trial", [[
+report(step, values, total) -- notes figures of a step (an epoch); false when the trial should end
+file(kind, name) -- a name for a checkpoint, certificate or figure, in the trial's folder
+wrote(kind, path) -- notes a file of the script's own naming, when it lies in that folder
+data(name, sha256, samples) -- notes a data set
+wanted(step) -- the figure that the sweep's scheduler compares at this step, or nil]] },
   { "Files", "lip.file.", "lip.file", [[
 mkdir(path) -- makes a folder and those above it
 list(path) -- the names in a folder, sorted

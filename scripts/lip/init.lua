@@ -26,7 +26,7 @@ setmetatable(lip, {
   -- for completion: what may be loaded
   __names = { "args", "asha", "choice", "curve", "data", "doc", "figures", "help", "integer", "logspace",
     "loguniform", "median", "plot", "provenance", "sobol", "sweep", "tensorboard",
-    "train", "uniform", "verify" },
+    "train", "trial", "uniform", "verify" },
 })
 
 return lip

@@ -114,7 +114,7 @@ local function new_run(net, dataset, o)
       o.drop_last and " (drop_last leaves them all out)" or ""), 3)
   end
   return setmetatable({
-    net = net, o = o, opt = o.opt, n = n, per_epoch = per_epoch, total = per_epoch * o.epochs,
+    net = net, dataset = dataset, o = o, opt = o.opt, n = n, per_epoch = per_epoch, total = per_epoch * o.epochs,
     loader = dataset:batches {
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
     },
@@ -124,6 +124,32 @@ local function new_run(net, dataset, o)
 end
 
 -- ---- checkpoints ----
+
+-- What of an epoch's info the checkpoint keeps: no times, so that an interrupted run ends with the same file.
+local kept = { "epoch", "epochs", "step", "total", "loss", "lr" }
+
+-- The history as JSON numbers that survive bit for bit (NaN as a text).
+local function history_text(history)
+  local list = {}
+  for i, info in ipairs(history) do
+    local copy = { validation = info.validation }
+    for _, name in ipairs(kept) do copy[name] = info[name] end
+    list[i] = lip.to_json(copy)
+  end
+  return table.concat(list, ", ")
+end
+
+local NUMBERS = { inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0 }
+
+local function history_of(list)
+  for _, info in ipairs(list) do
+    for _, t in ipairs { info, info.validation } do
+      for name, v in pairs(t) do t[name] = NUMBERS[v] or v end
+    end
+    info.seconds, info.rate = 0, 0
+  end
+  return list
+end
 
 --- What must agree for a run to continue as if it had never stopped.
 function run:signature()
@@ -142,9 +168,19 @@ function run:save()
     optimizer = self.opt,
     progress = {
       step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed,
-      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d}'):format(self:signature(), self.sum, self.rows),
+      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "history": [%s]}'):format(self:signature(), self.sum,
+        self.rows, history_text(self.history)),
     },
   })
+end
+
+--- The regular saving after an update. A trial's own checkpoint is not asked for by anybody: not more often than every
+--- other second, and at the end.
+function run:save_now_and_then(last)
+  local now = lip.time()
+  if self.o.own_checkpoint and not last and now < (self.saved or self.started) + 2 then return true end
+  self.saved = now
+  return self:save()
 end
 
 --- Takes over what the checkpoint holds; true | nil, message, code. No file: starts from the beginning.
@@ -168,6 +204,8 @@ function run:resume()
   self.step = progress.step
   self.sum = tonumber(text:match '"epoch_sum"%s*:%s*"([^"]*)"') or 0
   self.rows = tonumber(text:match '"epoch_rows"%s*:%s*(%d+)') or 0
+  local stored = lip.from_json(text)
+  if stored and stored.history then self.history = history_of(stored.history) end
   self.resumed = true
   return true
 end
@@ -244,6 +282,30 @@ function run:end_epoch(began)
   return info
 end
 
+--- The figure that a trial's scheduler looks at now, when it is one that training can find out: on the validation set,
+--- or else on the first samples of the data.
+function run:measure(name)
+  local data, net = self.o.validation, self.net
+  if not data then data = self.dataset:subset(1, math.min(self.n, 1000)) end
+  local eps = tonumber(name:match "^certified@(.*)$")
+  if eps then
+    local seen = net:certify(data, { eps = { eps } })
+    return seen and seen.certified[eps]
+  elseif name == "clean" or name == "accuracy" then
+    local seen = net:evaluate(data)
+    return seen and seen.accuracy
+  end
+end
+
+--- Tells the trial the figures of an epoch; false when its scheduler ends it.
+function run:report(info)
+  local trial, values = self.o.trial, { loss = info.loss, lr = info.lr }
+  if info.validation then values.accuracy, values.validation_loss = info.validation.accuracy, info.validation.loss end
+  local wanted = trial.wanted(info.epoch)
+  if wanted and values[wanted] == nil then values[wanted] = self:measure(wanted) end
+  return trial.report(info.epoch, values, self.o.epochs)
+end
+
 --- After an update: callbacks and checkpoint; true, false when a callback stops the run; nil, message, code.
 function run:after(value, began)
   local o, go_on = self.o, true
@@ -258,9 +320,10 @@ function run:after(value, began)
     local info, message, code = self:end_epoch(began)
     if not info then return nil, message, code end
     if o.on_epoch and o.on_epoch(info) == false then go_on = false end
+    if o.trial and not self:report(info) then go_on, self.pruned = false, true end
   end
   if ends or not go_on or (o.checkpoint_every > 0 and self.step % o.checkpoint_every == 0) then
-    local ok, message, code = self:save()
+    local ok, message, code = self:save_now_and_then(not go_on or self.step == self.total)
     if not ok then return nil, message, code end
   end
   return go_on
@@ -313,7 +376,7 @@ end
 ---@param options? table see help "train"
 ---@return table|nil result { epochs=, steps=, seconds=, loss=, history=, stopped=, resumed= }
 ---@return string|nil message
----@return string|nil code  "cancelled" (the checkpoint is written), "not_finite", "io", ...
+---@return string|nil code  "cancelled" (the checkpoint is written), "not_finite", "pruned" (in a trial), "io", ...
 local function train(net, dataset, options)
   if type_name(net) ~= "lip.net" then error("train: the first argument must be a net, got " .. type_name(net), 2) end
   if type_name(dataset) ~= "lip.dataset" then
@@ -325,13 +388,24 @@ local function train(net, dataset, options)
   local o = check_options(options or {})
   if not o.augment then check_data(net, dataset, o.loss, "data set") end
   if o.validation then check_data(net, o.validation, o.loss, "data set 'validation'") end
+  local trial = package.loaded["lip.trial"] -- only a worker has loaded it before any script
+  if trial and trial.active then
+    o.trial = trial
+    if not o.checkpoint then o.checkpoint, o.resume, o.own_checkpoint = trial.checkpoint(), true, true end
+  end
   local self = new_run(net, dataset, o)
   if self.o.resume then
     local ok, message, code = self:resume()
     if not ok then return nil, message, code end
   end
   local done, message, code = self:protected()
-  if done == nil then return nil, message, code end
+  if done == nil then
+    if trial and code == "not_finite" then trial.failed("train: " .. message) end
+    return nil, message, code
+  end
+  if self.pruned then
+    return nil, ("train: ended by the scheduler after epoch %d of %d"):format(self.step // self.per_epoch, o.epochs), "pruned"
+  end
   local last = self.history[#self.history]
   return {
     epochs = self.step // self.per_epoch, steps = self.step, seconds = lip.time() - self.started,

@@ -1,0 +1,243 @@
+--- lipwb trial FOLDER: runs the trial that FOLDER/trial.json describes, in this process, and closes its journal.
+-- Status: 0 done, 1 failed, 2 wrong usage, 3 ended by the scheduler, 130 stopped by a signal (checkpoints are written).
+local lip = require "lip"
+local journal = require "lip.sweep.journal"
+
+local worker = {}
+
+local STATUS = { done = 0, failed = 1, pruned = 3, stopped = 130 }
+local FORMAT = 1
+local OUTPUT_MAX = 16 * 1024 * 1024 -- bytes that a trial may print
+
+local function fail(format, ...)
+  error(format:format(...), 0)
+end
+
+-- ---- what is told ----
+
+local function read_told(folder)
+  local text, message = lip.file.read(folder .. "/trial.json")
+  if not text then fail("%s", message) end
+  local told, why = lip.from_json(text)
+  if type(told) ~= "table" then fail("%s/trial.json: %s", folder, why or "not an object") end
+  if told.format ~= FORMAT then
+    fail("%s/trial.json has format %s, this program knows %d", folder, tostring(told.format), FORMAT)
+  end
+  told.config, told.set = told.config or {}, told.set or {}
+  return told
+end
+
+-- The text that the sweep was started with: from the store, else the file itself as long as it is the same.
+local function script_text(told, folder)
+  local text
+  local packed = told.objects and lip.file.read(("%s/%s/%s.gz"):format(folder, told.objects, told.script_sha256))
+  if packed then text = lip.inflate(packed) end
+  if not text then
+    local message
+    text, message = lip.file.read(told.script)
+    if not text then fail("%s", message) end
+  end
+  if told.script_sha256 and lip.sha256(text) ~= told.script_sha256 then
+    fail("%s is not the script this trial was made for (its SHA-256 is another)", told.script)
+  end
+  return text
+end
+
+-- A value of a configuration as --set would have it.
+local function set_text(v)
+  if type(v) == "table" then
+    local words = {}
+    for i, x in ipairs(v) do words[i] = set_text(x) end
+    return table.concat(words, ",")
+  end
+  return math.type(v) == "float" and ("%.17g"):format(v) or tostring(v)
+end
+
+-- The settings of the program, as if they had come from the command line.
+local function apply(told)
+  local settings = lip.settings
+  settings.script, settings.set, settings.declared, settings.seed = told.script, {}, nil, told.seed
+  if told.data then settings.data = told.data end
+  if told.tensorboard then settings.tensorboard = told.tensorboard end
+  if told.threads then lip.threads(told.threads) end
+  if told.kind ~= "run" then
+    for name, v in pairs(told.set) do settings.set[name] = set_text(v) end
+    for name, v in pairs(told.config) do settings.set[name] = set_text(v) end
+  end
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  arg = { [-1] = arg[first], [0] = told.script } -- luacheck: globals arg
+  local beside = told.script:match "^(.*)/[^/]*$" or "."
+  local ours, rest = package.path:match "^([^;]*;[^;]*;)(.*)$"
+  package.path = (ours or "") .. beside .. "/?.lua;" .. (rest or package.path)
+end
+
+-- ---- output ----
+
+-- A disk is smaller than the patience of a loop that prints. What the engine and the library print goes through here.
+local function limit_output()
+  local left, meta = OUTPUT_MAX, getmetatable(io.stdout)
+  local write, default = meta.__index.write, io.write
+  io.stdout:setvbuf "line" -- the last lines count should the process be killed
+  local function room(file, ...)
+    if file ~= io.stdout and file ~= io.stderr then return true end
+    if left <= 0 then return false end
+    for i = 1, select("#", ...) do left = left - #tostring((select(i, ...))) end
+    if left <= 0 then write(io.stderr, "\nlipwb: more than ", OUTPUT_MAX, " bytes of output: the rest is left out\n") end
+    return left > 0
+  end
+  local index = {}
+  for name, f in pairs(meta.__index) do index[name] = f end
+  function index.write(file, ...)
+    if room(file, ...) then return write(file, ...) end
+    return file
+  end
+  meta.__index = index
+  function io.write(...)
+    local file = io.output()
+    if room(file, ...) then return default(...) end
+    return file
+  end
+  function print(...) -- luacheck: globals print
+    local words = table.pack(...)
+    for i = 1, words.n do words[i] = tostring(words[i]) end
+    words[words.n + 1] = "\n"
+    io.stdout:write(table.concat(words, "\t", 1, words.n), "\n")
+  end
+end
+
+-- ---- the run ----
+
+local function run_script(told, text)
+  local chunk, message = load(text, "@" .. told.script)
+  if not chunk then fail("%s", message) end
+  local row = chunk()
+  if next(told.config) ~= nil and not lip.settings.declared then
+    io.stderr:write("lipwb: the script declares no settings (lip.args): only lip.trial.config tells it its configuration\n")
+  end
+  return row
+end
+
+local function run_function(told, text)
+  local sweep = require("lip.sweep.plan").run_file(told.script, told.set, text)
+  if not sweep.run then fail("%s: the sweep has no function 'run'", told.script) end
+  lip.settings.declared = true
+  return sweep.run(lip.trial.config, lip.trial)
+end
+
+-- How the trial ends, from what the script gave back; `aim` is the figure of the row that the sweep looks at.
+local function judge(noted, row, aim)
+  if row ~= nil and type(row) ~= "table" then
+    return "failed", ("a trial returns a row of figures (a table), this one returned a %s"):format(type(row))
+  end
+  if noted.fault then return "failed", noted.fault end
+  if noted.pruned then return "pruned" end
+  if not aim then return "done" end
+  local value = row and row[aim]
+  if type(value) ~= "number" then return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim) end
+  if value ~= value then return "failed", ("'%s' is no number (NaN)"):format(aim) end
+  return "done", nil, value
+end
+
+local run = {}
+run.__index = run
+
+function run:begin()
+  local told, own = self.told, lip.process.self()
+  local provenance = package.searchpath("lip.provenance", package.path)
+    and require("lip.provenance").together(told.provenance) or told.provenance
+  self.seconds = lip.time()
+  assert(journal.append(self.folder, { event = "start", format = FORMAT, key = told.key, sweep = told.sweep,
+    number = told.number, config = told.config, seed = told.seed, attempt = told.attempt, time = lip.now(),
+    pid = own.pid, pid_start = own.start, host = own.host, provenance = provenance }))
+  self.begun = true
+end
+
+-- Everything a signal may interrupt; the last thing it does is to have signals held.
+function run:body()
+  local told = self.told
+  apply(told)
+  self:begin()
+  self.noted = lip.trial.begin(told, self.folder)
+  local text = script_text(told, self.folder)
+  local exit = os.exit
+  function os.exit(code, close) -- luacheck: globals os
+    local status = code == nil or code == true or code == 0
+    self.left = not status and ("the script left with os.exit(%s)"):format(tostring(code)) or nil
+    self:close(status, nil)
+    io.stdout:flush()
+    exit(STATUS[self.state], close)
+  end
+  local ok, row = xpcall(told.kind == "run" and run_function or run_script, function(e)
+    return { message = tostring(e), traceback = debug.traceback(tostring(e), 2) }
+  end, told, text)
+  os.exit = exit
+  self.ok, self.row = ok, row
+  lip.process.signals "hold"
+end
+
+-- The state and the last line of the journal.
+function run:close(ok, row)
+  if self.state then return end
+  local told, noted = self.told, self.noted or {}
+  local state, message, value
+  local aim = told.maximise or told.minimise
+  if ok and not self.left then
+    state, message, value = judge(noted, row, aim)
+  else
+    state, message, row = "failed", self.left or row.message, nil
+    if noted.pruned then state, message = "pruned", nil end
+  end
+  if lip.interrupted() then state, message, row, value = "stopped", nil, nil, nil end
+  if state == "pruned" then value = type(row) == "table" and tonumber(row[aim]) or noted.last end
+  self.state, self.message = state, message
+  if not self.begun then self:begin() end
+  local line = { event = "end", state = state, sweep = told.sweep, attempt = told.attempt,
+    row = type(row) == "table" and row or nil, value = value, message = message, exit = STATUS[state],
+    seconds = lip.time() - self.seconds, memory = lip.process.usage().memory, time = lip.now() }
+  local written, why = journal.append(self.folder, line, { sync = true })
+  if not written then fail("%s", why) end
+end
+
+local function complain(message)
+  io.stderr:write("lipwb trial: ", message, "\n")
+end
+
+-- The reason in a line or two on standard error, with the place for errors of a script.
+function run:tell()
+  io.stdout:flush()
+  if self.state == "failed" then complain(not self.ok and self.row and self.row.traceback or self.message) end
+end
+
+--- lipwb trial FOLDER
+---@return integer status
+function worker.main(...)
+  local folder = ...
+  if select("#", ...) ~= 1 or folder == "--help" or folder == "-h" then
+    (folder and select("#", ...) == 1 and io.stdout or io.stderr):write(
+      "usage: lipwb trial FOLDER\nRuns the trial that FOLDER/trial.json describes; lipwb sweep does so by itself.\n")
+    return (folder == "--help" or folder == "-h") and 0 or 2
+  end
+  lip.process.signals "stop"
+  lip.process.follow_parent()
+  limit_output()
+  local ok, told = pcall(read_told, folder)
+  if not ok then
+    if lip.interrupted() then return STATUS.stopped end
+    complain(tostring(told))
+    return STATUS.failed
+  end
+  local self = setmetatable({ folder = assert(lip.file.absolute(folder)), told = told, seconds = lip.time() }, run)
+  -- an interrupt arrives as an error, once; after this line none does
+  local calm, message = pcall(self.body, self)
+  if not calm then self.ok, self.row = false, { message = tostring(message) } end
+  local closed, why = pcall(self.close, self, self.ok, self.row)
+  if not closed then
+    complain(tostring(why))
+    return STATUS.failed
+  end
+  self:tell()
+  return STATUS[self.state]
+end
+
+return worker

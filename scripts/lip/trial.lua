@@ -1,0 +1,189 @@
+--- lip.trial: what a script sees of the trial it is. Outside of one `lip.trial.active` is false, report says go on, and a
+-- file is the name itself, so that a script need not ask.
+--
+-- Everything is a line in the trial's journal (sweep/README.md); nothing here is kept in memory only.
+local lip = require "lip"
+
+---@class lip.trial
+---@field active boolean whether this process runs a trial
+---@field key string
+---@field number integer
+---@field config table
+---@field seed integer
+---@field folder string
+local trial = { active = false }
+
+-- What the worker was told, and what has been noted so far; not for scripts.
+local told, noted
+
+local function write(line, options)
+  local ok, message = require("lip.sweep.journal").append(trial.folder, line, options)
+  if not ok then error("trial: " .. message, 0) end
+end
+
+-- ---- schedulers ----
+
+local function aim()
+  return told.maximise or told.minimise
+end
+
+-- Schedulers maximise: what is minimised has its sign turned.
+local function score_of(value)
+  return told.minimise and -value or value
+end
+
+-- Other trials' scores where no database is in reach (other machines of a cluster): from their journals.
+local function scores_from_journals(rung)
+  local journal, scores = require "lip.sweep.journal", {}
+  local folders = trial.folder .. "/.."
+  for _, key in ipairs(lip.file.list(folders) or {}) do
+    local found, sweep
+    for _, line in ipairs(journal.read(folders .. "/" .. key) or {}) do
+      if line.event == "start" then sweep = line.sweep end
+      if line.event == "rung" and line.rung == rung and sweep == told.sweep then found = line.value end
+    end
+    scores[#scores + 1] = tonumber(found)
+  end
+  return scores
+end
+
+-- All scores of a rung, this trial's own (noted in the journal before) among them.
+local function scores_of(rung, own)
+  if not told.store then return scores_from_journals(rung) end
+  local store <close> = assert(require("lip.sweep.store").open(trial.folder .. "/" .. told.store))
+  return assert(store:rung(told.sweep, trial.key, rung, own))
+end
+
+-- The values of the aim at the steps so far, those of earlier attempts included.
+local function values_so_far(step)
+  local list = {}
+  for at, value in pairs(noted.values) do
+    if at <= step then list[#list + 1] = { at, value } end
+  end
+  table.sort(list, function(a, b) return a[1] < b[1] end)
+  for i, pair in ipairs(list) do list[i] = pair[2] end
+  return list
+end
+
+-- Whether the scheduler lets the trial go on after this step.
+local function goes_on(step)
+  local scheduler = noted.scheduler
+  local rung = scheduler and scheduler:rung_of(step)
+  if not rung then return true end
+  if not noted.values[step] then
+    error(("trial: the scheduler looks at '%s', which is not among the figures reported at step %d"):format(aim(), step), 0)
+  end
+  local values = values_so_far(step)
+  local own = scheduler.score and scheduler:score(values) or values[#values]
+  if own ~= own then return false end
+  write { event = "rung", rung = rung, step = step, value = own }
+  return scheduler:decide(scores_of(rung, own), own, values)
+end
+
+--- The name of the figure that the scheduler will compare at this step, nil when it does not look.
+function trial.wanted(step)
+  local scheduler = trial.active and noted.scheduler
+  return scheduler and scheduler:rung_of(step) and aim() or nil
+end
+
+-- ---- what scripts call ----
+
+--- Notes figures of a step (an epoch); false when the trial should end here.
+---@param step integer 1, 2, ...; a step that is reported again replaces the earlier one
+---@param values table name = number
+---@param total? integer how many steps there will be
+---@return boolean go_on
+function trial.report(step, values, total)
+  local n = math.tointeger(step)
+  if not n or n < 1 then error("trial.report: a step is a whole number from 1 on, got " .. tostring(step), 2) end
+  if type(values) ~= "table" then error("trial.report: expects a table of numbers by name, got " .. type(values), 2) end
+  for name, v in pairs(values) do
+    if type(name) ~= "string" or type(v) ~= "number" then
+      error(("trial.report: '%s' expects a number, got a %s"):format(tostring(name), type(v)), 2)
+    end
+  end
+  if not trial.active then return true end
+  write { event = "metrics", step = n, total = total, values = values, time = lip.now() }
+  local value = aim() and values[aim()]
+  if value then noted.values[n], noted.last = score_of(value), value end
+  if goes_on(n) then return true end
+  noted.pruned = true
+  return false
+end
+
+--- A name for a file of the trial, noted in its journal.
+---@param kind "checkpoint"|"certificate"|"figure"|string
+---@param name string
+---@return string path in the trial's folder; outside of a trial the name itself
+function trial.file(kind, name)
+  if type(kind) ~= "string" or type(name) ~= "string" then error("trial.file: expects a kind and a name", 2) end
+  if not trial.active then return name end
+  if name == "" or name:sub(1, 1) == "/" or ("/" .. name .. "/"):find("/../", 1, true) then
+    error(("trial.file: '%s' is not a name inside of the trial's folder"):format(name), 2)
+  end
+  local path = trial.folder .. "/" .. name
+  local above = path:match "^(.*)/"
+  if above ~= trial.folder then assert(lip.file.mkdir(above)) end
+  local id = kind .. "\0" .. name
+  if not noted.files[id] then
+    noted.files[id] = true
+    write { event = "file", kind = kind, path = name }
+  end
+  return path
+end
+
+--- Notes a file that was written under a name of the script's own, when it lies in the trial's folder.
+function trial.wrote(kind, path)
+  local prefix = trial.active and trial.folder .. "/"
+  if prefix and path:sub(1, #prefix) == prefix then trial.file(kind, path:sub(#prefix + 1)) end
+end
+
+--- Notes a data set that was read.
+function trial.data(name, sha256, samples)
+  if not trial.active then return end
+  local id = tostring(name) .. "\0" .. tostring(sha256)
+  if noted.data[id] then return end
+  noted.data[id] = true
+  write { event = "data", name = tostring(name), sha256 = sha256, samples = samples }
+end
+
+-- ---- for lip.train and the worker ----
+
+--- Where training keeps its checkpoint when the script named none: a name for each call in turn.
+function trial.checkpoint()
+  noted.trainings = noted.trainings + 1
+  return trial.file("checkpoint", ("train%s.safetensors"):format(noted.trainings > 1 and noted.trainings or ""))
+end
+
+--- Notes why training failed: a script may not have looked.
+function trial.failed(message)
+  if trial.active then noted.fault = message end
+end
+
+-- Figures of earlier attempts, for schedulers that look back.
+local function recall()
+  for _, line in ipairs(require("lip.sweep.journal").read(trial.folder) or {}) do
+    local value = line.event == "metrics" and type(line.values) == "table" and tonumber(line.values[aim()])
+    if value and line.step then noted.values[line.step] = score_of(value) end
+  end
+end
+
+--- Makes this process the trial described in trial.json.
+---@param told_ table trial.json
+---@param folder string
+---@return table noted what has happened: pruned, fault, last (value of the aim)
+function trial.begin(told_, folder)
+  told = told_
+  noted = { values = {}, files = {}, data = {}, trainings = 0 }
+  trial.active, trial.key, trial.number, trial.config = true, told.key, told.number, told.config
+  trial.seed, trial.folder = told.seed, folder
+  if told.scheduler then
+    local kind = told.scheduler.kind
+    if kind ~= "asha" and kind ~= "median" then error(("trial: unknown scheduler '%s'"):format(tostring(kind)), 0) end
+    noted.scheduler = require("lip.sweep." .. kind)(told.scheduler)
+    if (told.attempt or 1) > 1 then recall() end
+  end
+  return noted
+end
+
+return trial
