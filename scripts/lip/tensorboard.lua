@@ -117,8 +117,9 @@ writer.__name = "lip.tensorboard"
 
 local files = 0 -- of this process: names stay apart within one microsecond
 
-local function now()
-  return lip.now()
+-- `time` of a writer: when what it tells happened, if that is not now.
+local function now(self)
+  return self.time or lip.now()
 end
 
 -- Opens the file with the first event, so that a writer never used leaves nothing behind.
@@ -130,7 +131,7 @@ function writer:open()
   for _, name in ipairs(before) do
     if name:find("tfevents", 1, true) then self.continues = true end
   end
-  local time, me = now(), lip.process.self()
+  local time, me = lip.now(), lip.process.self()
   files = files + 1
   -- read in the order of their names: seconds with ten digits, then microseconds
   self.path = ("%s/events.out.tfevents.%010d.%06d.%s.%d.%d"):format(self.dir, time // 1, time % 1 * 1e6 // 1,
@@ -138,7 +139,7 @@ function writer:open()
   self.file, message = io.open(self.path, "wb")
   if not self.file then return nil, message, "io" end
   self.file:setvbuf("full", 1 << 16)
-  return self:put(double(1, time) .. bytes(3, "brain.Event:2"))
+  return self:put(double(1, now(self)) .. bytes(3, "brain.Event:2"))
 end
 
 function writer:put(event)
@@ -158,7 +159,7 @@ function writer:event(step, body, aside)
     local ok, message, code = self:open()
     if not ok then return nil, message, code end
   end
-  local head = double(1, now()) .. whole(2, math.tointeger(step))
+  local head = double(1, now(self)) .. whole(2, math.tointeger(step))
   if self.continues and not aside then -- what an earlier run wrote from this step on is void: SessionLog START
     self.continues = nil
     local ok, message, code = self:put(head .. bytes(7, whole(1, 1)))
@@ -265,7 +266,7 @@ function writer:hparams(config, row, options)
       metrics[#metrics + 1] = bytes(5, bytes(1, bytes(2, utf(name))))
     end
   end
-  local time = now()
+  local time = now(self)
   local function session(field, text) return whole(1, 0) .. bytes(field, text) end
   local group = options.group and bytes(4, utf(options.group)) or ""
   local ok, message, code = self:hparams_event("experiment",

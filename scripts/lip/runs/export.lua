@@ -52,6 +52,9 @@ end
 
 -- Formats of other programs: they take whole sweeps.
 local others = {
+  tensorboard = function(store, to, args)
+    return require "lip.sweep.tensorboard".write(store, to, { sweep = args.sweep })
+  end,
   optuna = function(store, to, args) return require "lip.sweep.optuna".write(store, to, { sweep = args.sweep }) end,
 }
 
