@@ -6,12 +6,15 @@ local text_table = require "lip.runs.table"
 
 local list = {}
 
+--- A column that shows what is called `name`.
 local function column(name, extra)
   local c = { title = name:gsub("^config%.", ""):gsub("^row%.", ""), get = field.getter(name), name = name,
     format = text_table.formats[name] }
   for key, value in pairs(extra or {}) do c[key] = value end
   return c
 end
+
+list.column = column
 
 local function varies(rows, name)
   local get = field.getter(name)

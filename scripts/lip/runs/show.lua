@@ -53,9 +53,12 @@ function show.ending(record)
   return table.concat(parts, ", ")
 end
 
+--- A word as a shell reads it.
 local function word(text)
   return text:find "^[%w%._/+-]+$" and text or "'" .. text:gsub("'", "'\\''") .. "'"
 end
+
+show.word = word
 
 --- The command that runs it again.
 function show.command(record, path)

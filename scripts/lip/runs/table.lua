@@ -107,6 +107,8 @@ local function cells_of(column, rows)
   return cells, #numbers > 0 and not others
 end
 
+text_table.cells = cells_of
+
 -- ---- layout ----
 
 local function pad(s, width, right)

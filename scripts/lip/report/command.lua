@@ -1,0 +1,60 @@
+--- `lipwb report [STORE] -o report.html`: the runs of a store as one page that loads nothing from anywhere.
+local argparse = require "argparse"
+local lip = require "lip"
+local collect = require "lip.report.collect"
+local page = require "lip.report.page"
+local records = require "lip.runs.records"
+
+local command = {}
+
+local function make_parser()
+  local parser = argparse("lipwb report", "Writes one self-contained page about the runs of a store.")
+  parser:argument("store", "The store (default: $LIPWB_STORE, or runs.db)."):args "?"
+  parser:option("--store", "The same, as an option."):argname "FILE":target "given"
+  parser:option("-o --output", "The page to write.", "report.html"):argname "FILE"
+  parser:option("--title", "Title of the page."):argname "TEXT"
+  parser:option("--sweep", "Only runs of this sweep."):argname "NAME"
+  parser:option("--where", "Only runs for which CONDITION holds: 'norm = \"inf\" and budget < 4'."):argname "CONDITION"
+  return parser
+end
+
+local function complain(message)
+  local safe = message:gsub("[^\n]*", function(line) return (line:gsub("[%c\x7f]", "?")) end)
+  io.stderr:write("lipwb report: ", safe, "\n")
+end
+
+---@return integer status 0 done, 1 failed, 2 wrong usage
+function command.main(...)
+  local parser = make_parser()
+  local ok, args = parser:pparse { ... }
+  if not ok then
+    complain(args .. "\n" .. parser:get_usage())
+    return 2
+  end
+  local path = records.path(args.store or args.given)
+  local store, message, code = records.open(path)
+  if not store then
+    complain(message)
+    return 1
+  end
+  local context = { store = store, path = path, now = lip.now(),
+    title = args.title or args.sweep or path:match "[^/]*$" }
+  local report
+  report, message, code = collect.all(context, args)
+  if report then
+    local text = page.text(report, context)
+    ok, message, code = lip.file.write(args.output, text)
+    if ok then
+      io.stdout:write(("%s: %d runs, %d kB\n"):format(args.output, #report.rows, #text // 1000))
+      report = true
+    else
+      report = nil
+    end
+  end
+  store:close()
+  if report then return 0 end
+  complain(message)
+  return code == "usage" and 2 or 1
+end
+
+return command
