@@ -61,12 +61,7 @@ end
 -- ---- sweeps ----
 
 local function best_of(rows, goal, better, limit)
-  local get, ranked = field.getter(goal), {}
-  for _, record in ipairs(rows) do
-    local v = field.number(get(record))
-    if v and v == v then ranked[#ranked + 1] = record end
-  end
-  records.sort(ranked, { (better and "-" or "") .. goal })
+  local ranked = list.ranked(rows, goal, better)
   return table.move(ranked, 1, math.min(limit, #ranked), 1, {})
 end
 
@@ -212,8 +207,8 @@ local function plans(context, sweep)
     end
     for i, panel in ipairs(figure.panels or { figure }) do
       if not panel.title then panel.title = figure.title end
-      found[#found + 1] = { caption = #(figure.panels or {}) > 1 and ("%s (%d of %d)"):format(caption, i, #figure.panels)
-        or caption, figure = panel }
+      local n = #(figure.panels or {})
+      found[#found + 1] = { caption = n > 1 and ("%s (%d of %d)"):format(caption, i, n) or caption, figure = panel }
     end
   end
   if #sweep.done < 2 or not sweep.goal then return found end
@@ -278,16 +273,8 @@ function collect.all(context, args)
   local rows, message, code = records.load(context.store, args)
   if not rows then return nil, message, code end
   local report = { rows = rows, counts = counts(rows), sweeps = {} }
-  local by_name, names = {}, {}
-  for _, record in ipairs(rows) do
-    if not by_name[record.sweep] then
-      by_name[record.sweep] = {}
-      names[#names + 1] = record.sweep
-    end
-    table.insert(by_name[record.sweep], record)
-  end
-  for i, name in ipairs(names) do
-    local sweep = one_sweep(context, name, by_name[name])
+  for i, part in ipairs(records.by_sweep(rows)) do
+    local sweep = one_sweep(context, part[1], part[2])
     sweep.figures = draw(plans(context, sweep))
     report.sweeps[i] = sweep
   end

@@ -32,14 +32,14 @@ function command.main(...)
     return 2
   end
   local path = records.path(args.store or args.given)
-  local store, message, code = records.open(path)
+  local store, message = records.open(path)
   if not store then
     complain(message)
     return 1
   end
   local context = { store = store, path = path, now = lip.now(),
     title = args.title or args.sweep or path:match "[^/]*$" }
-  local report
+  local report, code
   report, message, code = collect.all(context, args)
   if report then
     local text = page.text(report, context)

@@ -47,7 +47,9 @@ local fill = html.fill
 --- Pairs { name, value } as a description list; values escaped.
 function html.list(rows)
   local parts = {}
-  for i, row in ipairs(rows) do parts[i] = fill("<div><dt>$name</dt><dd>$value</dd></div>", { name = row[1], value = row[2] }) end
+  for i, row in ipairs(rows) do
+    parts[i] = fill("<div><dt>$name</dt><dd>$value</dd></div>", { name = row[1], value = row[2] })
+  end
   return '<dl class="facts">' .. table.concat(parts) .. "</dl>"
 end
 
@@ -69,7 +71,8 @@ function html.table(caption, columns, rows, link)
   local cells, right = html.cells(columns, rows)
   local out = { "<table>", fill("<caption>$caption</caption><thead><tr>", { caption = caption }) }
   for i, column in ipairs(columns) do
-    out[#out + 1] = fill('<th scope="col"$$class>$title</th>', { class = right[i] and ' class="n"' or "", title = column.title })
+    local class = right[i] and ' class="n"' or ""
+    out[#out + 1] = fill('<th scope="col"$$class>$title</th>', { class = class, title = column.title })
   end
   out[#out + 1] = "</tr></thead><tbody>\n"
   for r, row in ipairs(rows) do

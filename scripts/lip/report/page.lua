@@ -151,7 +151,8 @@ local function cell_of(column, record, cell, right)
   if column.name == "id" then
     return fill('<td class="n" data-v="$id"><a class="run" href="#run-$id">$id</a></td>', record)
   elseif column.name == "state" then
-    return fill('<td data-v="$state"><span class="state s-$state">$cell</span></td>', { state = record.state, cell = cell })
+    return fill('<td data-v="$state"><span class="state s-$state">$cell</span></td>',
+      { state = record.state, cell = cell })
   end
   local class = right and ' class="n"' or #cell > 40 and ' class="long"' or ""
   return "<td" .. class .. exact(column.get(record), cell) .. ">" .. escape(cell) .. "</td>"
@@ -206,8 +207,8 @@ local function run_table(report, context)
 $$body
 </tbody></table></div>
 <p><button type="button" class="button" id="more" hidden>Show all</button></p></section>
-]], { store = context.path, chips = chips(report.counts), n = plural(#report.rows, "run"), heads = heads(columns, right),
-    body = body })
+]], { store = context.path, chips = chips(report.counts), n = plural(#report.rows, "run"),
+    heads = heads(columns, right), body = body })
 end
 
 -- ---- provenance ----
@@ -233,7 +234,9 @@ local function provenance_section(report)
     end
   end
   if shown == 0 then out[#out + 1] = '<p class="soft">Nothing is known yet.</p>' end
-  if shown > MAX_SHOWN then out[#out + 1] = fill('<p class="soft">And $n more.</p>', { n = plural(shown - MAX_SHOWN, "kind") }) end
+  if shown > MAX_SHOWN then
+    out[#out + 1] = fill('<p class="soft">And $n more.</p>', { n = plural(shown - MAX_SHOWN, "kind") })
+  end
   out[#out + 1] = "</section>\n"
   return table.concat(out, "\n")
 end
@@ -315,13 +318,15 @@ function page.text(report, context)
 <style>$$style
 .lip-figure{$$light}
 @media (prefers-color-scheme:dark){.lip-figure{$$dark}}
+figure .lip-figure{--lip-paper:var(--card)}
 </style></head><body>
 <a class="skip" href="#table">To the table of runs</a>
 <header><h1>$title</h1><p class="soft">$words</p>
 <nav aria-label="Parts">$$links<a href="#table">All runs</a><a href="#provenance">Provenance</a></nav></header>
 <main>
 ]], { title = context.title, hash = base64(lip.sha256(script)), style = style, light = light, dark = dark,
-      words = ("%s, written %s by lipwb %s"):format(plural(#report.rows, "run"), text_table.date(context.now), lip.version),
+      words = ("%s, written %s by lipwb %s"):format(plural(#report.rows, "run"), text_table.date(context.now),
+        lip.version),
       links = links(report) }),
     summary(report), table.concat(sections), run_table(report, context), provenance_section(report),
     [[

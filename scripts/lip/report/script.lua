@@ -43,7 +43,8 @@ const show = () => {
   const found = matching(), shown = found.slice(0, limit);
   body.replaceChildren(...shown.map(r => r.row));
   count.textContent = found.length === all.length && shown.length === all.length ? all.length + " runs"
-    : found.length + " of " + all.length + " runs" + (shown.length < found.length ? ", the first " + shown.length + " shown" : "");
+    : found.length + " of " + all.length + " runs" + (shown.length < found.length
+      ? ", the first " + shown.length + " shown" : "");
   more.hidden = shown.length === found.length;
 };
 
@@ -85,8 +86,10 @@ const make = (tag, content, cls) => {
   if (cls) e.className = cls;
   return e;
 };
-const word = v => v !== null && typeof v === "object" ? (Array.isArray(v) && v.every(x => typeof x !== "object") ? v.join(", ")
-  : JSON.stringify(v)) : typeof v === "number" && !Number.isInteger(v) ? String(Number(v.toPrecision(9))) : String(v);
+const plain = v => Array.isArray(v) && v.every(x => typeof x !== "object");
+const short = v => Number.isInteger(v) ? v : Number(v.toPrecision(9));
+const word = v => plain(v) ? v.join(", ") : v !== null && typeof v === "object" ? JSON.stringify(v)
+  : String(typeof v === "number" ? short(v) : v);
 const facts = (title, object) => {
   const keys = Object.keys(object || {}).sort();
   if (!keys.length) return;
@@ -108,7 +111,7 @@ const open = id => {
   if (!r) return;
   document.getElementById("which").textContent = r.sweep + "/" + r.number;
   const state = make("p");
-  state.append(make("span", r.state, "state s-" + r.state), document.createTextNode(r.about ? " \u00b7 " + r.about : ""));
+  state.append(make("span", r.state, "state s-" + r.state), r.about ? " \u00b7 " + r.about : "");
   inside.replaceChildren(state);
   if (r.message) inside.append(make("pre", r.message));
   inside.append(make("h3", "The same again"));
@@ -130,7 +133,9 @@ body.addEventListener("click", e => {
 });
 document.getElementById("close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", e => { if (e.target === dialog) dialog.close(); });
-dialog.addEventListener("close", () => { if (location.hash.startsWith("#run-")) history.replaceState(null, "", "#table"); });
+dialog.addEventListener("close", () => {
+  if (location.hash.startsWith("#run-")) history.replaceState(null, "", "#table");
+});
 const fromHash = () => { if (location.hash.startsWith("#run-")) open(location.hash.slice(5)); };
 addEventListener("hashchange", fromHash);
 

@@ -36,8 +36,8 @@ end
 local function known_keys(store)
   local keys, n = {}, 0
   for _, record in ipairs(store:trials {}) do
-    local state = keys[record.key]
-    if state ~= "running" then keys[record.key] = record.state end -- one key may stand in several sweeps
+    -- one key may stand in several sweeps: done only when it is done in all
+    if keys[record.key] == nil or record.state ~= "done" then keys[record.key] = record.state end
     n = n + 1
   end
   return keys, n

@@ -54,7 +54,7 @@ function list.columns(rows, goal)
   return columns
 end
 
--- "97.12 ±0.13": the mean with the decimals that its deviation has.
+-- "97.12 ±0.13": the mean with the decimals of its deviation.
 local function with_deviation(g, name, format)
   local mean = field.number(field.get(g, name))
   if not mean then return nil end
@@ -63,8 +63,10 @@ local function with_deviation(g, name, format)
   if not deviation or deviation ~= deviation or deviation == math.huge or mean ~= mean then
     return text_table.number(mean)
   end
-  local decimals = deviation > 0 and math.max(0, math.min(9, 1 - math.floor(math.log(deviation, 10)))) or nil
-  if not decimals or math.abs(mean) >= 1e7 then
+  if deviation == 0 then return text_table.number(mean) end
+  local decimals = 1 - math.tointeger(tonumber(("%.1e"):format(deviation):match "e(.*)$")) -- two digits of it
+  if decimals < 0 then decimals = 0 end
+  if decimals > 9 or math.abs(mean) >= 1e7 then
     return text_table.number(mean) .. " ±" .. text_table.number(deviation)
   end
   return ("%." .. decimals .. "f ±%." .. decimals .. "f"):format(mean, deviation)
@@ -72,15 +74,18 @@ end
 
 --- The columns for groups: what they are grouped by, how many runs, means with deviations.
 function list.group_columns(groups, by, goal, wanted)
+  local members = {}
+  for _, g in ipairs(groups) do table.move(g.members, 1, #g.members, #members + 1, members) end
   local columns = {}
   for _, name in ipairs(by) do columns[#columns + 1] = column(name, { keep = true }) end
   columns[#columns + 1] = { title = "n", keep = true, format = tostring, get = function(g) return g.n end }
   local names = wanted
   if not names then
-    local _, results = field.names(groups)
     names = { goal }
-    for _, name in ipairs(results) do
-      if name ~= goal then names[#names + 1] = "row." .. name end
+    for _, name in ipairs(records.results(members)) do
+      local any = false
+      for _, g in ipairs(groups) do any = any or g.row[name] ~= nil end
+      if any and name ~= goal then names[#names + 1] = "row." .. name end
     end
     names[#names + 1] = "seconds"
   end
@@ -171,25 +176,14 @@ local function sort(args, rows, source)
   return true
 end
 
-function list.ls(context, args)
-  local all, message, code = records.load(context.store, args)
-  if not all then return nil, message, code end
-  local rows, by = list.grouped(args, all)
-  if not rows then return nil, by, "usage" end
-  local ok
-  ok, message = sort(args, rows, all)
-  if not ok then return nil, message, "usage" end
-  local wanted
-  if args.columns then
-    wanted, message = records.names(args.columns, all, "--columns")
-    if not wanted then return nil, message, "usage" end
-  end
+-- One table: of runs, or of groups of them.
+local function table_of(context, args, source, wanted)
+  local rows, by = list.grouped(args, source)
+  if not rows then return nil, by end
+  local ok, message = sort(args, rows, source)
+  if not ok then return nil, message end
   local shown = head(rows, args.limit)
-  if #all == 0 then
-    print_lines { "no runs" }
-    return true
-  end
-  local goal = records.goal(context.store, all)
+  local goal = records.goal(context.store, source)
   local columns
   if by then
     columns = list.group_columns(shown, by, goal, wanted)
@@ -197,12 +191,35 @@ function list.ls(context, args)
     columns = {}
     for i, name in ipairs(wanted) do columns[i] = column(name) end
   else
-    columns = list.columns(shown, goal)
+    columns = list.columns(rows, goal)
   end
-  local footer = { constants(all, context.width), show_count(all) .. (#shown < #rows and (", %d of %d rows shown")
-    :format(#shown, #rows) or "") }
-  if not footer[1] then table.remove(footer, 1) end
+  local footer = { constants(source, context.width) }
+  footer[#footer + 1] = show_count(source) .. (#shown < #rows and (", %d of %d rows shown"):format(#shown, #rows) or "")
   show(columns, shown, (args.wide or wanted) and math.huge or context.width, footer)
+  return true
+end
+
+--- Sweeps that differ in what they vary have a table each, unless the words of the command speak of all together.
+function list.ls(context, args)
+  local all, message, code = records.load(context.store, args)
+  if not all then return nil, message, code end
+  if #all == 0 then
+    print_lines { "no runs" }
+    return true
+  end
+  local wanted
+  if args.columns then
+    wanted, message = records.names(args.columns, all, "--columns")
+    if not wanted then return nil, message, "usage" end
+  end
+  local parts = records.by_sweep(all)
+  if #parts == 1 or wanted or args.by or args.over or args.sort then parts = { { nil, all } } end
+  for i, part in ipairs(parts) do
+    if part[1] then print_lines { (i > 1 and "\n" or "") .. "sweep " .. text_table.plain(part[1]) } end
+    local ok
+    ok, message = table_of(context, args, part[2], wanted)
+    if not ok then return nil, message, "usage" end
+  end
   return true
 end
 
@@ -217,36 +234,52 @@ function list.aim(context, args, rows, word)
     if names[1] ~= goal then goal, better = names[1], records.more_is_better(names[1]) end
   end
   if not goal then
-    return nil, "name what to rank by: lipwb runs best METRIC (the sweeps name nothing, or do not agree)"
+    return nil, ("sweep %s names no aim: lipwb runs best METRIC"):format(rows[1].sweep)
   end
   if args.min then better = false end
   if args.max then better = true end
   return goal, better
 end
 
+--- The rows that have a number under `goal`, the best first.
+function list.ranked(rows, goal, better)
+  local get, ranked = field.getter(goal), {}
+  for _, record in ipairs(rows) do
+    local v = field.number(get(record))
+    if v and v == v then ranked[#ranked + 1] = record end
+  end
+  return records.sort(ranked, { (better and "-" or "") .. goal })
+end
+
+local function best_of(context, args, done)
+  local goal, better = list.aim(context, args, done, args.metric)
+  if not goal then return nil, better, "usage" end
+  local rows, by = list.grouped(args, done)
+  if not rows then return nil, by, "usage" end
+  local ranked = list.ranked(rows, goal, better)
+  if #ranked == 0 then return nil, ("no run that is done has a number '%s'"):format(goal), "not_found" end
+  local shown = head(ranked, args.limit or 5)
+  local columns = by and list.group_columns(shown, by, goal) or list.columns(ranked, goal)
+  local footer = { ("%s %s of %d"):format(better and "largest" or "smallest", goal, #ranked) }
+  if not by then footer[2] = ("lipwb runs show %d tells all about the first"):format(shown[1].id) end
+  show(columns, shown, args.wide and math.huge or context.width, footer)
+  return true
+end
+
+--- Sweeps that aim at different things have a table each, unless the command names the metric.
 function list.best(context, args)
   local all, message, code = records.load(context.store, args)
   if not all then return nil, message, code end
   local done = records.done(all)
   if #done == 0 then return nil, "no run is done yet", "not_found" end
-  local goal, better = list.aim(context, args, done, args.metric)
-  if not goal then return nil, better, "usage" end
-  local rows, by = list.grouped(args, done)
-  if not rows then return nil, by, "usage" end
-  local ranked, get = {}, field.getter(goal)
-  for _, record in ipairs(rows) do
-    local v = field.number(get(record))
-    if v and v == v then ranked[#ranked + 1] = record end
+  local parts = records.by_sweep(done)
+  if args.metric or records.goal(context.store, done) then parts = { { nil, done } } end
+  for i, part in ipairs(parts) do
+    if #parts > 1 then print_lines { (i > 1 and "\n" or "") .. "sweep " .. text_table.plain(part[1]) } end
+    local ok
+    ok, message, code = best_of(context, args, part[2])
+    if not ok then return nil, message, code end
   end
-  if #ranked == 0 then return nil, ("no run that is done has a number '%s'"):format(goal), "not_found" end
-  records.sort(ranked, { (better and "-" or "") .. goal })
-  local shown = head(ranked, args.limit or 5)
-  local columns = by and list.group_columns(shown, by, goal) or list.columns(shown, goal)
-  local footer = { ("%s %s of %d"):format(better and "largest" or "smallest", goal, #ranked) }
-  if not by then
-    footer[2] = ("lipwb runs show %d tells all about the first"):format(shown[1].id)
-  end
-  show(columns, shown, args.wide and math.huge or context.width, footer)
   return true
 end
 

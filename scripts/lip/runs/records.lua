@@ -146,7 +146,7 @@ function records.results(list)
         if v ~= first and (v == v or first == first) then differs = true end
         if type(v) == "table" then plain = false end
         local setting = record.config and record.config[name]
-        if setting == nil or field.text(setting) ~= field.text(v) then echo = false end
+        if v ~= nil and (setting == nil or field.text(setting) ~= field.text(v)) then echo = false end
       end
     end
     if plain and not echo and (differs or #list == 1) then names[#names + 1] = name end
@@ -162,6 +162,21 @@ local SMALLER = { loss = true, error = true, bound = true, budget = true, second
 -- seconds and memory is.
 function records.more_is_better(name)
   return not SMALLER[name:gsub("^.*%.", "")]
+end
+
+--- The records of each sweep: { { name, list }, ... } in the order of their first.
+function records.by_sweep(list)
+  local found, index = {}, {}
+  for _, record in ipairs(list) do
+    local part = index[record.sweep]
+    if not part then
+      part = { record.sweep, {} }
+      index[record.sweep] = part
+      found[#found + 1] = part
+    end
+    table.insert(part[2], record)
+  end
+  return found
 end
 
 --- What the sweeps of these records aim at: the name and whether more is better; nil when they do not agree.

@@ -65,12 +65,21 @@ function show.command(record, path)
   return ("lipwb reproduce %s --store %s"):format(record.key, word(path))
 end
 
+--- The lines of a text.
+function show.lines(text)
+  local lines = {}
+  for line in text:gmatch "[^\n]+" do lines[#lines + 1] = line:gsub("\t", "  "):gsub("%s+$", "") end
+  return lines
+end
+
 local function head(record, context)
   local rows = {
     { "key", record.key }, { "state", show.ending(record) }, { "seed", tostring(record.seed) },
   }
   local function add(name, value) rows[#rows + 1] = { name, value } end
-  if record.message then add("message", text_table.plain(record.message)) end
+  for i, line in ipairs(show.lines(record.message or "")) do
+    rows[#rows + 1] = { i == 1 and "message" or "", text_table.plain(line) }
+  end
   if record.value then add("value", value_text(record.value)) end
   if record.started then
     local seconds = record.seconds and ", " .. text_table.duration(record.seconds) or ""
@@ -217,7 +226,8 @@ function show.diff(context, args)
   local function name(record) return ("%s/%d"):format(record.sweep, record.number) end
   local out, any = {}, false
   local function own(record)
-    return { state = record.state, seed = record.seed, seconds = record.seconds, memory = record.memory,
+    local seed = record.config and record.config.seed == nil and record.seed or nil
+    return { state = record.state, seed = seed, seconds = record.seconds, memory = record.memory,
       message = record.message, attempt = record.attempt }
   end
   local parts = {

@@ -3,7 +3,7 @@ local field = require "lip.runs.field"
 
 local text_table = {}
 
-local MAX_CELL = 40
+local MAX_CELL, SHORT = 40, 16
 
 --- One line that moves no cursor: control characters and broken UTF-8 become "?".
 function text_table.plain(v)
@@ -104,7 +104,7 @@ local function cells_of(column, rows)
       cells[i] = clip(text_table.plain(v), column.max or MAX_CELL)
     end
   end
-  return cells, #numbers > 0 and not others
+  return cells, column.number or (#numbers > 0 and not others)
 end
 
 text_table.cells = cells_of
@@ -116,8 +116,9 @@ local function pad(s, width, right)
   return right and gap .. s or s .. gap
 end
 
---- Lines of a table. columns: { { title=, get=function(row), format=, keep=, max= }, ... }. Columns that do not fit
--- into `width` are left out from the right, those with `keep` last of all; returns the lines and the titles left out.
+--- Lines of a table. columns: { { title=, get=function(row), format=, keep=, max=, number= }, ... }. In a table wider
+-- than `width` long words are cut first, then columns left out from the right, those with `keep` last of all; returns
+-- the lines and the titles left out.
 ---@return string[] lines, string[] left_out
 function text_table.lines(columns, rows, width)
   local laid, total = {}, 0
@@ -130,6 +131,14 @@ function text_table.lines(columns, rows, width)
     total = total + widest + (i > 1 and 2 or 0)
   end
   local left_out = {}
+  -- long words give way before whole columns do
+  for _, c in ipairs(laid) do
+    if width and total > width and not c.right and c.width > SHORT then
+      total = total - c.width + SHORT
+      c.width, c.title = SHORT, clip(c.title, SHORT)
+      for r, cell in ipairs(c.cells) do c.cells[r] = clip(cell, SHORT) end
+    end
+  end
   local function drop(kept)
     for i = #laid, 2, -1 do
       if total <= width then return end
