@@ -51,7 +51,8 @@ local function parser()
   p:option("--time", "Slurm: limit of each trial.")
   p:option("--mem", "Slurm: memory of each trial.")
   p:option("--cpus", "Slurm: processors of each trial.", nil, whole(1, MAX_JOBS))
-  p:option("--sbatch", "Slurm: more options of sbatch."):argname "WORDS":count "*"
+  p:option("--chunk", "Slurm: most trials in one array of jobs (default: what Slurm allows).", nil, whole(1, 1000000))
+  p:option("--sbatch", "Slurm: more options of sbatch, as in --sbatch=--qos=low."):argname "WORDS":count "*"
   return p
 end
 command.parser = parser
@@ -179,7 +180,7 @@ local function typical_seconds(job)
   return require "lip.sweep.runner".median(list), #list
 end
 
-local function dry_run(job)
+local function dry_run(job, options)
   local finished = 0
   if job.store then
     local keys = {}
@@ -188,6 +189,7 @@ local function dry_run(job)
     end
     for _, trial in ipairs(job.trials) do finished = finished + (keys[trial.key] and 1 or 0) end
   end
+  if options.slurm then return require "lip.sweep.slurm".dry_run(job, options, job.total - finished) end
   print(("%s: %d trials, %d at once, %d thread%s each"):format(job.plan.name, job.total, job.jobs, job.threads,
     job.threads == 1 and "" or "s"))
   local first, last = job.trials[1], job.trials[#job.trials]
@@ -252,7 +254,7 @@ end
 --- Runs the words after `lipwb sweep`; returns the exit status.
 function command.main(...)
   local words = { ... }
-  local of_slurm = { status = true, collect = true, cancel = true }
+  local of_slurm = { status = true, collect = true, cancel = true, task = true }
   if of_slurm[words[1]] then return require "lip.sweep.slurm".main(...) end
   local p = parser()
   for _, word in ipairs(words) do
@@ -269,7 +271,7 @@ function command.main(...)
     return complain(tostring(job), USAGE)
   end
   if not job then return status end
-  if options.dry_run then return dry_run(job) end
+  if options.dry_run then return dry_run(job, options) end
   if options.slurm then return require "lip.sweep.slurm".submit(job, options) end
   return run(job, options)
 end

@@ -1,0 +1,64 @@
+--- Scores of a scheduler's rungs where no database is at hand: on the nodes of a cluster, trials read each other's
+-- journals in the shared folder. A trial writes its own score down first and then reads, so of two that come to a rung
+-- at the same time at least one sees the other; a score that a network file system shows late is one less to compare
+-- with, as if that trial had come later.
+local lip = require "lip"
+
+local rungs = {}
+
+-- [path] = { offset =, scores = { [rung] = value } }: only what was appended since the last look is read
+local seen = {}
+
+local function number(v)
+  if v == "inf" then return math.huge end
+  if v == "-inf" then return -math.huge end
+  if v == "nan" then return 0 / 0 end
+  return tonumber(v)
+end
+
+local function read(path)
+  local known = seen[path] or { offset = 0, scores = {} }
+  local file <close> = io.open(path, "rb")
+  if not file then return known end
+  seen[path] = known
+  if file:seek "end" < known.offset then known.offset, known.scores = 0, {} end
+  file:seek("set", known.offset)
+  local text = file:read "a" or ""
+  local whole = text:match "^.*\n" -- a line that is being written is left for later
+  if not whole then return known end
+  known.offset = known.offset + #whole
+  for line in whole:gmatch '[^\n]*"rung"[^\n]*' do
+    local event = lip.from_json(line)
+    if type(event) == "table" and event.event == "rung" and math.tointeger(event.rung) then
+      known.scores[math.tointeger(event.rung)] = number(event.value)
+    end
+  end
+  return known
+end
+
+--- The keys of a sweep's trials, from the list beside its description.
+local function keys_of(root, sweep)
+  local keys = {}
+  local file <close> = io.open(root .. "/sweeps/" .. sweep .. ".trials.jsonl", "rb")
+  for line in file and file:lines() or function() end do
+    local key = line:match '"key"%s*:%s*"(%x+)"'
+    if key then keys[#keys + 1] = key end
+  end
+  return keys
+end
+
+--- All scores at a rung in a sweep, as far as they can be seen.
+---@param folder string of one of its trials
+---@param sweep string its name
+---@param rung integer
+---@return number[]
+function rungs.scores(folder, sweep, rung)
+  local trials = folder:match "^(.*)/[^/]+/?$" or "."
+  local root, scores = trials:match "^(.*)/[^/]+$" or ".", {}
+  for _, key in ipairs(keys_of(root, sweep)) do
+    scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key)).scores[rung]
+  end
+  return scores
+end
+
+return rungs

@@ -1,0 +1,275 @@
+--- Sweeps on a cluster, in the words of the command line: `lipwb sweep FILE --slurm` submits the trials as arrays of
+-- jobs, `lipwb sweep collect FILE` brings their journals into the database, `status` shows where they are, `cancel` ends them.
+-- `lipwb sweep task FOLDER` is what a job runs: one trial.
+local lip = require "lip"
+local argparse = require "argparse"
+local batch = require "lip.sweep.batch"
+local jobs = require "lip.sweep.jobs"
+local journal = require "lip.sweep.journal"
+
+local slurm = {}
+
+local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+local SHOWN = 20 -- trials in one list of `status`
+
+local function complain(message, status)
+  io.stderr:write("lipwb sweep: ", message, "\n")
+  return status
+end
+
+local function config_text(config)
+  return require "lip.sweep.view".config(config)
+end
+
+-- ---- submitting ----
+
+local function options_of(given)
+  return batch.options {
+    jobs = given.jobs, partition = given.partition, time = given.time, mem = given.mem,
+    cpus = given.cpus or given.threads, chunk = given.chunk, sbatch = given.sbatch,
+  }
+end
+
+-- Trials that a search chooses by the results so far are made when those are there.
+local function extend(job)
+  if not job.search then return true end
+  local message
+  job.known, message = require "lip.sweep.runner".extend(job)
+  if not job.known then return nil, message end
+  return true
+end
+
+local function submit_missing(job, options)
+  local made, why = extend(job)
+  if not made then return nil, why end
+  local told = {}
+  for key, value in pairs(job) do told[key] = value end
+  told.threads, told.store_name = nil, nil -- the node's processors; no database there
+  return jobs.submit(job.store, job.plan.name, options, function(trial)
+    local file = job.plan:trial_file(trial, told)
+    file.attempt = trial.attempt + 1
+    return file
+  end)
+end
+
+local function say_submitted(job, result)
+  local words = {}
+  if result.trials > 0 then
+    words[1] = ("%d trials submitted as job%s %s"):format(result.trials, #result.jobs > 1 and "s" or "",
+      table.concat(result.jobs, ", "))
+  end
+  if result.alive > 0 then words[#words + 1] = ("%d were in Slurm's queue before"):format(result.alive) end
+  if #words == 0 then words[1] = "nothing to submit" end
+  print(("%s: %s"):format(job.plan.name, table.concat(words, "; ")))
+end
+
+--- Submits what waits; the exit status. `job` from command.prepare, `given` the options of the command line.
+function slurm.submit(job, given)
+  local valid, options = pcall(options_of, given)
+  if not valid then return complain(options, USAGE) end
+  local result, message = submit_missing(job, options)
+  if not result then return complain(message, FAILED) end
+  say_submitted(job, result)
+  return OK
+end
+
+--- Prints what would be submitted; the exit status. `count` trials are to do.
+function slurm.dry_run(job, given, count)
+  local valid, options = pcall(options_of, given)
+  if not valid then return complain(options, USAGE) end
+  local path = lip.file.absolute(require "lip.sweep.command".store_path(given))
+  local store = { root = path .. ".d", sweep_file = function(_, name, ending)
+    return path .. ".d/sweeps/" .. name .. ending
+  end }
+  if count == 0 then
+    print(("%s: nothing to submit"):format(job.plan.name))
+    return OK
+  end
+  local text, arrays, guess = jobs.preview(store, job.plan.name, options, count)
+  print(("%s: %d trials in %d array%s of jobs%s; the first:\n"):format(job.plan.name, count, arrays,
+    arrays == 1 and "" or "s", guess and (" (a guess: %s)"):format(guess) or ""))
+  io.write(text)
+  return OK
+end
+
+-- ---- looking ----
+
+local function totals(view)
+  local c = view.counts
+  local words = { ("%d of %d done"):format(c.done, #view.trials) }
+  for _, state in ipairs { "failed", "pruned", "running", "queued" } do
+    if c[state] > 0 then words[#words + 1] = ("%d %s"):format(c[state], state) end
+  end
+  if c.missing > 0 then words[#words + 1] = ("%d to submit"):format(c.missing) end
+  if view.skipped > 0 then words[#words + 1] = ("%d damaged lines skipped"):format(view.skipped) end
+  return table.concat(words, ", ")
+end
+
+local function list(view, state, line)
+  local n = 0
+  for _, seen in ipairs(view.trials) do
+    if seen.state == state then
+      n = n + 1
+      if n <= SHOWN then print(line(seen.record, seen.task)) end
+    end
+  end
+  if n > SHOWN then print(("  ... and %d more"):format(n - SHOWN)) end
+end
+
+local function show(view)
+  if view.counts.running > 0 then print "running:" end
+  list(view, "running", function(trial, task)
+    local progress = trial.step and ("  step %d%s"):format(trial.step, trial.total and "/" .. trial.total or "") or ""
+    return ("  %d  job %s  %s%s  %s"):format(trial.number, task and ("%s_%d"):format(task.job, task.task) or "none",
+      trial.host or "", progress, config_text(trial.config))
+  end)
+  local reasons = {}
+  for reason in pairs(view.waiting) do reasons[#reasons + 1] = reason end
+  table.sort(reasons)
+  for _, reason in ipairs(reasons) do print(("queued: %d (%s)"):format(view.waiting[reason], reason)) end
+  if view.counts.failed > 0 then print "failed:" end
+  list(view, "failed", function(trial)
+    return ("  %d  %s: %s"):format(trial.number, config_text(trial.config), (trial.message or ""):match "^[^\n]*")
+  end)
+end
+
+local function advice(view)
+  if view.counts.missing > 0 then print "lipwb sweep FILE --slurm submits what is missing" end
+  if view.counts.failed > 0 then print "lipwb sweep FILE --slurm --retry failed runs again what failed" end
+end
+
+-- ---- words ----
+
+local function parser(word, text)
+  local p = argparse("lipwb sweep " .. word, text)
+  p:argument("file", "The sweep file, or the name of a stored sweep.")
+  p:option("--store", "Database of results (default: $LIPWB_STORE, or runs.db).")
+  p:option("--name", "Name of the sweep, where it was given another.")
+  p:option("--set", "Setting of the sweep file."):argname "NAME=VALUE":count "*"
+  if word == "collect" then
+    p:flag("--watch", "Again and again until Slurm's queue is empty. Ctrl-C leaves the jobs alone.")
+    p:option("--every", "Seconds between two looks.", "10", tonumber)
+  end
+  return p
+end
+
+-- The name of the sweep that is meant, and its store; nil, message.
+local function find(options)
+  local name, set = options.name, {}
+  if not name and lip.file.exists(options.file) then
+    for _, text in ipairs(options.set) do
+      local key, value = text:match "^([%a_][%w_]*)=(.*)$"
+      if not key then return nil, "--set expects NAME=VALUE, got '" .. text .. "'" end
+      set[key] = value
+    end
+    local ok, plan = pcall(require "lip.sweep.plan".load, options.file, set)
+    if not ok then return nil, tostring(plan) end
+    name = plan.name
+  end
+  name = name or options.file
+  local path = require "lip.sweep.command".store_path(options)
+  if not lip.file.exists(path) then return nil, path .. ": no such store" end
+  local store, message = require "lip.sweep.store".open(path)
+  if not store then return nil, message end
+  local description
+  description, message = store:describe(name)
+  if not description then return nil, message or ("%s holds no sweep '%s'"):format(path, name) end
+  return name, store
+end
+
+local words = {}
+
+function words.status(name, store)
+  local view, message = jobs.look(store, name)
+  if not view then return complain(message, FAILED) end
+  print(("%s: %s"):format(name, totals(view)))
+  show(view)
+  advice(view)
+  return OK
+end
+
+function words.collect(name, store, options)
+  lip.process.signals "hold"
+  local _ <close> = setmetatable({}, { __close = function() lip.process.signals "normal" end })
+  local before
+  while true do
+    local view, message = jobs.look(store, name)
+    if not view then return complain(message, FAILED) end
+    local text = totals(view)
+    if text ~= before then print(("%s: %s"):format(name, text)) end
+    io.stdout:flush()
+    before = text
+    if not options.watch or view.alive == 0 then
+      advice(view)
+      return view.counts.failed > 0 and FAILED or OK
+    end
+    lip.process.sleep(options.every)
+    if lip.process.pending() > 0 then
+      print(("the jobs go on; lipwb sweep cancel %s ends them"):format(options.file))
+      return INTERRUPTED
+    end
+  end
+end
+
+function words.cancel(name, store)
+  local count, message = jobs.cancel(store, name)
+  if not count then return complain(message, FAILED) end
+  print(("%s: %s"):format(name, count > 0 and ("%d tasks were asked to end"):format(count)
+    or "Slurm's queue holds nothing of it"))
+  return OK
+end
+
+local texts = {
+  status = "Shows where the trials are that were submitted to Slurm.",
+  collect = "Brings the journals of trials on other nodes into the database. Exit status: 1 when trials failed.",
+  cancel = "Ends the jobs of a sweep. What runs writes its checkpoint and goes on when it is submitted again.",
+}
+
+-- ---- on a node ----
+
+-- A trial that its time limit stopped goes on in the same task, after a while in the queue: it has its checkpoint. One
+-- that has none would begin again and never end.
+local function requeue_self(folder, id)
+  local has_checkpoint = false
+  for _, name in ipairs(lip.file.list(folder) or {}) do
+    has_checkpoint = has_checkpoint or name:find "%.safetensors$" ~= nil
+  end
+  if not has_checkpoint then return end
+  local done = lip.process.run { "scontrol", "requeue", id, timeout = 60 }
+  if done and done.exit ~= 0 then io.stderr:write("scontrol requeue ", id, ": ", done.errors) end
+end
+
+local function task(folder)
+  local job = os.getenv "SLURM_ARRAY_JOB_ID" or os.getenv "SLURM_JOB_ID"
+  local index = os.getenv "SLURM_ARRAY_TASK_ID"
+  local id = job and index and job .. "_" .. index or job
+  if id then
+    local ok, message = journal.append(folder, { event = "slurm", job = id, time = lip.now(),
+      node = os.getenv "SLURMD_NODENAME", restart = math.tointeger(tonumber(os.getenv "SLURM_RESTART_COUNT" or "0")) })
+    if not ok then return complain(message, FAILED) end
+  end
+  local status, signal = require "lip.sweep.worker".main(folder)
+  if id and status == INTERRUPTED and signal == "USR1" then requeue_self(folder, id) end
+  return status
+end
+
+--- Runs the words after `lipwb sweep` that begin with status, collect, cancel or task; the exit status.
+function slurm.main(word, ...)
+  if word == "task" and select("#", ...) == 1 then return task(...) end
+  if not texts[word] then return complain("task: the folder of a trial expected", USAGE) end
+  local p = parser(word, texts[word])
+  for _, text in ipairs { ... } do
+    if text == "--help" or text == "-h" then
+      print(p:get_help())
+      return OK
+    end
+  end
+  local ok, options = p:pparse { ... }
+  if not ok then return complain(options .. "\n" .. p:get_usage(), USAGE) end
+  local name, store = find(options)
+  if not name then return complain(store, FAILED) end
+  local _ <close> = store
+  return words[word](name, store, options)
+end
+
+return slurm

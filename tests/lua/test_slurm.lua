@@ -1,0 +1,321 @@
+-- Sweeps on a cluster, without one: the texts for Slurm and from it, and the program with scripts in Slurm's place that
+-- answer from files. tests/slurm has the tests on a real Slurm.
+local lu = require "luaunit"
+local lip = require "lip"
+local batch = require "lip.sweep.batch"
+
+local first = 0
+while arg[first - 1] do first = first - 1 end
+local program = lip.file.absolute(arg[first])
+
+local function quote(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+local Texts = {}
+
+local function script(change)
+  local o = batch.options { jobs = 4, time = "1-02:30", mem = "2G", sbatch = { "--qos=low --exclusive" } }
+  for key, value in pairs { name = "lipwb-s-1", count = 10, program = "/opt/lipwb", list = "/d/k", trials = "/d/t",
+    logs = "/d/logs", folder = "/home/me" } do
+    o[key] = value
+  end
+  for key, value in pairs(change or {}) do o[key] = value end
+  return batch.script(o)
+end
+
+function Texts.test_script()
+  local text = script { after = "77" }
+  for _, line in ipairs { "#!/bin/sh", "#SBATCH --array=0-9%4", "#SBATCH --dependency=afterany:77",
+    "#SBATCH --time=1-02:30", "#SBATCH --mem=2G", "#SBATCH --cpus-per-task=1", "#SBATCH --requeue", "#SBATCH --open-mode=append",
+    "#SBATCH --signal=B:USR1@60", "#SBATCH --qos=low --exclusive", "#SBATCH --output=/d/logs/%A_%a.txt",
+    "exec '/opt/lipwb' sweep task \"$folder\" >>\"$folder/output.txt\" 2>&1" } do
+    lu.assertNotNil(("\n" .. text):find("\n" .. line .. "\n", 1, true), line .. " in\n" .. text)
+  end
+  lu.assertNil(script { jobs = false }:find("0-9%", 1, true))
+  lu.assertNil(script():find "dependency")
+end
+
+function Texts.test_names_of_folders_pass_unharmed()
+  local text = script { folder = '/a "b" c#d', logs = "/100%/x y", trials = "/it's $HOME", program = "/a b/lipwb" }
+  lu.assertStrContains(text, '--chdir="/a \\"b\\" c#d"\n')
+  lu.assertStrContains(text, '--output="/100%%/x y/%A_%a.txt"\n')
+  lu.assertStrContains(text, "folder='/it'\\''s $HOME'/$key\n")
+  lu.assertErrorMsgContains("line break", script, { folder = "/a\nb" })
+end
+
+function Texts.test_options()
+  for name, value in pairs { time = "soon", mem = "4 GB", partition = "a b", cpus = 0, jobs = 1.5, chunk = "many" } do
+    lu.assertErrorMsgContains("--" .. name, batch.options, { [name] = value })
+  end
+  lu.assertErrorMsgContains("array", batch.options, { sbatch = { "--array=1-3" } })
+  lu.assertErrorMsgContains("--sbatch", batch.options, { sbatch = { "qos" } })
+  lu.assertErrorMsgContains("--sbatch", batch.options, { sbatch = { "--a\nrm -r x" } })
+  lu.assertEquals(batch.options { cpus = "3" }.cpus, 3)
+end
+
+function Texts.test_chunks()
+  lu.assertEquals(batch.chunks({ 1, 2, 3, 4, 5 }, 2), { { 1, 2 }, { 3, 4 }, { 5 } })
+  lu.assertEquals(batch.chunks({}, 2), {})
+  lu.assertEquals(batch.array_size "x = 1\nMaxArraySize            = 1001\n", 1001)
+  lu.assertNil((batch.array_size "MaxArraySize = 0"))
+  lu.assertNil((batch.array_size "nothing"))
+end
+
+function Texts.test_what_slurm_says()
+  lu.assertEquals(batch.job_id "sbatch: a message of the site\n1234;cluster\n", "1234")
+  lu.assertEquals(batch.job_id "12\n", "12")
+  lu.assertNil(batch.job_id "12 years\n")
+  local tasks = batch.queue "7 0 RUNNING None|lipwb-a b-1\n7 11 PENDING (Job held)|x\n8 N/A RUNNING None|single\n"
+  lu.assertEquals(tasks["7_0"], { job = "7", task = 0, state = "RUNNING", reason = "None", name = "lipwb-a b-1" })
+  lu.assertEquals(tasks["7_11"].reason, "(Job held)")
+  lu.assertNil(tasks["8_N/A"])
+  local how = batch.ended("JobId=3 ArrayJobId=1 ArrayTaskId=0 JobName=x JobState=FAILED Reason=NonZeroExitCode "
+    .. "ExitCode=127:0\nJobId=1 ArrayJobId=1 ArrayTaskId=4-9 JobState=PENDING Reason=Resources ExitCode=0:0\n")
+  lu.assertEquals(how, { [0] = { state = "FAILED", exit = 127, signal = 0, reason = "NonZeroExitCode" } })
+  how = batch.ended_accounts "1_0|CANCELLED by 0|0:15\n1_1|OUT_OF_MEMORY|0:125\n1_[2-3]|PENDING|0:0\n"
+  lu.assertEquals(how[0].state, "CANCELLED")
+  lu.assertEquals(how[1], { state = "OUT_OF_MEMORY", exit = 0, signal = 125 })
+  lu.assertNil(how[2])
+end
+
+function Texts.test_ends_without_a_word()
+  local function ends(how, log, output) return batch.end_line(how, log or "", output or "", 5) end
+  local line = ends({ state = "OUT_OF_MEMORY", exit = 0, signal = 125 }, "slurmstepd: killed", "epoch 3")
+  lu.assertEquals(line.state, "failed")
+  lu.assertEquals(line.signal, 125)
+  lu.assertNil(line.exit)
+  lu.assertStrContains(line.message, "more memory")
+  lu.assertStrContains(line.message, "epoch 3")
+  lu.assertStrContains(ends(nil, "slurmstepd: error: Detected 1 oom-kill event(s)").message, "more memory")
+  lu.assertStrContains(ends(nil, "JOB 1 CANCELLED DUE TO TIME LIMIT").message, "time limit")
+  lu.assertStrContains(ends { state = "FAILED", exit = 1, signal = 0, reason = "NonZeroExitCode" }.message,
+    "FAILED without a word (NonZeroExitCode)")
+  for _, state in ipairs { "CANCELLED", "PREEMPTED", "NODE_FAIL" } do
+    lu.assertEquals(ends { state = state, exit = 0, signal = 0 }.state, "stopped")
+  end
+  lu.assertEquals(ends(nil).state, "failed")
+end
+
+function Texts.test_states()
+  local pending, running = { state = "PENDING" }, { state = "RUNNING" }
+  lu.assertEquals(batch.state("queued", nil), "missing")
+  lu.assertEquals(batch.state("queued", running), "queued")
+  lu.assertEquals(batch.state("running", running), "running")
+  lu.assertEquals(batch.state("running", pending), "queued")
+  lu.assertEquals(batch.state("running", nil), "gone")
+  lu.assertEquals(batch.state("done", running), "done")
+end
+
+-- ---- the program, with Slurm played by shell scripts over files ----
+
+local FAKES = {
+  sbatch = [[
+id=$(cat next 2>/dev/null || echo 100); echo $((id + 1)) >next
+cp "$2" job$id.sh
+[ ! -f refuse ] || [ $id -lt "$(cat refuse)" ] || { echo "sbatch: error: no such partition" >&2; exit 1; }
+name=$(sed -n 's/^#SBATCH --job-name=//p' "$2")
+last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\).*/\1/p' "$2")
+i=0; while [ $i -le $last ]; do echo "$id $i PENDING Resources|$name" >>queue; i=$((i + 1)); done
+[ ! -f silent ] || { echo "sbatch: error: Socket timed out" >&2; exit 1; }
+echo $id
+]],
+  squeue = 'cat queue 2>/dev/null\n[ ! -f down ] || { echo "slurm_load_jobs error" >&2; exit 1; }\n',
+  scontrol = 'case "$*" in *config*) echo "MaxArraySize = 3";; *) grep "ArrayJobId=$4 " ended 2>/dev/null;; esac\n',
+  sacct = "exit 1\n",
+  scancel = 'echo "$@" >>cancelled\n: >queue\n',
+}
+
+local Program = {}
+
+function Program:setUp()
+  self.dir = lip.file.temporary()
+  for name, body in pairs(FAKES) do
+    self:write("bin/" .. name, ("#!/bin/sh\ncd %s\n%s"):format(quote(self.dir), body))
+  end
+  os.execute("chmod +x " .. quote(self.dir) .. "/bin/*")
+  self:write("s.lua", [[
+local lip = require "lip"
+return lip.sweep { run = function() return { y = 1 } end, grid = { a = { 1, 2, 3, 4 } } }
+]])
+end
+
+function Program:tearDown()
+  lip.file.remove_tree(self.dir)
+end
+
+function Program:write(name, text)
+  local path = self.dir .. "/" .. name
+  assert(lip.file.mkdir(path:match "^(.*)/"))
+  assert(lip.file.write(path, text))
+end
+
+function Program:read(name)
+  return lip.file.read(self.dir .. "/" .. name)
+end
+
+-- What `lipwb sweep ...` prints, and its exit status.
+function Program:sweep(words)
+  local pipe = assert(io.popen(("cd %s && PATH=%s/bin:$PATH %s sweep %s 2>&1"):format(quote(self.dir), quote(self.dir),
+    quote(program), words)))
+  local text = pipe:read "a"
+  local _, _, status = pipe:close()
+  return text, status
+end
+
+function Program:keys()
+  local keys = {}
+  for line in self:read "runs.db.d/sweeps/s.trials.jsonl":gmatch "[^\n]+" do
+    local trial = lip.from_json(line)
+    keys[trial.number] = trial.key
+  end
+  return keys
+end
+
+-- A line in the journal of trial k.
+function Program:journal(k, line)
+  local path = ("%s/runs.db.d/trials/%s/journal.jsonl"):format(self.dir, self:keys()[k])
+  assert(lip.file.append(path, lip.to_json(line) .. "\n"))
+end
+
+function Program:begin(k, job)
+  self:journal(k, { event = "slurm", job = job, time = 1 })
+  self:journal(k, { event = "start", format = 1, key = self:keys()[k], sweep = "s", number = k, config = { a = k },
+    seed = 1, attempt = 1, time = 2, host = "node7", pid = 1, pid_start = 1 })
+end
+
+function Program:test_submits_in_chunks_and_only_once()
+  local text, status = self:sweep "s.lua --slurm -j 2 --mem 1G --partition long"
+  lu.assertEquals({ text, status }, { "s: 4 trials submitted as jobs 100, 101\n", 0 })
+  local job = self:read "job101.sh"
+  lu.assertStrContains(job, "--array=0-0%2\n") -- three and one: MaxArraySize is 3
+  lu.assertStrContains(job, "--dependency=afterany:100\n")
+  lu.assertStrContains(job, "--partition=long\n")
+  lu.assertStrContains(job, program)
+  local key = self:keys()[4]
+  local told = lip.from_json(self:read("runs.db.d/trials/" .. key .. "/trial.json"))
+  lu.assertEquals({ told.key, told.number, told.attempt, told.threads, told.store }, { key, 4, 1 })
+  text, status = self:sweep "s.lua --slurm"
+  lu.assertEquals({ text, status }, { "s: 4 were in Slurm's queue before\n", 0 })
+  text = self:sweep "status s.lua"
+  lu.assertStrContains(text, "s: 0 of 4 done, 4 queued\n")
+  lu.assertStrContains(text, "queued: 4 (Resources)\n")
+end
+
+function Program:test_without_a_limit_arrays_do_not_wait()
+  self:sweep "s.lua --slurm"
+  lu.assertNil(self:read "job101.sh":find "dependency")
+  lu.assertStrContains(self:read "job101.sh", "--array=0-0\n")
+end
+
+function Program:test_what_is_finished_is_not_submitted_again()
+  self:sweep "s.lua --slurm"
+  self:write("queue", "101 0 PENDING Resources|x\n")
+  for k = 1, 2 do
+    self:begin(k, "100_" .. k - 1)
+    self:journal(k, { event = "end", state = "done", row = { y = k }, attempt = 1, seconds = 1, time = 3 })
+  end
+  self:begin(3, "100_2")
+  self:journal(3, { event = "end", state = "stopped", attempt = 1, time = 3 }) -- its time was over
+  lu.assertEquals({ self:sweep "collect s.lua" },
+    { "s: 2 of 4 done, 1 queued, 1 to submit\nlipwb sweep FILE --slurm submits what is missing\n", 0 })
+  lu.assertEquals(self:sweep "s.lua --slurm", "s: 1 trials submitted as job 102; 1 were in Slurm's queue before\n")
+  lu.assertStrContains(self:read "job102.sh", "--array=0-0\n")
+  local told = lip.from_json(self:read("runs.db.d/trials/" .. self:keys()[3] .. "/trial.json"))
+  lu.assertEquals(told.attempt, 2)
+end
+
+function Program:test_refused_in_the_middle()
+  self:write("refuse", "101")
+  local text, status = self:sweep "s.lua --slurm"
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(text, "no such partition (3 trials were submitted)")
+  os.remove(self.dir .. "/refuse")
+  lu.assertEquals(self:sweep "s.lua --slurm", "s: 1 trials submitted as job 102; 3 were in Slurm's queue before\n")
+end
+
+function Program:test_submitted_without_an_answer()
+  self:write("silent", "")
+  local _, status = self:sweep "s.lua --slurm --chunk 2"
+  lu.assertEquals(status, 1)
+  os.remove(self.dir .. "/silent")
+  lu.assertEquals(self:sweep "s.lua --slurm", "s: 2 trials submitted as job 101; 2 were in Slurm's queue before\n")
+  self:write("queue", "")
+  self:begin(1, "100_0")
+  self:write("ended", "JobId=100 ArrayJobId=100 ArrayTaskId=0 JobState=OUT_OF_MEMORY Reason=None ExitCode=0:125\n")
+  lu.assertStrContains(self:sweep "collect s.lua", "1 failed")
+end
+
+function Program:test_vanished()
+  self:sweep "s.lua --slurm"
+  self:write("queue", "")
+  self:begin(1, "100_0")
+  self:write("runs.db.d/trials/" .. self:keys()[1] .. "/output.txt", "epoch 1\nepoch 2\n")
+  self:begin(2, "100_1")
+  self:write("runs.db.d/sweeps/s.slurm/100_2.txt", "/bin/sh: lipwb: not found\n") -- never began
+  self:write("runs.db.d/sweeps/s.slurm/101_0.txt", "")
+  self:write("ended", "JobId=101 ArrayJobId=100 ArrayTaskId=0 JobState=OUT_OF_MEMORY Reason=OutOfMemory "
+    .. "ExitCode=0:125\n"
+    .. "JobId=102 ArrayJobId=100 ArrayTaskId=1 JobState=NODE_FAIL Reason=NodeDown ExitCode=0:0\n"
+    .. "JobId=103 ArrayJobId=100 ArrayTaskId=2 JobState=FAILED Reason=NonZeroExitCode ExitCode=127:0\n")
+  local text, status = self:sweep "collect s.lua"
+  lu.assertStrContains(text, "s: 0 of 4 done, 2 failed, 2 to submit\n") -- 2: its node failed; 4: never came to run
+  lu.assertEquals(status, 1)
+  lu.assertNil(lip.file.exists(self.dir .. "/runs.db.d/sweeps/s.slurm/101_0.txt") or nil)
+  text = self:sweep "status s.lua"
+  lu.assertStrContains(text, "1  a=1: its job needed more memory than it asked for (--mem) (OutOfMemory)\n")
+  lu.assertStrContains(text, "3  a=3: its job ended as FAILED without a word (NonZeroExitCode)\n")
+  local store <close> = require "lip.sweep.store".open(self.dir .. "/runs.db")
+  local trials = store:trials { sweep = "s" }
+  lu.assertStrContains(trials[1].message, "epoch 2")
+  lu.assertStrContains(trials[3].message, "lipwb: not found")
+  lu.assertEquals({ trials[3].exit, trials[1].signal, trials[2].state }, { 127, 125, "queued" })
+  lu.assertEquals(self:sweep "s.lua --slurm --retry failed", "s: 4 trials submitted as jobs 102, 103\n")
+end
+
+function Program:test_a_silent_slurm_makes_nothing_fail()
+  self:sweep "s.lua --slurm"
+  self:begin(1, "100_0")
+  self:write("down", "")
+  for _, word in ipairs { "status", "collect", "cancel" } do
+    local text, status = self:sweep(word .. " s.lua")
+    lu.assertEquals(status, 1)
+    lu.assertStrContains(text, "slurm_load_jobs error")
+  end
+  os.remove(self.dir .. "/down")
+  self:write("queue", "100 0 RUNNING None|x\n")
+  local text = self:sweep "status s"
+  lu.assertStrContains(text, "1 running")
+  lu.assertStrContains(text, "1  job 100_0  node7  a=1\n")
+end
+
+function Program:test_cancel()
+  self:sweep "s.lua --slurm"
+  lu.assertEquals(self:sweep "cancel s.lua", "s: 4 tasks were asked to end\n")
+  lu.assertStrContains(self:read "cancelled", "100")
+  lu.assertStrContains(self:read "cancelled", "101")
+  lu.assertEquals(self:sweep "cancel s.lua", "s: Slurm's queue holds nothing of it\n")
+end
+
+function Program:test_wrong_words()
+  lu.assertEquals(select(2, self:sweep "status"), 2)
+  lu.assertEquals({ self:sweep "status s.lua" }, { "lipwb sweep: runs.db: no such store\n", 1 })
+  lu.assertEquals(select(2, self:sweep "s.lua --slurm --time never"), 2)
+  self:sweep "s.lua --slurm"
+  local text, status = self:sweep "status other"
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(text, "holds no sweep 'other'")
+  lu.assertEquals(select(2, self:sweep "collect --help"), 0)
+end
+
+function Program:test_dry_run_shows_the_script()
+  local text, status = self:sweep "s.lua --slurm --dry-run -j 2 --sbatch=--qos=low"
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(text, "s: 4 trials in 2 arrays of jobs; the first:\n\n#!/bin/sh\n")
+  lu.assertStrContains(text, "#SBATCH --array=0-2%2\n")
+  lu.assertStrContains(text, "#SBATCH --qos=low\n")
+  lu.assertNil(self:read "next")
+  lu.assertFalse(lip.file.exists(self.dir .. "/runs.db"))
+end
+
+return { TestTexts = Texts, TestProgram = Program }
