@@ -32,24 +32,10 @@ local function score_of(value)
   return told.minimise and -value or value
 end
 
--- Other trials' scores where no database is in reach (other machines of a cluster): from their journals.
-local function scores_from_journals(rung)
-  local journal, scores = require "lip.sweep.journal", {}
-  local folders = trial.folder .. "/.."
-  for _, key in ipairs(lip.file.list(folders) or {}) do
-    local found, sweep
-    for _, line in ipairs(journal.read(folders .. "/" .. key) or {}) do
-      if line.event == "start" then sweep = line.sweep end
-      if line.event == "rung" and line.rung == rung and sweep == told.sweep then found = line.value end
-    end
-    scores[#scores + 1] = tonumber(found)
-  end
-  return scores
-end
-
 -- All scores of a rung, this trial's own (noted in the journal before) among them.
 local function scores_of(rung, own)
-  if not told.store then return scores_from_journals(rung) end
+  -- other machines of a cluster see no database, only journals
+  if not told.store then return require("lip.sweep.rungs").scores(trial.folder, told.sweep, rung) end
   local store <close> = assert(require("lip.sweep.store").open(trial.folder .. "/" .. told.store))
   return assert(store:rung(told.sweep, trial.key, rung, own))
 end

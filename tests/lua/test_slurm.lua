@@ -27,7 +27,8 @@ end
 function Texts.test_script()
   local text = script { after = "77" }
   for _, line in ipairs { "#!/bin/sh", "#SBATCH --array=0-9%4", "#SBATCH --dependency=afterany:77",
-    "#SBATCH --time=1-02:30", "#SBATCH --mem=2G", "#SBATCH --cpus-per-task=1", "#SBATCH --requeue", "#SBATCH --open-mode=append",
+    "#SBATCH --time=1-02:30", "#SBATCH --mem=2G", "#SBATCH --cpus-per-task=1", "#SBATCH --requeue",
+    "#SBATCH --open-mode=append",
     "#SBATCH --signal=B:USR1@60", "#SBATCH --qos=low --exclusive", "#SBATCH --output=/d/logs/%A_%a.txt",
     "exec '/opt/lipwb' sweep task \"$folder\" >>\"$folder/output.txt\" 2>&1" } do
     lu.assertNotNil(("\n" .. text):find("\n" .. line .. "\n", 1, true), line .. " in\n" .. text)

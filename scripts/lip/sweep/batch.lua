@@ -93,6 +93,7 @@ function batch.script(o)
   say("folder=%s/$key", shell(o.trials))
   say '[ -n "$key" ] && [ -d "$folder" ] || { echo "no trial $SLURM_ARRAY_TASK_ID"; exit 1; }'
   say '[ "${SLURM_RESTART_COUNT:-0}" != 0 ] || : >"$folder/output.txt"'
+  say "trap '' USR1 # until lipwb listens"
   say "unset LIPWB_THREADS # threads are SLURM_CPUS_PER_TASK"
   say('exec %s sweep task "$folder" >>"$folder/output.txt" 2>&1', shell(o.program))
   return table.concat(lines, "\n") .. "\n"

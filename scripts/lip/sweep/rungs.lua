@@ -6,7 +6,8 @@ local lip = require "lip"
 
 local rungs = {}
 
--- [path] = { offset =, scores = { [rung] = value } }: only what was appended since the last look is read
+-- [path] = { offset =, sweep =, scores = { [rung] = value } }: only what was appended since the last look is read. A
+-- trial that two sweeps share has one journal: a score belongs to the sweep of the start before it.
 local seen = {}
 
 local function number(v)
@@ -16,20 +17,23 @@ local function number(v)
   return tonumber(v)
 end
 
-local function read(path)
+local function read(path, sweep)
   local known = seen[path] or { offset = 0, scores = {} }
   local file <close> = io.open(path, "rb")
   if not file then return known end
   seen[path] = known
-  if file:seek "end" < known.offset then known.offset, known.scores = 0, {} end
+  if file:seek "end" < known.offset then known.offset, known.sweep, known.scores = 0, nil, {} end
   file:seek("set", known.offset)
   local text = file:read "a" or ""
   local whole = text:match "^.*\n" -- a line that is being written is left for later
   if not whole then return known end
   known.offset = known.offset + #whole
-  for line in whole:gmatch '[^\n]*"rung"[^\n]*' do
-    local event = lip.from_json(line)
-    if type(event) == "table" and event.event == "rung" and math.tointeger(event.rung) then
+  for line in whole:gmatch "[^\n]+" do
+    local event = (line:find('"rung"', 1, true) or line:find('"start"', 1, true)) and lip.from_json(line)
+    local kind = type(event) == "table" and event.event
+    if kind == "start" then
+      known.sweep = event.sweep
+    elseif kind == "rung" and known.sweep == sweep and math.tointeger(event.rung) then
       known.scores[math.tointeger(event.rung)] = number(event.value)
     end
   end
@@ -56,7 +60,7 @@ function rungs.scores(folder, sweep, rung)
   local trials = folder:match "^(.*)/[^/]+/?$" or "."
   local root, scores = trials:match "^(.*)/[^/]+$" or ".", {}
   for _, key in ipairs(keys_of(root, sweep)) do
-    scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key)).scores[rung]
+    scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key), sweep).scores[rung]
   end
   return scores
 end

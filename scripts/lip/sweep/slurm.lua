@@ -1,6 +1,6 @@
 --- Sweeps on a cluster, in the words of the command line: `lipwb sweep FILE --slurm` submits the trials as arrays of
--- jobs, `lipwb sweep collect FILE` brings their journals into the database, `status` shows where they are, `cancel` ends them.
--- `lipwb sweep task FOLDER` is what a job runs: one trial.
+-- jobs, `lipwb sweep collect FILE` brings their journals into the database, `status` shows where they are, `cancel` ends
+-- them. `lipwb sweep task FOLDER` is what a job runs: one trial.
 local lip = require "lip"
 local argparse = require "argparse"
 local batch = require "lip.sweep.batch"
@@ -227,19 +227,23 @@ local texts = {
 
 -- ---- on a node ----
 
--- A trial that its time limit stopped goes on in the same task, after a while in the queue: it has its checkpoint. One
--- that has none would begin again and never end.
+-- A trial that was asked to stop while its job goes on (USR1, a minute before the time limit) waits in Slurm's queue
+-- again and goes on from its checkpoint. Not when Slurm is ending the job by itself (cancelled, preempted: the job is
+-- no longer RUNNING then), and not without a checkpoint: that trial would begin again for ever.
 local function requeue_self(folder, id)
   local has_checkpoint = false
   for _, name in ipairs(lip.file.list(folder) or {}) do
     has_checkpoint = has_checkpoint or name:find "%.safetensors$" ~= nil
   end
   if not has_checkpoint then return end
+  local seen = lip.process.run { "squeue", "-h", "-j", id, "-o", "%T", timeout = 60 }
+  if not seen or not seen.output:find "^RUNNING" then return end
   local done = lip.process.run { "scontrol", "requeue", id, timeout = 60 }
   if done and done.exit ~= 0 then io.stderr:write("scontrol requeue ", id, ": ", done.errors) end
 end
 
 local function task(folder)
+  lip.process.signals "stop"
   local job = os.getenv "SLURM_ARRAY_JOB_ID" or os.getenv "SLURM_JOB_ID"
   local index = os.getenv "SLURM_ARRAY_TASK_ID"
   local id = job and index and job .. "_" .. index or job
@@ -248,8 +252,8 @@ local function task(folder)
       node = os.getenv "SLURMD_NODENAME", restart = math.tointeger(tonumber(os.getenv "SLURM_RESTART_COUNT" or "0")) })
     if not ok then return complain(message, FAILED) end
   end
-  local status, signal = require "lip.sweep.worker".main(folder)
-  if id and status == INTERRUPTED and signal == "USR1" then requeue_self(folder, id) end
+  local status = require "lip.sweep.worker".main(folder)
+  if id and status == INTERRUPTED then requeue_self(folder, id) end
   return status
 end
 
