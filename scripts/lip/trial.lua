@@ -169,6 +169,7 @@ function trial.begin(told_, folder)
     noted.scheduler = require("lip.sweep." .. kind)(told.scheduler)
     if (told.attempt or 1) > 1 then recall() end
   end
+  require "lip.trial_notes".install(trial)
   return noted
 end
 

@@ -58,7 +58,7 @@ local function apply(told)
   local settings = lip.settings
   settings.script, settings.set, settings.declared, settings.seed = told.script, {}, nil, told.seed
   if told.data then settings.data = told.data end
-  if told.tensorboard then settings.tensorboard = told.tensorboard end
+  if told.tensorboard then settings.tensorboard = ("%s/%s/%04d"):format(told.tensorboard, told.sweep, told.number) end
   if told.threads then lip.threads(told.threads) end
   if told.kind ~= "run" then
     for name, v in pairs(told.set) do settings.set[name] = set_text(v) end
@@ -197,6 +197,9 @@ function run:close(ok, row)
     seconds = lip.time() - self.seconds, memory = lip.process.usage().memory, time = lip.now() }
   local written, why = journal.append(self.folder, line, { sync = true })
   if not written then fail("%s", why) end
+  if lip.settings.tensorboard and state ~= "stopped" then
+    require("lip.train_events").finish(told.config, line.row, state == "failed")
+  end
 end
 
 local function complain(message)
