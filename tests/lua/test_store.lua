@@ -346,6 +346,25 @@ function T:test_rebuild_gives_the_same_tables()
   lu.assertEquals(aside, 1)
 end
 
+-- While a sweep runs: its trials stay with it, also one that has not begun to write.
+function T:test_rebuild_leaves_running_trials_alone()
+  local store <close>, id = self:store(3)
+  local first, second = store:claim(id, here), store:claim(id, here)
+  support.start(store, first, 1, { pid = here.pid, pid_start = here.start, host = here.host })
+  store:ingest(first)
+  store:rebuild()
+  lu.assertEquals(store:trial(second).attempt, 1)
+  lu.assertEquals(store:claim(id, here).number, 3)
+  lu.assertIs(store:claim(id, here), false)
+  support.finish(store, first)
+  store:rebuild()
+  lu.assertEquals(store:counts(id), { queued = 0, running = 2, done = 1, failed = 0, pruned = 0 })
+end
+
+function T:test_rebuild_of_nothing()
+  lu.assertEquals(select(3, rebuild.store(self:path "none")), "not_found")
+end
+
 function T:test_rebuild_from_trial_folders_alone()
   local store <close>, id = self:store(4)
   live(store, id)

@@ -86,11 +86,15 @@ local function make_parser()
   return parser
 end
 
-local function rebuild(context)
-  local n, message, code = context.store:rebuild()
-  if not n then return nil, message, code end
-  local list = context.store:trials {}
-  io.stdout:write(("rebuilt %s: %d runs\n"):format(text_table.plain(context.path), #list))
+-- Not with an open store: its database may be damaged or gone.
+local function rebuild(given)
+  local path = records.path(given)
+  local store, n, skipped, aside = require "lip.sweep.rebuild".store(path)
+  if not store then return nil, n end
+  store:close()
+  io.stdout:write(("rebuilt %s: %d runs\n"):format(text_table.plain(path), n))
+  if skipped > 0 then io.stdout:write(skipped, " lines of journals could not be read\n") end
+  if aside then io.stdout:write("what was there is now ", text_table.plain(aside), "\n") end
   return true
 end
 
@@ -102,7 +106,6 @@ local runs = {
   diff = function(...) return require "lip.runs.show".diff(...) end,
   export = function(...) return require "lip.runs.export".run(...) end,
   gc = function(...) return require "lip.runs.gc".run(...) end,
-  rebuild = rebuild,
 }
 
 local function complain(message)
@@ -118,8 +121,12 @@ function command.main(...)
     complain(args .. "\n" .. parser:get_usage() .. "\nlipwb runs COMMAND --help tells more.")
     return 2
   end
-  local writes = args.command == "rebuild" or (args.command == "gc" and args.delete)
-  local store, message = records.open(args.store, { readonly = not writes, create = args.command == "rebuild" })
+  if args.command == "rebuild" then
+    local done, why = rebuild(args.store)
+    if not done then complain(why) end
+    return done and 0 or 1
+  end
+  local store, message = records.open(args.store, { readonly = not (args.command == "gc" and args.delete) })
   if not store then
     complain(message)
     return 1

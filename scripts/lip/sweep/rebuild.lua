@@ -95,8 +95,21 @@ local function add_found(db, folder, key, left)
   end
 end
 
+local RUNNING = [[SELECT s.name, t.key, t.attempt, t.pid, t.pid_start, t.host, t.owner, t.owner_start FROM trials t
+  JOIN sweeps s ON s.id = t.sweep WHERE t.state = 'running']]
+
+-- Who works on what stands in the database only: a sweep that runs meanwhile keeps its trials.
+local function give_back(db, running)
+  for _, row in ipairs(running) do
+    must(db:exec([[UPDATE trials SET state = 'running', attempt = :attempt, pid = :pid, pid_start = :pid_start,
+      host = :host, owner = :owner, owner_start = :owner_start WHERE key = :key AND state IN ('running', 'queued')
+      AND attempt <= :attempt AND sweep = (SELECT id FROM sweeps WHERE name = :name)]], row))
+  end
+end
+
 local function fill(self)
   local db, root = self.db, self.root
+  local running = must(db:rows(RUNNING))
   for _, name in ipairs(schema.tables) do must(db:exec("DELETE FROM " .. name)) end
   local left = {}
   for _, sweep in ipairs(described(root)) do
@@ -113,6 +126,7 @@ local function fill(self)
     local _, _, bad = ingest.run(db, row.id, self:folder(row.key))
     skipped = skipped + bad
   end
+  give_back(db, running)
   store.requeue_dead(self, lip.process.self().host)
   return #rows, skipped
 end
@@ -123,14 +137,17 @@ rebuild.tables = store.guarded(function(self) return self:transaction(fill) end)
 
 --- Of a store whose database may be damaged or gone: what stands there is set aside under another name.
 ---@param path string of the database
----@return table|nil store, integer|string trials, integer|string skipped
+---@return table|nil store, integer|string trials, integer|string skipped, string|nil aside its other name
 rebuild.store = store.guarded(function(path)
+  if not lip.file.exists(path) and not lip.file.exists(path .. ".d") then
+    must(nil, ("%s: there is no such store, nor a folder %s.d to rebuild it from"):format(path, path), "not_found")
+  end
   local self, message, code = store.open(path, { create = true })
   if self then
-    local trials, skipped = rebuild.tables(self)
+    local trials, skipped, kind = rebuild.tables(self)
     if trials then return self, trials, skipped end
     self:close()
-    message, code = skipped, "corrupt"
+    message, code = skipped, kind
   end
   if code ~= "format" and code ~= "corrupt" then must(nil, message, code) end
   local aside = ("%s.damaged-%d"):format(path, math.floor(lip.now()))
@@ -140,7 +157,7 @@ rebuild.store = store.guarded(function(path)
   end
   self = must(store.open(path, { create = true }))
   local trials, skipped = rebuild.tables(self)
-  return self, must(trials, skipped), skipped
+  return self, must(trials, skipped), skipped, aside
 end)
 
 return rebuild
