@@ -63,7 +63,8 @@ function support.budgets(s, seeds)
   assert(s:enqueue(id, list))
   for i, trial in ipairs(assert(s:trials { sweep = "budgets" })) do
     if i == 5 then
-      journal_of(s, trial, "budgets", { state = "failed", exit = 1, message = "the loss is not finite\n" .. support.nasty })
+      journal_of(s, trial, "budgets", { state = "failed", exit = 1,
+        message = "the loss is not finite\n" .. support.nasty })
     elseif i == 6 then
       journal_of(s, trial, "budgets", { state = "pruned", exit = 3, steps = 1 })
     else

@@ -1,62 +1,12 @@
 --- What a report says: numbers of the whole store and of every sweep, the best runs, figures, provenance.
 local lip = require "lip"
-local field = require "lip.runs.field"
+local draw = require "lip.runs.draw"
 local group = require "lip.runs.group"
 local list = require "lip.runs.list"
 local pareto = require "lip.runs.pareto"
 local records = require "lip.runs.records"
 
 local collect = {}
-
-local MAX_LINES = 6 -- curves of training in one figure
-
--- ---- what to look at ----
-
-local LIKELY = { "^certified", "^verified", "^attacked", "^robust", "^clean", "accuracy", "^loss" }
-
-local function numeric_results(rows)
-  local names = {}
-  for _, name in ipairs(records.results(rows)) do
-    local get = field.getter("row." .. name)
-    for _, record in ipairs(rows) do
-      local v = get(record)
-      if v ~= nil then
-        if field.number(v) then names[#names + 1] = name end
-        break
-      end
-    end
-  end
-  return names
-end
-
--- What a sweep aims at; when it does not say, the result that most looks like it.
-local function aim(context, rows, names)
-  local goal, better = records.goal(context.store, rows)
-  if goal then return goal, better end
-  for _, pattern in ipairs(LIKELY) do
-    for _, name in ipairs(names) do
-      if name:find(pattern) then return name, records.more_is_better(name) end
-    end
-  end
-  if names[1] then return names[1], records.more_is_better(names[1]) end
-end
-
-local function first_like(names, ...)
-  for _, pattern in ipairs { ... } do
-    for _, name in ipairs(names) do
-      if name:find(pattern) then return name end
-    end
-  end
-end
-
--- Two results worth weighing against each other.
-local function rivals(names, goal)
-  local clean = first_like(names, "^clean", "accuracy")
-  local robust = first_like(names, "^certified", "^verified", "^attacked", "^robust")
-  if clean and robust and clean ~= robust then return clean, robust end
-  local price = first_like(names, "^bound$", "^loss", "^seconds$")
-  if goal and price and price ~= goal then return price, goal end
-end
 
 -- ---- sweeps ----
 
@@ -86,15 +36,12 @@ local function without_seed(varying)
 end
 
 local function one_sweep(context, name, rows)
-  local sweep = { name = name, rows = rows, done = records.done(rows), counts = counts(rows) }
-  sweep.varying, sweep.constant = records.varying(rows)
-  local names = numeric_results(sweep.done)
-  sweep.goal, sweep.better = aim(context, rows, names)
+  local sweep = draw.view(context, rows)
+  sweep.name, sweep.counts = name, counts(rows)
   if #sweep.done > 0 and sweep.goal then
     local by, seeds = without_seed(sweep.varying)
     if seeds and #by > 0 then
-      local groups = group.make(sweep.done, by)
-      sweep.best = best_of(groups, sweep.goal, sweep.better, 5)
+      sweep.best = best_of(group.make(sweep.done, by), sweep.goal, sweep.better, 5)
       sweep.best_columns = list.group_columns(sweep.best, by, sweep.goal)
     else
       sweep.best = best_of(sweep.done, sweep.goal, sweep.better, 5)
@@ -102,7 +49,7 @@ local function one_sweep(context, name, rows)
     end
     sweep.top = best_of(sweep.done, sweep.goal, sweep.better, 1)[1]
   end
-  local x, y = rivals(names, sweep.goal)
+  local x, y = sweep.rivals[1], sweep.rivals[2]
   if x then
     local more_x = pareto.direction(context, {}, rows, x)
     local more_y = pareto.direction(context, {}, rows, y)
@@ -114,134 +61,33 @@ end
 
 -- ---- figures ----
 
--- The setting that goes across: budget when it varies, else the numeric one with the most values.
-local function across(sweep)
-  local best, most
-  for _, name in ipairs(sweep.varying) do
-    local get, seen, n, numeric = field.getter("config." .. name), {}, 0, true
-    for _, record in ipairs(sweep.done) do
-      local v = get(record)
-      if type(v) ~= "number" then
-        numeric = false
-      elseif not seen[v] then
-        seen[v] = true
-        n = n + 1
-      end
-    end
-    if numeric and n >= 3 and name ~= "seed" then
-      if name == "budget" then return name end
-      if not best or n > most then best, most = name, n end
-    end
-  end
-  return best
-end
-
--- The setting whose values have a panel each: norm when it varies, else one with few values.
-local function beside(sweep, x)
-  local best
-  for _, name in ipairs(sweep.varying) do
-    if name ~= x and name ~= "seed" then
-      local get, seen, n = field.getter("config." .. name), {}, 0
-      for _, record in ipairs(sweep.done) do
-        local v = get(record)
-        v = v == nil and "" or field.text(v)
-        if not seen[v] then
-          seen[v] = true
-          n = n + 1
-        end
-      end
-      if n <= 6 and name == "norm" then return name end
-      if n <= 6 and not best then best = name end
-    end
-  end
-  return best or false
-end
-
-local function positive(sweep, name)
-  local get, low, high = field.getter("config." .. name), math.huge, 0
-  for _, record in ipairs(sweep.done) do
-    low, high = math.min(low, get(record)), math.max(high, get(record))
-  end
-  return low > 0 and high >= 8 * low
-end
-
-local function accuracies(sweep)
-  for _, record in ipairs(sweep.done) do
-    for name in next, record.row or {} do
-      if name == "clean" or name == "certified" or name == "attacked" or tostring(name):find "^certified@" then
-        return nil -- the figure knows which
-      end
-    end
-  end
-  return { sweep.goal }
-end
-
--- The best runs that have told of their steps.
-local function curves(context, sweep)
-  local runs, names = {}, {}
-  for _, record in ipairs(best_of(sweep.done, sweep.goal, sweep.better, MAX_LINES)) do
-    local metrics = context.store:metrics(record.id)
-    if metrics and #metrics > 0 then
-      local parts = {}
-      for _, name in ipairs(sweep.varying) do parts[#parts + 1] = name .. " " .. field.text(record.config[name]) end
-      runs[#runs + 1] = { title = table.concat(parts, ", "), metrics = metrics }
-      for _, m in ipairs(metrics) do names[m.name] = true end
-    end
-  end
-  local wanted = {}
-  for _, name in ipairs { "loss", "accuracy", "validation.loss", "validation.accuracy" } do
-    if names[name] then wanted[#wanted + 1] = name end
-  end
-  return runs, wanted
-end
-
---- The figures of a sweep: { { caption=, figure= }, ... }; each panel is a figure of its own, so that a narrow page can
--- stack them.
-local function plans(context, sweep)
+-- { { caption=, svg= or message= }, ... }: each panel is a picture of its own, so that a narrow page can stack them.
+local function figures_of(context, sweep)
   local found = {}
-  local function add(caption, make)
-    local ok, figure = pcall(make)
-    if not ok then
-      found[#found + 1] = { caption = caption, message = tostring(figure) }
+  local function add(caption, make, ...)
+    local ok, figure, why = pcall(make, ...)
+    if not ok or not figure then
+      found[#found + 1] = { caption = caption, message = tostring(ok and why or figure) }
       return
     end
-    for i, panel in ipairs(figure.panels or { figure }) do
-      if not panel.title then panel.title = figure.title end
-      local n = #(figure.panels or {})
-      found[#found + 1] = { caption = n > 1 and ("%s (%d of %d)"):format(caption, i, n) or caption, figure = panel }
+    local panels = figure.panels or { figure }
+    for i, panel in ipairs(panels) do
+      panel.title = panel.title or figure.title
+      panel.inline, panel.width, panel.height = true, 480, 380
+      local drawn, svg, message = pcall(lip.plot, panel)
+      local f = { caption = #panels > 1 and ("%s (%d of %d)"):format(caption, i, #panels) or caption }
+      if drawn and svg then f.svg = svg else f.message = tostring(drawn and message or svg) end
+      found[#found + 1] = f
     end
   end
   if #sweep.done < 2 or not sweep.goal then return found end
-  local x = across(sweep)
-  if x then
-    local by, log = beside(sweep, x), positive(sweep, x)
-    add(("Results against %s"):format(x), function()
-      return lip.figures.budget(sweep.done, { x = x, by = by, y = accuracies(sweep), logx = log })
-    end)
-  end
+  if sweep.x then add("Results against " .. sweep.x, draw.budget, sweep, {}) end
   local p = sweep.pareto
   if p and #p.rows > 0 then
-    add(("%s and %s: every run, and those that no other beats"):format(p.x, p.y), function()
-      local less = {}
-      if not p.more_x then less[#less + 1] = p.x end
-      if not p.more_y then less[#less + 1] = p.y end
-      return lip.figures.pareto(sweep.done, p.x, p.y, { minimise = less, by = x and beside(sweep, x) or nil })
-    end)
+    add(("%s and %s: every run, and those that no other beats"):format(p.x, p.y), draw.pareto, sweep, p)
   end
-  local runs, names = curves(context, sweep)
-  if #runs > 0 and #names > 0 then
-    add("Training of the best runs", function() return lip.figures.losses(runs, { names = names }) end)
-  end
-  return found
-end
-
-local function draw(found)
-  for _, f in ipairs(found) do
-    if f.figure then
-      f.figure.inline, f.figure.width, f.figure.height = true, 480, 360
-      local ok, svg, message = pcall(lip.plot, f.figure)
-      if ok and svg then f.svg = svg else f.message = ok and message or tostring(svg) end
-    end
+  for _, record in ipairs(best_of(sweep.done, sweep.goal, sweep.better, 1)) do
+    if record.step then add("Training of the best runs", draw.losses, context, sweep, {}) end
   end
   return found
 end
@@ -275,7 +121,7 @@ function collect.all(context, args)
   local report = { rows = rows, counts = counts(rows), sweeps = {} }
   for i, part in ipairs(records.by_sweep(rows)) do
     local sweep = one_sweep(context, part[1], part[2])
-    sweep.figures = draw(plans(context, sweep))
+    sweep.figures = figures_of(context, sweep)
     report.sweeps[i] = sweep
   end
   report.provenance, message = provenance(context)

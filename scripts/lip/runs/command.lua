@@ -51,6 +51,20 @@ local function define_lists(parser)
   pareto:option("--max", "More of NAME is better."):argname "NAME":count "*"
 end
 
+local function define_plot(parser)
+  local plot = parser:command("plot", "A figure of the runs.")
+  plot:argument("kind", "budget (results against a setting), pareto, or losses (of the best runs)."):args "?"
+    :choices { "budget", "pareto", "losses" }:default "budget"
+  plot:option("-o --file", "PNG, SVG or PDF by its ending; - draws in the terminal.", "-"):argname "FILE"
+  plot:option("--x", "What goes across."):argname "NAME"
+  plot:option("--y", "What goes up, one or more."):argname "NAMES"
+  plot:option("--by", "A panel or colour for each value of it."):argname "NAME"
+  plot:option("--title", "Title of the figure."):argname "TEXT"
+  plot:option("--min", "Less of NAME is better (pareto)."):argname "NAME":count "*"
+  plot:option("--max", "More of NAME is better (pareto)."):argname "NAME":count "*"
+  add_filters(plot)
+end
+
 local function define_single(parser)
   local show = parser:command("show", "All about one run.")
   show:argument("run", "SWEEP/NUMBER, an id, or the beginning of a key.")
@@ -83,6 +97,7 @@ local function make_parser()
   define_lists(parser)
   define_single(parser)
   define_files(parser)
+  define_plot(parser)
   return parser
 end
 
@@ -105,6 +120,7 @@ local runs = {
   show = function(...) return require "lip.runs.show".show(...) end,
   diff = function(...) return require "lip.runs.show".diff(...) end,
   export = function(...) return require "lip.runs.export".run(...) end,
+  plot = function(...) return require "lip.runs.draw".run(...) end,
   gc = function(...) return require "lip.runs.gc".run(...) end,
 }
 

@@ -119,14 +119,14 @@ local function remove(store, root, item)
   return lip.file.remove_tree(gone)
 end
 
-local function tell(found, root, width)
+local function tell(found, root)
   local rows = {}
   for _, item in ipairs(found) do
     rows[#rows + 1] = { size = text_table.bytes(item.size), why = item.why, path = item.path:sub(#root + 2) }
   end
   local function get(name) return function(row) return row[name] end end
   local lines = text_table.lines({ { title = "size", get = get "size" }, { title = "what", get = get "why" },
-    { title = "path", get = get "path", keep = true, max = 200 } }, rows, width)
+    { title = "path", get = get "path", max = 200 } }, rows)
   io.stdout:write(table.concat(lines, "\n"), "\n")
 end
 
@@ -149,7 +149,7 @@ function gc.run(context, args)
     io.stdout:write "nothing to remove\n"
     return true
   end
-  tell(found, root, args.wide and math.huge or context.width)
+  tell(found, root)
   if not args.delete then
     io.stdout:write(("%d things, %s: nothing was removed, --delete does it\n"):format(#found, text_table.bytes(total)))
     return true

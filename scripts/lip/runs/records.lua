@@ -113,12 +113,10 @@ function records.varying(list)
   local config = field.names(list)
   local varying, constant = {}, {}
   for _, name in ipairs(config) do
-    local first, same = nil, true
-    for i, record in ipairs(list) do
+    local first, same = list[1].config and list[1].config[name], true
+    for _, record in ipairs(list) do
       local v = record.config and record.config[name]
-      v = v ~= nil and type(v) .. field.text(v) or "nil"
-      if i == 1 then first = v end
-      if v ~= first then
+      if v ~= first and not (type(v) == "table" and type(first) == "table" and field.text(v) == field.text(first)) then
         same = false
         break
       end
@@ -137,16 +135,15 @@ function records.results(list)
   local _, row = field.names(list)
   local names = {}
   for _, name in ipairs(row) do
-    local get = field.getter("row." .. tostring(name))
     local first, differs, echo, plain = nil, false, true, true
     for _, record in ipairs(list) do
-      local v = get(record)
       if record.row then
+        local v = record.row[name]
         if first == nil then first = v end
         if v ~= first and (v == v or first == first) then differs = true end
         if type(v) == "table" then plain = false end
         local setting = record.config and record.config[name]
-        if v ~= nil and (setting == nil or field.text(setting) ~= field.text(v)) then echo = false end
+        if echo and v ~= nil and v ~= setting then echo = setting ~= nil and field.text(setting) == field.text(v) end
       end
     end
     if plain and not echo and (differs or #list == 1) then names[#names + 1] = name end
