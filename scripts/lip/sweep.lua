@@ -6,7 +6,8 @@
 --     maximise = "certified@0.1", scheduler = lip.asha{ min = 1, max = 30, eta = 3 },
 --   }
 --
--- It only describes: everything is checked here, on the caller's line, and nothing runs. The options stand in lip.options.
+-- It only describes: everything is checked here, on the caller's line, and nothing runs. The options stand in
+-- lip.options.
 local options = require "lip.options"
 local space = require "lip.sweep.space"
 
@@ -26,7 +27,9 @@ local function whole(v, name, low, high)
 end
 
 local function text(v, name)
-  if v ~= nil and (type(v) ~= "string" or v == "" or not utf8.len(v)) then fail("%s expects a text, got %s", name, tostring(v)) end
+  if v ~= nil and (type(v) ~= "string" or v == "" or not utf8.len(v)) then
+    fail("%s expects a text, got %s", name, tostring(v))
+  end
   return v
 end
 
@@ -75,7 +78,9 @@ local function check(given)
   local sweep = { search = search_of(given) }
   if (given.script == nil) == (given.run == nil) then fail "either script, a file, or run, a function, is needed" end
   sweep.script = text(given.script, "script")
-  if given.run ~= nil and type(given.run) ~= "function" then fail("run expects a function, got a %s", type(given.run)) end
+  if given.run ~= nil and type(given.run) ~= "function" then
+    fail("run expects a function, got a %s", type(given.run))
+  end
   sweep.run = given.run
   if given.maximise ~= nil and given.minimise ~= nil then fail "maximise and minimise: one of them at a time" end
   sweep.maximise, sweep.minimise = text(given.maximise, "maximise"), text(given.minimise, "minimise")
@@ -83,7 +88,7 @@ local function check(given)
   sweep.scheduler = given.scheduler
   local aimless = not (sweep.maximise or sweep.minimise)
   if aimless and sweep.scheduler then fail "a scheduler needs maximise or minimise, a figure reported by the trials" end
-  if aimless and sweep.search.kind == "tpe" then fail "tpe needs maximise or minimise, a figure of the result row" end
+  if aimless and sweep.search.kind == "tpe" then fail "tpe needs maximise or minimise, a figure of the row" end
   sweep.name = text(given.name, "name")
   if sweep.name and (not sweep.name:find "^[%w_][%w_.@+-]*$" or #sweep.name > 100) then
     fail("name: letters, digits and _ . @ + - only, as it names files; got '%s'", sweep.name)

@@ -1,5 +1,5 @@
---- Another description for a sweep that is stored: its trials become those of the new one. A trial that is in both keeps
--- its results and gets the number it has now; one that is only in the old leaves the sweep, its folder stays.
+--- Another description for a sweep that is stored: its trials become those of the new one. A trial that is in both
+-- keeps its results and gets the number it has now; one that is only in the old leaves the sweep, its folder stays.
 local lip = require "lip"
 local ingest = require "lip.sweep.ingest"
 local store_module = require "lip.sweep.store"

@@ -7,7 +7,7 @@ local view = require "lip.sweep.view"
 local command = {}
 
 local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-local MAX_JOBS, MAX_FAILURES = 1024, 5
+local MAX_JOBS, MAX_THREADS, MAX_FAILURES = 1024, 64, 5
 
 -- ---- the command line ----
 
@@ -26,8 +26,8 @@ local function setting(text)
 end
 
 local function parser()
-  local p = argparse("lipwb sweep", "Runs the trials that a sweep file describes, each in a process of its own. The same "
-    .. "command again goes on where the last one ended.")
+  local p = argparse("lipwb sweep", "Runs the trials that a sweep file describes, each in a process of its own.\n"
+    .. "The same command again goes on where the last one ended.")
   p:epilog("Ctrl-C once lets workers finish their step and write checkpoints, twice ends at once.\n"
     .. "On a cluster: --slurm submits; lipwb sweep status|collect|cancel FILE looks after what was submitted.\n"
     .. "Exit status: 0 all done, 1 some trials failed, 2 wrong usage, 130 interrupted.")
@@ -80,7 +80,7 @@ local function set_of(options)
   return set
 end
 
--- What has changed, on standard error.
+-- What has changed, on standard error; the exit status.
 local function show_difference(job, before)
   local difference = require "lip.sweep.difference"
   local now = job.plan:description()
@@ -88,11 +88,12 @@ local function show_difference(job, before)
   for _, text in ipairs(difference.fields(before, now)) do lines[#lines + 1] = "  " .. text end
   if before.script_sha256 ~= now.script_sha256 then
     local text = job.store:object(before.script_sha256)
-    local diff = text and difference.texts(text, job.plan.script_text, "stored " .. (before.script or ""), job.plan.script)
+    local diff = text
+      and difference.texts(text, job.plan.script_text, "stored " .. (before.script or ""), job.plan.script)
     if diff then lines[#lines + 1] = diff:gsub("\n$", "") end
   end
   lines[#lines + 1] = "--accept takes the new description; --name or --store keeps both"
-  complain(table.concat(lines, "\n"), USAGE)
+  return complain(table.concat(lines, "\n"), USAGE)
 end
 
 -- Trials of the stored description that are still in the new one; of a search that follows results those it would
@@ -117,22 +118,26 @@ end
 local function enter(job, options)
   local store, sweep = job.store, job.plan
   local id, message, code = store:add_sweep(sweep.name, sweep:description())
-  if id then return id, store:enqueue(id, job.trials) end
+  if id then
+    local new, why = store:enqueue(id, job.trials)
+    if not new then return nil, complain(why, FAILED) end
+    return id
+  end
   if code ~= "changed" then return nil, complain(message, FAILED) end
   local before = store:describe(sweep.name)
-  if not options.accept then return nil, show_difference(job, before) or USAGE end
+  if not options.accept then return nil, show_difference(job, before) end
   id, message = require "lip.sweep.accept".replace(store, sweep.name, sweep:description(), kept(job, before))
   if not id then return nil, complain(message, FAILED) end
-  return id, true
+  return id
 end
 
---- Everything between the words and the first trial: job = { plan=, trials=, total=, jobs=, threads=, store=, sweep= id,
---- search=, provenance=, data=, tensorboard= }; nil and the exit status when it cannot be.
+--- Everything between the words and the first trial: job = { plan=, trials=, total=, jobs=, threads=, store=,
+--- sweep= id, search=, provenance=, data=, tensorboard= }; nil and the exit status when it cannot be.
 ---@param options table as parsed
 ---@param dry? boolean nothing is written; job.store only when there is one
 function command.prepare(options, dry)
   local job = { jobs = options.jobs or processors(), data = options.data or lip.settings.data }
-  job.threads = options.threads or math.max(1, processors() // job.jobs)
+  job.threads = math.min(options.threads or math.max(1, processors() // job.jobs), MAX_THREADS)
   job.plan = plan.load(options.file, set_of(options), options.name)
   job.trials, job.total = job.plan:trials(), job.plan:total()
   local sweep = job.plan.sweep
@@ -153,7 +158,6 @@ function command.prepare(options, dry)
   end
   local id, status = enter(job, options)
   if not id then return nil, status end
-  if not status then return nil, complain("the trials could not be stored", FAILED) end
   job.sweep = id
   if options.retry then store:retry(id, options.retry) end
   job.store_name = store.path:match "[^/]*$"
@@ -219,7 +223,11 @@ local function summary(job, result)
   print(("%s: %s, %s"):format(job.plan.name, view.totals(counts, result.total), view.duration(result.seconds)))
   if result.best then print(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise)) end
   if counts.failed > 0 then
-    local records = job.store:trials { sweep = job.sweep, state = "failed" } or {}
+    local told, records = {}, {}
+    for _, r in ipairs(result.failed) do told[r.key] = true end
+    for _, r in ipairs(job.store:trials { sweep = job.sweep, state = "failed" } or {}) do
+      if not told[r.key] then records[#records + 1] = r end
+    end
     for i = 1, math.min(#records, MAX_FAILURES) do
       local r = records[i]
       io.stderr:write(("trial %d failed (%s): %s\n"):format(r.number, view.config(r.config),
@@ -273,7 +281,9 @@ function command.main(...)
   if not job then return status end
   if options.dry_run then return dry_run(job, options) end
   if options.slurm then return require "lip.sweep.slurm".submit(job, options) end
-  return run(job, options)
+  local ran, result = pcall(run, job, options)
+  if not ran then return complain(tostring(result), FAILED) end
+  return result
 end
 
 return command

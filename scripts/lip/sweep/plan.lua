@@ -88,7 +88,8 @@ end
 function plan.load(path, set, name)
   set = set or {}
   local sweep, declared, text = plan.run_file(path, set)
-  local self = setmetatable({ sweep = sweep, file = path, file_text = text, settings = {}, fixed = {} }, { __index = methods })
+  local self = setmetatable({ sweep = sweep, file = path, file_text = text, settings = {}, fixed = {} },
+    { __index = methods })
   self.name = name or sweep.name or path:match "([^/]*)$":gsub("%.lua$", "")
   if not self.name:find "^[%w_][%w_.@+-]*$" or #self.name > 100 then
     fail("the name '%s' of the sweep cannot name a file: give name = \"...\"", self.name)
@@ -192,8 +193,8 @@ function methods:trial_file(record, job)
     attempt = record.attempt, threads = job.threads, kind = self.kind, script = self.script,
     script_sha256 = self.script_sha256, set = self.kind == "run" and self.settings or {}, objects = "../../objects",
     data = job.data, provenance = job.provenance, scheduler = plain_fields(sweep.scheduler),
-    maximise = sweep.maximise, minimise = sweep.minimise, store = job.store_name and "../../../" .. job.store_name or nil,
-    tensorboard = job.tensorboard,
+    maximise = sweep.maximise, minimise = sweep.minimise, tensorboard = job.tensorboard,
+    store = job.store_name and "../../../" .. job.store_name or nil,
   }
 end
 

@@ -113,8 +113,9 @@ local function fill(self)
   for _, name in ipairs(schema.tables) do must(db:exec("DELETE FROM " .. name)) end
   local left = {}
   for _, sweep in ipairs(described(root)) do
-    local id, list = add_sweep(db, sweep), nil
-    list, left[sweep.name] = listed(root, sweep.name)
+    local id = add_sweep(db, sweep)
+    local list, gone = listed(root, sweep.name)
+    left[sweep.name] = gone
     for _, trial in ipairs(list) do add_trial(db, id, trial) end
   end
   local skipped = 0

@@ -1,8 +1,8 @@
 --- Runs the trials of a sweep on this machine: a process for each, as many at once as wanted, until none is left.
 --
--- The loop sleeps in wait_any until a worker ends, a signal comes or it is time to look at the journals again. Whatever
--- happens to a worker, its trial ends with a line in its journal: the worker's own, or one that is written here. Several
--- runners may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
+-- The loop sleeps in wait_any until a worker ends, a signal comes or it is time to look into the journals again.
+-- Whatever happens to a worker, its trial ends with a line in its journal: its own, or one written here. Several runners
+-- may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local view = require "lip.sweep.view"
@@ -18,7 +18,8 @@ local methods = {}
 -- The world refuses something that no trial can do without (the disk is full, the store is gone): ends the sweep.
 local function must(value, message, code)
   if value == nil then
-    error(setmetatable({ message = tostring(message), code = code }, { __tostring = function(e) return e.message end }), 0)
+    local text = tostring(message)
+    error(setmetatable({ message = text, code = code }, { __tostring = function() return text end }), 0)
   end
   return value, message, code
 end
@@ -326,6 +327,8 @@ function runner.run(job)
   self.view:close()
   lip.process.signals "normal"
   if not ok then error(message, 0) end
+  -- other runners have found results too
+  for _, record in ipairs(must(job.store:trials { sweep = job.sweep, state = "done" })) do self:count(record) end
   return { counts = must(job.store:counts(job.sweep)), failed = self.failed, best = self.best, stopping = self.stopping,
     total = self.total, seconds = lip.time() - began }
 end

@@ -72,8 +72,8 @@ end
 
 -- ---- values ----
 
--- A value as configurations hold it: a number, text, boolean, or a list of such. Infinity is the word "inf", as settings
--- and JSON write it.
+-- A value as configurations hold it: a number, text, boolean, or a list of such. Infinity is the word "inf", as
+-- settings and JSON write it.
 local function plain(v, where, depth)
   local kind = type(v)
   if kind == "number" then
@@ -248,7 +248,9 @@ end
 function space.seed(config, key)
   local own = config.seed
   if own == nil then return tonumber(key:sub(1, 8), 16) end
-  if not math.tointeger(own) or own < 0 then fail("seed: expected a whole number, at least 0, got %s", tostring(own)) end
+  if not math.tointeger(own) or own < 0 then
+    fail("seed: expected a whole number, at least 0, got %s", tostring(own))
+  end
   return math.tointeger(own)
 end
 
