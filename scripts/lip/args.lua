@@ -231,6 +231,8 @@ local function args(declared)
     if given.set.plot == nil then values.plot = check(settings.plot, given.plot) end
   end
   given.values = values -- as the run began: written down with its result
+  local trial = package.loaded["lip.trial"] -- only a worker has loaded it before any script
+  if trial and trial.active then trial.settings(values) end
   return values
 end
 

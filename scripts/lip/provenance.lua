@@ -124,9 +124,11 @@ function provenance.own()
   }
 end
 
---- own() over common: what a start line carries.
-function provenance.together(common)
-  local all = {}
+--- own() over common: what a start line carries. With trial.json also which script it is.
+---@param common? table
+---@param told? table trial.json
+function provenance.together(common, told)
+  local all = { script = told and told.script, script_sha256 = told and told.script_sha256 }
   for name, value in pairs(common or {}) do all[name] = value end
   for name, value in pairs(provenance.own()) do all[name] = value end
   return all

@@ -133,7 +133,12 @@ function trial.data(name, sha256, samples)
   write { event = "data", name = tostring(name), sha256 = sha256, samples = samples }
 end
 
--- ---- for lip.train and the worker ----
+-- ---- for lip.train, lip.args and the worker ----
+
+--- Notes the settings of the script, defaults and all.
+function trial.settings(values)
+  write { event = "settings", values = values }
+end
 
 --- Where training keeps its checkpoint when the script named none: a name for each call in turn.
 function trial.checkpoint()

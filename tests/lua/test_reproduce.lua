@@ -122,6 +122,8 @@ function T:test_a_script()
   lu.assertEquals(record.provenance.cwd, lip.file.absolute(self.dir))
   lu.assertEquals(record.provenance.kernels, lip.arch)
   lu.assertIsTable(record.provenance.git)
+  lu.assertEquals(record.provenance.settings, { width = 3, seed = record.seed, bad = false })
+  lu.assertEquals(record.provenance.script_sha256, lip.sha256(SCRIPT))
   -- once more, from the stored text: the file has changed
   assert(lip.file.write(self.dir .. "/s.lua", "error 'another script'"))
   local exit, output, errors = self:reproduce "s/1"
@@ -203,11 +205,13 @@ function T:test_a_pruned_trial()
   local result = self:run "sweep p.lua -j 1 --threads 1"
   lu.assertEquals(result.exit, 0, result.errors)
   lu.assertEquals(self:record("p", 2).state, "pruned")
-  local before = lip.time()
-  local exit, output = self:reproduce "p/2"
-  lu.assertEquals(exit, 0, output)
-  lu.assertStrContains(output, "equal: 2 values of 2 epochs and 0 of the result (pruned)")
-  lu.assertTrue(lip.time() - before < 30)
+  local again = self:run "reproduce p/2 --keep"
+  lu.assertEquals(again.exit, 0, again.output)
+  lu.assertStrContains(again.output, "equal: 2 values of 2 epochs and 0 of the result (pruned)")
+  local folder = again.output:match "the new run is in ([^\n]+)"
+  local text = assert(lip.file.read(folder .. "/journal.jsonl"))
+  lu.assertNil(text:find '"step":1000')
+  lu.assertStrContains(text, '"state":"stopped"')
 end
 
 function T:test_refusals()

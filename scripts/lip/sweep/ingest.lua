@@ -69,6 +69,15 @@ function events.start(_, t, line)
   if t.journal_sweep == t.name and (t.journal_attempt or 0) >= t.attempt then begin_attempt(t, line) end
 end
 
+-- What the script made of its configuration, defaults and all: part of where the result comes from.
+function events.settings(_, t, line)
+  local all = t.journal_sweep == t.name and t.provenance and lip.from_json(t.provenance)
+  if all and type(line.values) == "table" then
+    all.settings = line.values
+    t.provenance = lip.to_json(all)
+  end
+end
+
 function events.metrics(db, t, line)
   local step = whole(line.step)
   if not step then return end

@@ -145,7 +145,7 @@ run.__index = run
 function run:begin()
   local told, own = self.told, lip.process.self()
   local provenance = package.searchpath("lip.provenance", package.path)
-    and require("lip.provenance").together(told.provenance) or told.provenance
+    and require("lip.provenance").together(told.provenance, told) or told.provenance
   self.seconds = lip.time()
   assert(journal.append(self.folder, { event = "start", format = FORMAT, key = told.key, sweep = told.sweep,
     number = told.number, config = told.config, seed = told.seed, attempt = told.attempt, time = lip.now(),
