@@ -2,6 +2,10 @@
 local lu = require "luaunit"
 local lip = require "lip"
 
+local first = 0
+while arg[first - 1] do first = first - 1 end
+local program = arg[first]
+
 local T = {}
 
 function T:setUp()
@@ -28,7 +32,7 @@ local function memory()
   return db
 end
 
-function T:test_values_come_back()
+function T.test_values_come_back()
   local db = memory()
   local values = { 1, -1, math.maxinteger, math.mininteger, 0.1, -0.0, 5e-324, math.huge, -math.huge, "", "text",
     "a\0b", "\xff\xfe", ("x"):rep(100000), "ümlaut" }
@@ -47,7 +51,7 @@ function T:test_values_come_back()
   lu.assertEquals(db:rows "SELECT a FROM t WHERE a = 0", {})
 end
 
-function T:test_names()
+function T.test_names()
   local db = memory()
   db:exec("INSERT INTO t VALUES(:x, :y, :x)", { x = "it's", y = 2.5 })
   lu.assertEquals(db:row "SELECT * FROM t", { a = "it's", b = 2.5, c = "it's" })
@@ -58,7 +62,7 @@ function T:test_names()
   lu.assertEquals(db:row("SELECT count(*) AS n FROM t").n, 1)
 end
 
-function T:test_exec_counts_and_runs_scripts()
+function T.test_exec_counts_and_runs_scripts()
   local db = memory()
   lu.assertEquals(db:exec [[
     INSERT INTO t(a) VALUES(1), (2), (3); -- three
@@ -70,7 +74,7 @@ function T:test_exec_counts_and_runs_scripts()
   lu.assertEquals(db:row("SELECT count(*) AS n FROM t").n, 2)
 end
 
-function T:test_misuse_raises()
+function T.test_misuse_raises()
   local db = memory()
   lu.assertErrorMsgContains("syntax error", db.exec, db, "INSURT")
   lu.assertErrorMsgContains("no such table", db.rows, db, "SELECT * FROM nowhere")
@@ -89,7 +93,7 @@ function T:test_misuse_raises()
   lu.assertStrContains(tostring(db), "(closed)")
 end
 
-function T:test_transactions()
+function T.test_transactions()
   local db = memory()
   local function add(a) return db:exec("INSERT INTO t(a) VALUES(?)", a) end
   local function count() return db:row("SELECT count(*) AS n FROM t").n end
@@ -164,20 +168,58 @@ end
 
 function T:test_busy_until_the_time_is_over()
   local path = self:path "db"
-  local first <close> = assert(lip.db.open(path))
-  local second <close> = assert(lip.db.open(path, { timeout = 0.05 }))
-  first:exec "CREATE TABLE t(a)"
-  first:transaction(function()
-    local nothing, message, code = second:transaction(function() error "not reached" end)
+  local one <close> = assert(lip.db.open(path))
+  local two <close> = assert(lip.db.open(path, { timeout = 0.05 }))
+  one:exec "CREATE TABLE t(a)"
+  one:transaction(function()
+    local nothing, message, code = two:transaction(function() error "not reached" end)
     lu.assertNil(nothing)
     lu.assertStrContains(message, "locked")
     lu.assertEquals(code, "busy")
   end)
-  lu.assertEquals(second:transaction(second.exec, second, "INSERT INTO t VALUES(1)"), 1)
+  lu.assertEquals(two:transaction(two.exec, two, "INSERT INTO t VALUES(1)"), 1)
+end
+
+-- SQLite's own limit on its memory makes allocations fail, wherever they stand. It can only be lowered: in a process of
+-- its own.
+local starving = [[
+local lip = require "lip"
+local limit, path = lip.db.open ":memory:", ...
+local function attempt()
+  local db <close>, message, code = lip.db.open(path)
+  if not db then return nil, message, code end
+  local made, why, kind = db:exec "CREATE TABLE IF NOT EXISTS t(a); DELETE FROM t; CREATE INDEX IF NOT EXISTS i ON t(a)"
+  if not made then return nil, why, kind end
+  return db:transaction(function()
+    for i = 1, 50 do
+      local ok, m, c = db:exec("INSERT INTO t VALUES(?)", ("x"):rep(200 * i))
+      if not ok then return nil, m, c end
+    end
+    return db:rows "SELECT a || a AS b FROM t ORDER BY a"
+  end)
+end
+for kilobytes = 1200, 20, -7 do
+  if not limit:row("PRAGMA hard_heap_limit = " .. kilobytes * 1024) then break end
+  local rows, message, code = attempt()
+  if rows then assert(#rows == 50) else assert(type(message) == "string") end
+  print(rows and "done" or code)
+end]]
+
+function T:test_no_memory()
+  write(self:path "starving.lua", starving)
+  local result = lip.process.run { program, self:path "starving.lua", self:path "db" }
+  lu.assertEquals({ result.exit, result.errors }, { 0, "" })
+  local seen = {}
+  for word in result.output:gmatch "%S+" do seen[word] = (seen[word] or 0) + 1 end
+  lu.assertTrue((seen.done or 0) > 10 and (seen.memory or 0) > 10, result.output)
+  seen.done, seen.memory = nil, nil
+  lu.assertNil(next(seen), result.output)
+  local db <close> = assert(lip.db.open(self:path "db"))
+  lu.assertEquals(db:row("PRAGMA integrity_check").integrity_check, "ok")
 end
 
 -- The same SQL inside its own loop, and a database closed while its rows are read.
-function T:test_statements_in_use()
+function T.test_statements_in_use()
   local db = memory()
   local sql = "SELECT ? AS v"
   local inner
