@@ -298,6 +298,24 @@ function Program:test_cancel()
   lu.assertEquals(self:sweep "cancel s.lua", "s: Slurm's queue holds nothing of it\n")
 end
 
+function Program:test_one_place_at_a_time()
+  self:sweep "s.lua --slurm"
+  local text, status = self:sweep "s.lua"
+  lu.assertEquals({ text, status },
+    { "lipwb sweep: 4 of its trials are in Slurm's queue: lipwb sweep cancel FILE ends them\n", 1 })
+  self:sweep "cancel s.lua"
+  local here = lip.process.self() -- a trial that runs on this machine: this process
+  self:journal(2, { event = "start", format = 1, key = self:keys()[2], sweep = "s", number = 2, config = { a = 2 },
+    seed = 1, attempt = 1, time = 2, host = here.host, pid = here.pid, pid_start = here.start })
+  text, status = self:sweep "s.lua --slurm"
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(text, ("process %d on this machine runs trial 2"):format(here.pid))
+  self:journal(2, { event = "end", state = "done", row = { y = 1 }, attempt = 1, sweep = "s", time = 3 })
+  text, status = self:sweep "s.lua -j 1"
+  lu.assertEquals(status, 0, text)
+  lu.assertStrContains(text, "4 of 4 done")
+end
+
 function Program:test_wrong_words()
   lu.assertEquals(select(2, self:sweep "status"), 2)
   lu.assertEquals({ self:sweep "status s.lua" }, { "lipwb sweep: runs.db: no such store\n", 1 })

@@ -178,4 +178,14 @@ function T:test_schedulers_read_the_journals_of_others()
   lu.assertTrue(#pruned >= 1 and #pruned < 6, #pruned .. " pruned")
 end
 
+function T:test_a_search_is_submitted_as_results_come_in()
+  self:describe(0, [[tpe = { budget = lip.loguniform(0.1, 10), rate = lip.choice { 0.02, 0.05 } }, n = 6, ahead = 3]])
+  lu.assertStrContains(self:sweep "s.lua --slurm", "3 trials submitted")
+  local text, status = self:sweep "collect s.lua --watch --every 0.3"
+  lu.assertEquals(status, 0, text)
+  lu.assertStrContains(text, "s: 6 of 6 done\n")
+  self:local_run()
+  self:assert_same("runs.db", "local.db")
+end
+
 return T

@@ -24,6 +24,7 @@ local function setting(text)
   if name then return { name, value } end
   return nil, ("--set expects NAME=VALUE, got '%s'"):format(text)
 end
+command.setting = setting
 
 local function parser()
   local p = argparse("lipwb sweep", "Runs the trials that a sweep file describes, each in a process of its own.\n"
@@ -281,6 +282,8 @@ function command.main(...)
   if not job then return status end
   if options.dry_run then return dry_run(job, options) end
   if options.slurm then return require "lip.sweep.slurm".submit(job, options) end
+  status = require "lip.sweep.slurm".keeps_away(job)
+  if status ~= OK then return status end
   local ran, result = pcall(run, job, options)
   if not ran then return complain(tostring(result), FAILED) end
   return result

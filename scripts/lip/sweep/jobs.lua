@@ -211,10 +211,14 @@ jobs.look = guarded(function(store, name)
   return view
 end)
 
---- How many tasks of a sweep are in Slurm's queue. 0 at once for a sweep that was never submitted.
+--- Whether trials of a sweep may run on this machine: not while some are in Slurm's queue. 0 or how many there are.
 jobs.alive = guarded(function(store, name)
-  if not lip.file.exists(record_path(store, name)) then return 0 end
-  return must(jobs.look(store, name)).alive
+  local path = record_path(store, name)
+  if not lip.file.exists(path) then return 0 end
+  local view, message = jobs.look(store, name)
+  if view then return view.alive end
+  return must(nil, ("Slurm, to which this sweep was submitted, does not answer: %s\n(%s remembers it)"):format(message,
+    path), "slurm")
 end)
 
 -- ---- submitting ----
@@ -249,6 +253,18 @@ local function submit_chunk(store, record, keys, options, after)
   return chunk.job
 end
 
+-- A runner on this machine takes trials from the queue as well: the two would run some of them twice.
+local function refuse_a_runner(view)
+  local here = lip.process.self().host
+  for _, seen in ipairs(view.trials) do
+    local r = seen.record
+    local ours = seen.state == "running" and not seen.task and r.host == here and r.pid
+    if ours and lip.process.alive(r.pid, r.pid_start) then
+      must(nil, ("process %d on this machine runs trial %d: wait for it, or stop it"):format(r.pid, r.number), "busy")
+    end
+  end
+end
+
 --- Submits every trial of a sweep that waits and is not in Slurm's queue.
 ---@param store table
 ---@param name string of the sweep, whose trials stand in the store
@@ -258,6 +274,7 @@ end
 ---@return string? message, string? code
 jobs.submit = guarded(function(store, name, options, trial_file)
   local view = must(jobs.look(store, name))
+  refuse_a_runner(view)
   local result, keys = { jobs = {}, trials = 0, alive = view.alive }, {}
   for _, seen in ipairs(view.trials) do
     if seen.state == "missing" then keys[#keys + 1] = seen.record.key end

@@ -219,6 +219,14 @@ function methods:extend()
   if #new > 0 then must(store:enqueue(self.job.sweep, new)) end
 end
 
+--- For trials that run elsewhere: puts into the queue what a search tries next; how many trials there are now.
+---@param job table { plan=, store=, sweep= id, search=, total= }
+function runner.extend(job)
+  local self = setmetatable({ job = job, search = job.search, known = 0, total = job.total }, { __index = methods })
+  self:extend()
+  return self.known
+end
+
 --- Claims trials for the free places. The queue is asked when something has changed, and now and then.
 function methods:fill()
   if self.stopping or #self.slots >= self.job.jobs then return end

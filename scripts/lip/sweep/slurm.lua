@@ -1,6 +1,6 @@
 --- Sweeps on a cluster, in the words of the command line: `lipwb sweep FILE --slurm` submits the trials as arrays of
--- jobs, `lipwb sweep collect FILE` brings their journals into the database, `status` shows where they are, `cancel` ends
--- them. `lipwb sweep task FOLDER` is what a job runs: one trial.
+-- jobs, `lipwb sweep collect FILE` brings their journals into the database, `status` shows where they are, `cancel`
+-- ends them. `lipwb sweep task FOLDER` is what a job runs: one trial.
 local lip = require "lip"
 local argparse = require "argparse"
 local batch = require "lip.sweep.batch"
@@ -30,18 +30,11 @@ local function options_of(given)
   }
 end
 
--- Trials that a search chooses by the results so far are made when those are there.
-local function extend(job)
-  if not job.search then return true end
-  local message
-  job.known, message = require "lip.sweep.runner".extend(job)
-  if not job.known then return nil, message end
-  return true
-end
-
 local function submit_missing(job, options)
-  local made, why = extend(job)
-  if not made then return nil, why end
+  if job.search then -- trials chosen by the results so far
+    local made, why = pcall(require "lip.sweep.runner".extend, job)
+    if not made then return nil, tostring(why) end
+  end
   local told = {}
   for key, value in pairs(job) do told[key] = value end
   told.threads, told.store_name = nil, nil -- the node's processors; no database there
@@ -70,7 +63,16 @@ function slurm.submit(job, given)
   local result, message = submit_missing(job, options)
   if not result then return complain(message, FAILED) end
   say_submitted(job, result)
+  if job.search then print "lipwb sweep collect FILE --watch submits the next ones as results come in" end
   return OK
+end
+
+--- 0 when trials of the sweep may run here; else says why not and returns the exit status.
+function slurm.keeps_away(job)
+  local alive, message = jobs.alive(job.store, job.plan.name)
+  if alive == 0 then return OK end
+  return complain(message or ("%d of its trials are in Slurm's queue: lipwb sweep cancel FILE ends them"):format(alive),
+    FAILED)
 end
 
 --- Prints what would be submitted; the exit status. `count` trials are to do.
@@ -145,7 +147,8 @@ local function parser(word, text)
   p:argument("file", "The sweep file, or the name of a stored sweep.")
   p:option("--store", "Database of results (default: $LIPWB_STORE, or runs.db).")
   p:option("--name", "Name of the sweep, where it was given another.")
-  p:option("--set", "Setting of the sweep file."):argname "NAME=VALUE":count "*"
+  local setting = require "lip.sweep.command".setting
+  p:option("--set", "Setting of the sweep file.", nil, setting):argname "NAME=VALUE":count "*"
   if word == "collect" then
     p:flag("--watch", "Again and again until Slurm's queue is empty. Ctrl-C leaves the jobs alone.")
     p:option("--every", "Seconds between two looks.", "10", tonumber)
@@ -153,18 +156,14 @@ local function parser(word, text)
   return p
 end
 
--- The name of the sweep that is meant, and its store; nil, message.
+-- The name of the sweep that is meant, its store, and whether it is one whose trials depend on results; nil, message.
 local function find(options)
-  local name, set = options.name, {}
-  if not name and lip.file.exists(options.file) then
-    for _, text in ipairs(options.set) do
-      local key, value = text:match "^([%a_][%w_]*)=(.*)$"
-      if not key then return nil, "--set expects NAME=VALUE, got '" .. text .. "'" end
-      set[key] = value
-    end
-    local ok, plan = pcall(require "lip.sweep.plan".load, options.file, set)
+  local name, set, grows = options.name, {}, false
+  if lip.file.exists(options.file) then
+    for _, pair in ipairs(options.set) do set[pair[1]] = pair[2] end
+    local ok, plan = pcall(require "lip.sweep.plan".load, options.file, set, name)
     if not ok then return nil, tostring(plan) end
-    name = plan.name
+    name, grows = plan.name, plan.sweep.search.kind == "tpe"
   end
   name = name or options.file
   local path = require "lip.sweep.command".store_path(options)
@@ -174,7 +173,7 @@ local function find(options)
   local description
   description, message = store:describe(name)
   if not description then return nil, message or ("%s holds no sweep '%s'"):format(path, name) end
-  return name, store
+  return name, store, grows
 end
 
 local words = {}
@@ -188,18 +187,34 @@ function words.status(name, store)
   return OK
 end
 
-function words.collect(name, store, options)
-  lip.process.signals "hold"
-  local _ <close> = setmetatable({}, { __close = function() lip.process.signals "normal" end })
+-- What a growing sweep tries next is submitted as the first trials were; how many.
+local function submit_next(view, options)
+  if not view.options then return 0 end
+  local job, status = require "lip.sweep.command".prepare(options)
+  if not job then return nil, status end
+  local _ <close> = job.store
+  local result, message = submit_missing(job, view.options)
+  if not result then return nil, complain(message, FAILED) end
+  if result.trials > 0 then say_submitted(job, result) end
+  return result.trials
+end
+
+-- Looks until nothing is left in Slurm's queue, or a signal comes; the exit status.
+local function watch(name, store, options, grows)
   local before
   while true do
     local view, message = jobs.look(store, name)
     if not view then return complain(message, FAILED) end
-    local text = totals(view)
-    if text ~= before then print(("%s: %s"):format(name, text)) end
+    local text, more = totals(view), 0
+    local changed = text ~= before
+    if changed then print(("%s: %s"):format(name, text)) end
     io.stdout:flush()
     before = text
-    if not options.watch or view.alive == 0 then
+    if grows and changed then
+      more, message = submit_next(view, options)
+      if not more then return message end
+    end
+    if view.alive == 0 and more == 0 then
       advice(view)
       return view.counts.failed > 0 and FAILED or OK
     end
@@ -209,6 +224,19 @@ function words.collect(name, store, options)
       return INTERRUPTED
     end
   end
+end
+
+function words.collect(name, store, options, grows)
+  if options.watch then
+    lip.process.signals "hold"
+    local _ <close> = setmetatable({}, { __close = function() lip.process.signals "normal" end })
+    return watch(name, store, options, grows)
+  end
+  local view, message = jobs.look(store, name)
+  if not view then return complain(message, FAILED) end
+  print(("%s: %s"):format(name, totals(view)))
+  advice(view)
+  return view.counts.failed > 0 and FAILED or OK
 end
 
 function words.cancel(name, store)
@@ -270,10 +298,10 @@ function slurm.main(word, ...)
   end
   local ok, options = p:pparse { ... }
   if not ok then return complain(options .. "\n" .. p:get_usage(), USAGE) end
-  local name, store = find(options)
+  local name, store, grows = find(options)
   if not name then return complain(store, FAILED) end
   local _ <close> = store
-  return words[word](name, store, options)
+  return words[word](name, store, options, grows)
 end
 
 return slurm
