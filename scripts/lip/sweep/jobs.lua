@@ -126,19 +126,26 @@ local function last_words(store, trial, id)
   return log, table.concat(lines, "\n", math.max(1, #lines - 19))
 end
 
--- Whether the trial has begun in this task, by its journal.
-local function has_begun(store, trial, id)
+-- Whether the trial has begun in this task, by its journal, and whether its last attempt is that one: a task writes a
+-- line before each start, a process of this machine does not.
+local function begun_in(store, trial, id)
+  local began, place, fresh = false, nil, false
   for _, line in ipairs(must(journal.read(store:folder(trial)))) do
-    if line.event == "slurm" and line.job == id then return true end
+    if line.event == "slurm" then
+      began, place, fresh = began or line.job == id, line.job, true
+    elseif line.event == "start" then
+      place, fresh = fresh and place or nil, false
+    end
   end
-  return false
+  return began, place == id
 end
 
 -- A trial whose task is gone without an end line gets one; true when it did. `how` its job ended may be unknown.
 local function look_after(store, trial, id, how)
   local folder, began = store:folder(trial), trial.state == "running"
-  -- one that waits has said so itself, or has been submitted and never began
-  if not began and has_begun(store, trial, id) then return false end
+  local was_here, is_here = begun_in(store, trial, id)
+  -- one that runs may do so elsewhere; one that waits has said so itself, or has been submitted and never began
+  if began and not is_here or not began and was_here then return false end
   local log, output = last_words(store, trial, id)
   if not began and not how and log == "" then return false end
   local line = batch.end_line(how, log, began and output or "", lip.now())
