@@ -213,6 +213,12 @@ function T:test_export()
   lu.assertEquals(self:run("export csv " .. quote(self.folder .. "/all.csv")), 0)
   lu.assertEquals(#parse_csv(assert(lip.file.read(self.folder .. "/all.csv"))), 27)
   lu.assertEquals(self:run "export csv /nonexistent/folder/x.csv", 1)
+  for _, format in ipairs { "tensorboard", "optuna" } do
+    local place = self.folder .. "/" .. format
+    lu.assertStrMatches(self:lines(("export %s %s --sweep budgets"):format(format, quote(place)))[1], ".*: 24 runs")
+    lu.assertTrue(lip.file.exists(place))
+    lu.assertEquals(self:run(("export %s %s --where 'id = 1'"):format(format, quote(place))), 2)
+  end
 end
 
 function T:test_plot()

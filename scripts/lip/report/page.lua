@@ -131,11 +131,13 @@ end
 
 -- ---- all runs ----
 
-local function heads(columns, right)
+-- Results begin with the largest when they are sorted, settings with the smallest.
+local function heads(columns, right, goal)
   local parts = {}
   for i, column in ipairs(columns) do
-    parts[i] = fill('<th scope="col"$$class><button type="button">$title</button></th>',
-      { class = right[i] and ' class="n"' or "", title = column.title })
+    local down = right[i] and (column.name == goal or column.name:find "^row%.")
+    parts[i] = fill('<th scope="col"$$class$$first><button type="button">$title</button></th>',
+      { class = right[i] and ' class="n"' or "", first = down and ' data-first="down"' or "", title = column.title })
   end
   return table.concat(parts)
 end
@@ -208,7 +210,7 @@ $$body
 </tbody></table></div>
 <p><button type="button" class="button" id="more" hidden>Show all</button></p></section>
 ]], { store = context.path, chips = chips(report.counts), n = plural(#report.rows, "run"),
-    heads = heads(columns, right), body = body })
+    heads = heads(columns, right, goal), body = body })
 end
 
 -- ---- provenance ----

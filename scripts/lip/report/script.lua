@@ -58,7 +58,7 @@ const compare = k => (a, b) => {
 };
 
 heads.forEach((head, k) => head.querySelector("button").addEventListener("click", () => {
-  down = column === k ? !down : head.classList.contains("n") && k > 0;
+  down = column === k ? !down : head.dataset.first === "down";
   column = k;
   heads.forEach(h => h.removeAttribute("aria-sort"));
   head.setAttribute("aria-sort", down ? "descending" : "ascending");

@@ -51,12 +51,7 @@ function export.jsonl(list, store)
 end
 
 -- Formats of other programs: they take whole sweeps.
-local others = {
-  tensorboard = function(store, to, args)
-    return require "lip.sweep.tensorboard".write(store, to, { sweep = args.sweep })
-  end,
-  optuna = function(store, to, args) return require "lip.sweep.optuna".write(store, to, { sweep = args.sweep }) end,
-}
+local others = { tensorboard = "lip.sweep.tensorboard", optuna = "lip.sweep.optuna" }
 
 local function write(text, to)
   if not to or to == "-" then
@@ -75,7 +70,11 @@ function export.run(context, args)
   if args.where or args.state then
     return nil, ("export %s takes whole sweeps: --sweep NAME"):format(args.format), "usage"
   end
-  return others[args.format](context.store, args.to, args)
+  local n
+  n, message, code = require(others[args.format]).write(context.store, args.to, { sweep = args.sweep })
+  if not n then return nil, message, code end
+  io.stdout:write(("%s: %d runs\n"):format(args.to, n))
+  return true
 end
 
 return export
