@@ -285,15 +285,17 @@ static int optim_step(lua_State *L) {
   return 1;
 }
 
-/* { name=, updates=, lr=, parameters=, options={...}, slots={ view, ... } } */
+/* { name=, updates=, loss=, lr=, parameters=, options={...}, slots={ view, ... } } */
 static int optim_state(lua_State *L) {
   lip_optim *o = lipL_checkoptim(L, 1);
   lua_settop(L, 1);
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 7);
   lua_pushstring(L, o->kind->desc.name);
   lua_setfield(L, 2, "name");
   lua_pushinteger(L, (lua_Integer)o->t);
   lua_setfield(L, 2, "updates");
+  lua_pushnumber(L, o->loss);
+  lua_setfield(L, 2, "loss");
   lua_pushnumber(L, o->lr);
   lua_setfield(L, 2, "lr");
   lua_pushinteger(L, (lua_Integer)o->n);

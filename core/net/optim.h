@@ -24,6 +24,7 @@ typedef struct lip_optim {
   double lr;        /* rate of the next update; starts as the option */
   double clip_norm; /* rescale the gradient to this l2 norm when larger; INFINITY = never */
   uint64_t t;       /* updates done */
+  double loss;      /* before the last one, when lip_net_step made it; else 0 */
   size_t n;         /* parameters */
   float *state;     /* slots * n floats, slot-major */
 } lip_optim;

@@ -350,6 +350,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
         isfinite(j.value) ? "the gradient is not finite" : "the loss is not finite",
         (unsigned long long)opt->t + 1, j.value);
   learn(&j);
+  opt->loss = j.value;
   opt->t++;
   net->step++;
   for (size_t i = 0; i < net->n_leaf; i++) net->leaf[i]->prepared = j.fused && prepares(&j, net->leaf[i]);

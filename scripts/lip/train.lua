@@ -119,7 +119,8 @@ local function new_run(net, dataset, o)
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
     },
     events = require "lip.train_events".new(),
-    rate = o.opt:lr(), step = 0, sum = 0, rows = 0, history = {}, started = lip.time(),
+    rate = o.opt:lr(), step = 0, ended = 0, history = {}, started = lip.time(),
+    tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() },
   }, run)
 end
 
@@ -168,17 +169,18 @@ function run:save()
     optimizer = self.opt,
     progress = {
       step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed,
-      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "history": [%s]}'):format(self:signature(), self.sum,
-        self.rows, history_text(self.history)),
+      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "epoch_lr": "%a", "ended": %d, "stopped": %s, "history": [%s]}'):format(
+        self:signature(), self.tally.sum, self.tally.rows, self.tally.lr, self.ended,
+        self.stopped or false, history_text(self.history)),
     },
   })
 end
 
---- The regular saving after an update. A trial's own checkpoint is not asked for by anybody: not more often than every
---- other second, and at the end.
+--- The regular saving after an update. A trial's own checkpoint costs time that nobody asked for: it is written every few
+--- seconds and at the end.
 function run:save_now_and_then(last)
-  local now = lip.time()
-  if self.o.own_checkpoint and not last and now < (self.saved or self.started) + 2 then return true end
+  local now, pause = lip.time(), self.o.own_checkpoint
+  if pause and not last and now < (self.saved or self.started) + pause then return true end
   self.saved = now
   return self:save()
 end
@@ -202,10 +204,11 @@ function run:resume()
   local ok, message, code = lip.restore(self.net, self.opt, net, opt)
   if not ok then return nil, message, code end
   self.step = progress.step
-  self.sum = tonumber(text:match '"epoch_sum"%s*:%s*"([^"]*)"') or 0
-  self.rows = tonumber(text:match '"epoch_rows"%s*:%s*(%d+)') or 0
-  local stored = lip.from_json(text)
-  if stored and stored.history then self.history = history_of(stored.history) end
+  local stored = lip.from_json(text) or {}
+  self.tally = { step = self.step, sum = tonumber(stored.epoch_sum) or 0, rows = stored.epoch_rows or 0,
+    lr = tonumber(stored.epoch_lr) or self.rate }
+  self.ended, self.stopped = stored.ended or self.step // self.per_epoch, stored.stopped
+  self.history = history_of(stored.history or {})
   self.resumed = true
   return true
 end
@@ -215,13 +218,14 @@ end
 --- One update with a loss written in Lua, in pieces; value | nil, message, code.
 function run:step_by_pieces(x, y)
   local value, dz = self.o.loss(self.net:forward(x, true), y)
+  self.value = value
   if type(value) ~= "number" or type_name(dz) ~= "lip.tensor" then
     error(("train: the loss must return a number and a tensor, got %s and %s"):format(type_name(value),
       type_name(dz)), 0)
   end
   if value ~= value or value == math.huge or value == -math.huge then
-    return nil, ("the loss is %g at update %d; the weights are as before it"):format(value, self.step + 1),
-      "not_finite"
+    return nil, ("the loss is %s at update %d; the weights are as before it"):format(
+      value ~= value and "nan" or ("%g"):format(value), self.step + 1), "not_finite"
   end
   self.net:backward(dz)
   local ok, message, code = self.opt:step(self.net, true)
@@ -229,11 +233,19 @@ function run:step_by_pieces(x, y)
   return value
 end
 
+--- Adds the loss of update `step` to those of its epoch. One assignment, as an interrupt may come between any two
+--- instructions; the sum is kept until the next epoch begins.
+function run:count(step, value)
+  local within, t = (step - 1) % self.per_epoch, self.tally
+  local rows = math.min(self.o.batch, self.n - within * self.o.batch)
+  if within == 0 then t = { sum = 0, rows = 0 } end
+  self.tally = { step = step, sum = t.sum + value * rows, rows = t.rows + rows, lr = self.opt:lr() }
+end
+
 --- One batch; value | nil, message, code.
 function run:batch()
   local o, x, y = self.o, self.loader:next()
   if not x then x, y = self.loader:next() end -- nil marks the end of an epoch
-  local rows = #x
   if o.augment then
     local x2, y2 = o.augment(x, y, lip.rng(o.seed, self.step))
     x, y = x2 or x, y2 or y
@@ -252,17 +264,18 @@ function run:batch()
     value, message, code = self.net:step(x, y, self.opt, o.loss)
   end
   if not value then return nil, message, code end
+  self:count(self.step + 1, value)
   self.step = self.step + 1
-  self.sum, self.rows = self.sum + value * rows, self.rows + rows
   return value
 end
 
---- After the last batch of an epoch: info for the history and the callback; nil, message, code on failure.
+--- After the last batch of an epoch: info for the history and the callback; nil, message, code on failure. Changes
+--- nothing: an epoch whose end was interrupted is ended again.
 function run:end_epoch(began)
   local o, seconds = self.o, lip.time() - began
   local info = {
     epoch = self.step // self.per_epoch, epochs = o.epochs, step = self.step, total = self.total,
-    loss = self.sum / self.rows, lr = self.opt:lr(), seconds = seconds, rate = self.rows / seconds,
+    loss = self.tally.sum / self.tally.rows, lr = self.tally.lr, seconds = seconds, rate = self.tally.rows / seconds,
   }
   if o.validation then
     local seen, message, code = self.net:evaluate(o.validation,
@@ -270,8 +283,6 @@ function run:end_epoch(began)
     if not seen then return nil, message, code end
     info.validation = { accuracy = seen.accuracy, loss = seen.loss }
   end
-  self.sum, self.rows = 0, 0
-  self.history[#self.history + 1] = info
   if self.events then self.events:epoch(info, self.net) end
   if o.verbose then
     local v = info.validation
@@ -315,12 +326,17 @@ function run:after(value, began)
       epoch = (self.step - 1) // self.per_epoch + 1, step = self.step, total = self.total, loss = value,
       lr = self.opt:lr(),
     } ~= false
+    self.stopped = not go_on
   end
   if ends then
     local info, message, code = self:end_epoch(began)
     if not info then return nil, message, code end
     if o.on_epoch and o.on_epoch(info) == false then go_on = false end
+    self.stopped = not go_on
     if o.trial and not self:report(info) then go_on, self.pruned = false, true end
+    local last = self.history[#self.history]
+    self.history[#self.history + (last and last.epoch == info.epoch and 0 or 1)] = info
+    self.ended = info.epoch
   end
   if ends or not go_on or (o.checkpoint_every > 0 and self.step % o.checkpoint_every == 0) then
     local ok, message, code = self:save_now_and_then(not go_on or self.step == self.total)
@@ -332,7 +348,8 @@ end
 --- true at the end, false when a callback stopped it; nil, message, code.
 function run:loop()
   local began = lip.time()
-  if self.step % self.per_epoch == 0 and self.rows > 0 then -- stopped between the last update and the epoch's end
+  if self.stopped and self.o.own_checkpoint then return false end
+  if self.ended < self.step // self.per_epoch then -- stopped between the last update and the epoch's end
     local go_on, message, code = self:after(nil, began)
     if not go_on then return go_on, message, code end
   end
@@ -354,7 +371,11 @@ function run:protected()
   local before = self.opt:state().updates - self.step
   local ok, done, message, code = pcall(self.loop, self)
   if not ok and lip.interrupted() and tostring(done):find("interrupted", 1, true) then
-    self.step = self.opt:state().updates - before
+    local state = self.opt:state()
+    self.step = state.updates - before
+    if self.tally.step < self.step then -- the update was done, its loss not yet counted
+      self:count(self.step, type(self.o.loss) == "function" and self.value or state.loss)
+    end
     ok, done, message, code = true, nil, "cancelled", "cancelled"
   end
   if ok and code == "cancelled" then
@@ -391,7 +412,10 @@ local function train(net, dataset, options)
   local trial = package.loaded["lip.trial"] -- only a worker has loaded it before any script
   if trial and trial.active then
     o.trial = trial
-    if not o.checkpoint then o.checkpoint, o.resume, o.own_checkpoint = trial.checkpoint(), true, true end
+    if not o.checkpoint then
+      o.checkpoint, o.own_checkpoint = trial.checkpoint()
+      o.resume = true
+    end
   end
   local self = new_run(net, dataset, o)
   if self.o.resume then

@@ -140,10 +140,12 @@ function trial.settings(values)
   write { event = "settings", values = values }
 end
 
---- Where training keeps its checkpoint when the script named none: a name for each call in turn.
+--- Where training keeps its checkpoint when the script named none: a name for each call in turn, and the seconds between
+--- two writings.
 function trial.checkpoint()
   noted.trainings = noted.trainings + 1
-  return trial.file("checkpoint", ("train%s.safetensors"):format(noted.trainings > 1 and noted.trainings or ""))
+  local name = ("train%s.safetensors"):format(noted.trainings > 1 and noted.trainings or "")
+  return trial.file("checkpoint", name), told.checkpoint_seconds or 2
 end
 
 --- Notes why training failed: a script may not have looked.

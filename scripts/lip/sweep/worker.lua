@@ -172,6 +172,7 @@ function run:body()
     return { message = tostring(e), traceback = debug.traceback(tostring(e), 2) }
   end, told, text)
   os.exit = exit
+  if not ok and type(row) ~= "table" then row = { message = tostring(row) } end -- no memory for the handler
   self.ok, self.row = ok, row
   lip.process.signals "hold"
 end
