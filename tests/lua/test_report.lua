@@ -132,6 +132,11 @@ function TestReport:browse(name, page, words)
   return assert(lip.file.read(out))
 end
 
+-- A window is never narrower than 500 pixels, a frame is.
+local frame = [[<!DOCTYPE html><html><script>
+addEventListener("message", e => document.documentElement.setAttribute("data-result", e.data));
+</script><body style="margin:0"><iframe src="%s" width="%d" height="800" style="border:0"></iframe></body></html>]]
+
 local function sorted(list, before)
   local copy = table.move(list, 1, #list, 1, {})
   table.sort(copy, function(a, b)
@@ -187,8 +192,10 @@ function TestReport:test_in_a_browser()
   local driven = self.folder .. "/driven.html"
   assert(lip.file.write(driven, changed:sub(1, start - 1) .. "<script>" .. driver .. "</script></body></html>"))
   for _, way in ipairs { { 1280, false }, { 375, true } } do
-    local dom = self:browse(name, driven, ("--window-size=%d,800 --blink-settings=preferredColorScheme=%d")
-      :format(way[1], way[2] and 0 or 1))
+    local outer = self.folder .. "/outer.html"
+    assert(lip.file.write(outer, frame:format("driven.html", way[1])))
+    local dom = self:browse(name, outer, ("--window-size=1300,900 --blink-settings=preferredColorScheme=%d")
+      :format(way[2] and 0 or 1))
     local result = assert(dom:match 'data%-result="(.-)"', "the driver did not come to its end")
     result = result:gsub("&quot;", '"'):gsub("&lt;", "<"):gsub("&gt;", ">"):gsub("&amp;", "&")
     local seen = assert(lip.from_json(result))
