@@ -153,6 +153,53 @@ function tests.test_figure_is_drawn()
   end
 end
 
+-- A sweep of six trials on few digits: a row for each, nothing certified that the attack breaks, and the figure.
+function tests.test_sweep_of_budgets()
+  local folder = assert(lip.file.temporary())
+  local draws = os.execute "command -v gnuplot >/dev/null 2>&1"
+  local store, figure = folder .. "/runs.db", draws and "--plot " .. quote(folder .. "/budget.svg") or ""
+  local text, ok = run(("LIPWB_OFFLINE=1 LIPWB_GC_STRESS=0 %s sweep %s/experiments/sweep_budget.lua -j 2 --threads 1 "
+    .. "--store %s %s --set quick=true --set data=digits --set train=300 --set points=40 --set seeds=1 --set budgets=2 "
+    .. "2>&1"):format(quote(program), quote(root), quote(store), figure))
+  lu.assertTrue(ok, text)
+  lu.assertStrContains(text, "6 of 6 done")
+  local opened <close> = assert(require "lip.sweep.store".open(store, { readonly = true }))
+  local records = opened:trials { sweep = "budget_quick" }
+  lu.assertEquals(#records, 6)
+  for _, r in ipairs(records) do
+    local row = r.row
+    lu.assertEquals(row.data, "digits")
+    lu.assertTrue(0 <= row.certified and row.certified <= row.attacked and row.attacked <= row.clean and row.clean <= 1)
+    lu.assertTrue(row.lower <= row.bound and row.bound <= r.config.budget * (1 + 1e-6))
+  end
+  if draws then
+    local svg = assert(lip.file.read(folder .. "/budget.svg"))
+    for _, words in ipairs { "norm 1", "norm 2", "norm inf", "certified", "attacked" } do
+      lu.assertStrContains(svg, words)
+    end
+  end
+  assert(lip.file.remove_tree(folder))
+end
+
+-- In a trial of a sweep the figure of a script lies in the trial's folder, and the row is the script's.
+function tests.test_a_trial_draws_into_its_folder()
+  lu.skipIf(not os.execute "command -v gnuplot >/dev/null 2>&1", "gnuplot is not installed")
+  local folder = assert(lip.file.temporary())
+  assert(lip.file.write(folder .. "/two.lua", [[return require "lip".sweep{ script = "cubic_1d.lua",
+    list = {{ epochs = 2, plot = "fit.svg" }, { epochs = 3, plot = "" }} }]]))
+  local text, ok = run(("cd %s/experiments && LIPWB_GC_STRESS=0 %s sweep %s/two.lua -j 1 --store %s/runs.db 2>&1"):format(
+    quote(root), quote(program), quote(folder), quote(folder)))
+  lu.assertTrue(ok, text)
+  local opened <close> = assert(require "lip.sweep.store".open(folder .. "/runs.db", { readonly = true }))
+  local records = opened:trials { sweep = "two" }
+  lu.assertEquals(#records, 2)
+  for i, r in ipairs(records) do
+    lu.assertTrue(r.row.bound <= 2.001 and r.row.loss > 0)
+    lu.assertEquals(lip.file.exists(opened:folder(r) .. "/fit.svg"), i == 1)
+  end
+  assert(lip.file.remove_tree(folder))
+end
+
 function tests.test_an_unknown_data_set_is_refused()
   local ok, message = pcall(lip.data.main_dataset, { set = "letters" })
   lu.assertFalse(ok)

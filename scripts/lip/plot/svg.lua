@@ -5,6 +5,8 @@
 --
 -- --lip-ink texts and axes, --lip-grid the grid, --lip-paper what lies behind the key, --lip-1 to --lip-7 the series in
 -- order. A variable that is not set leaves the colour of the figure.
+local core = require "lip.core"
+
 local svg = {}
 
 local function colours()
@@ -19,15 +21,9 @@ local function escape(words)
     ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }))
 end
 
--- A name that differs from figure to figure and not from run to run (FNV-1a, 32 bits).
-local function hash(words)
-  local h = 0x811c9dc5
-  for i = 1, #words do h = (h ~ words:byte(i)) * 0x01000193 & 0xffffffff end
-  return ("%08x"):format(h)
-end
-
 -- rgb(...) inside of tags as variables of the page.
 local function restyle(tag, names)
+  if not (tag:find("rgb(", 1, true) or tag:find("black", 1, true) or tag:find("white", 1, true)) then return tag end
   return (tag:gsub("rgb%(%s*(%d+)%s*,%s*(%d+)%s*,%s*(%d+)%s*%)", function(r, g, b)
     local colour = ("#%02x%02x%02x"):format(tonumber(r), tonumber(g), tonumber(b))
     local name = names[colour]
@@ -47,11 +43,19 @@ end
 
 local function inline(text, title)
   text = text:gsub("^<%?xml[^>]*>%s*", "")
-  local names, own = colours(), "f" .. hash(text)
+  -- names that differ from figure to figure and not from run to run
+  local names, own, points = colours(), "f" .. core.sha256(text):sub(1, 8), {}
+  -- points come in thousands and differ in their places only
+  text = text:gsub("<use xlink:href='#gp(%w+)'( transform='[^']*') color='([^']*)'/>", function(id, place, colour)
+    points[colour] = points[colour] or restyle(colour, names)
+    return ("<use xlink:href='#%sgp%s'%s color='%s'/>"):format(own, id, place, points[colour])
+  end)
   text = text:gsub("<[^!/][^>]*>", function(tag)
+    if tag:find("href='#f", 1, true) then return nil end -- a point, done
     tag = restyle(tag, names)
-    tag = tag:gsub("%sid=(['\"])([^'\"]*)%1", " id=%1" .. own .. "%2%1")
-    return (tag:gsub("href=(['\"])#", "href=%1#" .. own))
+    if tag:find("id=", 1, true) then tag = tag:gsub("%sid=(['\"])([^'\"]*)%1", " id=%1" .. own .. "%2%1") end
+    if tag:find("href=", 1, true) then tag = tag:gsub("href=(['\"])#", "href=%1#" .. own) end
+    return tag
   end)
   local head = ('<svg class="lip-figure" role="img" aria-label="%s" '):format(title)
   return (text:gsub("<svg%s", function() return head end, 1))
