@@ -108,6 +108,57 @@ function Texts.test_states()
   lu.assertEquals(batch.state("done", running), "done")
 end
 
+-- ---- scores of others ----
+
+local Rungs = {}
+
+function Rungs:setUp()
+  self.root = lip.file.temporary()
+  assert(lip.file.mkdir(self.root .. "/sweeps"))
+end
+
+function Rungs:tearDown()
+  lip.file.remove_tree(self.root)
+end
+
+function Rungs:list(text)
+  assert(lip.file.append(self.root .. "/sweeps/s.trials.jsonl", text .. "\n"))
+end
+
+function Rungs:note(key, text)
+  assert(lip.file.mkdir(self.root .. "/trials/" .. key))
+  assert(lip.file.append(self.root .. "/trials/" .. key .. "/journal.jsonl", text))
+end
+
+function Rungs:scores(rung)
+  local list = require "lip.sweep.rungs".scores(self.root .. "/trials/a1", "s", rung)
+  table.sort(list)
+  return list
+end
+
+function Rungs:test_scores()
+  for _, key in ipairs { "a1", "a2", "a3", "a4" } do
+    self:list(lip.to_json { id = 1, key = key, config = { x = 1 } })
+  end
+  lu.assertEquals(self:scores(0), {})
+  self:note("a1", '{"event":"start","sweep":"s"}\n{"event":"rung","rung":0,"step":1,"value":0.5}\n')
+  self:note("a2", '{"event":"start","sweep":"s"}\n{"event":"rung","rung":0,"step":1,"value":"inf"}\n{"event":"ru')
+  self:note("a3", '{"event":"start","sweep":"other"}\n{"event":"rung","rung":0,"step":1,"value":7}\n')
+  self:note("b1", '{"event":"start","sweep":"s"}\n{"event":"rung","rung":0,"step":1,"value":8}\n') -- not in the list
+  lu.assertEquals(self:scores(0), { 0.5, math.huge })
+  self:note("a2", 'ng","rung":0,"step":1,"value":3}\n') -- the rest of the line that was being written
+  self:note("a2", '{"event":"rung","rung":1,"step":3,"value":0.25}\nnonsense "rung"\n')
+  lu.assertEquals(self:scores(0), { 0.5, 3 })
+  lu.assertEquals(self:scores(1), { 0.25 })
+  self:note("a1", '{"event":"start","sweep":"s"}\n{"event":"rung","rung":0,"step":1,"value":0.75}\n') -- run again
+  lu.assertEquals(self:scores(0), { 0.75, 3 })
+  self:list '{"key": "a2", "left": true}'
+  self:list '{"id": 1, "key": "a1", "number": 9}'
+  lu.assertEquals(self:scores(0), { 0.75 })
+  lip.file.write(self.root .. "/trials/a1/journal.jsonl", "{}\n") -- another file
+  lu.assertEquals(self:scores(0), {})
+end
+
 -- ---- the program, with Slurm played by shell scripts over files ----
 
 local FAKES = {
@@ -337,4 +388,4 @@ function Program:test_dry_run_shows_the_script()
   lu.assertFalse(lip.file.exists(self.dir .. "/runs.db"))
 end
 
-return { TestTexts = Texts, TestProgram = Program }
+return { TestTexts = Texts, TestRungs = Rungs, TestProgram = Program }

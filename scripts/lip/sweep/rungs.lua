@@ -40,13 +40,17 @@ local function read(path, sweep)
   return known
 end
 
---- The keys of a sweep's trials, from the list beside its description.
+-- The keys of a sweep's trials, from the list beside its description: the last line of a key counts.
 local function keys_of(root, sweep)
-  local keys = {}
+  local keys, at = {}, {}
   local file <close> = io.open(root .. "/sweeps/" .. sweep .. ".trials.jsonl", "rb")
   for line in file and file:lines() or function() end do
     local key = line:match '"key"%s*:%s*"(%x+)"'
-    if key then keys[#keys + 1] = key end
+    if key and not at[key] then
+      keys[#keys + 1] = key
+      at[key] = #keys
+    end
+    if key then keys[at[key]] = not line:find '"left"%s*:%s*true' and key end
   end
   return keys
 end
@@ -60,7 +64,7 @@ function rungs.scores(folder, sweep, rung)
   local trials = folder:match "^(.*)/[^/]+/?$" or "."
   local root, scores = trials:match "^(.*)/[^/]+$" or ".", {}
   for _, key in ipairs(keys_of(root, sweep)) do
-    scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key), sweep).scores[rung]
+    if key then scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key), sweep).scores[rung] end
   end
   return scores
 end
