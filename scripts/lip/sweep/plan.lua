@@ -72,11 +72,14 @@ end
 
 -- Settings of the command line that belong to all trials of a script.
 local function fixed_settings(self, set)
-  local all, varied = {}, self.sweep.search.space or self.sweep.search.list[1]
+  local all, search, varied = {}, self.sweep.search, {}
+  for _, config in ipairs(search.list or { search.space }) do
+    for name in pairs(config) do varied[name] = true end
+  end
   for name, v in pairs(self.sweep.set) do all[name] = v end
   for name, text in pairs(set) do all[name] = value_of(text) end
   for name in pairs(all) do
-    if varied[name] ~= nil then fail("setting '%s' is fixed, and the sweep varies it", name) end
+    if varied[name] then fail("setting '%s' is fixed, and the sweep varies it", name) end
   end
   return all
 end

@@ -1,0 +1,267 @@
+-- `lipwb sweep` from outside: results that depend on nothing but the description, failures that cost one trial, exit
+-- statuses, changed descriptions.
+local lu = require "luaunit"
+local lip = require "lip"
+local support = require "support_sweep"
+
+local T = support.fixture {}
+
+-- A trial that reports three steps and whose result depends on its seed; `odd` is put in by tests.
+local SWEEP = [[
+local lip = require "lip"
+return lip.sweep {
+  run = function(config, trial)
+    local rng, sum = lip.rng(trial.seed), 0
+    for step = 1, 3 do
+      sum = sum + rng:uniform()
+      trial.report(step, { sum = sum }, 3)
+    end
+    %s
+    return { sum = sum, a = config.a }
+  end,
+  grid = { a = { 1, 2, 3 }, b = { "x", "y" } }, maximise = "sum", %s
+}
+]]
+
+function T:describe(odd, more)
+  return self:write("s.lua", SWEEP:format(odd or "", more or ""))
+end
+
+function T:test_the_table_depends_on_the_description_only()
+  self:describe()
+  local status, said = self:sweep("s.lua", "-j", "1")
+  lu.assertEquals(status, 0, said)
+  lu.assertStrContains(said, "6 of 6 done")
+  lu.assertStrContains(said, "best: sum = ")
+  lu.assertEquals((self:sweep("s.lua", "-j", "2", "--store", "two.db")), 0)
+  local one = self:results "s"
+  lu.assertEquals(#one, 6)
+  lu.assertEquals(self:results("s", "two.db"), one)
+  local seen = {}
+  for i, r in ipairs(self:records "s") do
+    lu.assertEquals(r.number, i)
+    lu.assertEquals(r.state, "done")
+    lu.assertEquals(r.seed, tonumber(r.key:sub(1, 8), 16))
+    lu.assertEquals(r.row.a, r.config.a)
+    lu.assertEquals(r.value, r.row.sum)
+    local rng = lip.rng(r.seed)
+    lu.assertEquals(r.value, rng:uniform() + rng:uniform() + rng:uniform())
+    lu.assertNil(seen[r.value])
+    seen[r.value] = true
+  end
+end
+
+function T:test_again_does_nothing()
+  self:describe()
+  lu.assertEquals((self:sweep("s.lua", "-j", "2")), 0)
+  local before, history = self:results "s", self:history()
+  local status, said = self:sweep("s.lua", "-j", "2")
+  lu.assertEquals(status, 0)
+  lu.assertNotStrContains(said, "start")
+  lu.assertEquals(self:results "s", before)
+  lu.assertEquals(self:history(), history)
+end
+
+function T:test_two_runners_share_the_work()
+  self:describe("lip.process.sleep(0.1)")
+  local a, b = self:spawn("a", "sweep", "s.lua", "-j", "2"), self:spawn("b", "sweep", "s.lua", "-j", "2")
+  lu.assertEquals(a:wait(120).exit, 0)
+  lu.assertEquals(b:wait(120).exit, 0)
+  local said = lip.file.read(self.dir .. "/a") .. lip.file.read(self.dir .. "/b")
+  local _, starts = said:gsub("start  ", "")
+  lu.assertEquals(starts, 6)
+  for _, seen in pairs(self:history()) do
+    lu.assertEquals(seen, { start = 1, done = 1, failed = 0, stopped = 0, pruned = 0 })
+  end
+end
+
+function T:test_a_failure_costs_one_trial()
+  self:describe [[
+    if config.b == "x" then
+      if config.a == 1 then error "out of luck" end
+      if config.a == 2 then os.exit(7) end
+      print "last words"
+      os.execute("kill -SEGV " .. lip.process.self().pid)
+    end
+    if config.a == 3 then sum = 0 / 0 end]]
+  local status, said = self:sweep("s.lua", "-j", "2", "--retries", "1")
+  lu.assertEquals(status, 1, said)
+  lu.assertStrContains(said, "2 of 6 done, 4 failed")
+  local records = self:records "s"
+  local states, attempts = {}, {}
+  for i, r in ipairs(records) do states[i], attempts[i] = r.state, r.attempt end
+  lu.assertEquals(states, { "failed", "done", "failed", "done", "failed", "failed" })
+  -- crashes are tried again, errors and NaN are not
+  lu.assertEquals(attempts, { 1, 1, 1, 1, 2, 1 })
+  lu.assertStrContains(records[1].message, "out of luck")
+  lu.assertStrContains(records[3].message, "os.exit(7)")
+  lu.assertEquals(records[5].signal, 11)
+  lu.assertStrContains(records[5].message, "SEGV")
+  lu.assertStrContains(records[5].message, "last words")
+  lu.assertStrContains(said, "again  5")
+  -- failed ones stay failed, until they are asked for
+  status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 1)
+  lu.assertNotStrContains(said, "start")
+  lu.assertStrContains(said, "trial 1 failed (a=1 b=x)")
+  local done = self:history()[records[2].key]
+  status, said = self:sweep("s.lua", "--retry", "failed")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "start  1")
+  lu.assertNotStrContains(said, "start  2")
+  lu.assertEquals(self:history()[records[2].key], done)
+end
+
+function T:test_a_crash_that_does_not_come_again()
+  self:describe([[
+    local mark = trial.folder .. "/seen"
+    if config.a == 2 and not lip.file.exists(mark) then
+      lip.file.write(mark, "")
+      os.execute("kill -KILL " .. lip.process.self().pid)
+    end]], "retries = 1")
+  local status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 0, said)
+  lu.assertStrContains(said, "KILL, not sent by the sweep: killed by the system for want of memory? (try 2 of 2)")
+  for _, r in ipairs(self:records "s") do lu.assertEquals(r.attempt, r.config.a == 2 and 2 or 1) end
+  self:describe()
+  lu.assertEquals((self:sweep("s.lua", "--store", "calm.db")), 0)
+  -- the file is another, and so are keys and seeds; of the rest nothing
+  for i, r in ipairs(self:records("s", "calm.db")) do
+    local rng = lip.rng(r.seed)
+    lu.assertEquals(r.value, rng:uniform() + rng:uniform() + rng:uniform())
+    lu.assertEquals(r.config, self:records "s"[i].config)
+  end
+end
+
+function T:test_fail_fast()
+  self:describe [[if config.a == 1 then error "no" end]]
+  local status, said = self:sweep("s.lua", "-j", "1", "--fail-fast")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "--fail-fast")
+  local _, starts = said:gsub("start  ", "")
+  lu.assertEquals(starts, 1)
+end
+
+-- ---- signals ----
+
+-- waits until the text appears in a file
+function T:await(name, text)
+  local path = self.dir .. "/" .. name
+  for _ = 1, 600 do
+    if (lip.file.read(path) or ""):find(text, 1, true) then return end
+    lip.process.sleep(0.05)
+  end
+  lu.fail(("'%s' never came:\n%s"):format(text, lip.file.read(path) or ""))
+end
+
+function T:test_interrupted_once()
+  self:describe [[if not lip.file.exists "go" then for _ = 1, 1000 do lip.process.sleep(0.02) end end]]
+  for _, name in ipairs { "INT", "TERM", "HUP" } do
+    local process = self:spawn("out", "sweep", "s.lua", "-j", "2")
+    self:await("out", "start  2")
+    process:signal(name)
+    lu.assertEquals(process:wait(60).exit, 130, name)
+    lu.assertStrContains(lip.file.read(self.dir .. "/out"), name .. ": workers finish")
+    for _, r in ipairs(self:records "s") do lu.assertEquals(r.state, "queued") end
+  end
+  self:write("go", "")
+  lu.assertEquals((self:sweep("s.lua", "-j", "2")), 0)
+end
+
+function T:test_interrupted_twice()
+  -- a worker that does not listen
+  self:describe [[lip.process.signals "hold" print "deaf" io.stdout:flush() while true do end]]
+  local process = self:spawn("out", "sweep", "s.lua", "-j", "1")
+  self:await("out", "start  1")
+  self:await("runs.db.d/trials/" .. lip.file.list(self.dir .. "/runs.db.d/trials")[1] .. "/output.txt", "deaf")
+  local worker = self:records "s"[1]
+  process:signal "INT"
+  self:await("out", "INT: workers finish")
+  lu.assertTrue(process:alive())
+  process:signal "INT"
+  lu.assertEquals(process:wait(30).exit, 130)
+  lu.assertFalse(lip.process.alive(worker.pid, worker.pid_start))
+  lu.assertEquals(self:records "s"[1].state, "queued")
+end
+
+function T:test_killed_runner()
+  self:describe [[lip.process.sleep(0.2)]]
+  lu.assertEquals((self:sweep("s.lua", "--store", "whole.db")), 0)
+  local whole = self:results("s", "whole.db")
+  local process = self:spawn("out", "sweep", "s.lua", "-j", "2")
+  self:await("out", "start  4")
+  process:signal "KILL"
+  process:wait(10)
+  lu.assertEquals((self:sweep("s.lua", "-j", "1")), 0)
+  lu.assertEquals(self:results "s", whole)
+  for _, seen in pairs(self:history()) do lu.assertEquals(seen.done, 1) end
+end
+
+-- In a terminal: drawn anew in place, no line wider than the window, no plain lines.
+function T:test_in_a_terminal()
+  lu.skipIf(not os.execute "script --version >/dev/null 2>&1", "the program script (util-linux) is not installed")
+  self:describe("lip.process.sleep(0.3)")
+  self:write("go.sh", ("stty cols 40; exec '%s' sweep s.lua -j 2 --store runs.db"):format(support.program))
+  local result = assert(lip.process.run { "script", "-qec", "sh go.sh", "/dev/null", cwd = self.dir })
+  lu.assertEquals(result.exit, 0, result.output)
+  lu.assertStrContains(result.output, "\27[J")
+  lu.assertStrContains(result.output, "[################] 3/3")
+  lu.assertStrContains(result.output, "best: sum")
+  lu.assertNotStrContains(result.output, "start  ")
+  local drawn = result.output:match "^(.*)s: 6 of 6 done"
+  for line in drawn:gsub("\27%[%d*[AJ]", ""):gmatch "[^\r\n]+" do lu.assertTrue(#line < 40, line) end
+end
+
+-- ---- exit statuses and words ----
+
+function T:test_wrong_usage()
+  self:describe()
+  for _, words in ipairs { {}, { "--foo" }, { "s.lua", "-j", "0" }, { "s.lua", "--set", "x" }, { "nowhere.lua" },
+    { "s.lua", "--retry", "done" }, { "s.lua", "--set", "quick=true" }, { "s.lua", "--name", "a/b" } } do
+    local status, said = self:sweep(table.unpack(words))
+    lu.assertEquals(status, 2, said)
+    lu.assertStrContains(said, "lipwb sweep: ")
+    lu.assertNotStrContains(said, "traceback")
+  end
+  for text, words in pairs { ["return 1"] = "not what lip.sweep{...} makes", ["return lip"] = "undeclared|nothing",
+    ["x ="] = "unexpected symbol", ["error 'own words'"] = "own words",
+    ["return require 'lip'.sweep { script = 'no.lua', grid = { a = 1 } }"] = "no.lua: no such file" } do
+    self:write("bad.lua", text)
+    local status, said = self:sweep "bad.lua"
+    lu.assertEquals(status, 2, said)
+    if not words:find "|" then lu.assertStrContains(said, words) end
+  end
+  lu.assertEquals((self:sweep "--help"), 0)
+  lu.assertFalse(lip.file.exists(self.dir .. "/runs.db"))
+end
+
+function T:test_a_store_that_cannot_be()
+  self:describe()
+  self:write("text.db", ("not a database "):rep(100))
+  local status, said = self:sweep("s.lua", "--store", "text.db")
+  lu.assertEquals(status, 1, said)
+  status, said = self:sweep("s.lua", "--store", "/proc/nowhere/runs.db")
+  lu.assertEquals(status, 1, said)
+  lu.assertNotStrContains(said, "traceback")
+end
+
+function T:test_dry_run()
+  self:describe()
+  local status, said = self:sweep("s.lua", "-j", "2", "--dry-run")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(said, "6 trials, 2 at once")
+  lu.assertStrContains(said, "first: a=1 b=x\n")
+  lu.assertStrContains(said, "last:  a=3 b=y\n")
+  lu.assertStrContains(said, "no finished trial")
+  lu.assertFalse(lip.file.exists(self.dir .. "/runs.db"))
+  lu.assertFalse(lip.file.exists(self.dir .. "/runs.db.d"))
+  lu.assertEquals((self:sweep("s.lua", "-j", "2")), 0)
+  status, said = self:sweep("s.lua", "-j", "2", "--dry-run", "--name", "more")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(said, "6 finished trials of this script")
+  status, said = self:sweep("s.lua", "--dry-run")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(said, "finished: 6, to do: 0")
+end
+
+return T

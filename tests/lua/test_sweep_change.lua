@@ -1,0 +1,238 @@
+-- Sweeps of scripts: settings, changed descriptions, searches that follow results, schedulers.
+local lu = require "luaunit"
+local lip = require "lip"
+local support = require "support_sweep"
+
+local T = support.fixture {}
+
+local SCRIPT = [[
+local lip = require "lip"
+local args = lip.args { budget = 1.5, norm = { "2", "which", choices = { "1", "2", "inf" } }, widths = { 8 }, seed = 1,
+  epochs = 2, quick = false }
+local sum = 0
+for _, w in ipairs(args.widths) do sum = sum + w end
+return { clean = args.budget * sum, norm = args.norm, seed = args.seed, quick = args.quick, epochs = args.epochs }
+]]
+
+local SWEEP = [[
+return require "lip".sweep { script = "train.lua", maximise = "clean", %s
+  grid = { budget = %s, norm = { 1, "inf" }, widths = { { 2, 3 } } } }
+]]
+
+function T:describe(budgets, more, script)
+  self:write("train.lua", script or SCRIPT)
+  self:write("s.lua", SWEEP:format(more or "", budgets or "{1, 2.5}"))
+end
+
+function T:test_settings_reach_the_script()
+  self:describe(nil, "set = { quick = true },")
+  local status, said = self:sweep("s.lua", "--set", "epochs=7")
+  lu.assertEquals(status, 0, said)
+  local records = self:records "s"
+  lu.assertEquals(#records, 4)
+  for _, r in ipairs(records) do
+    lu.assertEquals(r.config, { budget = r.config.budget, norm = r.config.norm, widths = { 2, 3 }, quick = true,
+      epochs = 7 })
+    local row = { clean = 5 * r.config.budget, norm = tostring(r.config.norm), seed = r.seed, quick = true, epochs = 7 }
+    for name, v in pairs(row) do lu.assertEquals(r.row[name], v, name) end
+    lu.assertEquals(r.value, r.row.clean)
+  end
+  lu.assertEquals(records[2].config.norm, "inf")
+  lu.assertStrContains(said, "best: clean = 12.5  trial 3")
+end
+
+function T:test_a_seed_in_the_grid()
+  self:describe()
+  self:write("s.lua", 'return require "lip".sweep { script = "train.lua", grid = { seed = { 5, 6 } } }')
+  lu.assertEquals((self:sweep "s.lua"), 0)
+  for i, r in ipairs(self:records "s") do
+    lu.assertEquals(r.seed, 4 + i)
+    lu.assertEquals(r.row.seed, 4 + i)
+  end
+end
+
+function T:test_settings_that_are_refused()
+  self:describe()
+  local status, said = self:sweep("s.lua", "--set", "budget=3")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(said, "setting 'budget' is fixed, and the sweep varies it")
+  self:describe("{1}", "set = { bugdet = 3 },")
+  status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "did you mean 'budget'")
+  self:write("s.lua", 'return require "lip".sweep { script = "train.lua", list = { { budget = 1 }, { budget = 1.0 } } }')
+  status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(said, "trials 1 and 2 are the same")
+end
+
+-- the file has settings of its own: they are for it, and it decides what to hand on
+function T:test_settings_of_the_sweep_file()
+  self:describe()
+  self:write("own.lua", [[
+    local lip = require "lip"
+    local args = lip.args { quick = false }
+    return lip.sweep { script = "train.lua", grid = { budget = args.quick and { 1 } or { 1, 2, 3 } },
+      set = { quick = args.quick } }]])
+  lu.assertEquals((self:sweep("own.lua", "--set", "quick=true")), 0)
+  local records = self:records "own"
+  lu.assertEquals(#records, 1)
+  lu.assertTrue(records[1].row.quick)
+  local status, said = self:sweep("own.lua", "--set", "qick=true")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(said, "did you mean 'quick'")
+  -- and of a function
+  self:write("fun.lua", [[
+    local lip = require "lip"
+    local args = lip.args { factor = 2 }
+    return lip.sweep { run = function(config) return { y = args.factor * config.x } end, grid = { x = { 1, 2 } } }]])
+  lu.assertEquals((self:sweep("fun.lua", "--set", "factor=5")), 0)
+  lu.assertEquals(self:records "fun"[2].row.y, 10)
+  local keys = self:results "fun"
+  lu.assertEquals((self:sweep("fun.lua", "--name", "plain")), 0)
+  lu.assertEquals(self:records "plain"[2].row.y, 4)
+  lu.assertNotEquals(self:records "plain"[1].key, self:records "fun"[1].key)
+  lu.assertEquals(self:results "fun", keys)
+end
+
+function T:test_a_changed_sweep_is_refused()
+  self:describe()
+  lu.assertEquals((self:sweep "s.lua"), 0)
+  local before = self:results "s"
+  self:describe "{0.5, 1, 2.5}"
+  local status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(said, "search.space.budget: [1,2.5] -> [0.5,1,2.5]")
+  lu.assertStrContains(said, "--accept")
+  lu.assertEquals(self:results "s", before)
+  local history = self:history()
+  status, said = self:sweep("s.lua", "--accept")
+  lu.assertEquals(status, 0, said)
+  local records = self:records "s"
+  lu.assertEquals(#records, 6)
+  for i, r in ipairs(records) do
+    lu.assertEquals(r.number, i)
+    lu.assertEquals(r.config.budget, ({ 0.5, 1, 2.5 })[(i + 1) // 2])
+    lu.assertEquals(r.state, "done")
+  end
+  for key, seen in pairs(history) do lu.assertEquals(self:history()[key], seen) end -- not run again
+  -- the same table as if it had been so from the beginning, and after rebuilding
+  lu.assertEquals((self:sweep("s.lua", "--store", "new.db")), 0)
+  lu.assertEquals(self:results("s", "new.db"), self:results "s")
+  -- fewer: two trials leave
+  self:describe "{2.5, 0.5}"
+  lu.assertEquals((self:sweep("s.lua", "--accept")), 0)
+  local fewer = self:results "s"
+  lu.assertEquals(#fewer, 4)
+  lu.assertEquals(self:records "s"[1].config.budget, 2.5)
+  assert(require "lip.sweep.rebuild".store(self.dir .. "/runs.db")):close()
+  lu.assertEquals(self:results "s", fewer)
+  -- and come back with their results
+  self:describe "{0.5, 1, 2.5}"
+  history = self:history()
+  lu.assertEquals((self:sweep("s.lua", "--accept")), 0)
+  lu.assertEquals(self:results "s", self:results("s", "new.db"))
+  lu.assertEquals(self:history(), history)
+end
+
+function T:test_a_changed_script_is_shown()
+  self:describe()
+  lu.assertEquals((self:sweep "s.lua"), 0)
+  self:describe(nil, nil, (SCRIPT:gsub("args.budget %* sum", "args.budget + sum")))
+  local status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(said, "script_sha256")
+  lu.assertStrContains(said, "-return { clean = args.budget * sum")
+  lu.assertStrContains(said, "+return { clean = args.budget + sum")
+  lu.assertEquals((self:sweep("s.lua", "--accept")), 0)
+  lu.assertEquals(self:records "s"[1].row.clean, 6)
+  lu.assertEquals(#self:records "s", 4)
+end
+
+-- The stored text runs, not what stands in the file by the time a worker starts.
+function T:test_a_script_changed_on_the_way()
+  self:describe()
+  self:write("train.lua", "local f = io.open('train.lua', 'w') f:write 'return { clean = -1 }' f:close()\n" .. SCRIPT)
+  lu.assertEquals((self:sweep("s.lua", "-j", "1")), 0)
+  for _, r in ipairs(self:records "s") do lu.assertEquals(r.row.clean, 5 * r.config.budget) end
+end
+
+-- ---- searches ----
+
+local SEARCH = [[
+local lip = require "lip"
+return lip.sweep { run = function(c) %s return { y = (c.x - 0.3) ^ 2 + (c.kind == "a" and 0 or 1) } end, minimise = "y",
+  %s = { x = lip.uniform(0, 1), kind = { "a", "b" } }, n = %d }
+]]
+
+function T:test_samples()
+  for _, kind in ipairs { "random", "sobol" } do
+    self:write("s.lua", SEARCH:format("", kind, 8))
+    lu.assertEquals((self:sweep("s.lua", "-j", "2", "--name", kind)), 0)
+    local least, best = math.huge, nil
+    for _, r in ipairs(self:records(kind)) do
+      lu.assertAlmostEquals(r.row.y, (r.config.x - 0.3) ^ 2 + (r.config.kind == "a" and 0 or 1), 1e-12)
+      if r.row.y < least then least, best = r.row.y, r.number end
+    end
+    local _, said = self:sweep("s.lua", "--name", kind)
+    lu.assertStrContains(said, ("trial %d "):format(best))
+  end
+end
+
+function T:test_tpe_does_not_depend_on_jobs()
+  local pause = 'require "lip".process.sleep(c.x * 0.1)'
+  self:write("s.lua", SEARCH:format(pause, "tpe", 24))
+  local status, said = self:sweep("s.lua", "-j", "1", "--store", "one.db")
+  lu.assertEquals(status, 0, said)
+  local one = self:results("s", "one.db")
+  lu.assertEquals(#one, 24)
+  lu.assertEquals((self:sweep("s.lua", "-j", "4", "--store", "four.db")), 0)
+  lu.assertEquals(self:results("s", "four.db"), one)
+  -- killed on the way, and by two runners
+  local process = self:spawn("out", "sweep", "s.lua", "-j", "3")
+  lip.process.sleep(0.7)
+  process:signal "KILL"
+  process:wait(10)
+  local a, b = self:spawn("a", "sweep", "s.lua", "-j", "2"), self:spawn("b", "sweep", "s.lua", "-j", "2")
+  lu.assertEquals(a:wait(120).exit, 0)
+  lu.assertEquals(b:wait(120).exit, 0)
+  lu.assertEquals(self:results "s", one)
+end
+
+function T:test_a_longer_tpe_goes_on()
+  self:write("t.lua", [[
+    local lip = require "lip"
+    local args = lip.args { n = 6 }
+    return lip.sweep { script = "f.lua", tpe = { x = lip.uniform(0, 1) }, n = args.n, maximise = "y" }]])
+  self:write("f.lua", 'local a = require "lip".args { x = 0.5 } return { y = a.x }')
+  lu.assertEquals((self:sweep("t.lua", "--set", "n=6")), 0)
+  local short = self:results "t"
+  lu.assertEquals((self:sweep("t.lua", "--set", "n=9")), 2)
+  lu.assertEquals((self:sweep("t.lua", "--set", "n=9", "--accept")), 0)
+  local long = self:results "t"
+  lu.assertEquals(#long, 9)
+  lu.assertEquals(table.move(long, 1, 6, 1, {}), short)
+end
+
+-- ---- schedulers ----
+
+function T:test_trials_that_fall_behind_end_early()
+  self:write("s.lua", [[
+    local lip = require "lip"
+    return lip.sweep { grid = { a = { 9, 1, 8, 2, 7, 3 } }, maximise = "score",
+      scheduler = lip.asha { min = 1, max = 9, eta = 3 },
+      run = function(config, trial)
+        for step = 1, 9 do
+          if not trial.report(step, { score = config.a * step }, 9) then return { score = config.a * step } end
+        end
+        return { score = config.a * 9 }
+      end }]])
+  local status, said = self:sweep("s.lua", "-j", "1")
+  lu.assertEquals(status, 0, said)
+  local states = {}
+  for i, r in ipairs(self:records "s") do states[i] = r.state end
+  lu.assertEquals(states, { "done", "pruned", "pruned", "pruned", "pruned", "pruned" })
+  lu.assertStrContains(said, "1 of 6 done, 5 pruned")
+end
+
+return T
