@@ -164,6 +164,7 @@ local function read_words(given)
     if not set then seed = value "--seed" end
     local data = not set and not seed and value "--data"
     local plot = not set and not seed and not data and value "--plot"
+    local events = not set and not seed and not data and not plot and value "--tensorboard"
     if set then
       local name, text = set:match "^([^=]+)=(.*)$"
       if not name then fail_usage("--set expects NAME=VALUE, got: %s", set) end
@@ -174,6 +175,8 @@ local function read_words(given)
       given.data = data
     elseif plot then
       given.plot = plot
+    elseif events then
+      given.tensorboard = events
     elseif word == "--help" then
       given.help = true
     elseif word:find "^%-[%a%-]" then

@@ -103,6 +103,9 @@ end
 
 -- What is not as it was, one line each; none of it is a difference by itself.
 local function tell_surroundings(run, now, cwd)
+  local script = run.told.script or ""
+  local beside = script:match "^(.*)/" or "."
+  if script:sub(1, 1) ~= "/" then beside = ("%s/%s"):format(cwd or ".", beside) end
   local was = run.seen.provenance
   for _, name in ipairs { "version", "kernels", "cpu", "compiler", "flags", "threads" } do
     if was[name] ~= nil and was[name] ~= now.provenance[name] then
@@ -112,7 +115,7 @@ local function tell_surroundings(run, now, cwd)
   if was.cwd and not cwd then say("  the folder %s is gone: the script runs here", was.cwd) end
   local git = was.git
   if type(git) == "table" and git.commit then
-    local here, diff = lip.provenance.git(cwd)
+    local here, diff = lip.provenance.git(beside)
     if here.commit ~= git.commit then
       say("  git: then at %s, now at %s: modules that the script loads may be others", git.commit:sub(1, 12),
         here.commit and here.commit:sub(1, 12) or "no commit")

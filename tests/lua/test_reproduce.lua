@@ -214,6 +214,31 @@ function T:test_a_pruned_trial()
   lu.assertStrContains(text, '"state":"stopped"')
 end
 
+-- Interrupted, it takes its worker with it and leaves nothing.
+function T:test_interrupted()
+  assert(lip.file.write(self.dir .. "/p.lua", (PRUNED:gsub("score = 1, steps = 1000", "score = 99, steps = 3"))))
+  lu.assertEquals(self:run("sweep p.lua -j 1 --threads 1").exit, 0)
+  local record, folder = self:record("p", 2)
+  lu.assertEquals(record.state, "done")
+  local told = assert(lip.file.read(folder .. "/trial.json"))
+  assert(lip.file.write(folder .. "/trial.json", (told:gsub('"steps":3', '"steps":1000'))))
+  local process = assert(lip.process.spawn { program, "reproduce", "p/2", cwd = self.dir, env = { TMPDIR = self.dir .. "/tmp" },
+    stdout = self.dir .. "/out", group = true })
+  local text = ""
+  repeat -- until the new run is under way
+    lip.process.sleep(0.02)
+    local root = lip.file.list(self.dir .. "/tmp")[1]
+    text = root and lip.file.read(("%s/tmp/%s/trials/%s/journal.jsonl"):format(self.dir, root, record.key)) or ""
+  until text:find '"step":2' or not process:alive()
+  local worker = assert(math.tointeger(tonumber(text:match '"pid":(%d+)')), lip.file.read(self.dir .. "/out"))
+  local start = math.tointeger(tonumber(text:match '"pid_start":(%d+)'))
+  lu.assertTrue(lip.process.alive(worker, start))
+  process:signal "INT"
+  lu.assertEquals(assert(process:wait(60)).exit, 130)
+  lu.assertFalse(lip.process.alive(worker, start))
+  lu.assertEquals(lip.file.list(self.dir .. "/tmp"), {})
+end
+
 function T:test_refusals()
   local exit, _, errors = self:reproduce ""
   lu.assertEquals(exit, 2)
