@@ -1,5 +1,6 @@
 --- lipwb reproduce RUN [--store FILE]: runs a stored trial once more, from the stored text of its script, in a new folder,
--- and compares every figure of every epoch and of the result. Status: 0 equal, 1 different or failed, 2 wrong usage.
+-- and compares every figure of every epoch and of the result. Status: 0 equal, 1 different or failed, 2 wrong usage, 130
+-- interrupted.
 --
 -- On the kernels of that time the bits must agree; on others sums are added in another order, and figures agree to a
 -- tolerance. Times, memory and paths are no figures.
@@ -74,16 +75,17 @@ local function run_again(run, folder, cwd)
   local process = must(lip.process.spawn { program, "trial", folder, stdout = folder .. "/output.txt", cwd = cwd,
     group = true, dies_with_parent = true })
   local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore guard
-    if process:alive() then
-      process:signal "TERM"
-      if not process:wait(5) then process:signal "KILL" end
-      process:wait()
+    process:signal "TERM" -- an ended one is left alone
+    if not process:wait(5) then
+      process:signal "KILL"
+      lip.process.pending()
+      process:wait(5)
     end
   end })
   local ended, asked
   repeat
     ended = process:wait(LOOK)
-    if lip.interrupted() then return nil end
+    if lip.process.pending() > 0 then return nil end
     if not ended and run.seen.state == "pruned" and not asked then
       asked = compare.read(must(journal.read(folder))).last >= run.seen.last
       if asked then process:signal "TERM" end
@@ -220,9 +222,9 @@ function reproduce.main(...)
     io.stderr:write("lipwb reproduce: ", args, "\n", parser:get_usage(), "\n")
     return 2
   end
+  lip.process.signals "hold" -- what was begun is tidied up first
   local done, status = pcall(main, args)
-  if done then return status or 1 end
-  if lip.interrupted() then return 1 end -- the program says 130
+  if done then return status or 130 end
   io.stderr:write("lipwb reproduce: ", tostring(status), "\n")
   return 1
 end
