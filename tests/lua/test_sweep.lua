@@ -81,7 +81,7 @@ function T:test_a_failure_costs_one_trial()
       if config.a == 1 then error "out of luck" end
       if config.a == 2 then os.exit(7) end
       print "last words"
-      os.execute("kill -SEGV " .. lip.process.self().pid)
+      os.execute("kill -ABRT " .. lip.process.self().pid)
     end
     if config.a == 3 then sum = 0 / 0 end]]
   local status, said = self:sweep("s.lua", "-j", "2", "--retries", "1")
@@ -95,8 +95,8 @@ function T:test_a_failure_costs_one_trial()
   lu.assertEquals(attempts, { 1, 1, 1, 1, 2, 1 })
   lu.assertStrContains(records[1].message, "out of luck")
   lu.assertStrContains(records[3].message, "os.exit(7)")
-  lu.assertEquals(records[5].signal, 11)
-  lu.assertStrContains(records[5].message, "SEGV")
+  lu.assertEquals(records[5].signal, 6)
+  lu.assertStrContains(records[5].message, "ABRT")
   lu.assertStrContains(records[5].message, "last words")
   lu.assertStrContains(said, "again  5")
   -- failed ones stay failed, until they are asked for
@@ -143,6 +143,17 @@ function T:test_fail_fast()
 end
 
 -- ---- signals ----
+
+function T:test_stopped_by_others_again_and_again()
+  self:describe [[if config.a == 2 then os.execute("kill -TERM " .. lip.process.self().pid) lip.process.sleep(5) end]]
+  local status, said = self:sweep("s.lua", "-j", "2")
+  lu.assertEquals(status, 1, said)
+  for _, r in ipairs(self:records "s") do
+    lu.assertEquals(r.state, r.config.a == 2 and "failed" or "done")
+    lu.assertEquals(r.attempt, r.config.a == 2 and 5 or 1)
+  end
+  lu.assertStrContains(said, "stopped 5 times by signals")
+end
 
 -- waits until the text appears in a file
 function T:await(name, text)

@@ -253,7 +253,7 @@ end
 local function run(job, options)
   job.view = view.new { out = io.stdout, columns = lip.process.terminal, now = lip.time }
   if job.search and job.jobs > job.search.ahead then
-    print(("at most %d at once: the next trial is chosen when that many are under way (ahead)"):format(job.search.ahead))
+    print(("at most %d at once: so many results the search does without (ahead)"):format(job.search.ahead))
   end
   local result = require "lip.sweep.runner".run(job)
   summary(job, result)

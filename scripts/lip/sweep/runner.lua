@@ -11,6 +11,7 @@ local runner = {}
 
 local LOOK = 0.2 -- seconds between two looks at journals
 local PATIENCE = 1 -- seconds until the queue is asked again whether another runner has left something
+local STOPS = 5 -- by signals that were not ours, until a trial counts as failed
 local LINES, LINE_BYTES = 20, 8192 -- of a dead worker's output that are kept
 
 local methods = {}
@@ -118,7 +119,19 @@ function methods:finish(slot, result)
     record = self:look(slot)
   end
   if record.state == "failed" and crashed and self:retry(record) then return end
+  if record.state == "queued" and not self.stopping then record = self:stopped(slot, record) end
   self:tell(record)
+end
+
+-- Somebody else asked the worker to stop, so the trial goes on from its checkpoint; but not for ever.
+function methods:stopped(slot, record)
+  local times = (self.stops[record.key] or 0) + 1
+  self.stops[record.key] = times
+  if times < STOPS then return record end
+  must(journal.append(slot.folder, { event = "end", state = "failed", sweep = record.sweep, attempt = record.attempt,
+    message = ("stopped %d times by signals that the sweep did not send"):format(times), time = lip.now() },
+    { sync = true }))
+  return self:look(slot)
 end
 
 -- A crash may be an accident of the machine; an error and a loss that is no number come again.
@@ -157,7 +170,7 @@ function methods:tell(record)
   self.counts = must(self.job.store:counts(self.job.sweep))
   local totals = view.totals(self.counts, self.total)
   if state == "queued" then
-    if not self.stopping then self.view:say("queued %d  asked to stop", record.number) end
+    if not self.stopping then self.view:say("queued %d  stopped by a signal from elsewhere", record.number) end
   elseif state == "failed" then
     self.failed[#self.failed + 1] = record
     local last = (record.message or "no message"):match "[^\n]*"
@@ -289,13 +302,21 @@ function methods:wait()
   end
 end
 
+function methods:wait_for_others()
+  local waiting = self.counts.running > 0
+  if waiting and not self.waiting then
+    self.view:say("waiting for %d trials that run elsewhere", self.counts.running)
+  end
+  self.waiting = waiting
+end
+
 function methods:step()
   self:signals()
   self:fill()
   if #self.slots == 0 then
     if self.stopping then return false end
     -- what others run may come back to the queue; a search goes on when it has their results
-    self.waiting = self.counts.running > 0
+    self:wait_for_others()
     if not self.waiting and self.counts.queued == 0 and self.known >= self.total then return false end
   end
   if not self:wait() and lip.time() >= self.look_at then
@@ -321,7 +342,7 @@ end
 function runner.run(job)
   local sweep = job.plan.sweep
   local self = setmetatable({ job = job, view = job.view, lease = lip.process.self(), program = program(), slots = {},
-    crashes = {}, failed = {}, times = {}, seen = 0, ask_at = 0, look_at = 0, changed = true, search = job.search,
+    crashes = {}, stops = {}, failed = {}, times = {}, seen = 0, ask_at = 0, look_at = 0, changed = true, search = job.search,
     goal = sweep.maximise or sweep.minimise, total = job.total }, { __index = methods })
   local began, records = lip.time(), must(job.store:trials { sweep = job.sweep })
   self.known = job.search and #records or job.total
