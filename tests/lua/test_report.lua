@@ -35,6 +35,14 @@ function TestHtml.test_json_cannot_end_its_element()
   lu.assertEquals(lip.from_json(text), { "</script><!--", "\u{2028}" })
 end
 
+-- examples of RFC 4648
+function TestHtml.test_base64()
+  for bytes, text in pairs { [""] = "", f = "Zg==", fo = "Zm8=", foo = "Zm9v", foob = "Zm9vYg==", fooba = "Zm9vYmE=",
+    foobar = "Zm9vYmFy", ["\xff\n\0"] = "/woA" } do
+    lu.assertEquals(html.base64(bytes), text)
+  end
+end
+
 function TestHtml.test_fill()
   lu.assertEquals(html.fill("<b>$a</b>$$b %1", { a = "<", b = "<i>%1</i>" }), "<b>&lt;</b><i>%1</i> %1")
   lu.assertEquals(html.fill("$a", { a = "$b" }), "$b")

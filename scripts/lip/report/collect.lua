@@ -61,7 +61,26 @@ end
 
 -- ---- figures ----
 
--- { { caption=, svg= or message= }, ... }: each panel is a picture of its own, so that a narrow page can stack them.
+local IMAGES = { png = "image/png", svg = "image/svg+xml" }
+local MAX_IMAGES, MAX_BYTES = 6, 1500000
+
+-- Figures that the best run has drawn itself, as images: nothing in them can act.
+local function drawn_by(context, record, found)
+  local n = 0
+  for _, f in ipairs(record and context.store:files(record) or {}) do
+    local ending = f.kind == "figure" and f.path:lower():match "%.(%w+)$"
+    local path = context.store:folder(record) .. "/" .. f.path
+    local s = ending and IMAGES[ending] and not f.path:find("..", 1, true) and lip.file.stat(path)
+    if s and s.size <= MAX_BYTES and n < MAX_IMAGES then
+      n = n + 1
+      found[#found + 1] = { caption = ("%s of run %d, the best"):format(f.path, record.id), kind = IMAGES[ending],
+        image = lip.file.read(path) }
+    end
+  end
+end
+
+-- { { caption=, svg= or image= or message= }, ... }: each panel is a picture of its own: a narrow page can stack
+-- them.
 local function figures_of(context, sweep)
   local found = {}
   local function add(caption, make, ...)
@@ -73,7 +92,7 @@ local function figures_of(context, sweep)
     local panels = figure.panels or { figure }
     for i, panel in ipairs(panels) do
       panel.title = panel.title or figure.title
-      panel.inline, panel.width, panel.height = true, 480, 380
+      panel.inline, panel.width, panel.height = true, 430, 350
       local drawn, svg, message = pcall(lip.plot, panel)
       local f = { caption = #panels > 1 and ("%s (%d of %d)"):format(caption, i, #panels) or caption }
       if drawn and svg then f.svg = svg else f.message = tostring(drawn and message or svg) end
@@ -86,32 +105,53 @@ local function figures_of(context, sweep)
   if p and #p.rows > 0 then
     add(("%s and %s: every run, and those that no other beats"):format(p.x, p.y), draw.pareto, sweep, p)
   end
-  for _, record in ipairs(best_of(sweep.done, sweep.goal, sweep.better, 1)) do
-    if record.step then add("Training of the best runs", draw.losses, context, sweep, {}) end
-  end
+  if sweep.top and sweep.top.step then add("Training of the best runs", draw.losses, context, sweep, {}) end
+  drawn_by(context, sweep.top, found)
   return found
 end
 
 -- ---- provenance ----
 
--- Texts are compared as they stand: most runs of a sweep share one.
-local function provenance(context)
-  local rows, message = context.store.db:rows "SELECT id, provenance FROM trials"
+-- { [trial] = { "NAME" = "60000 samples, SHA-256 ..." } }
+local function data_sets(context)
+  local rows, message = context.store.db:rows "SELECT trial, name, sha256, samples FROM data"
   if not rows then return nil, message end
-  local distinct, index, of = {}, {}, {}
+  local of = {}
   for _, row in ipairs(rows) do
-    local text = row.provenance
-    if text then
-      local p = index[text]
-      if not p then
-        p = { text = text, n = 0, place = #distinct + 1 }
-        index[text] = p
-        distinct[p.place] = p
+    of[row.trial] = of[row.trial] or {}
+    of[row.trial][row.name] = ("%s samples, SHA-256 %s"):format(row.samples or "?", row.sha256 or "?")
+  end
+  return of
+end
+
+-- What most runs share, each kind once: all but the settings, which differ from run to run.
+local function provenance(context, rows)
+  local texts, message = context.store.db:rows "SELECT id, provenance FROM trials WHERE provenance IS NOT NULL"
+  if not texts then return nil, message end
+  local data
+  data, message = data_sets(context)
+  if not data then return nil, message end
+  local wanted, parsed, distinct, index, result = {}, {}, {}, {}, { of = {}, settings = {} }
+  for _, record in ipairs(rows) do wanted[record.id] = record end
+  for _, row in ipairs(texts) do
+    local record = wanted[row.id]
+    if record then
+      local known = parsed[row.provenance] or lip.from_json(row.provenance) or {}
+      parsed[row.provenance] = known
+      local facts = {}
+      for key, value in next, known do
+        if key ~= "settings" then facts[key] = value end
       end
-      of[row.id] = p
+      facts.data = data[row.id]
+      local key = lip.to_json(facts)
+      local p = index[key] or { facts = facts, n = 0, place = #distinct + 1 }
+      index[key], distinct[p.place] = p, p
+      p.n = p.n + 1
+      result.of[row.id], result.settings[row.id] = p, known.settings
     end
   end
-  return { distinct = distinct, of = of }
+  result.distinct = distinct
+  return result
 end
 
 ---@return table|nil report, string? message
@@ -124,12 +164,8 @@ function collect.all(context, args)
     sweep.figures = figures_of(context, sweep)
     report.sweeps[i] = sweep
   end
-  report.provenance, message = provenance(context)
+  report.provenance, message = provenance(context, rows)
   if not report.provenance then return nil, message end
-  for _, record in ipairs(rows) do
-    local p = report.provenance.of[record.id]
-    if p then p.n = p.n + 1 end
-  end
   return report
 end
 

@@ -44,6 +44,18 @@ function html.fill(template, values)
 end
 local fill = html.fill
 
+local BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+--- RFC 4648.
+function html.base64(bytes)
+  return (bytes:gsub("..?.?", function(s)
+    local a, b, c = s:byte(1, 3)
+    local n = a << 16 | (b or 0) << 8 | (c or 0)
+    local function digit(shift) return BASE64:sub((n >> shift & 63) + 1, (n >> shift & 63) + 1) end
+    return digit(18) .. digit(12) .. (b and digit(6) or "=") .. (c and digit(0) or "=")
+  end))
+end
+
 --- Pairs { name, value } as a description list; values escaped.
 function html.list(rows)
   local parts = {}

@@ -86,9 +86,14 @@ end
 local function figures(sweep)
   local parts = {}
   for _, f in ipairs(sweep.figures) do
-    parts[#parts + 1] = f.svg and fill("<figure>$$svg<figcaption>$caption</figcaption></figure>", f)
-      or fill('<figure><p class="soft">No figure: $message</p><figcaption>$caption</figcaption></figure>',
-        { message = f.message or "nothing to draw", caption = f.caption })
+    local picture = f.svg
+    if f.image then
+      picture = fill('<img alt="$caption" src="data:$kind;base64,$data">',
+        { caption = f.caption, kind = f.kind, data = html.base64(f.image) })
+    end
+    picture = picture or fill('<p class="soft">No figure: $message</p>', { message = f.message or "nothing to draw" })
+    parts[#parts + 1] = fill("<figure>$$picture<figcaption>$caption</figcaption></figure>",
+      { picture = picture, caption = f.caption })
   end
   if #parts == 0 then return "" end
   return '<h3>Figures</h3><div class="figures">' .. table.concat(parts, "\n") .. "</div>"
@@ -190,7 +195,7 @@ local function run_table(report, context)
   local has_state = false
   for _, column in ipairs(columns) do
     if column.name == "id" then column.title = "run" end
-    if column.name == "message" then column.max = 200 end
+    if column.name == "message" then column.max = 80 end
     has_state = has_state or column.name == "state"
   end
   if not has_state then table.insert(columns, 2, list.column "state") end
@@ -227,12 +232,10 @@ local MAX_SHOWN = 20
 local function provenance_section(report)
   local out, shown = { '<section id="provenance"><h2>Provenance</h2>' }, 0
   for _, p in ipairs(report.provenance.distinct) do
-    if p.n > 0 then
-      shown = shown + 1
-      if shown <= MAX_SHOWN then
-        out[#out + 1] = fill("<details$$open><summary>$n</summary>$$facts</details>", { n = plural(p.n, "run"),
-          open = shown == 1 and " open" or "", facts = facts_of(lip.from_json(p.text)) })
-      end
+    shown = shown + 1
+    if shown <= MAX_SHOWN then
+      out[#out + 1] = fill("<details$$open><summary>$n</summary>$$facts</details>", { n = plural(p.n, "run"),
+        open = shown == 1 and " open" or "", facts = facts_of(p.facts) })
     end
   end
   if shown == 0 then out[#out + 1] = '<p class="soft">Nothing is known yet.</p>' end
@@ -257,6 +260,27 @@ local function about(record)
   return table.concat(parts, " · ")
 end
 
+-- The settings that nobody chose for the sweep and that are the same in all its runs.
+local function shared_settings(report, sweep)
+  local common
+  for _, record in ipairs(sweep.rows) do
+    local settings = report.provenance.settings[record.id]
+    if settings and not common then
+      common = {}
+      for name, value in next, settings do
+        if (record.config or {})[name] == nil then common[name] = value end
+      end
+    elseif settings then
+      for name, value in next, common do
+        local other = settings[name]
+        local same = other == value or (other ~= nil and lip.to_json { other } == lip.to_json { value })
+        if not same then common[name] = nil end
+      end
+    end
+  end
+  return common or {}
+end
+
 -- Each run without the settings that all runs of its sweep share.
 local function data_of(report, context)
   local data = { store = show.word(context.path), config = {}, provenance = {}, runs = {} }
@@ -266,11 +290,20 @@ local function data_of(report, context)
     for _, pair in ipairs(sweep.constant) do common[pair[1]] = pair[2] end
     shared[sweep.name], data.config[sweep.name] = common, common
   end
-  for i, p in ipairs(report.provenance.distinct) do data.provenance[tostring(i)] = show.flat(lip.from_json(p.text)) end
+  local common_settings = {}
+  for _, sweep in ipairs(report.sweeps) do
+    common_settings[sweep.name] = shared_settings(report, sweep)
+    for name, value in next, common_settings[sweep.name] do shared[sweep.name][name] = value end
+  end
+  for i, p in ipairs(report.provenance.distinct) do data.provenance[tostring(i)] = show.flat(p.facts) end
   for i, record in ipairs(report.rows) do
     local own, p = {}, report.provenance.of[record.id]
     for name, value in next, record.config or {} do
       if shared[record.sweep][name] == nil then own[name] = value end
+    end
+    for name, value in next, report.provenance.settings[record.id] or {} do
+      local told = (record.config or {})[name] ~= nil or common_settings[record.sweep][name] ~= nil
+      if not told then own[name] = value end
     end
     data.runs[i] = { id = record.id, key = record.key, sweep = record.sweep, number = record.number,
       state = record.state, config = own, row = record.row, message = record.message, about = about(record),
@@ -281,18 +314,9 @@ end
 
 -- ---- the whole ----
 
-local BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
--- RFC 4648 of a hash in hexadecimal.
-local function base64(hex)
-  local bytes = hex:gsub("%x%x", function(h) return string.char(tonumber(h, 16)) end)
-  local out = bytes:gsub("..?.?", function(s)
-    local a, b, c = s:byte(1, 3)
-    local n = a << 16 | (b or 0) << 8 | (c or 0)
-    local function digit(shift) return BASE64:sub((n >> shift & 63) + 1, (n >> shift & 63) + 1) end
-    return digit(18) .. digit(12) .. (b and digit(6) or "=") .. (c and digit(0) or "=")
-  end)
-  return out
+-- The hash of the script as a content policy names it.
+local function policy_hash()
+  return html.base64((lip.sha256(script):gsub("%x%x", function(h) return string.char(tonumber(h, 16)) end)))
 end
 
 local function links(report)
@@ -326,7 +350,7 @@ figure .lip-figure{--lip-paper:var(--card)}
 <header><h1>$title</h1><p class="soft">$words</p>
 <nav aria-label="Parts">$$links<a href="#table">All runs</a><a href="#provenance">Provenance</a></nav></header>
 <main>
-]], { title = context.title, hash = base64(lip.sha256(script)), style = style, light = light, dark = dark,
+]], { title = context.title, hash = policy_hash(), style = style, light = light, dark = dark,
       words = ("%s, written %s by lipwb %s"):format(plural(#report.rows, "run"), text_table.date(context.now),
         lip.version),
       links = links(report) }),

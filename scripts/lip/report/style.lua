@@ -76,9 +76,9 @@ color:var(--ink)}
 cursor:pointer;
 border:1px solid var(--line);background:var(--card);color:var(--ink)}
 .chips button[aria-pressed=true]{background:var(--accent);border-color:var(--accent);color:var(--on-accent)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1rem;margin:1rem 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr));gap:1rem;margin:1rem 0}
 figure{margin:0;border:1px solid var(--line);border-radius:10px;padding:.75rem;background:var(--card);min-width:0}
-figure svg,figure img{display:block;width:100%;height:auto;max-width:46rem;margin:0 auto}
+figure svg,figure img{display:block;width:100%;height:auto;max-width:34rem;margin:0 auto}
 figure img{background:#fff;border-radius:6px}
 figcaption{font-size:.875rem;color:var(--soft);margin-top:.4rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,17rem),1fr));gap:0 1.5rem;margin:.5rem 0}

@@ -169,15 +169,6 @@ function draw.pareto(view, options)
   return lip.figures.pareto(rows, x, y, { minimise = less, by = by })
 end
 
-local function title_of(record, view)
-  local parts = {}
-  for _, name in ipairs(view.varying) do
-    local v = record.config[name]
-    if v ~= nil then parts[#parts + 1] = name .. " " .. field.text(v) end
-  end
-  return #parts > 0 and table.concat(parts, ", ") or ("run %d"):format(record.number)
-end
-
 local USUAL = { "loss", "accuracy", "validation.loss", "validation.accuracy" }
 
 --- What the best runs told of their steps.
@@ -187,7 +178,7 @@ function draw.losses(context, view, options)
   for i = 1, math.min(#rows, MAX_LINES) do
     local metrics, message = context.store:metrics(rows[i].id)
     if not metrics then return nil, message end
-    if #metrics > 0 then runs[#runs + 1] = { title = title_of(rows[i], view), metrics = metrics } end
+    if #metrics > 0 then runs[#runs + 1] = { title = ("run %d"):format(rows[i].id), metrics = metrics } end
     for _, m in ipairs(metrics) do told[m.name] = true end
   end
   for _, name in ipairs(options.y or USUAL) do
@@ -199,7 +190,9 @@ function draw.losses(context, view, options)
     names = table.move(names, 1, math.min(#names, 4), 1, {})
   end
   if #names == 0 then return nil, "no run that is done has told of its steps" end
-  return lip.figures.losses(runs, { names = names })
+  local figure = lip.figures.losses(runs, { names = names })
+  for _, panel in ipairs(figure.panels) do panel.key = "below" end
+  return figure
 end
 
 -- ---- the command ----

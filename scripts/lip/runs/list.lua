@@ -1,4 +1,5 @@
 --- `lipwb runs ls` and `lipwb runs best`: runs as a table whose columns are what varies.
+local lip = require "lip"
 local field = require "lip.runs.field"
 local group = require "lip.runs.group"
 local records = require "lip.runs.records"
@@ -25,9 +26,13 @@ local function varies(rows, name)
   return false
 end
 
--- "sweep/number" is what people read, the id what they type.
+-- How far it is; of a process on this machine also whether it is still there.
 local function progress(record)
-  if record.state ~= "running" or not record.step then return record.state end
+  if record.state ~= "running" then return record.state end
+  if record.pid and record.host == lip.process.self().host and not lip.process.alive(record.pid, record.pid_start) then
+    return "running, dead"
+  end
+  if not record.step then return record.state end
   return record.total and ("running %d/%d"):format(record.step, record.total) or ("running %d"):format(record.step)
 end
 
@@ -66,8 +71,8 @@ local function with_deviation(g, name, format)
   if deviation == 0 then return text_table.number(mean) end
   local decimals = 1 - math.tointeger(tonumber(("%.1e"):format(deviation):match "e(.*)$")) -- two digits of it
   if decimals < 0 then decimals = 0 end
-  if decimals > 9 or math.abs(mean) >= 1e7 then
-    return text_table.number(mean) .. " ±" .. text_table.number(deviation)
+  if deviation < 1e-5 * math.abs(mean) or math.abs(mean) < 1e-4 or math.abs(mean) >= 1e7 then
+    return text_table.number(mean) .. " ±" .. ("%.0e"):format(deviation):gsub("e([+-])0+(%d)", "e%1%2"):gsub("e%+", "e")
   end
   return ("%." .. decimals .. "f ±%." .. decimals .. "f"):format(mean, deviation)
 end

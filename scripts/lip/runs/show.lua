@@ -94,6 +94,32 @@ local function head(record, context)
   return rows
 end
 
+--- Where a run comes from, in one level, and the settings that its configuration does not name.
+function show.provenance(record)
+  local known, settings = {}, {}
+  for key, value in next, record.provenance or {} do
+    if key ~= "settings" then known[key] = value end
+  end
+  for key, value in next, (record.provenance or {}).settings or {} do
+    if not record.config or record.config[key] == nil then settings[key] = value end
+  end
+  return show.flat(known), settings
+end
+
+local function data_of(store, record)
+  local t = {}
+  for _, d in ipairs(store:data(record) or {}) do
+    t[d.name] = (d.samples and d.samples .. " samples" or "?") .. (d.sha256 and ", SHA-256 " .. d.sha256 or "")
+  end
+  return t
+end
+
+local function files_of(store, record)
+  local t = {}
+  for _, f in ipairs(store:files(record) or {}) do t[f.kind] = (t[f.kind] and t[f.kind] .. ", " or "") .. f.path end
+  return t
+end
+
 -- One line a metric: how it began, how it ended, its least and largest.
 local function metric_rows(list)
   local by_name, names = {}, {}
@@ -180,7 +206,11 @@ function show.show(context, args)
   local metrics = context.store:metrics(record.id)
   if not metrics then metrics = {} end
   if args.metrics then add_steps(out, metrics, width) else add_metrics(out, metrics, math.min(width, 1000)) end
-  section(out, "provenance", show.flat(record.provenance), width)
+  local known, settings = show.provenance(record)
+  section(out, "other settings", settings, width)
+  section(out, "data", data_of(context.store, record), width)
+  section(out, "files", files_of(context.store, record), width)
+  section(out, "provenance", known, width)
   if args.output then add_output(out, context.store:folder(record)) end
   out[#out + 1] = ""
   out[#out + 1] = "again: " .. show.command(record, context.path)
@@ -196,14 +226,14 @@ local function same(a, b)
 end
 
 -- Rows { name, a, b, change } of what differs.
-local function differences(a, b)
+local function differences(a, b, own)
   local both, rows = {}, {}
   for key in next, a do both[key] = true end
   for key in next, b do both[key] = true end
   for _, key in ipairs(sorted_keys(both)) do
     if not same(a[key], b[key]) then
       local x, y = field.number(a[key]), field.number(b[key])
-      rows[#rows + 1] = { name = key, a = a[key], b = b[key], change = x and y and y - x or nil }
+      rows[#rows + 1] = { name = key, a = a[key], b = b[key], change = x and y and y - x or nil, own = own }
     end
   end
   return rows
@@ -211,8 +241,9 @@ end
 
 local function one_cell(name)
   return function(row)
-    local v = row[name]
+    local v, format = row[name], text_table.formats[row.name]
     if v == nil then return "-" end
+    if format and type(v) == "number" and row.own then return format(v) end
     return type(v) == "number" and text_table.number(v) or v
   end
 end
@@ -230,13 +261,15 @@ function show.diff(context, args)
     return { state = record.state, seed = seed, seconds = record.seconds, memory = record.memory,
       message = record.message, attempt = record.attempt }
   end
+  local known_a, settings_a = show.provenance(a)
+  local known_b, settings_b = show.provenance(b)
   local parts = {
     { "configuration", a.config or {}, b.config or {} }, { "result", a.row or {}, b.row or {} },
-    { "run", own(a), own(b) }, { "provenance", show.flat(a.provenance), show.flat(b.provenance) },
+    { "run", own(a), own(b) }, { "other settings", settings_a, settings_b }, { "provenance", known_a, known_b },
   }
   local width = args.wide and math.huge or context.width
   for _, part in ipairs(parts) do
-    local rows = differences(part[2], part[3])
+    local rows = differences(part[2], part[3], part[1] == "run")
     if #rows > 0 then
       if any then out[#out + 1] = "" end
       any = true
@@ -245,7 +278,9 @@ function show.diff(context, args)
         { title = name(a), get = one_cell "a", max = most }, { title = name(b), get = one_cell "b", max = most } }
       if part[1] == "result" or part[1] == "run" then
         columns[4] = { title = "change", get = function(row)
-          return row.change and row.change == row.change and text_table.number(row.change) or nil
+          local change, format = row.change, row.own and text_table.formats[row.name] or text_table.number
+          if not change or change ~= change then return nil end
+          return change < 0 and "-" .. format(-change) or format(change)
         end }
       end
       for _, line in ipairs((text_table.lines(columns, rows, width))) do out[#out + 1] = line end
