@@ -1,7 +1,8 @@
 -- How many MNIST digits can a small network recognise with a proof that no change of Euclidean length up to eps (pixels
 -- in [0, 1]) alters its answer? And what does the exact projection before certifying cost and change?
 --
---   lipwb experiments/mnist_l2.lua [--set preset=far] [--set epochs=8] [--set every=4] [--plot FILE]
+--   lipwb experiments/mnist_l2.lua [--set preset=far] [--set epochs=8] [--set every=4]
+--     [--plot FILE [--set show=images]]
 --
 -- Expected (MNIST, two cores, 20 s): 98.5 % clean, 96.3 / 35.8 % certified at 0.3 / 1.58; preset far: 96.6 % clean,
 -- 94.1 / 62.1 %. Published for 3 x 1024 after 200 epochs: 98.7 % clean, 97.1 / 54.5 %. The exact projection takes the
@@ -16,6 +17,7 @@ local args = lip.args{
   preset = { "default", "what to aim at", choices = { "default", "far" } },
   every = { 1, "updates from one projection to the next", min = 1 },
   plot = { "mnist_l2.png", "figure; an empty name draws none" },
+  show = { "curves", "in the figure", choices = { "curves", "images", "bounds", "weights", "singular" } },
   attack = { 300, "test images that the figure also attacks, 0: none", min = 0, whole = true },
   epochs = { 0, "passes over the data, 0: the preset's" }, seed = { 1, "of weights and shuffling" },
   limit = { 0, "samples to train and to test on, 0: all" },
@@ -31,12 +33,15 @@ assert(train, test)
 local net = lip.net{ input = { 1, 28, 28 }, norm = 2, budget = 1, init = "orthogonal", project_every = args.every,
   seed = args.seed, lip.flatten(), lip.dense{ out = 256 }, lip.maxmin(), lip.dense{ out = 256 }, lip.maxmin(),
   lip.dense{ out = 10 } }
-local start, history = lip.time(), {}
+local start, history, moments = lip.time(), {}, {}
 -- two logits move apart by at most sqrt 2 times the constant times the distance
 local loss = lip.loss.cross_entropy{ temperature = p.temperature, offset = math.sqrt(2) * p.eps }
 assert(lip.train(net, train, { epochs = p.epochs, batch = 256, seed = args.seed, loss = loss, verbose = true,
   opt = lip.optim.sgd{ lr = p.lr, momentum = 0.95, nesterov = true }, schedule = lip.schedule.cosine(),
-  on_epoch = function(info) history[#history + 1] = info end }))
+  on_epoch = function(info)
+    history[#history + 1] = info
+    if args.show == "bounds" then moments[#moments + 1] = lip.figures.moment(net, info.epoch) end
+  end }))
 local seconds = lip.time() - start
 
 -- While training, a step clips the largest singular values as far as a few warm power iterations see them.
@@ -47,10 +52,21 @@ print(net)
 print(("exact projection: constant at most %.9g before, %.9g after, %.2f s with certifying"):format(before, bound.upper,
   lip.time() - began))
 
-if args.plot ~= "" then
-  local figure = lip.figures.certified(net, test, report, { title = name, max = 3, attack = args.attack })
-  lip.figures.draw(args.plot, { panels = { figure, lip.figures.losses({ { history = history } }).panels[1] } })
-end
+local show = {
+  curves = function()
+    local figure = lip.figures.certified(net, test, report, { title = name, max = 3, attack = args.attack })
+    return { panels = { figure, lip.figures.losses({ { history = history } }).panels[1] } }
+  end,
+  images = function()
+    local x, y = test:batch(1, 8)
+    local found = assert(lip.attack(net, x, y, { eps = 2, box = { 0, 1 } }))
+    return lip.figures.images(x, found.adversarial, { labels = y, found = found.found })
+  end,
+  bounds = function() return lip.figures.bounds(moments) end,
+  weights = function() return lip.figures.weights(net) end,
+  singular = function() return lip.figures.singular(net) end,
+}
+if args.plot ~= "" then lip.figures.draw(args.plot, show[args.show]()) end
 local text = ("result: %s, l_2, clean %.2f %%"):format(name, 100 * report.clean)
 local row = { clean = report.clean, lower = bound.lower, bound = bound.upper, seconds = seconds }
 for _, eps in ipairs(radii) do

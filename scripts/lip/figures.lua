@@ -142,7 +142,7 @@ function figures.losses(runs, options)
     end
     if #series > 0 then
       panels[#panels + 1] = { title = name, xlabel = "epoch", series = series,
-        key = #runs <= 8 and (name:find "accuracy" and "bottom right" or "top right") or false,
+        key = #runs <= 8 and (#runs > 3 and "below" or name:find "accuracy" and "bottom right" or "top right") or false,
         logy = name:find "loss" ~= nil and positive }
     end
   end

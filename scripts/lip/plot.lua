@@ -57,7 +57,7 @@ local function script(fig, panels, kind, out)
       (fig.title and " title " .. check.quote(fig.title) .. " font ',13'" or "")
   end
   local n = 0
-  for _, panel in ipairs(panels) do n = panels_of.script(panel, n, kind, out) end
+  for _, panel in ipairs(panels) do n = panels_of.script(panel, n, kind, out, columns > 1) end
   if several then out[#out + 1] = "unset multiplot" end
   return table.concat(out, "\n") .. "\n"
 end

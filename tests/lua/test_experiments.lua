@@ -143,13 +143,17 @@ function tests.test_figure_is_drawn()
   if not os.execute "command -v gnuplot >/dev/null 2>&1" then lu.skip "gnuplot is not installed" end
   local file = os.tmpname()
   os.remove(file)
-  for _, path in ipairs(mnist) do
-    local text = run_small(path, { plot = file .. ".svg", limit = "300" })
-    lu.assertStrContains(text, "figure: " .. file .. ".svg")
+  local function drawn(path, settings)
+    settings.plot, settings.limit = file .. ".svg", "300"
+    lu.assertStrContains(run_small(path, settings), "figure: " .. file .. ".svg")
     local svg = assert(io.open(file .. ".svg", "rb"))
     lu.assertStrContains(svg:read "a", "</svg>")
     svg:close()
     os.remove(file .. ".svg")
+  end
+  for _, path in ipairs(mnist) do drawn(path, {}) end
+  for _, show in ipairs { "images", "bounds", "weights", "singular" } do
+    drawn(root .. "/experiments/mnist_l2.lua", { show = show })
   end
 end
 

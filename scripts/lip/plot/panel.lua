@@ -201,7 +201,19 @@ local function log_axis(axis, seen, out)
   if #marks >= 2 and #marks <= 12 then out[#out + 1] = ("set %stics (%s)"):format(axis, table.concat(marks, ", ")) end
 end
 
-local function axes(panel, kind, seen, out)
+-- Few marks below a narrow panel: gnuplot counts marks, not how long their numbers are.
+local function sparse_axis(ends, out)
+  local least = (ends[2] - ends[1]) / 5
+  if not (least > 0 and finite(least)) then return end
+  local unit = 10.0 ^ math.floor(math.log(least, 10))
+  local step = 10 * unit
+  for _, more in ipairs { 5, 2, 1 } do
+    if more * unit >= least then step = more * unit end
+  end
+  out[#out + 1] = "set xtics " .. number(step)
+end
+
+local function axes(panel, kind, seen, out, narrow)
   for _, axis in ipairs { "x", "y" } do
     local log, given = panel["log" .. axis], panel[axis .. "range"]
     out[#out + 1] = ("%s logscale %s\nset %stics autofreq"):format(log and "set" or "unset", axis, axis)
@@ -222,6 +234,8 @@ local function axes(panel, kind, seen, out)
       marks[k] = ("%s %s"):format(check.quote(type(mark) == "table" and mark[2] or ("%g"):format(at)), number(at))
     end
     out[#out + 1] = "set xtics (" .. table.concat(marks, ", ") .. ")"
+  elseif narrow and seen.x and not panel.logx then
+    sparse_axis(seen.x, out)
   end
   if kind ~= "text" then out[#out + 1] = ("set grid xtics ytics lt 1 lw 0.7 lc rgb '%s'"):format(grid) end
 end
@@ -282,7 +296,7 @@ local function heading(panel, kind, out)
 end
 
 --- Appends the commands of a panel to `out`; data blocks are numbered from n on. Returns the next free number.
-function panel_script.script(panel, n, kind, out)
+function panel_script.script(panel, n, kind, out, narrow)
   heading(panel, kind, out)
   if panel.images then return image.script(panel, n, ink, out) end
   local parts, seen = {}, {}
@@ -291,7 +305,7 @@ function panel_script.script(panel, n, kind, out)
     check.refuse "a panel has no series"
   end
   guides(panel, seen, out, parts)
-  axes(panel, kind, seen, out)
+  axes(panel, kind, seen, out, narrow)
   if #parts == 0 or not (seen.any or seen.level) then parts[#parts + 1] = "NaN notitle" end
   out[#out + 1] = "plot " .. table.concat(parts, ", ")
   return n
