@@ -140,7 +140,7 @@ end
 function T:test_crashes_leave_the_rest_to_the_runner()
   local folder = self:trial { how = "crash" }
   local result = assert(spawn(folder):wait(60))
-  lu.assertEquals(result.signal, 11)
+  lu.assertEquals(result.signal, 6)
   lu.assertEquals(lines(folder)[1].event, "start")
   lu.assertEquals(lines(folder, "end"), {})
 end

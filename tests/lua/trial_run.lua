@@ -15,7 +15,7 @@ function ways.text() return "finished", "no row" end
 function ways.nan() return "finished", { clean = 0 / 0 } end
 function ways.missing() return "finished", { dirty = 1 } end
 function ways.bytes() error "no text: \xff\xfe" end
-function ways.crash() os.execute("kill -SEGV " .. lip.process.self().pid) end
+function ways.crash() os.execute("kill -ABRT " .. lip.process.self().pid) end
 function ways.memory()
   local all = {}
   for i = 1, 1e9 do all[i] = ("x"):rep(1 << 20) .. i end
