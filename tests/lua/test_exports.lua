@@ -222,4 +222,33 @@ function T:test_read_by_tensorboard_itself()
   lu.assertEquals(seen["list/0001"].hparams.widths, "[4,2]")
 end
 
+-- A sweep that writes event files while it runs: each trial into a folder named like those of an export.
+function T:test_a_sweep_with_event_files()
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  assert(lip.file.write(self.dir .. "/s.lua", [[
+    local lip = require "lip"
+    local args = lip.args { a = 1, seed = 1 }
+    local ds = lip.data.digits { n = 32 }
+    local net = lip.net { input = ds:info().shape, norm = 2, lip.flatten{}, lip.dense{ out = 10 } }
+    assert(lip.train(net, ds, { epochs = 2, seed = args.seed }))
+    return { clean = args.a }
+  ]]))
+  assert(lip.file.write(self.dir .. "/sweep.lua", [[
+    return require "lip".sweep { name = "s", script = "s.lua", grid = { a = { 1, 2 } } }
+  ]]))
+  local result = assert(lip.process.run { assert(lip.file.absolute(arg[first])), "sweep", "sweep.lua", "-j", "2",
+    "--threads", "1", "--store", "own.db", "--tensorboard", "tb", cwd = self.dir })
+  lu.assertEquals(result.exit, 0, result.errors)
+  for number = 1, 2 do
+    local folder = ("%s/tb/s/%04d"):format(self.dir, number)
+    local names = assert(lip.file.list(folder))
+    lu.assertEquals(#names, 1)
+    local text = assert(lip.file.read(folder .. "/" .. names[1]))
+    for _, tag in ipairs { "loss", "lr", "layer2.dense/weight", "_hparams_/session_end_info", "clean" } do
+      lu.assertStrContains(text, tag)
+    end
+  end
+end
+
 return { TestExports = T }
