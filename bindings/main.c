@@ -20,6 +20,8 @@ static const char usage_text[] =
     "usage: lipwb [options] [script [options and arguments]]\n"
     "       lipwb bench [options]   how long training steps take on this machine (a minute)\n"
     "       lipwb check CERT MODEL [DATA]   verifies a certificate file\n"
+    "       lipwb sweep FILE [-j N]   runs the trials that a sweep file describes; again: goes on\n"
+    "       lipwb runs ls|show|diff|best|...   looks at their results; report, reproduce: --help of each\n"
     "  script             a Lua file (./bench for one named bench); - reads it from standard input; none: a "
     "session\n"
     "  --set NAME=VALUE   a setting the script declares with lip.args (repeatable)\n"
