@@ -94,17 +94,19 @@ local function cause(slot, result)
   return output == "" and text or text .. "\n" .. output
 end
 
--- The line that a worker owes which is no more.
-function methods:end_line(slot, result)
+-- The line that a worker owes which is no more; returns why it ended. A trial that is to be tried again never counts as
+-- failed, not even until the next line: this process may be killed as well.
+function methods:end_line(slot, result, again)
   local record = slot.record
   local stopped = slot.asked or slot.killed
   if not slot.began then
     must(journal.append(slot.folder, start_line(slot, self.lease)))
   end
-  must(journal.append(slot.folder, { event = "end", state = stopped and "stopped" or "failed", sweep = record.sweep,
-    attempt = record.attempt, message = not stopped and cause(slot, result) or nil, exit = result.exit,
-    signal = result.signal, seconds = lip.time() - slot.started, memory = result.memory, time = lip.now() },
-    { sync = true }))
+  local message = not stopped and cause(slot, result) or nil
+  must(journal.append(slot.folder, { event = "end", state = (stopped or again) and "stopped" or "failed",
+    sweep = record.sweep, attempt = record.attempt, message = message, exit = result.exit, signal = result.signal,
+    seconds = lip.time() - slot.started, memory = result.memory, time = lip.now() }, { sync = true }))
+  return message
 end
 
 --- After the end of a worker: its journal is closed, its slot free, its trial counted or queued again.
@@ -112,13 +114,16 @@ function methods:finish(slot, result)
   for i, other in ipairs(self.slots) do
     if other == slot then table.remove(self.slots, i) break end
   end
-  local record, crashed = self:look(slot), false
+  local record = self:look(slot)
   if record.state == "running" then
-    self:end_line(slot, result)
-    crashed = not (slot.asked or slot.killed)
-    record = self:look(slot)
+    local again = not (slot.asked or slot.killed) and self:retry(record)
+    local message = self:end_line(slot, result, again)
+    record = self:look(slot) -- another runner may have it by now
+    if again then
+      self.view:say("again  %d  %s (try %d of %d)", record.number, message:match "^[^\n]*", again, self.job.retries + 1)
+      return
+    end
   end
-  if record.state == "failed" and crashed and self:retry(record) then return end
   if record.state == "queued" and not self.stopping then record = self:stopped(slot, record) end
   self:tell(record)
 end
@@ -134,15 +139,13 @@ function methods:stopped(slot, record)
   return self:look(slot)
 end
 
--- A crash may be an accident of the machine; an error and a loss that is no number come again.
+-- A crash may be an accident of the machine; an error and a loss that is no number come again. Which try a crashed trial
+-- gets now, or false.
 function methods:retry(record)
   local done = self.crashes[record.key] or 0
   if self.stopping or done >= self.job.retries then return false end
   self.crashes[record.key] = done + 1
-  must(self.job.store:requeue(record))
-  self.view:say("again  %d  %s (try %d of %d)", record.number, record.message:match "^[^\n]*", done + 2,
-    self.job.retries + 1)
-  return true
+  return done + 2
 end
 
 -- ---- results ----
