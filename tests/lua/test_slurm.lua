@@ -367,10 +367,31 @@ function Program:test_one_place_at_a_time()
   lu.assertStrContains(text, "4 of 4 done")
 end
 
+function Program:test_watching_ends_with_the_queue_or_ctrl_c()
+  self:sweep "s.lua --slurm"
+  local text, status = self:sweep "collect s.lua --watch --every 60 & pid=$!; sleep 0.5; kill -INT $pid; wait $pid"
+  lu.assertEquals({ text, status },
+    { "s: 0 of 4 done, 4 queued\nthe jobs go on; lipwb sweep cancel s.lua ends them\n", 130 })
+  self:write("queue", "101 0 PENDING Resources|x\n")
+  for k = 1, 3 do
+    self:begin(k, "100_" .. k - 1)
+    self:journal(k, { event = "end", state = "done", row = { y = k }, attempt = 1, time = 3 })
+  end
+  text, status = self:sweep(("collect s.lua --watch --every 0.1 & pid=$!; sleep 0.5; : >%s/queue; wait $pid"):format(
+    quote(self.dir)))
+  lu.assertEquals({ text, status }, { "s: 3 of 4 done, 1 queued\ns: 3 of 4 done, 1 to submit\n"
+    .. "lipwb sweep FILE --slurm submits what is missing\n", 0 })
+end
+
 function Program:test_wrong_words()
   lu.assertEquals(select(2, self:sweep "status"), 2)
   lu.assertEquals({ self:sweep "status s.lua" }, { "lipwb sweep: runs.db: no such store\n", 1 })
   lu.assertEquals(select(2, self:sweep "s.lua --slurm --time never"), 2)
+  for _, word in ipairs { "--retries 2", "--fail-fast", "--plot x.svg" } do
+    local text, status = self:sweep("s.lua --slurm " .. word)
+    lu.assertEquals({ text, status }, { ("lipwb sweep: %s is for sweeps on this machine, not for --slurm\n"):format(
+      word:match "%S+"), 2 })
+  end
   self:sweep "s.lua --slurm"
   local text, status = self:sweep "status other"
   lu.assertEquals(status, 1)

@@ -22,6 +22,10 @@ SLURM_CONF=$folder/slurm.conf
 export SLURM_CONF
 munged='' controller='' node='' command=''
 
+# Daemons end with this script, even if it is killed.
+die_with_me=''
+setpriv --pdeathsig TERM true 2>/dev/null && die_with_me='setpriv --pdeathsig TERM'
+
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
 # stop PID NAME: asks, waits up to five seconds, then kills
@@ -124,8 +128,8 @@ CONF
 start_munge() {
   dd if=/dev/urandom of="$folder/munge.key" bs=128 count=1 2>/dev/null
   chmod 600 "$folder/munge.key"
-  munged -F --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munged.pid" \
-    --seed-file="$folder/munge.seed" --log-file="$folder/munged.log" >"$folder/munged.out" 2>&1 &
+  $die_with_me munged -F --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
+    --pid-file="$folder/munged.pid" --seed-file="$folder/munge.seed" --log-file="$folder/munged.log" >"$folder/munged.out" 2>&1 &
   munged=$!
   until_true 10 test -S "$folder/munge.socket" || fail "munged does not start: $(cat "$folder/munged.out")"
 }
@@ -138,9 +142,9 @@ start_slurm() {
     write_conf $((20000 + ($$ * 7 + attempt * 1009) % 10000 * 2))
     rm -rf "$folder/state" "$folder/spool"
     mkdir "$folder/state" "$folder/spool"
-    slurmctld -D -f "$SLURM_CONF" >>"$folder/controller.out" 2>&1 &
+    $die_with_me slurmctld -D -f "$SLURM_CONF" >>"$folder/controller.out" 2>&1 &
     controller=$!
-    slurmd -D -N "$host" -f "$SLURM_CONF" >>"$folder/node.out" 2>&1 &
+    $die_with_me slurmd -D -N "$host" -f "$SLURM_CONF" >>"$folder/node.out" 2>&1 &
     node=$!
     tries=150
     while [ $tries -gt 0 ] && alive "$controller" && alive "$node"; do
@@ -156,7 +160,8 @@ start_slurm() {
 
 start_munge
 start_slurm
-timeout -k 10 "${LIPWB_SLURM_SECONDS:-240}" "$@" & # before whoever waits for this script loses patience and kills it
+# before whoever waits for this script loses patience and kills it
+$die_with_me timeout -k 10 "${LIPWB_SLURM_SECONDS:-240}" "$@" &
 command=$!
 wait "$command"
 exit $?

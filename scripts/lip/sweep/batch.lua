@@ -124,7 +124,7 @@ function batch.job_id(text)
 end
 
 --- How squeue is asked: every task on a line of its own, the job's name last as it may hold anything.
-batch.QUEUE = { "squeue", "-h", "-r", "-o", "%F %K %T %r|%j" }
+batch.QUEUE = { "squeue", "--me", "-h", "-r", "-o", "%F %K %T %r|%j" }
 
 --- What it answers: { ["job_task"] = { job=, task=, state=, reason=, name= } }
 function batch.queue(text)

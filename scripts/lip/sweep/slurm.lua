@@ -23,7 +23,14 @@ end
 
 -- ---- submitting ----
 
+-- What only a process on this machine can do.
+local HERE = { "retries", "fail_fast", "plot" }
+
 local function options_of(given)
+  for _, name in ipairs(HERE) do
+    local word = name:gsub("_", "-")
+    if given[name] then error(("--%s is for sweeps on this machine, not for --slurm"):format(word), 0) end
+  end
   return batch.options {
     jobs = given.jobs, partition = given.partition, time = given.time, mem = given.mem,
     cpus = given.cpus or given.threads, chunk = given.chunk, sbatch = given.sbatch,
