@@ -3,8 +3,8 @@
 --
 --   lipwb sweep experiments/sweep_budget.lua -j 2 --plot budget.svg [--set quick=true] [--store FILE]
 --
--- The loss asks for no margin: only the budget holds the nets back. Clean, certified and attacked accuracy are about the
--- same test images, at l_1 1, l_2 0.3 and l_inf 0.02.
+-- The loss asks for no margin: only the budget holds the nets back. Clean, certified and attacked accuracy are about
+-- the same test images, at l_1 1, l_2 0.3 and l_inf 0.02.
 --
 -- Expected (MNIST, two busy cores), quick in 60 s: most is certified at budget 1 in norm 1 (87 %), 2 in norm 2 (91 %) and
 -- 16 in norm inf (89 %); far above it clean and attacked accuracy stay or rise, and certificates end (norm 1: 0 % at 64).
@@ -17,7 +17,8 @@ local presets = {
 local args = lip.args{
   quick = { false, "a sixth of the images and half of the passes, on a smaller net" },
   seeds = { 3, "runs of each", min = 1, whole = true }, budgets = { 8, "from 0.5 to 64", min = 1, whole = true },
-  train = { 0, "images to train on, 0: as quick says", min = 0 }, points = { 0, "test images, 0: as quick says", min = 0 },
+  train = { 0, "images to train on, 0: as quick says", min = 0 },
+  points = { 0, "test images, 0: as quick says", min = 0 },
   data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
 }
 local preset = presets[args.quick and "quick" or "full"]

@@ -140,9 +140,10 @@ function figures.losses(runs, options)
           colour = panel.palette[(k - 1) % #panel.palette + 1] }
       end
     end
+    local place = #runs > 3 and "below" or name:find "accuracy" and "bottom right" or "top right"
     if #series > 0 then
       panels[#panels + 1] = { title = name, xlabel = "epoch", series = series,
-        key = #runs <= 8 and (#runs > 3 and "below" or name:find "accuracy" and "bottom right" or "top right") or false,
+        key = #runs <= 8 and place or false,
         logy = name:find "loss" ~= nil and positive }
     end
   end
@@ -159,14 +160,14 @@ function figures.draw(file, figure)
   local fig = {}
   for key, value in pairs(figure) do fig[key] = value end
   fig.file = file
-  if file ~= "-" and package.searchpath("lip.trial", package.path) and lip.trial.active then
-    fig.file = lip.trial.file("figure", file:match "[^/]*$")
-  end
+  local in_trial = file ~= "-" and lip.trial.active
+  if in_trial then fig.file = lip.trial.folder .. "/" .. file:match "[^/]*$" end
   local drawn, message = lip.plot(fig)
   if not drawn then
     print(message)
   elseif file ~= "-" then
     print("figure: " .. fig.file)
+    if in_trial then lip.trial.wrote("figure", fig.file) end
   end
   return drawn
 end

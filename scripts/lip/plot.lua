@@ -10,6 +10,7 @@
 -- not finite, or not positive on a logarithmic axis, leave a gap. `low` and `high` draw a band around lines and bars at
 -- points; without y the band alone. Returns true, or nil, message, code; with inline = true the text of an SVG whose
 -- colours a page may set (lip.plot.svg, figures.css).
+local core = require "lip.core"
 local check = require "lip.plot.check"
 local panels_of = require "lip.plot.panel"
 local svg = require "lip.plot.svg"
@@ -25,9 +26,10 @@ local function fail(code, fmt, ...)
   return nil, fmt:format(...), code
 end
 
--- How many columns the terminal has, as far as the shell said.
+-- How many columns the terminal has; a file or a pipe is taken for a wide one.
 local function terminal_columns()
-  return math.min(math.max(math.tointeger(tonumber(os.getenv "COLUMNS")) or 100, 40), 400)
+  local columns = tonumber(os.getenv "COLUMNS") or core.process and core.process.terminal() or 100
+  return math.min(math.max(math.floor(columns), 40), 400)
 end
 
 -- The kind of output and gnuplot's line for it; nil when the ending is unknown.
