@@ -39,7 +39,7 @@ end
 function support.finish(store, trial, state, more)
   local line = { event = "end", state = state or "done", seconds = 2.25, memory = 1 << 20, time = 1010.75,
     attempt = trial.attempt }
-  if line.state == "done" then line.row, line.value, line.exit = { clean = trial.number / 8, note = "it's" }, 0.5, 0 end
+  if line.state == "done" then line.row, line.value, line.exit = { clean = trial.number / 8, note = "it's" }, trial.number / 8, 0 end
   for name, value in pairs(more or {}) do line[name] = value end
   assert(journal.append(store:folder(trial), line, { sync = true }))
 end

@@ -132,7 +132,7 @@ function T:test_a_run_from_start_to_end()
   support.finish(store, trial)
   record = store:ingest(trial.id)
   lu.assertEquals({ record.state, record.value, record.seconds, record.memory, record.exit, record.finished },
-    { "done", 0.5, 2.25, 1 << 20, 0, 1010.75 })
+    { "done", 0.125, 2.25, 1 << 20, 0, 1010.75 })
   lu.assertEquals(record.row, { clean = 0.125, note = "it's" })
   lu.assertEquals(record.provenance.flags, "-O3")
   local metrics = store:metrics(trial)

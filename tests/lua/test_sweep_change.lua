@@ -135,6 +135,26 @@ function T:test_a_changed_sweep_is_refused()
   lu.assertEquals(self:history(), history)
 end
 
+function T:test_another_figure_to_look_at()
+  local function describe(aim)
+    self:write("s.lua", ('return require "lip".sweep { script = "f.lua", grid = { x = { 1, 2, 3 } }, %s }'):format(aim))
+  end
+  self:write("f.lua", 'local a = require "lip".args { x = 1 } return { up = a.x, down = -a.x * a.x }')
+  describe 'maximise = "up"'
+  lu.assertEquals((self:sweep "s.lua"), 0)
+  for aim, best in pairs { ['maximise = "down"'] = "down = -1  trial 1", ['minimise = "down"'] = "down = -9  trial 3" } do
+    describe(aim)
+    local status, said = self:sweep("s.lua", "--accept")
+    lu.assertEquals(status, 0)
+    lu.assertStrContains(said, best)
+    lu.assertNotStrContains(said, "start")
+    local results = self:results "s"
+    assert(require "lip.sweep.rebuild".store(self.dir .. "/runs.db")):close()
+    lu.assertEquals(self:results "s", results)
+    for _, r in ipairs(self:records "s") do lu.assertEquals(r.value, r.row.down) end
+  end
+end
+
 function T:test_a_changed_script_is_shown()
   self:describe()
   lu.assertEquals((self:sweep "s.lua"), 0)

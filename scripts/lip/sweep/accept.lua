@@ -14,6 +14,15 @@ local function drop(db, id)
   must(db:exec("DELETE FROM trials WHERE id = ?", id))
 end
 
+-- What is looked at may be another figure of the same row.
+local function judge_again(db, sweep, aim)
+  for _, row in ipairs(must(db:rows("SELECT id, row FROM trials WHERE sweep = ? AND row IS NOT NULL", sweep))) do
+    local value = aim and lip.from_json(row.row)[aim]
+    if value == "inf" or value == "-inf" then value = value == "inf" and math.huge or -math.huge end
+    must(db:exec("UPDATE trials SET value = ? WHERE id = ?", type(value) == "number" and value or nil, row.id))
+  end
+end
+
 local function replace(store, name, description, list)
   local db, wanted = store.db, {}
   local sweep = must(store:replace_description(name, description))
@@ -41,6 +50,7 @@ local function replace(store, name, description, list)
   if #lines > 0 then
     must(lip.file.append(store:sweep_file(name, ".trials.jsonl"), table.concat(lines), { sync = true }))
   end
+  judge_again(db, sweep, description.maximise or description.minimise)
   must(store:enqueue(sweep, list))
   return sweep
 end

@@ -32,7 +32,7 @@ local function begin_attempt(t, line)
   end
 end
 
--- What the sweep looks at in a row that another sweep has brought about.
+-- What the sweep looks at in a row.
 local function value_of(t, row)
   local description = lip.from_json(t.description) or {}
   local name = description.maximise or description.minimise
@@ -42,8 +42,9 @@ end
 local function finish(t, line, own)
   t.state = line.state == "stopped" and "queued" or line.state
   t.row = line.row ~= nil and lip.to_json(line.row) or nil
-  t.value = number(line.value)
-  if not own then t.value = value_of(t, line.row) end
+  -- the figure that the sweep looks at now; the description may have been another when the line was written
+  t.value = value_of(t, line.row)
+  if t.value == nil and own and line.state ~= "done" then t.value = number(line.value) end
   if t.value == "nan" then t.value = nil end
   t.message, t.exit, t.signal = text(line.message), whole(line.exit), whole(line.signal)
   t.seconds, t.memory = number(line.seconds), whole(line.memory)
