@@ -175,10 +175,9 @@ int lipL_signalnumber(const char *name);
 bool lipL_called(void);
 /* Before lipL_doze. False: no file descriptors left. */
 bool lipL_wake_open(void);
-/* Sleeps until that time of lipL_seconds at most; the end of a child and any handled signal wake it, and so may a
+/* Sleeps until that time of lip_seconds at most; the end of a child and any handled signal wake it, and so may a
  * second gone by. */
 void lipL_doze(double until);
-double lipL_seconds(void); /* a clock that never steps back */
 /* The state is about to be closed: from here on SIGINT ends the process. */
 void lipL_sigint_uninstall(void);
 

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* Rows first .. first+B-1 of a data set, in order. */
 static void gather(const lip_dataset *d, size_t first, size_t B, uint32_t *index, float *x) {
@@ -119,12 +118,6 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
   return x;
 }
 
-static double seconds_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* net:bound([{method="product", p=, pairs=false, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
  * tightness=, slack=, method=, seconds=, unknown=, pq=, pairs=, lower_pairs=, layers={...}}
  *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
@@ -137,7 +130,7 @@ int lipL_net_bound(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;
-  double lower = NAN, began = seconds_now();
+  double lower = NAN, began = lip_seconds();
   lua_settop(L, 2);
   lipL_checkfields(L, 2, "bound", known);
   bool search = lipL_optfield_bool(L, 2, "bound", "lower", false);
@@ -159,7 +152,7 @@ int lipL_net_bound(lua_State *L) {
   } else if (lipL_runmethod(h, method, net, &path, pairs, seconds, &err)) {
     return lipL_fault(L, &err);
   }
-  double took = seconds_now() - began, *low = NULL;
+  double took = lip_seconds() - began, *low = NULL;
   if (search) {
     size_t C = net->root->n_out;
     const float *x = search_points(L, 2, net, points, &B);

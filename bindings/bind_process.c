@@ -109,7 +109,7 @@ static void push_end(lua_State *L, const process *p) {
 static double check_until(lua_State *L, int idx) {
   double seconds = luaL_optnumber(L, idx, INFINITY);
   luaL_argcheck(L, !isnan(seconds), idx, "a number of seconds expected");
-  return lipL_seconds() + seconds;
+  return lip_seconds() + seconds;
 }
 
 static int fail_with(lua_State *L, const char *message, const char *code) {
@@ -128,7 +128,7 @@ static int process_wait(lua_State *L) {
   bury_orphans();
   while (!has_ended(p)) {
     if (lipL_called()) return fail_with(L, "interrupted", "cancelled");
-    if (lipL_seconds() >= until) return fail_with(L, "timeout", "timeout");
+    if (lip_seconds() >= until) return fail_with(L, "timeout", "timeout");
     lipL_doze(until);
   }
   push_end(L, p);
@@ -161,7 +161,7 @@ static int wait_any(lua_State *L) {
   while (!push_ended(L, 1, n)) {
     if (n == 0 && isinf(until)) return fail_with(L, "no processes", "timeout");
     if (lipL_called()) return fail_with(L, "interrupted", "cancelled");
-    if (lipL_seconds() >= until) return fail_with(L, "timeout", "timeout");
+    if (lip_seconds() >= until) return fail_with(L, "timeout", "timeout");
     lipL_doze(until);
   }
   return 1;
@@ -424,9 +424,9 @@ static int open_streams(streams *s, const char *input, size_t n) {
 static const char *wait_or_kill(process *p, double until) {
   const char *why = NULL;
   while (!has_ended(p)) {
-    if (!why) why = lipL_called() ? "interrupted" : lipL_seconds() >= until ? "timeout" : NULL;
+    if (!why) why = lipL_called() ? "interrupted" : lip_seconds() >= until ? "timeout" : NULL;
     if (why) kill(p->pid, SIGKILL);
-    lipL_doze(why ? lipL_seconds() + 1 : until);
+    lipL_doze(why ? lip_seconds() + 1 : until);
   }
   return why;
 }
@@ -452,7 +452,7 @@ static int run(lua_State *L) {
   for (int i = 0; i < 3; i++) *ends[i] = fcntl(s->fd[i], F_DUPFD_CLOEXEC, 3); /* the plan closes its own */
   int results = launch(L, &plan, p);
   if (results) return results;
-  const char *why = wait_or_kill(p, lipL_seconds() + timeout);
+  const char *why = wait_or_kill(p, lip_seconds() + timeout);
   if (why) return fail_with(L, why, strcmp(why, "timeout") == 0 ? why : "cancelled");
   push_end(L, p);
   push_output(L, s->fd[1], limit);

@@ -114,10 +114,10 @@ static int terminal(lua_State *L) {
 
 /* sleep(seconds) -> true; false when a signal came before */
 static int doze(lua_State *L) {
-  double until = lipL_seconds() + luaL_checknumber(L, 1);
+  double until = lip_seconds() + luaL_checknumber(L, 1);
   luaL_argcheck(L, !isnan(until), 1, "a number of seconds expected");
   if (!lipL_wake_open()) return lipL_nodescriptors(L);
-  while (!lipL_called() && lipL_seconds() < until) lipL_doze(until);
+  while (!lipL_called() && lip_seconds() < until) lipL_doze(until);
   lua_pushboolean(L, !lipL_called());
   return 1;
 }

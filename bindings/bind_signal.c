@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <lualib.h>
@@ -218,15 +217,9 @@ bool lipL_wake_open(void) {
   return true;
 }
 
-double lipL_seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 void lipL_doze(double until) {
   /* at most a second: another library may have taken SIGCHLD for itself */
-  double rest = until - lipL_seconds();
+  double rest = until - lip_seconds();
   if (!(rest > 0)) return;
   int wait = rest < 1 ? (int)ceil(1000 * rest) : 1000;
   struct pollfd fd = {.fd = wake_pipe[0], .events = POLLIN};

@@ -1,7 +1,6 @@
 /* The process as seen from Lua: threads, the cancel flag, what this build is, and the program's settings. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bindings/bind.h"
@@ -82,17 +81,13 @@ static int sys_threads(lua_State *L) {
 
 /* Seconds on a clock that never steps back; only differences mean something. */
 static int sys_time(lua_State *L) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  lua_pushnumber(L, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+  lua_pushnumber(L, lip_seconds());
   return 1;
 }
 
 /* Seconds since 1970 by the clock on the wall. */
 static int sys_now(lua_State *L) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  lua_pushnumber(L, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+  lua_pushnumber(L, lip_wall_seconds());
   return 1;
 }
 

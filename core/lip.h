@@ -6,6 +6,7 @@
 
 #include "core/attack/attack.h"
 #include "core/base/cancel.h"
+#include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/ieee.h"
 #include "core/base/mem.h"

@@ -21,8 +21,8 @@
  * underflows. B is a sum of products of non-negative numbers: N roundings lose less than a factor 1 - gamma_N. */
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/cert/method.h"
 #include "core/cert/rounding.h"
@@ -63,12 +63,6 @@ typedef struct chain {
   double *column; /* (C) */
   double deadline;
 } chain;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool takes(const lip_ask *ask) {
   const lip_affine *a = ask->affine;
@@ -355,7 +349,7 @@ static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
     for (size_t q = 0; !status && q < s->sources; q++) {
       if (lip_cancel_raised(s->ask->net->engine.cancel))
         return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-      if (now() > s->deadline) return LIP_OK;
+      if (lip_seconds() > s->deadline) return LIP_OK;
       status = carry(s, j, &s->G[q], err);
     }
     if (!status) status = begin(s, j, &s->G[j], err);
@@ -382,7 +376,7 @@ static lip_status take_product(const lip_ask *ask, lip_found *out, lip_err *err)
 
 static lip_status run(const lip_ask *ask, lip_found *out, lip_err *err) {
   const lip_affine *a = ask->affine;
-  chain s = {.ask = ask, .a = a, .width = ask->p == LIP_PINF ? 1 : a->n_in, .deadline = now() + ask->seconds};
+  chain s = {.ask = ask, .a = a, .width = ask->p == LIP_PINF ? 1 : a->n_in, .deadline = lip_seconds() + ask->seconds};
   bool finite = true;
   for (size_t l = 0; finite && l < a->n; l++) finite = all_finite(&a->block[l]);
   fenv_t saved;

@@ -21,8 +21,8 @@
  * gamma_n ||Z||_F^2), `best` being what earlier patterns have needed; where that fails, it is raised. */
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/cert/method.h"
 #include "core/cert/rounding.h"
@@ -312,15 +312,9 @@ static void finish(search *s, lip_found *out) {
     }
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Patterns in the order of binary numbers: the slopes of the last blocks change most often. */
 static lip_status all_patterns(search *s, lip_found *out, lip_err *err) {
-  double end = now() + s->ask->seconds;
+  double end = lip_seconds() + s->ask->seconds;
   measure_error(s);
   carry(s, 0, 0);
   take(s);
@@ -330,7 +324,7 @@ static lip_status all_patterns(search *s, lip_found *out, lip_err *err) {
     while (changed >> (top + 1)) top++;
     if (lip_cancel_raised(s->ask->net->engine.cancel))
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-    if (pattern % 64 == 0 && now() > end) return LIP_OK;
+    if (pattern % 64 == 0 && lip_seconds() > end) return LIP_OK;
     switch_on(s, s->free_block[top], pattern);
     carry(s, s->free_block[top] + 1, pattern);
     take(s);

@@ -5,8 +5,8 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/cert/bound.h"
 #include "core/cert/rounding.h"
@@ -75,20 +75,14 @@ static void take_smaller(lip_found *best, lip_found *f, size_t pairs) {
   f->proof = old;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   size_t C = ask->net->root->n_out;
-  double finish = now() + ask->seconds;
+  double finish = lip_seconds() + ask->seconds;
   lip_status status = found_init(ask, "product", out, err);
-  for (size_t i = 0; !status && i < METHODS && (i == 0 || now() < finish); i++) {
+  for (size_t i = 0; !status && i < METHODS && (i == 0 || lip_seconds() < finish); i++) {
     if (ask->carried && table[i]->bare) continue;
     lip_ask part = *ask;
-    part.seconds = finish - now();
+    part.seconds = finish - lip_seconds();
     lip_found f;
     status = run_one(table[i], &part, &f, err);
     if (status) break;

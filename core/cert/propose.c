@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/norm/round.h"
 
@@ -12,19 +12,13 @@ enum { SLACKS = 3 };
 static const double slack[SLACKS] = {1e-6, 1e-5,
                                      1e-3}; /* when multipliers are too close to the limit to be proved */
 
-double lip_propose_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 bool lip_propose_takes(const lip_ask *ask) {
   return ask->affine->n > 1 && lip_lmi_fits(ask->affine) && (ask->p == LIP_P2 || ask->p == LIP_PINF) &&
          (ask->q == LIP_P2 || ask->q == LIP_PINF);
 }
 
 bool lip_propose_stop(const lip_proposer *p) {
-  return lip_cancel_raised(p->ask->net->engine.cancel) || lip_propose_now() > p->finish;
+  return lip_cancel_raised(p->ask->net->engine.cancel) || lip_seconds() > p->finish;
 }
 
 double lip_propose_closed(lip_proposer *p) {
@@ -106,7 +100,7 @@ static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_mu
 
 /* Time for a target: an equal part of what is left for it and those behind it. */
 static double share_of_time(const job *t, size_t at) {
-  double now = lip_propose_now();
+  double now = lip_seconds();
   double threads = (double)lip_pool_threads(t->ask->net->engine.pool);
   return now + (t->finish - now) * fmin(1, threads / (double)(t->n - at));
 }
@@ -116,7 +110,7 @@ static lip_status run_targets(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *er
     size_t k = atomic_fetch_add(&t->next, 1);
     if (lip_cancel_raised(t->ask->net->engine.cancel))
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-    if (k >= t->n || atomic_load(&t->status) || lip_propose_now() > t->finish) return LIP_OK;
+    if (k >= t->n || atomic_load(&t->status) || lip_seconds() > t->finish) return LIP_OK;
     p->finish = share_of_time(t, k);
     lip_status status = run_target(t, p, lmi, &t->proof->item[k], err);
     if (status) return status;
@@ -175,7 +169,7 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
   size_t C = ask->affine->n_out, pairs = ask->pairs ? C * (C - 1) / 2 : 0;
   job t = {.ask = ask, .propose = propose, .pairs = pairs, .C = C, .n = pairs + (ask->q == LIP_P2 ? 1 : C)};
   if (!all_finite(ask->affine)) return LIP_OK;
-  t.began = lip_propose_now();
+  t.began = lip_seconds();
   t.finish = t.began + ask->seconds;
   lip_status status = lip_proof_new(t.n, lip_affine_units(ask->affine), &t.proof, err);
   if (status) return status;

@@ -29,7 +29,6 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
 /* p = 2 or inf from the input, q = 2 or inf at the logits, and a net of matrices with slopes between (of a single
  * matrix the product is the norm itself). */
 bool lip_propose_takes(const lip_ask *ask);
-double lip_propose_now(void);
 bool lip_propose_stop(const lip_proposer *p); /* cancelled, or out of time */
 
 #endif

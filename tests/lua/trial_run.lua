@@ -18,7 +18,8 @@ function ways.bytes() error "no text: \xff\xfe" end
 function ways.crash() os.execute("kill -ABRT " .. lip.process.self().pid) end
 function ways.memory()
   local all = {}
-  for i = 1, 1e9 do all[i] = ("x"):rep(1 << 20) .. i end
+  for i = 1, 1000 do all[i] = ("x"):rep(1 << 20) .. i end
+  error "a gigabyte was there"
 end
 function ways.chatter()
   for _ = 1, 40000 do print(("x"):rep(1000)) end
