@@ -245,10 +245,11 @@ local function guides(panel, seen, out, parts)
   for k, level in ipairs(panel.levels or {}) do
     if type(level.y) ~= "number" then check.refuse("level %d: y expects a number, got %s", k, type(level.y)) end
     if number(level.y, panel.logy) ~= "NaN" then
-      local look = ("lw 1.5 dt 2 lc rgb '%s'"):format(check.colour(level.colour, "level " .. k) or "#777777")
+      local colour = check.colour(level.colour, "level " .. k) or "#777777"
+      local look = ("lw 1.5 dt 2 lc rgb '%s'"):format(colour)
       out[#out + 1] = ("set arrow from graph 0, first %s to graph 1, first %s nohead %s"):format(number(level.y),
         number(level.y), look)
-      parts[#parts + 1] = number(level.y) .. " with points ps 0 notitle" -- within the axis, too
+      parts[#parts + 1] = ("%s with dots lc rgb '%s' notitle"):format(number(level.y), colour) -- widens the axis
       seen.level = true
       widen(seen, "y", level.y)
       if level.title then

@@ -69,7 +69,7 @@ function svg.finish(text, fig, panels)
   local n
   repeat text, n = text:gsub("<g [^>]*>%s*</g>%s*", "") until n == 0
   text = text:gsub("<g id=\"gnuplot_plot_%w+\" ?>", "<g>"):gsub("<title>gnuplot_plot_%w+</title>", "") -- one name each
-  text = text:gsub("<image ", '<image style="image-rendering:pixelated" ')
+  text = text:gsub("<image ", '<image image-rendering="optimizeSpeed" style="image-rendering:pixelated" ')
   if fig.inline then return inline(text, title) end
   return text
 end
