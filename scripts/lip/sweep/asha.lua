@@ -33,7 +33,9 @@ end
 local function whole(o, name, default)
   local v = o[name] == nil and default or o[name]
   local n = math.tointeger(v)
-  if not n or n < 1 then error(("asha: option '%s' expects a whole number >= 1, got %s"):format(name, tostring(v)), 3) end
+  if not n or n < 1 then
+    error(("asha: option '%s' expects a whole number >= 1, got %s"):format(name, tostring(v)), 3)
+  end
   return n
 end
 

@@ -54,7 +54,7 @@ local function check_range(d, name)
   end
 end
 
---- The dimension that `value` stands for, checked: a description, a list, or a single value. Raises with `name` in front.
+--- The dimension that `value` stands for, checked: a description, a list, or one value. Raises with `name` in front.
 ---@param value any
 ---@param name? string of the setting, for messages
 ---@return table { kind=, low=, high=, log=, values= }, a table of its own

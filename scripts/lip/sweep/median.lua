@@ -20,7 +20,7 @@ function methods:rung_of(step)
 end
 
 --- What is written down at a rung for a trial with these values at the steps so far: their mean.
-function methods:score(values)
+function methods.score(_, values)
   local sum = 0
   for _, v in ipairs(values) do sum = sum + v end
   return sum / #values
@@ -35,8 +35,8 @@ local function median_of(list)
   return low == high and low or (low + high) / 2
 end
 
---- Whether a trial goes on; `scores` are those of all that came to its rung, its `own` among them, `values` its values at
---- all steps so far.
+--- Whether a trial goes on; `scores` are those of all that came to its rung, its `own` among them, `values` its values
+--- at all steps so far.
 function methods:decide(scores, own, values)
   if own ~= own then return false end
   local others, left_out = {}, false
@@ -56,15 +56,17 @@ end
 local function whole(o, name, default)
   local v = o[name] == nil and default or o[name]
   local n = math.tointeger(v)
-  if not n or n < 1 then error(("median: option '%s' expects a whole number >= 1, got %s"):format(name, tostring(v)), 3) end
+  if not n or n < 1 then
+    error(("median: option '%s' expects a whole number >= 1, got %s"):format(name, tostring(v)), 3)
+  end
   return n
 end
 
 --- A scheduler. Its fields say all about it: lip.median(fields) makes the same one again.
 local function median(options)
   local o = check_options(options, "lip.median")
-  local self = { kind = "median", min = whole(o, "min", 1), every = whole(o, "every", 1), trials = whole(o, "trials", 5),
-    max = o.max ~= nil and whole(o, "max") or nil, resource = o.resource or "epoch" }
+  local self = { kind = "median", min = whole(o, "min", 1), every = whole(o, "every", 1),
+    trials = whole(o, "trials", 5), max = o.max ~= nil and whole(o, "max") or nil, resource = o.resource or "epoch" }
   if type(self.resource) ~= "string" then error("median: option 'resource' expects a word, such as \"epoch\"", 2) end
   if o.kind ~= nil and o.kind ~= "median" then error("median: option 'kind' is \"median\"", 2) end
   return setmetatable(self, { __index = methods })

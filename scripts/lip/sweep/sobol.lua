@@ -1,7 +1,7 @@
 --- Sobol points: lip.sobol(dimensions, seed) -> a generator; generator:point(i) is the i-th point of the unit cube.
 --
--- The sequence of Sobol (1967) in the form of Bratley and Fox (1988, Algorithm 659): a coordinate of the point n = i - 1
--- is the sum modulo 2 of the direction numbers v_j chosen by the bits of the Gray code of n, so any point is had at once.
+-- The sequence of Sobol (1967) in the form of Bratley and Fox (1988, Algorithm 659): with n = i - 1 a coordinate is
+-- the sum modulo 2 of the direction numbers v_j chosen by the bits of the Gray code of n, so any point is had at once.
 -- Every coordinate has a primitive polynomial x^s + a_1 x^(s-1) + ... + 1 over GF(2), and
 --   m_k = 2 a_1 m_(k-1) + 4 a_2 m_(k-2) + ... + 2^s m_(k-s) + m_(k-s)   (sums modulo 2),   v_k = m_k / 2^k.
 -- Polynomials and starts m_1 .. m_s are those of Joe and Kuo (2008), chosen for good projections on pairs.

@@ -1,11 +1,11 @@
 --- Tree-structured Parzen estimators: tpe(space, { n =, ahead =, ... }) -> a search that suggests configurations.
 --
--- Bergstra et al. 2011 ("Algorithms for hyper-parameter optimization", section 4): of the trials so far the best go into a
--- density l(x), the others into g(x); among points drawn from l the one with the largest l(x) / g(x) is tried next, which
--- maximises the expected improvement. Both are Parzen estimators in the unit cube, one dimension at a time: a normal
--- distribution around every trial, as wide as the larger gap to its neighbours (not below 1 / min(100, n + 1)), cut off at
--- 0 and 1, and one wide one in the middle that stands for knowing nothing. Whole numbers get the mass of their cell,
--- choices what was counted of them and one more trial spread over all.
+-- Bergstra et al. 2011 ("Algorithms for hyper-parameter optimization", section 4): of the trials so far the best go
+-- into a density l(x), the others into g(x); among points drawn from l the one with the largest l(x) / g(x) is tried
+-- next, which maximises the expected improvement. Both are Parzen estimators in the unit cube, one dimension at a
+-- time: a normal distribution around every trial, as wide as the larger gap to its neighbours (not below 1 / min(100,
+-- n + 1)), cut off at 0 and 1, and one wide one in the middle that stands for knowing nothing. Whole numbers get the
+-- mass of their cell, choices what was counted of them and one more trial spread over all.
 --
 -- A suggestion depends on its number and on the results of trials 1 .. i - ahead alone: not on how many run at once. It
 -- keeps away from what was suggested before and has no result yet, since it can work that out again.
@@ -299,8 +299,8 @@ local KNOWN = { n = true, ahead = true, seed = true, startup = true, candidates 
 
 --- A search of a space { name = description, ... } (lip.sweep.dimension).
 ---@param space table
----@param options? table { n = how many trials there will be, ahead = 4, seed = 1, startup = 10 points of a Sobol sequence
---- first, candidates = 24 drawn for each suggestion, gamma = 0.15: the share of good trials, minimise = false }
+---@param options? table { n = how many trials there will be, ahead = 4, seed = 1, startup = 10 points of a Sobol
+--- sequence first, candidates = 24 drawn for each suggestion, gamma = 0.15: the share of good trials, minimise = false}
 local function tpe(space, options)
   local o = options or {}
   for key in pairs(o) do
