@@ -1,0 +1,100 @@
+-- Searches and schedulers in sweeps as the program runs them: the table of a search by Parzen estimators does not
+-- depend on how many trials run at once; schedulers end trials that fall behind.
+local lu = require "luaunit"
+local lip = require "lip"
+local support = require "support_sweep"
+
+local tests = { TestSweepSearch = support.fixture {} }
+local T = tests.TestSweepSearch
+
+local header = 'local lip = require "lip"\n'
+
+local function count(records, state)
+  local n = 0
+  for _, r in ipairs(records) do n = n + (r.state == state and 1 or 0) end
+  return n
+end
+
+-- A parabola whose trials take unequal times and of which some fail.
+function T:test_tpe_gives_one_table()
+  local text = header .. [[
+    return lip.sweep{
+      tpe = { x = lip.uniform(-1, 1), k = lip.integer(1, 4), how = { "a", "b" } }, n = %d, ahead = 3, maximise = "y",
+      run = function(c)
+        lip.process.sleep(0.02 * (c.k %% 3))
+        if c.x > 0.9 then error "too far" end
+        return { y = -(c.x - 0.3) ^ 2 - (c.k - 2) ^ 2 - (c.how == "a" and 0 or 1) }
+      end }]]
+  self:write("s.lua", text:format(18))
+  local alone, said = self:sweep("s.lua", "-j", "1", "--store", "one.db")
+  lu.assertTrue(alone == 0 or alone == 1, said)
+  lu.assertEquals(select(1, self:sweep("s.lua", "-j", "3", "--store", "two.db")), alone)
+  local results = self:results("s", "one.db")
+  lu.assertEquals(#results, 18)
+  lu.assertEquals(self:results("s", "two.db"), results)
+  -- the search learnt something: the later half is better than the beginning
+  local records, first, second = self:records("s", "one.db"), -math.huge, -math.huge
+  for i, r in ipairs(records) do
+    if r.value and i <= 9 then first = math.max(first, r.value) end
+    if r.value and i > 9 then second = math.max(second, r.value) end
+  end
+  lu.assertTrue(second > first - 1, ("%g after %g"):format(second, first))
+end
+
+-- Every trial rises to its level, worst last: ends are where the rule says.
+local function levels(scheduler, n)
+  return header .. ([[
+    return lip.sweep{
+      grid = { level = { %s } }, maximise = "score", scheduler = %s,
+      run = function(c, trial)
+        for epoch = 1, 9 do
+          if not trial.report(epoch, { score = c.level * (1 - 1 / (epoch + 1)) }, 9) then return end
+        end
+        return { score = c.level }
+      end }]]):format(n, scheduler)
+end
+
+function T:test_asha_ends_what_falls_behind()
+  self:write("s.lua", levels("lip.asha{ min = 1, max = 9, eta = 3 }", "9, 8, 7, 6, 5, 4, 3, 2, 1"))
+  local status, said = self:sweep("s.lua", "-j", "1")
+  lu.assertEquals(status, 0, said)
+  local records = self:records "s"
+  -- falling levels: of k that came, the best floor(k / 3), at least one, go on; the first is among them alone
+  lu.assertEquals(count(records, "done"), 1)
+  lu.assertEquals(count(records, "pruned"), 8)
+  lu.assertEquals(records[1].state, "done")
+  lu.assertEquals(records[2].step, 1)
+end
+
+function T:test_asha_minimises()
+  local text = levels("lip.asha{ min = 1, max = 9, eta = 3 }", "1, 2, 3, 4"):gsub("maximise", "minimise")
+  self:write("s.lua", text)
+  lu.assertEquals((self:sweep("s.lua", "-j", "1")), 0)
+  local states = {}
+  for i, r in ipairs(self:records "s") do states[i] = r.state end
+  lu.assertEquals(states, { "done", "pruned", "pruned", "pruned" })
+end
+
+function T:test_median_ends_the_lower_half()
+  self:write("s.lua", levels("lip.median{ min = 2, trials = 3 }", "5, 6, 7, 1, 8, 2"))
+  local status, said = self:sweep("s.lua", "-j", "1")
+  lu.assertEquals(status, 0, said)
+  local states = {}
+  for i, r in ipairs(self:records "s") do states[i] = r.state end
+  lu.assertEquals(states, { "done", "done", "done", "pruned", "done", "pruned" })
+  lu.assertEquals(self:records("s")[4].step, 2)
+end
+
+function T:test_a_finite_space_ends_the_search()
+  self:write("s.lua", header .. [[
+    return lip.sweep{ tpe = { k = { 1, 2, 3, 4, 5 } }, n = 12, maximise = "y",
+      run = function(c) return { y = -(c.k - 3) ^ 2 } end }]])
+  local status, said = self:sweep("s.lua", "-j", "2")
+  lu.assertEquals(status, 0, said)
+  local records, seen = self:records "s", {}
+  lu.assertEquals(#records, 5)
+  for _, r in ipairs(records) do seen[r.config.k] = true end
+  lu.assertEquals(lip.to_json(seen), "[true,true,true,true,true]")
+end
+
+return tests
