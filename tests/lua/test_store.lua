@@ -240,9 +240,19 @@ function T:test_the_dead_go_back_to_the_queue()
   -- the worker is dead, but not who has to say so
   lu.assertTrue(store:leased(first, gone))
   lu.assertEquals(store:claim(id, here).number, 2)
-  -- on another host nothing is known
-  local far = store:claim(id, { pid = gone.pid, start = gone.start, host = "far" })
-  lu.assertEquals(far.number, 3)
+  -- on another host processes cannot be seen
+  local lease = { pid = gone.pid, start = gone.start, host = "far" }
+  lu.assertEquals(store:claim(id, lease).number, 3)
+  lu.assertIs(store:claim(id, here), false)
+  store.db:exec "UPDATE trials SET beat = beat - 299.0 WHERE number = 3"
+  lu.assertIs(store:claim(id, here), false)
+  lu.assertEquals(store:beat(lease), 1)
+  store.db:exec "UPDATE trials SET beat = beat - 299.0 WHERE number = 3"
+  lu.assertIs(store:claim(id, here), false)
+  store.db:exec "UPDATE trials SET beat = beat - 2.0 WHERE number = 3"
+  lu.assertEquals(store:claim(id, here).number, 3)
+  -- a task of a cluster has no runner
+  store.db:exec "UPDATE trials SET beat = 0, host = 'far', owner = NULL WHERE number = 3"
   lu.assertIs(store:claim(id, here), false)
 end
 

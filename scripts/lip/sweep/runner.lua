@@ -10,6 +10,7 @@ local view = require "lip.sweep.view"
 local runner = {}
 
 local LOOK = 0.2 -- seconds between two looks at journals
+local BEAT = 30 -- seconds between two signs of life
 local PATIENCE = 1 -- seconds until the queue is asked again whether another runner has left something
 local STOPS = 5 -- by signals that were not ours, until a trial counts as failed
 local LINES, LINE_BYTES = 20, 8192 -- of a dead worker's output that are kept
@@ -313,8 +314,16 @@ function methods:wait_for_others()
   self.waiting = waiting
 end
 
+-- Runners on other hosts take over what a silent one has left.
+function methods:beat()
+  if lip.time() < self.beat_at then return end
+  self.beat_at = lip.time() + BEAT
+  if #self.slots > 0 then must(self.job.store:beat(self.lease)) end
+end
+
 function methods:step()
   self:signals()
+  self:beat()
   self:fill()
   if #self.slots == 0 then
     if self.stopping then return false end
@@ -345,7 +354,7 @@ end
 function runner.run(job)
   local sweep = job.plan.sweep
   local self = setmetatable({ job = job, view = job.view, lease = lip.process.self(), program = program(), slots = {},
-    crashes = {}, stops = {}, failed = {}, times = {}, seen = 0, ask_at = 0, look_at = 0, changed = true, search = job.search,
+    crashes = {}, stops = {}, failed = {}, times = {}, seen = 0, ask_at = 0, look_at = 0, beat_at = 0, changed = true, search = job.search,
     goal = sweep.maximise or sweep.minimise, total = job.total }, { __index = methods })
   local began, records = lip.time(), must(job.store:trials { sweep = job.sweep })
   self.known = job.search and #records or job.total

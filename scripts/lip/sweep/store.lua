@@ -333,14 +333,19 @@ Store.ingest = guarded(function(self, trial)
   return fresh(self, id), lines, skipped
 end)
 
+-- Seconds without a word from a runner on another host (a container that is gone) after which it counts as dead.
+local SILENCE = 300
+
 -- Neither the worker nor the process that gave it the trial lives: nobody will end it. While its owner lives, a dead
--- worker is the owner's to report. Of other hosts nothing is known here.
+-- worker is the owner's to report. Processes of other hosts cannot be seen from here; their runners say that they live
+-- (Store:beat), and trials that have no runner (tasks of a cluster) are left alone.
 local function is_dead(row, here)
   local function lives(pid, start) return pid and lip.process.alive(pid, start) end
-  return row.host == here and not lives(row.pid, row.pid_start) and not lives(row.owner, row.owner_start)
+  if row.host ~= here then return row.owner and lip.now() - (row.beat or 0) > SILENCE end
+  return not lives(row.pid, row.pid_start) and not lives(row.owner, row.owner_start)
 end
 
-local RUNNING = "SELECT id, key, pid, pid_start, host, owner, owner_start FROM trials WHERE state = 'running'"
+local RUNNING = "SELECT id, key, pid, pid_start, host, owner, owner_start, beat FROM trials WHERE state = 'running'"
 
 -- Trials that nobody works on any more go back to the queue, unless their journal says how they ended. Only those of
 -- one sweep, or all.
@@ -391,6 +396,14 @@ end)
 Store.leased = writing(function(self, trial, lease)
   return must(self.db:exec([[UPDATE trials SET pid = ?, pid_start = ?, host = ?, beat = ?
     WHERE id = ? AND state = 'running']], lease.pid, lease.start, lease.host, lip.now(), id_of(trial))) == 1
+end)
+
+--- Says that the runner `lease` lives; to be called a few times in every SILENCE.
+---@return integer|nil trials that it has, string? message, string? code
+Store.beat = writing(function(self, lease)
+  return must(self.db:exec([[UPDATE trials SET beat = ?
+    WHERE state = 'running' AND owner = ? AND owner_start = ? AND host = ?]], lip.now(), lease.pid, lease.start,
+    lease.host))
 end)
 
 -- In the journal first, so that a rebuilt database knows it too.
