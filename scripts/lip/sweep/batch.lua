@@ -195,7 +195,7 @@ function batch.end_line(how, log, output, now)
   local stopped = how ~= nil and INNOCENT[how.state] == true
   if not stopped then
     local said = (log .. output):gsub("%s+$", "")
-    if said ~= "" then message = message .. "\n" .. said end
+    if said ~= "" then message = message .. (said:find "\n" and "\n" or ": ") .. said end
   end
   local function number(name) -- 0: not that
     return how and how[name] ~= 0 and how[name] or nil

@@ -153,6 +153,7 @@ local function look_after(store, trial, id, how)
   if not began then
     if line.state == "stopped" then return false end
     line.attempt = trial.attempt + 1
+    must(lip.file.mkdir(folder)) -- that it was missing may be why
     must(journal.append(folder, { event = "start", format = 1, key = trial.key, sweep = trial.sweep,
       number = trial.number, config = trial.config, seed = trial.seed, attempt = line.attempt, time = line.time }))
   end

@@ -142,9 +142,10 @@ local function show(view)
   end)
 end
 
-local function advice(view)
-  if view.counts.missing > 0 then print "lipwb sweep FILE --slurm submits what is missing" end
-  if view.counts.failed > 0 then print "lipwb sweep FILE --slurm --retry failed runs again what failed" end
+local function advice(view, file)
+  local command = "lipwb sweep " .. file .. " --slurm"
+  if view.counts.missing > 0 then print(command .. " submits what is missing") end
+  if view.counts.failed > 0 then print(command .. " --retry failed runs again what failed") end
 end
 
 -- ---- words ----
@@ -185,12 +186,12 @@ end
 
 local words = {}
 
-function words.status(name, store)
+function words.status(name, store, options)
   local view, message = jobs.look(store, name)
   if not view then return complain(message, FAILED) end
   print(("%s: %s"):format(name, totals(view)))
   show(view)
-  advice(view)
+  advice(view, options.file)
   return OK
 end
 
@@ -222,7 +223,7 @@ local function watch(name, store, options, grows)
       if not more then return message end
     end
     if view.alive == 0 and more == 0 then
-      advice(view)
+      advice(view, options.file)
       return view.counts.failed > 0 and FAILED or OK
     end
     lip.process.sleep(options.every)
@@ -242,7 +243,7 @@ function words.collect(name, store, options, grows)
   local view, message = jobs.look(store, name)
   if not view then return complain(message, FAILED) end
   print(("%s: %s"):format(name, totals(view)))
-  advice(view)
+  advice(view, options.file)
   return view.counts.failed > 0 and FAILED or OK
 end
 
