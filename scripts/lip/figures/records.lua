@@ -1,4 +1,5 @@
 --- Figures of many trials: values of records, budgets, Pareto fronts.
+local field = require "lip.runs.field"
 local panel = require "lip.plot.panel"
 local check_options = require("lip.options").check
 
@@ -13,16 +14,8 @@ function records_of.number(v)
   return nil
 end
 
---- What a record holds under a name: "config.NAME" and "row.NAME" say where, a plain name is looked up in the
--- configuration, then in the row, then in the record itself.
-function records_of.value(record, name)
-  local where, inner = name:match "^(%l+)%.(.+)$"
-  if where == "config" or where == "row" then return record[where] and record[where][inner] end
-  for _, place in ipairs { record.config or {}, record.row or {}, record } do
-    if place[name] ~= nil then return place[name] end
-  end
-  return nil
-end
+--- What a record holds under a name, as every look at runs has it.
+records_of.value = field.get
 local value_of, number_of = records_of.value, records_of.number
 
 local function finite(v)

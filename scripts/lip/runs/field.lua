@@ -1,6 +1,6 @@
 --- The values of a run by name: what filters, columns, groups and figures speak about.
--- "row.NAME" is a result, "config.NAME" a setting. A bare NAME is one of the run's own (below), else a setting, else a
--- result, so that `state` and `seconds` mean the same in every store.
+-- "row.NAME" is a result, "config.NAME" a setting. A bare NAME is one of the run's own (below) if it has that, else a
+-- setting, else a result, so that `state` and `seconds` mean the same in every store.
 local core = require "lip.core"
 local nearest = require "lip.nearest"
 
@@ -44,16 +44,26 @@ function field.getter(name)
       return values and values[rest]
     end
   end
-  if is_own[name] then return function(record) return record[name] end end
+  local own = is_own[name]
   return function(record)
+    if own and record[name] ~= nil then return record[name] end
     local v = record.config and record.config[name]
     if v == nil and record.row then v = record.row[name] end
     return v
   end
 end
 
+--- The value of a record that is called `name`.
 function field.get(record, name)
-  return field.getter(name)(record)
+  local part, rest = name:match "^(%l+)%.(.+)$"
+  if part == "row" or part == "config" then
+    local values = record[part]
+    return values and values[rest]
+  end
+  if is_own[name] and record[name] ~= nil then return record[name] end
+  local v = record.config and record.config[name]
+  if v == nil and record.row then v = record.row[name] end
+  return v
 end
 
 --- The names of the settings and of the results that the records have, each as a sorted list.

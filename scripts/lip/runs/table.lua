@@ -7,7 +7,9 @@ local MAX_CELL, SHORT = 40, 16
 
 --- One line that moves no cursor: control characters and broken UTF-8 become "?".
 function text_table.plain(v)
-  local s = field.text(v):gsub("[%c\x7f]", "?")
+  local s = type(v) == "string" and v or field.text(v)
+  if not s:find "[%c\x7f-\xff]" then return s end
+  s = s:gsub("[%c\x7f]", "?")
   if not utf8.len(s) then s = s:gsub("[\x80-\xff]", "?") end
   return s
 end
@@ -62,10 +64,11 @@ text_table.formats = {
 
 -- The decimals that show every number of a column in five significant digits, or nil: then each in its own way.
 local function decimals_of(numbers)
-  local most, low, high = 0, math.huge, 0
+  local most, low, high, seen = 0, math.huge, 0, {}
   for _, v in ipairs(numbers) do
     local a = math.abs(v)
-    if a == a and a < math.huge and a > 0 then
+    if a == a and a < math.huge and a > 0 and not seen[a] then
+      seen[a] = true
       low, high = math.min(low, a), math.max(high, a)
       local digits = text_table.number(v)
       if digits:find "e" then return nil end
@@ -90,18 +93,23 @@ local function cells_of(column, rows)
     end
   end
   local decimals = not column.format and #numbers > 0 and decimals_of(numbers)
-  local cells = {}
+  local pattern = decimals and "%." .. decimals .. "f"
+  local function cell(v)
+    if type(v) ~= "number" then return clip(text_table.plain(v), column.max or MAX_CELL) end
+    if column.format then return text_table.plain(column.format(v)) end
+    local finite = v == v and math.abs(v) < math.huge
+    return pattern and finite and pattern:format(v) or text_table.number(v)
+  end
+  local cells, known = {}, {} -- the same values come again and again
   for i = 1, #rows do
     local v = values[i]
     if v == nil then
       cells[i] = ""
-    elseif type(v) == "number" and column.format then
-      cells[i] = text_table.plain(column.format(v))
-    elseif type(v) == "number" then
-      local finite = v == v and math.abs(v) < math.huge
-      cells[i] = decimals and finite and ("%." .. decimals .. "f"):format(v) or text_table.number(v)
+    elseif v ~= v then
+      cells[i] = cell(v)
     else
-      cells[i] = clip(text_table.plain(v), column.max or MAX_CELL)
+      known[v] = known[v] or cell(v)
+      cells[i] = known[v]
     end
   end
   return cells, column.number or (#numbers > 0 and not others)
@@ -112,7 +120,9 @@ text_table.cells = cells_of
 -- ---- layout ----
 
 local function pad(s, width, right)
-  local gap = (" "):rep(width - width_of(s))
+  local n = width - width_of(s)
+  if n <= 0 then return s end
+  local gap = (" "):rep(n)
   return right and gap .. s or s .. gap
 end
 
@@ -126,7 +136,10 @@ function text_table.lines(columns, rows, width)
     local cells, right = cells_of(column, rows)
     local title = clip(text_table.plain(column.title), MAX_CELL)
     local widest = width_of(title)
-    for _, cell in ipairs(cells) do widest = math.max(widest, width_of(cell)) end
+    for _, cell in ipairs(cells) do
+      local n = width_of(cell)
+      if n > widest then widest = n end
+    end
     laid[i] = { title = title, cells = cells, right = right, width = widest, keep = column.keep }
     total = total + widest + (i > 1 and 2 or 0)
   end
