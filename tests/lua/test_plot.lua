@@ -118,7 +118,8 @@ end
 -- No point is drawn at size 0: renderers refuse a matrix without an inverse.
 function tests.test_nothing_is_scaled_to_nothing()
   local svg = drawn { levels = { { y = 2, title = "level" } }, verticals = { { x = 1 } },
-    series = { { y = { 1, 2 }, style = "linespoints" }, { y = { 1, 2 }, low = { 0, 1 }, high = { 2, 3 }, style = "points" } } }
+    series = { { y = { 1, 2 }, style = "linespoints" },
+      { y = { 1, 2 }, low = { 0, 1 }, high = { 2, 3 }, style = "points" } } }
   lu.assertNil(svg:find "scale%(0%.0*%)")
 end
 

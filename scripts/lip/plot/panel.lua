@@ -154,7 +154,9 @@ local function series_script(s, i, n, panel, kind, seen, out, parts)
   if y then
     block(n, panel, x, { y }, seen, out)
     if style == "boxes" then box_width(x, #y, out) end
-    parts[#parts + 1] = ("$d%d using 1:2 with %s %s%s lc rgb '%s' title %s"):format(n, look[1], look[2], dash, colour,
+    -- in a terminal the kind of a point is its letter
+    local drawn = kind == "text" and style:find "points" and "pt " .. (i - 1) % 26 + 1 or look[2] .. dash
+    parts[#parts + 1] = ("$d%d using 1:2 with %s %s lc rgb '%s' title %s"):format(n, look[1], drawn, colour,
       quote_or_none(s.title))
     point_labels(s, i, x, y, panel, colour, out)
     n = n + 1
@@ -292,7 +294,7 @@ local function heading(panel, kind, out)
   end
   local outside = panel.key and (panel.key:find "below" or panel.key:find "outside")
   local back = outside and "noopaque height 0.5" or "opaque fc rgb '#ffffff'"
-  local look = kind ~= "text" and ("%s samplen 2 Left reverse%s"):format(back, tc) or ""
+  local look = kind ~= "text" and ("%s samplen 2 Left reverse%s"):format(back, tc) or outside and "height 2" or ""
   out[#out + 1] = panel.key == false and "unset key" or ("set key %s %s"):format(panel.key or "top left", look)
 end
 
