@@ -96,15 +96,15 @@ local function add_found(db, folder, key, left)
 end
 
 local RUNNING = [[SELECT s.name, t.key, t.attempt, t.pid, t.pid_start, t.host, t.owner, t.owner_start, t.beat
-  FROM trials t
-  JOIN sweeps s ON s.id = t.sweep WHERE t.state = 'running']]
+  FROM trials t JOIN sweeps s ON s.id = t.sweep WHERE t.state = 'running']]
 
 -- Who works on what stands in the database only: a sweep that runs meanwhile keeps its trials.
 local function give_back(db, running)
   for _, row in ipairs(running) do
     must(db:exec([[UPDATE trials SET state = 'running', attempt = :attempt, pid = :pid, pid_start = :pid_start,
       host = :host, owner = :owner, owner_start = :owner_start, beat = :beat
-      WHERE key = :key AND state IN ('running', 'queued') AND attempt <= :attempt AND sweep = (SELECT id FROM sweeps WHERE name = :name)]], row))
+      WHERE key = :key AND state IN ('running', 'queued') AND attempt <= :attempt
+      AND sweep = (SELECT id FROM sweeps WHERE name = :name)]], row))
   end
 end
 

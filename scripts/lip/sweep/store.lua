@@ -68,8 +68,8 @@ end
 -- f(self, ...) inside a transaction, or as it is when one is under way.
 function Store:transaction(f, ...)
   if self.inside then return f(self, ...) end
-  self.inside = true
   local _ <close> = setmetatable({}, { __close = function() self.inside = false end })
+  self.inside = true
   return self.db:transaction(f, self, ...)
 end
 
