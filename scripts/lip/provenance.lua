@@ -113,7 +113,7 @@ local function first_line(path)
 end
 
 --- What belongs to this process: the machine and the engine on it.
----@return table own { host=, cpu=, processors=, threads=, blas=, blis=, kernels=, compiler=, flags=, lua=, version=, system= }
+---@return table own host, system, cpu, processors, threads, blas, blis, kernels, compiler, flags, lua, version
 function provenance.own()
   local info = lip.info()
   return {

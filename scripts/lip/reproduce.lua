@@ -1,6 +1,6 @@
---- lipwb reproduce RUN [--store FILE]: runs a stored trial once more, from the stored text of its script, in a new folder,
--- and compares every figure of every epoch and of the result. Status: 0 equal, 1 different or failed, 2 wrong usage, 130
--- interrupted.
+--- lipwb reproduce RUN [--store FILE]: runs a stored trial once more, from the stored text of its script, in a new
+-- folder, and compares every figure of every epoch and of the result. Status: 0 equal, 1 different or failed, 2 wrong
+-- usage, 130 interrupted.
 --
 -- On the kernels of that time the bits must agree; on others sums are added in another order, and figures agree to a
 -- tolerance. Times, memory and paths are no figures.
@@ -153,11 +153,11 @@ local function make_parser()
   parser:option("--store", "The store (default: $LIPWB_STORE, or runs.db)."):argname "FILE"
   parser:option("--threads", "Threads (default: as then; they change no bit)."):argname "N":convert(function(text)
     local n = math.tointeger(tonumber(text))
-    if not n or n < 1 or n > 64 then return nil, ("--threads expects a whole number from 1 to 64, got '%s'"):format(text) end
-    return n
+    if n and n >= 1 and n <= 64 then return n end
+    return nil, ("--threads expects a whole number from 1 to 64, got '%s'"):format(text)
   end)
   parser:option("--data", "Where data sets lie (default: as then)."):argname "DIR"
-  parser:option("--tolerance", "Relative difference that is allowed (default: none on the kernels of then, else 0.001).")
+  parser:option("--tolerance", "Relative difference allowed (default: none on the kernels of then, else 0.001).")
     :argname "X":convert(function(text)
       local x = tonumber(text)
       if not x or x ~= x or x < 0 then return nil, ("--tolerance expects a number >= 0, got '%s'"):format(text) end

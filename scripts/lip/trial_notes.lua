@@ -1,13 +1,14 @@
---- What a trial notes of itself without its script asking: data sets that are read, checkpoints and certificates that are
--- written. The engine's own functions are replaced by ones that call them and note a success; only a worker does this.
+--- What a trial notes of itself without its script asking: data sets that are read, checkpoints and certificates that
+-- are written. The engine's own functions are replaced by ones that call them and note a success; only a worker does
+-- this.
 local core = require "lip.core"
 
 local notes = {}
 
 local READERS = { "dataset_idx", "dataset_cifar", "dataset_csv", "dataset_npy", "dataset_digits" }
 
--- Calls f, and `note` with its arguments and results when the first result is true. An error names the line that called,
--- as the engine's own do.
+-- Calls f, and `note` with its arguments and results when the first result is true. An error names the line that
+-- called, as the engine's own do.
 local function after(name, f, note)
   return function(...)
     local results = table.pack(pcall(f, ...))

@@ -1,16 +1,16 @@
--- Would training several nets of one architecture in one process, each batch read once for all of them, be faster than a
--- process for each net?
+-- Would training several nets of one architecture in one process, each batch read once for all of them, be faster
+-- than a process for each net?
 --
 --   lipwb tests/bench/group.lua [--set nets=8] [--set rounds=3] [--set epochs=10] [--set samples=0]
 --
--- First table: `nets` nets 784-N-N-10, batch 128, from start to end. "processes": one each, one thread, two at a time (as a
--- sweep with -j 2 runs them). "group": two processes with half of the nets each, which load the data once and step all
--- their nets with every batch. wall: seconds until all have ended; cpu: seconds of processor time of all of them, which
--- neighbours on the machine disturb less. load: processor time of a process that only loads the data.
+-- First table: `nets` nets 784-N-N-10, batch 128, from start to end. "processes": one each, one thread, two at a time
+-- (as a sweep with -j 2 runs them). "group": two processes with half of the nets each, which load the data once and
+-- step all their nets with every batch. wall: seconds until all have ended; cpu: seconds of processor time of all of
+-- them, which neighbours on the machine disturb less. load: processor time of a process that only loads the data.
 -- The ways take turns; medians of the first table, the fastest of the second.
--- Second table: what the first layers of the nets could gain from products side by side, one thread, microseconds: forward
--- and weight gradient of `nets` layers 784 -> N one after the other ("apart"), and of one layer 784 -> nets N ("together");
--- "steps": whole steps of the nets; "gain": what is saved, as a share of the steps.
+-- Second table: what the first layers of the nets could gain from products side by side, one thread, microseconds:
+-- forward and weight gradient of `nets` layers 784 -> N one after the other ("apart"), and of one layer 784 -> nets N
+-- ("together"); "steps": whole steps of the nets; "gain": what is saved, as a share of the steps.
 local lip = require "lip"
 
 local args = lip.args {
@@ -89,9 +89,9 @@ local function microseconds(f)
   for _ = 1, 3 do f() end
   local finish = lip.time() + 0.25
   repeat
-    local start = lip.time()
+    local before = lip.time()
     f()
-    best = math.min(best, lip.time() - start)
+    best = math.min(best, lip.time() - before)
   until lip.time() >= finish
   return best * 1e6
 end
@@ -133,7 +133,8 @@ end
 local result = { rows = {} }
 print(("%d nets, %s samples, %d epochs, load %.2f s"):format(args.nets, args.samples > 0 and args.samples or "all",
   args.epochs, run(1, 1, 8, 0)[2]))
-print(("%6s %15s %15s %12s %12s %8s %8s"):format("width", "processes wall", "group wall", "cpu", "group cpu", "wall", "cpu"))
+print(("%6s %15s %15s %12s %12s %8s %8s"):format("width", "processes wall", "group wall", "cpu", "group cpu", "wall",
+  "cpu"))
 for _, width in ipairs { 32, 64, 256 } do
   local visits = take_turns {
     function() return run(args.nets, 1, width, args.epochs) end,
@@ -143,7 +144,8 @@ for _, width in ipairs { 32, 64, 256 } do
   local group_wall, group_cpu = medians(visits[2])
   print(("%6d %15.2f %15.2f %12.2f %12.2f %8.2f %8.2f"):format(width, wall, group_wall, cpu, group_cpu,
     group_wall / wall, group_cpu / cpu))
-  result.rows[#result.rows + 1] = { width = width, wall = wall, group_wall = group_wall, cpu = cpu, group_cpu = group_cpu }
+  result.rows[#result.rows + 1] = { width = width, wall = wall, group_wall = group_wall, cpu = cpu,
+    group_cpu = group_cpu }
 end
 lip.threads(1)
 print(("\n%6s %12s %12s %12s %12s"):format("width", "apart us", "together us", "steps us", "gain"))

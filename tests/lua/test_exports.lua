@@ -1,5 +1,5 @@
--- What other programs get of a store: a journal of Optuna's, event files of TensorBoard's. Each is read by its own program
--- where a Python has it ($LIPWB_PYTHON, else python3), and by JSON or bytes always.
+-- What other programs get of a store: a journal of Optuna's, event files of TensorBoard's. Each is read by its own
+-- program where a Python has it ($LIPWB_PYTHON, else python3), and by JSON or bytes always.
 local lu = require "luaunit"
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
@@ -32,7 +32,8 @@ function T:setUp()
   self.store = store
   local sweep = assert(store:add_sweep("space", { maximise = "clean", search = { kind = "random", n = 5, space = {
     lr = { kind = "loguniform", low = 1e-4, high = 0.1 }, budget = { kind = "uniform", low = 1, high = 8 },
-    width = { kind = "integer", low = 4, high = 64 }, norm = { kind = "choice", values = { 1, "2", "inf", true } } } } }))
+    width = { kind = "integer", low = 4, high = 64 },
+    norm = { kind = "choice", values = { 1, "2", "inf", true } } } } }))
   local config = function(i, norm) return { lr = 0.01, budget = i / 2 + 1, width = 8 + i, norm = norm } end
   local trials = {
     { number = 1, key = ("a"):rep(16), config = config(1, "inf"), seed = 5 },
@@ -72,7 +73,8 @@ function T:play(sweep, trial, ending)
   add { event = "start", key = trial.key, sweep = record.sweep, attempt = record.attempt, config = trial.config,
     seed = trial.seed, pid = me.pid, pid_start = me.start, host = me.host }
   for step = 1, 3 do
-    add { event = "metrics", step = step, total = 3, values = { clean = step / 8, loss = step == 3 and 1 / 0 or 1 / step } }
+    add { event = "metrics", step = step, total = 3,
+      values = { clean = step / 8, loss = step == 3 and 1 / 0 or 1 / step } }
   end
   if ending then
     ending.event = "end"
@@ -123,6 +125,7 @@ function T:test_optuna_refusals()
   lu.assertNil((optuna.write(self.store, self.dir .. "/no/such/j")))
 end
 
+-- luacheck: push no max line length
 local OPTUNA = [[
 import sys, json, warnings; warnings.simplefilter("ignore")
 import optuna
@@ -144,6 +147,7 @@ s.tell(t, 0.9)
 out["best_after"] = s.best_trial.number
 print(json.dumps(out))
 ]]
+-- luacheck: pop
 
 function T:test_read_by_optuna_itself()
   local python = python_with "optuna.storages.journal"
@@ -183,6 +187,7 @@ function T:test_event_files()
   lu.assertIsString(code)
 end
 
+-- luacheck: push no max line length
 local EVENTS = [[
 import sys, json, logging; logging.disable(logging.CRITICAL)
 from tensorboard.backend.event_processing import event_multiplexer as m
@@ -199,6 +204,7 @@ for r in x.Runs():
     out[r]["hparams"] = {k: getattr(v, v.WhichOneof("kind")) for k, v in h.hparams.items()}
 print(json.dumps(out))
 ]]
+-- luacheck: pop
 
 function T:test_read_by_tensorboard_itself()
   local python = python_with "tensorboard.backend.event_processing.event_multiplexer"

@@ -143,7 +143,7 @@ function T:test_without_git()
   lu.assertStrContains(text, '"--seed","7","--","--own",""]')
 end
 
-function T:test_own()
+function T.test_own()
   local own = provenance.own()
   lu.assertEquals(own.host, output("uname -n"):match "[^\n]+")
   lu.assertEquals(own.system, output("uname -r"):match "[^\n]+")

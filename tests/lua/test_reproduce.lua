@@ -1,5 +1,5 @@
--- lipwb reproduce on runs of real sweeps, then on journals in which one figure was changed; and what a trial notes about
--- its data and files.
+-- lipwb reproduce on runs of real sweeps, then on journals in which one figure was changed; and what a trial notes
+-- about its data and files.
 local lu = require "luaunit"
 local lip = require "lip"
 local compare = require "lip.reproduce_compare"
@@ -27,7 +27,8 @@ return { clean = net:evaluate(ds).accuracy, bound = net:bound().upper, seconds =
 
 local SWEEP = [[
 local lip = require "lip"
-return lip.sweep { name = "s", script = "s.lua", list = { { width = 3 }, { width = 5, seed = 4 }, { width = 3, bad = true } } }
+return lip.sweep { name = "s", script = "s.lua",
+  list = { { width = 3 }, { width = 5, seed = 4 }, { width = 3, bad = true } } }
 ]]
 
 local FUNCTION = [[
@@ -222,9 +223,9 @@ function T:test_interrupted()
   lu.assertEquals(record.state, "done")
   local told = assert(lip.file.read(folder .. "/trial.json"))
   assert(lip.file.write(folder .. "/trial.json", (told:gsub('"steps":3', '"steps":1000'))))
-  local process = assert(lip.process.spawn { program, "reproduce", "p/2", cwd = self.dir, env = { TMPDIR = self.dir .. "/tmp" },
-    stdout = self.dir .. "/out", group = true })
-  local text = ""
+  local process = assert(lip.process.spawn { program, "reproduce", "p/2", cwd = self.dir,
+    env = { TMPDIR = self.dir .. "/tmp" }, stdout = self.dir .. "/out", group = true })
+  local text
   repeat -- until the new run is under way
     lip.process.sleep(0.02)
     local root = lip.file.list(self.dir .. "/tmp")[1]
@@ -258,7 +259,7 @@ function T:test_refusals()
 end
 
 -- What is a figure and what is not, on rows made up here.
-function T:test_comparison()
+function T.test_comparison()
   local function runs(a, b, tolerance)
     local was = { seen = { metrics = {}, data = {}, last = 0, state = "done", row = a }, folder = "/old/run" }
     local now = { seen = { metrics = {}, data = {}, last = 0, state = "done", row = b }, folder = "/tmp/new" }
@@ -278,9 +279,11 @@ function T:test_comparison()
   lu.assertEquals(runs({ a = 1 }, { a = 1.0005 }, 1e-3), {})
   lu.assertEquals(runs({ a = 1 }, { a = 1.002 }, 1e-3), { "row.a" })
   lu.assertEquals(runs({ a = 0 }, { a = 1e-300 }, 1e-3), { "row.a" })
-  lu.assertEquals(runs({ seconds = 1, train_seconds = 1, Memory = 5, t = { time = 3, rate = 1, seconds = 2 }, log_file = "a" },
+  lu.assertEquals(runs(
+    { seconds = 1, train_seconds = 1, Memory = 5, t = { time = 3, rate = 1, seconds = 2 }, log_file = "a" },
     { seconds = 2, train_seconds = 3, Memory = 7, t = { time = 4, rate = 2, seconds = 2 }, log_file = "b" }), {})
-  lu.assertEquals(runs({ rate = 1, times = 3, certified = { ["0.1"] = 1 } }, { rate = 2, times = 4, certified = { ["0.1"] = 2 } }),
+  lu.assertEquals(runs({ rate = 1, times = 3, certified = { ["0.1"] = 1 } },
+    { rate = 2, times = 4, certified = { ["0.1"] = 2 } }),
     { "row.certified.0.1", "row.rate", "row.times" })
   lu.assertEquals(runs({ a = { 1, 2, { b = 3 } } }, { a = { 1, 2, { b = 4 } } }), { "row.a[3].b" })
   lu.assertEquals(runs({ a = "see /old/run/x" }, { a = "see /tmp/new/x" }), {})

@@ -1,5 +1,5 @@
--- Event files: their framing, checksums and contents by a reader of our own that shares nothing with the writer, then by
--- TensorBoard's own loader where a Python has it ($LIPWB_PYTHON, else python3).
+-- Event files: their framing, checksums and contents by a reader of our own that shares nothing with the writer, then
+-- by TensorBoard's own loader where a Python has it ($LIPWB_PYTHON, else python3).
 local lu = require "luaunit"
 local lip = require "lip"
 
@@ -40,7 +40,7 @@ local function fields(text)
   end
   while at <= #text do
     local key = varint()
-    local kind, value = key & 7, nil
+    local kind, value = key & 7 -- luacheck: ignore 311
     if kind == 0 then
       value = varint()
     else
@@ -114,7 +114,7 @@ function T:events(fill)
 end
 
 -- RFC 3720, B.4: what the reader above and the writer must agree with.
-function T:test_checksum_of_the_standard()
+function T.test_checksum_of_the_standard()
   lu.assertEquals(crc(("\0"):rep(32), 0x82f63b78), 0x8a9136aa)
   lu.assertEquals(crc("123456789", 0xedb88320), 0xcbf43926)
 end
@@ -191,7 +191,8 @@ function T:test_histograms_of_few_and_of_unreal_numbers()
   lu.assertEquals((string.unpack("<d", get(h(4), 4))), 10)
 end
 
--- The chunks of a PNG with their checksums, and the pixels: the zlib stream is put into a gzip file and unpacked by gzip.
+-- The chunks of a PNG with their checksums, and the pixels: the zlib stream is put into a gzip file and unpacked by
+-- gzip.
 function T:pixels(png)
   lu.assertEquals(png:sub(1, 8), "\x89PNG\r\n\x1a\n")
   local at, kinds, head, data = 9, {}, nil, ""
@@ -317,6 +318,7 @@ function T:test_the_option_of_the_program()
   lu.assertStrMatches(run(script .. "/none"), "lipwb: %-%-tensorboard: .*; the run goes on without\n")
 end
 
+-- luacheck: push no max line length
 local READ = [[
 import sys, json
 from tensorboard.backend.event_processing import plugin_event_multiplexer as m
@@ -343,6 +345,7 @@ for f in sorted(glob.glob(os.path.join(sys.argv[1], "*tfevents*"))):
         if d.HasField("session_end_info"): out["status"] = d.session_end_info.status
 print(json.dumps(out))
 ]]
+-- luacheck: pop
 
 function T:test_read_by_tensorboard_itself()
   local python = quote(os.getenv "LIPWB_PYTHON" or "python3")

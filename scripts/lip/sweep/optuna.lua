@@ -1,6 +1,7 @@
 --- A store's sweeps as a journal of Optuna: each sweep a study, each trial with its parameters, values per epoch, state
 -- and times. `optuna.storages.JournalStorage(JournalFileBackend(FILE))` reads it, and may go on from there.
--- The journal holds one JSON object a line, { op_code, worker_id, ... } (optuna/storages/journal/_storage.py, 3.1 to 5.0).
+-- The journal holds one JSON object a line, { op_code, worker_id, ... } (optuna/storages/journal/_storage.py, 3.1 to
+-- 5.0).
 local core = require "lip.core"
 
 local export = {}
@@ -89,7 +90,8 @@ local function range(d)
   }
 end
 
---- For each setting how its values are numbered, and its distribution as JSON. What a description does not tell (a list of
+--- For each setting how its values are numbered, and its distribution as JSON. What a description does not tell (a
+-- list of
 --- configurations) is a choice among the values that occur.
 local function distributions(description, trials)
   local known, all, choices = described(description), {}, {}
@@ -151,7 +153,8 @@ local function trial_line(study, trial, metrics, dist, options)
   if trial.message then attrs.message = json(trial.message) end
   local raw = {
     state = json(state), distributions = object({}, texts), params = object({}, params),
-    user_attrs = object({}, attrs), intermediate_values = object({}, curve(metrics, options.curve or options.objective)),
+    user_attrs = object({}, attrs),
+    intermediate_values = object({}, curve(metrics, options.curve or options.objective)),
     system_attrs = "{}", values = "null", value = value and state ~= STATES.failed and json(value) or "null",
     datetime_start = trial.started and json(iso(trial.started)) or "null",
   }
@@ -201,7 +204,9 @@ function export.write(store, path, options)
       study, count = study + 1, count + #trials
     end
   end
-  if options.sweep and study == 0 then return nil, ("no sweep '%s' in this store"):format(options.sweep), "not_found" end
+  if options.sweep and study == 0 then
+    return nil, ("no sweep '%s' in this store"):format(options.sweep), "not_found"
+  end
   local ok
   ok, message, code = core.file.write(path, table.concat(parts))
   if not ok then return nil, message, code end
