@@ -38,6 +38,8 @@ local function journal_of(s, trial, sweep, fate)
   if fate.checkpoint then
     assert(lip.file.write(folder .. "/train.safetensors", ("w"):rep(fate.checkpoint)))
     append { event = "file", kind = "checkpoint", path = "train.safetensors" }
+    assert(lip.file.write(folder .. "/best.safetensors", "saved by the script"))
+    append { event = "file", kind = "checkpoint", path = "best.safetensors" }
   end
   if fate.state then
     append { event = "end", state = fate.state, row = fate.row, value = fate.row and fate.row[fate.aim],

@@ -141,6 +141,22 @@ function T:test_show()
   end
 end
 
+-- A worker of this machine that is gone, and one that is there.
+function T:test_running()
+  local s = assert(store.open(self.path, { create = true }))
+  local id, me = assert(s:add_sweep("alive", {})), lip.process.self()
+  assert(s:enqueue(id, { { number = 1, key = ("a"):rep(16), config = { x = 1 }, seed = 1 },
+    { number = 2, key = ("b"):rep(16), config = { x = 2 }, seed = 1 },
+    { number = 3, key = ("c"):rep(16), config = { x = 3 }, seed = 1 } }))
+  local trials = s:trials {}
+  support.journal(s, trials[1], "alive", { steps = 2, pid = me.pid, pid_start = me.start, host = me.host })
+  support.journal(s, trials[2], "alive", { steps = 2, pid = me.pid, pid_start = me.start + 1, host = me.host })
+  s:close()
+  lu.assertEquals(self:lines "ls", { "id  state          x", " 1  running 2/3    1", " 2  running, dead  2",
+    " 3  queued         3", "3 runs: 2 running, 1 queued" })
+  lu.assertNil(table.concat(self:lines "show 3", "\n"):find "again")
+end
+
 function T:test_diff()
   self:made()
   local text = table.concat(self:lines "diff 1 budgets/12", "\n")
@@ -333,6 +349,8 @@ function T:test_gc_removes()
   lu.assertEquals(checkpoints(), 1)
   self:lines "gc --delete --checkpoints"
   lu.assertEquals(checkpoints(), 0)
+  local s <close> = assert(store.open(self.path, { readonly = true }))
+  lu.assertTrue(lip.file.exists(s:folder(s:trials { sweep = "budgets", number = 7 }[1]) .. "/best.safetensors"))
   lu.assertEquals(self:lines "gc --checkpoints", { "nothing to remove" })
   lu.assertStrContains(self:lines "ls --columns id"[28], "26 runs: 23 done")
 end

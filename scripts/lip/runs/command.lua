@@ -83,7 +83,7 @@ local function define_files(parser)
   add_filters(export)
   export:flag("--metrics", "With the metrics of every step (jsonl).")
   local gc = parser:command("gc", "Folders and files that no run needs any more.")
-  gc:flag("--checkpoints", "Also the checkpoints of runs that are done.")
+  gc:flag("--checkpoints", "Also what lip.train kept to go on from, of runs that are done.")
   gc:flag("--delete", "Remove them; otherwise only tell.")
   parser:command("rebuild", "Make the database again from the journals of the trials.")
 end

@@ -55,14 +55,15 @@ local function unknown_folders(root, keys, listed, found)
   end
 end
 
--- Checkpoints that continue a training are of no use once it is done.
+-- Checkpoints that lip.train keeps to go on from are of no use once the run is done. Nets that a script saved, under
+-- names of its own, stay.
 local function old_checkpoints(root, keys, listed, found)
   for _, name in ipairs(listed) do
     local folder = root .. "/trials/" .. name
     if keys[name] == "done" and not at_work(folder) then
       for _, line in ipairs((journal.read(folder, 0)) or {}) do
-        local path = line.event == "file" and line.kind == "checkpoint" and type(line.path) == "string" and line.path
-        if path and not path:find "^/" and not path:find("..", 1, true) and lip.file.exists(folder .. "/" .. path) then
+        local path = line.event == "file" and line.kind == "checkpoint" and line.path
+        if type(path) == "string" and path:find "^train%d*%.safetensors$" and lip.file.exists(folder .. "/" .. path) then
           found[#found + 1] = { kind = "checkpoint", path = folder .. "/" .. path, key = name,
             size = size_of(folder .. "/" .. path), why = "checkpoint of a run that is done" }
         end

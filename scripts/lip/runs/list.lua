@@ -49,13 +49,14 @@ function list.columns(rows, goal)
   for _, name in ipairs(records.results(rows)) do
     if name ~= goal then add("row." .. name) end
   end
-  add("seconds", { title = "time" })
-  for _, row in ipairs(rows) do
-    if row.message then
-      add("message", { max = 60 })
-      break
+  local function any(name)
+    for _, row in ipairs(rows) do
+      if row[name] ~= nil then return true end
     end
+    return false
   end
+  if any "seconds" then add("seconds", { title = "time" }) end
+  if any "message" then add("message", { max = 60 }) end
   return columns
 end
 

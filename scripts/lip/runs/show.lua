@@ -212,8 +212,7 @@ function show.show(context, args)
   section(out, "files", files_of(context.store, record), width)
   section(out, "provenance", known, width)
   if args.output then add_output(out, context.store:folder(record)) end
-  out[#out + 1] = ""
-  out[#out + 1] = "again: " .. show.command(record, context.path)
+  if record.started then table.move({ "", "again: " .. show.command(record, context.path) }, 1, 2, #out + 1, out) end
   io.stdout:write(table.concat(out, "\n"), "\n")
   return true
 end
