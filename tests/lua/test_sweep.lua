@@ -75,6 +75,37 @@ function T:test_two_runners_share_the_work()
   end
 end
 
+-- The same trial in two sweeps of a store is computed once, also when both run at the same time.
+function T:test_two_sweeps_share_trials()
+  self:describe("lip.process.sleep(0.1)")
+  local a = self:spawn("a", "sweep", "s.lua", "-j", "2")
+  local b = self:spawn("b", "sweep", "s.lua", "--name", "other", "-j", "2")
+  lu.assertEquals(a:wait(120).exit, 0)
+  lu.assertEquals(b:wait(120).exit, 0)
+  lu.assertEquals(self:results "other", self:results "s")
+  lu.assertEquals(#self:results "s", 6)
+  for _, seen in pairs(self:history()) do lu.assertEquals(seen.start, 1) end
+  lu.assertEquals((self:sweep("s.lua", "--name", "third")), 0)
+  lu.assertEquals(self:results "third", self:results "s")
+  for _, seen in pairs(self:history()) do lu.assertEquals(seen.start, 1) end
+end
+
+function T:test_the_figure()
+  self:describe("", 'figure = function(trials) return { panels = { { series = { { y = { #trials, 2 } } } } } } end')
+  lu.skipIf(not os.execute "gnuplot --version >/dev/null 2>&1", "gnuplot is not installed")
+  local status, said = self:sweep("s.lua", "--plot", "f.svg")
+  lu.assertEquals(status, 0, said)
+  lu.assertStrContains(lip.file.read(self.dir .. "/f.svg"), "<svg")
+  self:describe("", 'figure = function(trials) error "no picture" end')
+  status, said = self:sweep("s.lua", "--plot", "g.svg", "--name", "g")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "no picture")
+  self:describe()
+  status, said = self:sweep("s.lua", "--plot", "h.svg", "--name", "h")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "describes no figure")
+end
+
 function T:test_a_failure_costs_one_trial()
   self:describe [[
     if config.b == "x" then
