@@ -270,7 +270,7 @@ function T:disturbed(config, changes, rng, signals)
       -- an interruption after the last line changes nothing
       return folder, cuts
     end
-    cuts, delay = cuts + 1, delay * 1.1
+    cuts, delay = cuts + 1, delay * 1.15
   end
   error "never done"
 end
@@ -291,10 +291,10 @@ function T:compare(config, changes, rounds)
   return cuts
 end
 
-local rounds = stress and 1 or tonumber(os.getenv "LIPWB_KILL_ROUNDS") or 3
+local rounds = stress and 1 or tonumber(os.getenv "LIPWB_KILL_ROUNDS") or 2
 
 function T:test_disturbed_scripts_end_the_same()
-  local cuts = self:compare({ epochs = 25 }, nil, rounds)
+  local cuts = self:compare({ epochs = 20 }, nil, rounds)
   lu.assertTrue(cuts > 0)
 end
 
