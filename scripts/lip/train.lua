@@ -120,7 +120,7 @@ local function new_run(net, dataset, o)
     },
     events = require "lip.train_events".new(),
     rate = o.opt:lr(), step = 0, ended = 0, history = {}, started = lip.time(),
-    tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() },
+    tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() }, tallies = { {}, {} },
   }, run)
 end
 
@@ -233,13 +233,17 @@ function run:step_by_pieces(x, y)
   return value
 end
 
---- Adds the loss of update `step` to those of its epoch. One assignment, as an interrupt may come between any two
---- instructions; the sum is kept until the next epoch begins.
+--- Adds the loss of update `step` to those of its epoch. Done with one assignment, as an interrupt may come between any
+--- two instructions: two tables take turns. The sum is kept until the next epoch begins.
 function run:count(step, value)
-  local within, t = (step - 1) % self.per_epoch, self.tally
-  local rows = math.min(self.o.batch, self.n - within * self.o.batch)
-  if within == 0 then t = { sum = 0, rows = 0 } end
-  self.tally = { step = step, sum = t.sum + value * rows, rows = t.rows + rows, lr = self.opt:lr() }
+  local o, old = self.o, self.tally
+  local new = old == self.tallies[1] and self.tallies[2] or self.tallies[1]
+  local within = (step - 1) % self.per_epoch
+  local rows = within + 1 < self.per_epoch and o.batch or math.min(o.batch, self.n - within * o.batch)
+  new.step, new.sum, new.rows = step, value * rows, rows
+  if within > 0 then new.sum, new.rows = old.sum + new.sum, old.rows + rows end
+  new.lr = within + 1 == self.per_epoch and self.opt:lr() or old.lr
+  self.tally = new
 end
 
 --- One batch; value | nil, message, code.
