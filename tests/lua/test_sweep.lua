@@ -259,7 +259,8 @@ end
 function T:test_wrong_usage()
   self:describe()
   for _, words in ipairs { {}, { "--foo" }, { "s.lua", "-j", "0" }, { "s.lua", "--set", "x" }, { "nowhere.lua" },
-    { "s.lua", "--retry", "done" }, { "s.lua", "--set", "quick=true" }, { "s.lua", "--name", "a/b" } } do
+    { "s.lua", "--retry", "done" }, { "s.lua", "--set", "quick=true" }, { "s.lua", "--name", "a/b" },
+    { "s.lua", "--data", "nowhere" } } do
     local status, said = self:sweep(table.unpack(words))
     lu.assertEquals(status, 2, said)
     lu.assertStrContains(said, "lipwb sweep: ")

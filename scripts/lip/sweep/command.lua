@@ -132,12 +132,20 @@ local function enter(job, options)
   return id
 end
 
+-- Absolute, as a trial may be run again from elsewhere.
+local function data_folder(path)
+  if not path then return nil end
+  local there = lip.file.stat(path)
+  if not there or there.kind ~= "folder" then error(("--data expects a folder, got %s"):format(path), 0) end
+  return lip.file.absolute(path)
+end
+
 --- Everything between the words and the first trial: job = { plan=, trials=, total=, jobs=, threads=, store=,
 --- sweep= id, search=, provenance=, data=, tensorboard= }; nil and the exit status when it cannot be.
 ---@param options table as parsed
 ---@param dry? boolean nothing is written; job.store only when there is one
 function command.prepare(options, dry)
-  local job = { jobs = options.jobs or processors(), data = options.data or lip.settings.data }
+  local job = { jobs = options.jobs or processors(), data = data_folder(options.data or lip.settings.data) }
   job.threads = math.min(options.threads or math.max(1, processors() // job.jobs), MAX_THREADS)
   job.plan = plan.load(options.file, set_of(options), options.name)
   job.trials, job.total = job.plan:trials(), job.plan:total()
