@@ -173,6 +173,23 @@ function T:test_read_by_optuna_itself()
   lu.assertEquals(seen.list.trials[1].params, { widths = "[4,2]", a = 1 })
 end
 
+function T:test_the_command()
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  local function export(...)
+    return assert(lip.process.run { arg[first], "runs", "--store", self.dir .. "/runs.db", "export", ... })
+  end
+  local result = export("optuna", self.dir .. "/j", "--sweep", "list", "--minimise", "clean")
+  lu.assertEquals(result.exit, 0, result.errors)
+  lu.assertStrContains(assert(lip.file.read(self.dir .. "/j")), '"directions":[1]')
+  result = export("tensorboard", self.dir .. "/tb")
+  lu.assertEquals(result.exit, 0, result.errors)
+  lu.assertEquals(lip.file.list(self.dir .. "/tb"), { "list", "space" })
+  lu.assertEquals(export "optuna".exit, 2)
+  lu.assertEquals(export("optuna", self.dir .. "/j", "--maximise", "a", "--minimise", "b").exit, 2)
+  lu.assertEquals(export("tensorboard", self.dir .. "/runs.db").exit, 1)
+end
+
 -- ---- TensorBoard ----
 
 function T:test_event_files()

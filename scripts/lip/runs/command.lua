@@ -82,6 +82,9 @@ local function define_files(parser)
   export:argument("to", "File or folder (default: standard output)."):args "?"
   add_filters(export)
   export:flag("--metrics", "With the metrics of every step (jsonl).")
+  export:mutex(
+    export:option("--maximise", "The result that counts (optuna; default: what the sweep aims at)."):argname "NAME",
+    export:option("--minimise", "The same, less of it is better."):argname "NAME")
   local gc = parser:command("gc", "Folders and files that no run needs any more.")
   gc:flag("--checkpoints", "Also what lip.train kept to go on from, of runs that are done.")
   gc:flag("--delete", "Remove them; otherwise only tell.")

@@ -71,7 +71,8 @@ function export.run(context, args)
     return nil, ("export %s takes whole sweeps: --sweep NAME"):format(args.format), "usage"
   end
   local n
-  n, message, code = require(others[args.format]).write(context.store, args.to, { sweep = args.sweep })
+  n, message, code = require(others[args.format]).write(context.store, args.to,
+    { sweep = args.sweep, maximise = args.maximise, minimise = args.minimise })
   if not n then return nil, message, code end
   io.stdout:write(("%s: %d runs\n"):format(args.to, n))
   return true
