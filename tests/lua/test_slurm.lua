@@ -163,6 +163,7 @@ end
 
 local FAKES = {
   sbatch = [[
+: >busy; trap 'rm -f busy' EXIT
 id=$(cat next 2>/dev/null || echo 100); echo $((id + 1)) >next
 cp "$2" job$id.sh
 [ ! -f refuse ] || [ $id -lt "$(cat refuse)" ] || { echo "sbatch: error: no such partition" >&2; exit 1; }
@@ -296,6 +297,26 @@ function Program:test_submitted_without_an_answer()
   self:begin(1, "100_0")
   self:write("ended", "JobId=100 ArrayJobId=100 ArrayTaskId=0 JobState=OUT_OF_MEMORY Reason=None ExitCode=0:125\n")
   lu.assertStrContains(self:sweep "collect s.lua", "1 failed")
+end
+
+-- Submissions that are killed at any moment: in the end every trial is in the queue, and once.
+function Program:test_killed_while_it_submits()
+  local rng = lip.rng(os.time())
+  for _ = 1, 8 do
+    -- an sbatch that was under way goes on
+    self:sweep(("s.lua --slurm --chunk 1 & pid=$!; sleep %.3f; kill -KILL $pid; wait $pid; sleep 0.2; "
+      .. "while [ -f busy ]; do sleep 0.05; done"):format(0.2 * rng:uniform()))
+  end
+  lu.assertEquals(select(2, self:sweep "s.lua --slurm --chunk 1"), 0)
+  local count = {}
+  for job in self:read "queue":gmatch "(%d+) %d+ PENDING" do
+    local list = self:read("job" .. job .. ".sh"):match "sed %-n [^\n]* '([^']*)'"
+    local key = lip.file.read(list):match "%x+"
+    count[key] = (count[key] or 0) + 1
+  end
+  local expected = {}
+  for _, key in ipairs(self:keys()) do expected[key] = 1 end
+  lu.assertEquals(count, expected)
 end
 
 function Program:test_vanished()

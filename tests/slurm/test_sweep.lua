@@ -122,6 +122,14 @@ function T:test_arrays_give_the_same_table_and_a_crash_costs_one_trial()
   lu.assertEquals(self:local_run(), 1)
   self:assert_same("runs.db", "local.db")
   lu.assertEquals(self:trial(1).row.threads, 1)
+  -- the same array once more, by whatever mistake: what has ended is left alone
+  slurm.output(("cd %s && sbatch runs.db.d/sweeps/s.slurm/*-1.sh"):format(slurm.quote(self.dir)))
+  lu.assertTrue(slurm.wait_empty(20))
+  for _, number in ipairs { 1, 5 } do
+    lu.assertEquals(#self:events(number, "start"), 1)
+    local _, folder = self:trial(number)
+    lu.assertStrContains(lip.file.read(folder .. "/output.txt"), "this trial has ended")
+  end
   -- and the database can be made again from what the nodes wrote
   local pipe = slurm.output(("%s runs rebuild --store %s/runs.db"):format(slurm.quote(program), slurm.quote(self.dir)))
   lu.assertNil(pipe:find "lipwb:", pipe)
@@ -144,6 +152,10 @@ function T:test_stopped_preempted_killed_and_cancelled_trials_go_on_where_they_w
   for task = 0, 1 do slurm.output(("scancel --batch --signal=USR1 %s_%d"):format(job, task)) end
   for task = 0, 1 do lu.assertTrue(slurm.start_now(job .. "_" .. task)) end
   for number = 1, 2 do self:wait_for_step(number, 2, 2) end
+  local _, folder = self:trial(1) -- a second job for it has nothing to do
+  lu.assertEquals(
+    slurm.output(("SLURM_JOB_ID=99999 %s sweep task %s"):format(slurm.quote(program), slurm.quote(folder))),
+    ("this trial runs as job %s_0\n"):format(job))
   lu.assertStrContains(self:sweep "status s.lua", "2 running")
   lu.assertEquals(self:events(1, "end")[1].state, "stopped")
   -- both: a job with more right to the node

@@ -278,12 +278,40 @@ local function requeue_self(folder, id)
   if done and done.exit ~= 0 then io.stderr:write("scontrol requeue ", id, ": ", done.errors) end
 end
 
+-- Why this task has nothing to do: its trial has ended (Slurm may start a task again that had already finished), or
+-- runs in another job (a submission that broke off and was made again). Nil when it has.
+local function needless(folder, id)
+  local text = lip.file.read(folder .. "/trial.json")
+  local told = text and lip.from_json(text) or {}
+  local over, other, running = false, nil, false
+  for _, line in ipairs(journal.read(folder) or {}) do
+    if line.event == "slurm" then
+      other = line.job
+    elseif line.event == "start" then
+      over, running = false, true
+    elseif line.event == "end" then
+      over, running = line.state ~= "stopped" and (line.attempt or 0) >= (told.attempt or 0), false
+    elseif line.event == "queued" then
+      over = false
+    end
+  end
+  if over then return "this trial has ended" end
+  if not running or not other or other == id then return nil end
+  local seen = lip.process.run { "squeue", "-h", "-j", other, "-o", "%T", timeout = 60 }
+  if seen and seen.output:find "^RUNNING" then return "this trial runs as job " .. other end
+end
+
 local function task(folder)
   lip.process.signals "stop"
   local job = os.getenv "SLURM_ARRAY_JOB_ID" or os.getenv "SLURM_JOB_ID"
   local index = os.getenv "SLURM_ARRAY_TASK_ID"
   local id = job and index and job .. "_" .. index or job
   if id then
+    local reason = needless(folder, id)
+    if reason then
+      print(reason)
+      return OK
+    end
     local ok, message = journal.append(folder, { event = "slurm", job = id, time = lip.now(),
       node = os.getenv "SLURMD_NODENAME", restart = math.tointeger(tonumber(os.getenv "SLURM_RESTART_COUNT" or "0")) })
     if not ok then return complain(message, FAILED) end
