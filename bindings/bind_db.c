@@ -528,6 +528,12 @@ static int db_open(lua_State *L) {
   int n = refuse(L, rc, rc == SQLITE_READONLY ? NULL : h->db, path);
   sqlite3_close_v2(h->db);
   h->db = NULL;
+  if (readonly && (rc & 0xff) == SQLITE_CANTOPEN && has_log(path)) {
+    lua_pushfstring(L,
+                    "%s: its log %s-wal must be taken in first, where the folder can be written: copy both",
+                    path, path);
+    lua_replace(L, -3);
+  }
   return n;
 }
 

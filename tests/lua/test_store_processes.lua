@@ -173,6 +173,17 @@ function T:test_a_folder_that_cannot_be_written()
   words[#words + 1] = "0"
   result = lip.process.run(words)
   lu.assertEquals(result.exit, 1)
+  -- a copy taken while somebody writes: its log can only be taken in where files may be made
+  os.execute(("chmod -R u+w '%s'"):format(self.dir))
+  local open <close> = self:store(3)
+  local copy = self.dir .. "/copy"
+  os.execute(("mkdir '%s' && cp '%s' '%s-wal' '%s' && chmod -R a+rX,a-w '%s'"):format(copy, self.path, self.path, copy,
+    copy))
+  words[#words - 2], words[#words - 1], words[#words] = "read", copy .. "/runs.db", nil
+  result = lip.process.run(words)
+  lu.assertEquals(result.exit, 1)
+  lu.assertStrContains(result.errors, "runs.db-wal must be taken in first")
+  lu.assertEquals(#open:trials(), 3)
 end
 
 return T
