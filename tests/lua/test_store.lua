@@ -298,6 +298,16 @@ function T:test_a_result_counts_for_every_sweep()
   lu.assertEquals(store:claim(first, here).number, 2)
 end
 
+-- The other sweep died with the trial and nobody takes it up again.
+function T:test_the_dead_of_another_sweep()
+  local store <close>, first = self:store(1)
+  local second = store:add_sweep("more", {})
+  store:enqueue(second, support.trials(1))
+  lu.assertEquals(store:claim(first, dead()).number, 1)
+  lu.assertEquals(store:claim(second, here).sweep, "more")
+  lu.assertIs(store:claim(first, here), false)
+end
+
 function T:test_rungs()
   local store <close>, id = self:store(3)
   lu.assertEquals(store:rung("budget", support.key(2), 0, 0.5), { 0.5 })

@@ -350,7 +350,7 @@ local RUNNING = "SELECT id, key, pid, pid_start, host, owner, owner_start, beat 
 -- Trials that nobody works on any more go back to the queue, unless their journal says how they ended. Only those of
 -- one sweep, or all.
 local function requeue_dead(self, here, sweep)
-  local rows = sweep and must(self.db:rows(RUNNING .. " AND sweep = ?", sweep)) or must(self.db:rows(RUNNING))
+  local rows = must(self.db:rows(RUNNING .. " AND ifnull(sweep = ?, 1)", sweep))
   for _, row in ipairs(rows) do
     if is_dead(row, here) and ingest.run(self.db, row.id, self:folder(row.key)) == "running" then
       -- the journal may have named a worker that its owner had no time to note
@@ -374,7 +374,7 @@ local NEXT = [[SELECT id, key FROM trials t WHERE sweep = ? AND state = 'queued'
 ---@return table|false|nil record, string? message, string? code; false: nothing is queued
 Store.claim = writing(function(self, sweep, lease, number)
   check_id(sweep, "claim")
-  requeue_dead(self, lease.host, sweep)
+  requeue_dead(self, lease.host) -- of all sweeps: a trial of the same key in another one is in the way
   local after = number and number - 1 or math.mininteger
   while true do
     local row = must(self.db:row(NEXT, sweep, after))
