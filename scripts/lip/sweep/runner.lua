@@ -1,8 +1,8 @@
 --- Runs the trials of a sweep on this machine: a process for each, as many at once as wanted, until none is left.
 --
 -- The loop sleeps in wait_any until a worker ends, a signal comes or it is time to look into the journals again.
--- Whatever happens to a worker, its trial ends with a line in its journal: its own, or one written here. Several runners
--- may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
+-- Whatever happens to a worker, its trial ends with a line in its journal: its own, or one written here. Several
+-- runners may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local view = require "lip.sweep.view"
@@ -47,12 +47,20 @@ local function start_line(slot, lease)
     seed = r.seed, attempt = r.attempt, time = lip.now(), pid = lease.pid, pid_start = lease.start, host = lease.host }
 end
 
+-- Whole or not at all, but not waited for (8 ms of a busy disk): should the power fail, the next attempt writes it anew.
+local function write_told(path, text)
+  local new = path .. ".new"
+  os.remove(new) -- of a runner that was killed here
+  must(lip.file.append(new, text))
+  must(lip.file.rename(new, path))
+end
+
 --- Starts a worker for a claimed trial.
 function methods:start(record)
   local job = self.job
   local folder = job.store:folder(record)
   must(lip.file.mkdir(folder))
-  must(lip.file.write(folder .. "/trial.json", lip.to_json(job.plan:trial_file(record, job)) .. "\n"))
+  write_told(folder .. "/trial.json", lip.to_json(job.plan:trial_file(record, job)) .. "\n")
   local slot = { record = record, folder = folder, started = lip.time(), counted = 0 }
   local process, message = lip.process.spawn { self.program, "trial", folder, stdout = folder .. "/output.txt",
     group = true, dies_with_parent = true }
@@ -140,8 +148,8 @@ function methods:stopped(slot, record)
   return self:look(slot)
 end
 
--- A crash may be an accident of the machine; an error and a loss that is no number come again. Which try a crashed trial
--- gets now, or false.
+-- A crash may be an accident of the machine; an error and a loss that is no number come again. Which try a crashed
+-- trial gets now, or false.
 function methods:retry(record)
   local done = self.crashes[record.key] or 0
   if self.stopping or done >= self.job.retries then return false end
@@ -354,7 +362,8 @@ end
 function runner.run(job)
   local sweep = job.plan.sweep
   local self = setmetatable({ job = job, view = job.view, lease = lip.process.self(), program = program(), slots = {},
-    crashes = {}, stops = {}, failed = {}, times = {}, seen = 0, ask_at = 0, look_at = 0, beat_at = 0, changed = true, search = job.search,
+    crashes = {}, stops = {}, failed = {}, times = {},
+    seen = 0, ask_at = 0, look_at = 0, beat_at = 0, changed = true, search = job.search,
     goal = sweep.maximise or sweep.minimise, total = job.total }, { __index = methods })
   local began, records = lip.time(), must(job.store:trials { sweep = job.sweep })
   self.known = job.search and #records or job.total
