@@ -119,7 +119,7 @@ local function new_run(net, dataset, o)
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
     },
     events = require "lip.train_events".new(),
-    rate = o.opt:lr(), step = 0, ended = 0, history = {}, started = lip.time(),
+    rate = o.opt:lr(), step = 0, ended = 0, history = {}, lines = {}, started = lip.time(),
     tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() }, tallies = { {}, {} },
   }, run)
 end
@@ -129,15 +129,15 @@ end
 -- What of an epoch's info the checkpoint keeps: no times, so that an interrupted run ends with the same file.
 local kept = { "epoch", "epochs", "step", "total", "loss", "lr" }
 
--- The history as JSON numbers that survive bit for bit (NaN as a text).
-local function history_text(history)
-  local list = {}
-  for i, info in ipairs(history) do
+-- The history as JSON, numbers surviving bit for bit. `lines` keeps the texts from one saving to the next.
+local function history_text(history, lines)
+  for i = #lines + 1, #history do
+    local info = history[i]
     local copy = { validation = info.validation }
     for _, name in ipairs(kept) do copy[name] = info[name] end
-    list[i] = lip.to_json(copy)
+    lines[i] = lip.to_json(copy)
   end
-  return table.concat(list, ", ")
+  return table.concat(lines, ", ")
 end
 
 local NUMBERS = { inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0 }
@@ -169,15 +169,15 @@ function run:save()
     optimizer = self.opt,
     progress = {
       step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed,
-      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "epoch_lr": "%a", "ended": %d, "stopped": %s, "history": [%s]}'):format(
-        self:signature(), self.tally.sum, self.tally.rows, self.tally.lr, self.ended,
-        self.stopped or false, history_text(self.history)),
+      text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "epoch_lr": "%a", "ended": %d, "stopped": %s, '
+        .. '"history": [%s]}'):format(self:signature(), self.tally.sum, self.tally.rows, self.tally.lr, self.ended,
+        self.stopped or false, history_text(self.history, self.lines)),
     },
   })
 end
 
---- The regular saving after an update. A trial's own checkpoint costs time that nobody asked for: it is written every few
---- seconds and at the end.
+--- The regular saving after an update. A trial's own checkpoint costs time that nobody asked for: it is written every
+--- few seconds and at the end.
 function run:save_now_and_then(last)
   local now, pause = lip.time(), self.o.own_checkpoint
   if pause and not last and now < (self.saved or self.started) + pause then return true end
@@ -432,7 +432,8 @@ local function train(net, dataset, options)
     return nil, message, code
   end
   if self.pruned then
-    return nil, ("train: ended by the scheduler after epoch %d of %d"):format(self.step // self.per_epoch, o.epochs), "pruned"
+    local epoch = self.step // self.per_epoch
+    return nil, ("train: ended by the scheduler after epoch %d of %d"):format(epoch, o.epochs), "pruned"
   end
   local last = self.history[#self.history]
   return {

@@ -1,5 +1,5 @@
---- lip.trial: what a script sees of the trial it is. Outside of one `lip.trial.active` is false, report says go on, and a
--- file is the name itself, so that a script need not ask.
+--- lip.trial: what a script sees of the trial it is. Outside of one `lip.trial.active` is false, report says go on, and
+-- a file is the name itself, so that a script need not ask.
 --
 -- Everything is a line in the trial's journal (sweep/README.md); nothing here is kept in memory only.
 local lip = require "lip"
@@ -57,7 +57,8 @@ local function goes_on(step)
   local rung = scheduler and scheduler:rung_of(step)
   if not rung then return true end
   if not noted.values[step] then
-    error(("trial: the scheduler looks at '%s', which is not among the figures reported at step %d"):format(aim(), step), 0)
+    error(("trial: the scheduler looks at '%s', which is not among the figures reported at step %d"):format(aim(),
+      step), 0)
   end
   local values = values_so_far(step)
   local own = scheduler.score and scheduler:score(values) or values[#values]
@@ -140,8 +141,8 @@ function trial.settings(values)
   write { event = "settings", values = values }
 end
 
---- Where training keeps its checkpoint when the script named none: a name for each call in turn, and the seconds between
---- two writings.
+--- Where training keeps its checkpoint when the script named none: a name for each call in turn, and the seconds
+--- between two writings.
 function trial.checkpoint()
   noted.trainings = noted.trainings + 1
   local name = ("train%s.safetensors"):format(noted.trainings > 1 and noted.trainings or "")

@@ -140,7 +140,8 @@ function T:test_a_full_disk()
   local code = ([[io.stderr:setvbuf "no" local path = %q
     print(lip.file.append(path, ("x"):rep(3000))) print(lip.file.write(path, ("y"):rep(9000)))]]):format(self:path "x")
   -- the limit counts blocks of 512 bytes; its signal is ignored
-  local seen = lip.process.run { "sh", "-c", 'trap "" XFSZ; ulimit -f 4; exec "$0" -e "$1"', lip.process.self().program, code }
+  local seen = lip.process.run { "sh", "-c", 'trap "" XFSZ; ulimit -f 4; exec "$0" -e "$1"',
+    lip.process.self().program, code }
   local first, second = seen.output:match "^([^\n]*)\n([^\n]*)\n"
   lu.assertStrContains(first or seen.errors, "cannot append to it")
   lu.assertStrContains(second, "cannot write")
@@ -150,7 +151,7 @@ end
 
 -- ---- texts ----
 
-function T:test_sha256_and_crc32()
+function T.test_sha256_and_crc32()
   -- FIPS 180-4 examples; the check value of the CRC catalogue
   lu.assertEquals(lip.sha256 "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
   lu.assertEquals(lip.sha256 "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
@@ -189,7 +190,7 @@ function T:test_packing()
   lu.assertErrorMsgContains("number of bytes", lip.inflate, "x", -1)
 end
 
-function T:test_from_json()
+function T.test_from_json()
   local text = '{"a": [1, 2.5, -3, true, false, "x", {}], "b": {"c": "\\u00e4\\n"}, "inf": "inf", "n": null}'
   local v = lip.from_json(text)
   lu.assertEquals(v, { a = { 1, 2.5, -3, true, false, "x", {} }, b = { c = "ä\n" }, inf = "inf" })
@@ -201,13 +202,13 @@ function T:test_from_json()
   lu.assertEquals(lip.from_json(lip.to_json(math.maxinteger)), math.maxinteger)
   lu.assertNil(lip.from_json "null")
   lu.assertEquals(lip.from_json " [ ] ", {})
-  for _, wrong in ipairs { "", "{", "[1,]", "{\"a\":1,\"a\":2}", "1 2", "nul", "'x'", "{a:1}", "[1]]", "\"\xff\"", "NaN",
-    "[" .. ("["):rep(100) .. ("]"):rep(101), "[1e999]", "[\"\\u0000\"]", "1,2" } do
+  for _, wrong in ipairs { "", "{", "[1,]", "{\"a\":1,\"a\":2}", "1 2", "nul", "'x'", "{a:1}", "[1]]", "\"\xff\"",
+    "NaN", "[" .. ("["):rep(100) .. ("]"):rep(101), "[1e999]", "[\"\\u0000\"]", "1,2" } do
     refused("format", lip.from_json(wrong))
   end
 end
 
-function T:test_utf8()
+function T.test_utf8()
   lu.assertEquals(lip.utf8 "plain äöü € 𝄞", "plain äöü € 𝄞")
   lu.assertEquals(lip.utf8 "a\xff\xc3(\0\xed\xa0\x80\xf4\x90\x80\x80\xc0\x80é", "a\\xff\\xc3(\\x00\\xed\\xa0\\x80" ..
     "\\xf4\\x90\\x80\\x80\\xc0\\x80é")

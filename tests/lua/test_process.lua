@@ -48,7 +48,7 @@ end
 
 -- ---- starting and ending ----
 
-function T:test_exit_and_signal()
+function T.test_exit_and_signal()
   lu.assertEquals(process.spawn(sh "exit 7"):wait().exit, 7)
   local sleeper = process.spawn { "sleep", "100" }
   lu.assertTrue(sleeper:alive())
@@ -67,7 +67,7 @@ function T:test_exit_and_signal()
   lu.assertTrue(result.memory > 0 and result.seconds >= 0)
 end
 
-function T:test_waiting_has_an_end()
+function T.test_waiting_has_an_end()
   local sleeper = process.spawn { "sleep", "100" }
   local began = lip.time()
   local result, why = sleeper:wait(0.05)
@@ -81,7 +81,7 @@ function T:test_waiting_has_an_end()
   lu.assertEquals(process.wait_any { sleeper }, sleeper)
 end
 
-function T:test_wait_any_gives_each()
+function T.test_wait_any_gives_each()
   local list = {}
   for i = 1, 5 do list[i] = process.spawn(sh(("sleep 0.0%d; exit %d"):format(6 - i, i))) end
   local seen = {}
@@ -149,7 +149,7 @@ function T:test_no_file_leaks()
   for _, f in ipairs(held) do f:close() end
 end
 
-function T:test_no_zombies()
+function T.test_no_zombies()
   local pid
   do
     local forgotten = process.spawn { "true" }
@@ -161,8 +161,7 @@ function T:test_no_zombies()
     process.spawn({ "true" }):wait() -- looks after the forgotten
     return state_of(pid) == nil
   end))
-  local sleeper = process.spawn { "sleep", "0.05" }
-  pid, sleeper = sleeper:pid(), nil
+  pid = process.spawn({ "sleep", "0.05" }):pid()
   collectgarbage()
   collectgarbage()
   lu.assertNotNil(state_of(pid)) -- it is not killed
@@ -174,7 +173,7 @@ end
 
 -- ---- run ----
 
-function T:test_run()
+function T.test_run()
   local text = ("0123456789abcdef"):rep(1 << 17) -- more than any pipe holds
   local result = process.run { "cat", input = text }
   lu.assertEquals({ result.exit, result.errors }, { 0, "" })
@@ -207,7 +206,8 @@ end
 
 function T:test_following_a_parent()
   local path = self:path "pid"
-  local inner = ([[lip.process.follow_parent() local f = io.open(%q, "w") f:write(lip.process.self().pid, "\n") f:close()
+  local inner = ([[lip.process.follow_parent()
+    local f = io.open(%q, "w") f:write(lip.process.self().pid, "\n") f:close()
     lip.process.sleep(100)]]):format(path)
   local outer = lipwb(([[lip.process.spawn { %q, "-e", %q, dies_with_parent = true } lip.process.sleep(100)]])
     :format(program, inner))
@@ -261,8 +261,8 @@ end
 function T:test_stopping_signals()
   for _, name in ipairs { "TERM", "USR1", "HUP", "INT" } do
     local path = self:path(name)
-    local p = lipwb([[lip.process.signals "stop" print "ready" io.stdout:flush()
-      print(pcall(function() while true do end end))
+    local p = lipwb([[lip.process.signals "stop"
+      print(pcall(function() print "ready" io.stdout:flush() while true do end end))
       print "tidy" io.stdout:flush()
       lip.process.sleep(0.2)
       local t = lip.time() while lip.time() < t + 0.2 do end
@@ -283,8 +283,8 @@ function T:test_normal_signals()
   p:signal "TERM"
   lu.assertEquals(p:wait(20).signal, 15)
   local path = self:path "out"
-  p = lipwb("lip.process.signals 'stop' lip.process.signals 'normal' print 'ready' io.stdout:flush() lip.process.sleep(100)",
-    { stdout = path })
+  p = lipwb([[lip.process.signals "stop" lip.process.signals "normal" print "ready" io.stdout:flush()
+    lip.process.sleep(100)]], { stdout = path })
   lu.assertTrue(until_true(function() return (file.read(path) or ""):find "ready" end))
   p:signal "TERM"
   lu.assertEquals(p:wait(20).signal, 15)
@@ -310,7 +310,7 @@ function T:test_self()
   lu.assertTrue(process.usage().memory > 64 << 20)
 end
 
-function T:test_sleep()
+function T.test_sleep()
   local began = lip.time()
   lu.assertTrue(process.sleep(0.02))
   lu.assertTrue(lip.time() - began >= 0.02)

@@ -104,7 +104,8 @@ function T:test_done()
   lu.assertEquals(#lines(folder, "metrics"), 6) -- two trainings: steps of the second replace those of the first
   local files = {}
   for _, f in ipairs(lines(folder, "file")) do files[#files + 1] = f.kind .. " " .. f.path end
-  lu.assertEquals(files, { "checkpoint train.safetensors", "checkpoint train2.safetensors", "figure drawn/by_hand.txt" })
+  lu.assertEquals(files, { "checkpoint train.safetensors", "checkpoint train2.safetensors",
+    "figure drawn/by_hand.txt" })
   lu.assertTrue(file.exists(folder .. "/drawn"))
   lu.assertStrContains(output(folder), "threads\t1")
 end
@@ -191,7 +192,8 @@ end
 
 -- The text of the store, not the file, is what runs.
 function T:test_the_stored_script()
-  local text = 'local lip = require "lip" return { clean = 1, n = lip.trial.number, active = lip.trial.active, s = lip.trial.seed }'
+  local text = [[local t = require "lip".trial
+    return { clean = 1, n = t.number, active = t.active, s = t.seed }]]
   local sha = lip.sha256(text)
   file.mkdir(self.root .. "/objects")
   assert(file.write(("%s/objects/%s.gz"):format(self.root, sha), lip.deflate(text)))
@@ -299,7 +301,8 @@ function T:test_disturbed_scripts_end_the_same()
 end
 
 function T:test_disturbed_functions_end_the_same()
-  self:compare({ lr = 0.02 }, { kind = "run", script = here .. "/trial_sweep.lua", set = { width = "12" } }, (rounds + 1) // 2)
+  self:compare({ lr = 0.02 }, { kind = "run", script = here .. "/trial_sweep.lua", set = { width = "12" } },
+    (rounds + 1) // 2)
 end
 
 -- A finished training is not done again: the second attempt finds it, and the row is the same.
@@ -321,7 +324,8 @@ function T:test_a_scheduler_ends_a_trial()
   local rule = { kind = "asha", min = 2, max = 100, eta = 2 }
   local good = self:trial({ epochs = 5 }, { scheduler = rule, maximise = "accuracy" })
   run(good)
-  lu.assertEquals({ last(good).state, #lines(good, "rung") }, { "failed", 4 }) -- no 'accuracy' in its row; rungs at 2 and 4, twice
+  -- its row has no 'accuracy'; the rungs are 2 and 4, twice
+  lu.assertEquals({ last(good).state, #lines(good, "rung") }, { "failed", 4 })
   local bad = self:trial({ epochs = 5, lr = 0 }, { scheduler = rule, maximise = "accuracy" })
   local result, line = run(bad)
   lu.assertEquals({ result.exit, line.state, line.message }, { 3, "pruned" })
@@ -335,7 +339,8 @@ function T:test_a_scheduler_ends_a_trial()
 end
 
 function T:test_certified_accuracy_at_a_rung()
-  local folder = self:trial({ epochs = 2 }, { scheduler = { kind = "median", min = 2, max = 9 }, maximise = "certified@0.01" })
+  local folder = self:trial({ epochs = 2 },
+    { scheduler = { kind = "median", min = 2, max = 9 }, maximise = "certified@0.01" })
   run(folder)
   local metrics = lines(folder, "metrics")
   lu.assertNil(metrics[1].values["certified@0.01"])
@@ -348,7 +353,7 @@ end
 
 -- ---- outside of a trial ----
 
-function T:test_nothing_happens_outside()
+function T.test_nothing_happens_outside()
   local trial = lip.trial
   lu.assertFalse(trial.active)
   lu.assertTrue(trial.report(1, { loss = 2 }))

@@ -19,7 +19,7 @@ function ways.crash() os.execute("kill -ABRT " .. lip.process.self().pid) end
 function ways.memory()
   local all = {}
   for i = 1, 1000 do all[i] = ("x"):rep(1 << 20) .. i end
-  error "a gigabyte was there"
+  error(#all .. " times a megabyte was there")
 end
 function ways.chatter()
   for _ = 1, 40000 do print(("x"):rep(1000)) end
@@ -46,8 +46,8 @@ local data = lip.data.tensors(x, y):named "points"
 local function train(norm, loss)
   local net = lip.net{
     input = 6, norm = norm, budget = 5, seed = args.seed,
-    lip.dense{ out = args.widths[1] }, lip.relu{}, lip.dropout{ rate = 0.2 }, lip.dense{ out = args.widths[2] }, lip.relu{},
-    lip.dense{ out = 2 },
+    lip.dense{ out = args.widths[1] }, lip.relu{}, lip.dropout{ rate = 0.2 }, lip.dense{ out = args.widths[2] },
+    lip.relu{}, lip.dense{ out = 2 },
   }
   local result = assert(lip.train(net, data, {
     epochs = args.epochs, batch = 32, seed = args.seed, loss = loss, validation = data,

@@ -66,7 +66,7 @@ local function apply(told)
   end
   local first = 0
   while arg[first - 1] do first = first - 1 end
-  arg = { [-1] = arg[first], [0] = told.script } -- luacheck: globals arg
+  arg = { [-1] = arg[first], [0] = told.script } -- luacheck: ignore 111 121
   local beside = told.script:match "^(.*)/[^/]*$" or "."
   local ours, rest = package.path:match "^([^;]*;[^;]*;)(.*)$"
   package.path = (ours or "") .. beside .. "/?.lua;" .. (rest or package.path)
@@ -83,7 +83,9 @@ local function limit_output()
     if file ~= io.stdout and file ~= io.stderr then return true end
     if left <= 0 then return false end
     for i = 1, select("#", ...) do left = left - #tostring((select(i, ...))) end
-    if left <= 0 then write(io.stderr, "\nlipwb: more than ", OUTPUT_MAX, " bytes of output: the rest is left out\n") end
+    if left <= 0 then
+      write(io.stderr, "\nlipwb: more than ", OUTPUT_MAX, " bytes of output: the rest is left out\n")
+    end
     return left > 0
   end
   local index = {}
@@ -93,12 +95,12 @@ local function limit_output()
     return file
   end
   meta.__index = index
-  function io.write(...)
+  function io.write(...) -- luacheck: ignore 122
     local file = io.output()
     if room(file, ...) then return default(...) end
     return file
   end
-  function print(...) -- luacheck: globals print
+  function print(...) -- luacheck: ignore 121
     local words = table.pack(...)
     for i = 1, words.n do words[i] = tostring(words[i]) end
     words[words.n + 1] = "\n"
@@ -113,7 +115,8 @@ local function run_script(told, text)
   if not chunk then fail("%s", message) end
   local row = chunk()
   if next(told.config) ~= nil and not lip.settings.declared then
-    io.stderr:write("lipwb: the script declares no settings (lip.args): only lip.trial.config tells it its configuration\n")
+    io.stderr:write("lipwb: the script declares no settings (lip.args): only lip.trial.config tells it its ",
+      "configuration\n")
   end
   return row
 end
@@ -134,7 +137,9 @@ local function judge(noted, row, aim)
   if noted.pruned then return "pruned" end
   if not aim then return "done" end
   local value = row and row[aim]
-  if type(value) ~= "number" then return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim) end
+  if type(value) ~= "number" then
+    return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim)
+  end
   if value ~= value then return "failed", ("'%s' is no number (NaN)"):format(aim) end
   return "done", nil, value
 end
@@ -161,7 +166,7 @@ function run:body()
   self.noted = lip.trial.begin(told, self.folder)
   local text = script_text(told, self.folder)
   local exit = os.exit
-  function os.exit(code, close) -- luacheck: globals os
+  function os.exit(code, close) -- luacheck: ignore 122
     local status = code == nil or code == true or code == 0
     self.left = not status and ("the script left with os.exit(%s)"):format(tostring(code)) or nil
     self:close(status, nil)
@@ -171,7 +176,7 @@ function run:body()
   local ok, row = xpcall(told.kind == "run" and run_function or run_script, function(e)
     return { message = tostring(e), traceback = debug.traceback(tostring(e), 2) }
   end, told, text)
-  os.exit = exit
+  os.exit = exit -- luacheck: ignore 122
   if not ok and type(row) ~= "table" then row = { message = tostring(row) } end -- no memory for the handler
   self.ok, self.row = ok, row
   lip.process.signals "hold"
