@@ -409,6 +409,8 @@ function Program:test_wrong_words()
   lu.assertEquals(select(2, self:sweep "status"), 2)
   lu.assertEquals({ self:sweep "status s.lua" }, { "lipwb sweep: runs.db: no such store\n", 1 })
   lu.assertEquals(select(2, self:sweep "s.lua --slurm --time never"), 2)
+  lu.assertEquals({ self:sweep "s.lua --mem 4G" }, { "lipwb sweep: --mem belongs to --slurm\n", 2 })
+  lu.assertEquals({ self:sweep "s.lua --sbatch=--hold" }, { "lipwb sweep: --sbatch belongs to --slurm\n", 2 })
   for _, word in ipairs { "--retries 2", "--fail-fast", "--plot x.svg" } do
     local text, status = self:sweep("s.lua --slurm " .. word)
     lu.assertEquals({ text, status }, { ("lipwb sweep: %s is for sweeps on this machine, not for --slurm\n"):format(

@@ -110,6 +110,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=100000,batch_sched_delay
 KillWait=5
 MessageTimeout=20
 ReturnToService=2
+SlurmdParameters=config_overrides
 MaxArraySize=10001
 MaxJobCount=20000
 MpiDefault=none

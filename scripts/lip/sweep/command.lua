@@ -33,7 +33,7 @@ local function parser()
     .. "On a cluster: --slurm submits; lipwb sweep status|collect|cancel FILE looks after what was submitted.\n"
     .. "Exit status: 0 all done, 1 some trials failed, 2 wrong usage, 130 interrupted.")
   p:argument("file", "Lua file that returns lip.sweep{...}.")
-  p:option("-j --jobs", "Trials at once (default: processors).", nil, whole(1, MAX_JOBS))
+  p:option("-j --jobs", "Trials at once (default: processors; on Slurm no limit).", nil, whole(1, MAX_JOBS))
   p:option("--store", "Database of results (default: $LIPWB_STORE, or runs.db); FILE.d beside it holds the rest.")
   p:option("--set", "Setting of the sweep file, or, if it has none, of all trials.", nil, setting):argname "NAME=VALUE"
     :count "*"
@@ -285,6 +285,10 @@ function command.main(...)
   end
   local ok, options = p:pparse(words)
   if not ok then return complain(options .. "\n" .. p:get_usage(), USAGE) end
+  for _, name in ipairs { "partition", "time", "mem", "cpus", "chunk", "sbatch" } do
+    local given = options[name] ~= nil and (name ~= "sbatch" or #options[name] > 0)
+    if given and not options.slurm then return complain(("--%s belongs to --slurm"):format(name), USAGE) end
+  end
   local loaded, job, status = pcall(command.prepare, options, options.dry_run)
   if not loaded then
     if lip.interrupted() then error(job, 0) end
