@@ -444,6 +444,15 @@ function T:test_what_cannot_be_opened()
   db:exec "PRAGMA user_version = 2"
   db:close()
   lu.assertStrContains(refused("version", self:path "newer", { create = true }), "newer lipwb (format 2")
+  self:store(2, "changed"):close()
+  db = lip.db.open(self:path "changed")
+  db:exec "CREATE VIEW mine AS SELECT * FROM trials"
+  assert(stores.open(self:path "changed")):close()
+  db:exec "ALTER TABLE trials DROP COLUMN memory"
+  db:close()
+  lu.assertStrContains(refused("corrupt", self:path "changed"), "'trials' is missing or damaged")
+  local again <close> = assert(rebuild.store(self:path "changed"))
+  lu.assertEquals(#again:trials(), 2)
   lu.assertErrorMsgContains("unknown option", stores.open, self:path(), { reedonly = true })
 end
 

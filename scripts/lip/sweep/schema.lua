@@ -58,6 +58,21 @@ local function create(db)
   return schema.version
 end
 
+-- SQLite keeps the statements as they were written. Others may have added views or tables of their own.
+local function check_tables(db)
+  local there = {}
+  local rows, message, code = db:rows "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"
+  if not rows then return nil, message, code end
+  for _, row in ipairs(rows) do there[row.sql] = true end
+  for statement in TABLES:gmatch "%s*(.-);" do
+    if not there[statement] then
+      return nil, ("%s: its table '%s' is missing or damaged (lipwb runs rebuild makes it again)"):format(db:path(),
+        statement:match "^CREATE %u+ (%l[%l_]*)"), "corrupt"
+    end
+  end
+  return true
+end
+
 local function prepare(db, readonly)
   local version, message, code = version_of(db)
   if version == 0 and not readonly then
@@ -72,6 +87,8 @@ local function prepare(db, readonly)
     return nil, ("%s: written by a newer lipwb (format %d, this one knows %d)"):format(db:path(), version,
       schema.version), "version"
   end
+  local whole, why, kind = check_tables(db)
+  if not whole then return nil, why, kind end
   -- with WAL a power cut may undo the last transactions, but damages nothing; the journals hold them too
   db:exec "PRAGMA synchronous = NORMAL"
   return true

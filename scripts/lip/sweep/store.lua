@@ -240,7 +240,8 @@ local function fresh(self, id)
 end
 
 local function id_of(trial)
-  return type(trial) == "table" and trial.id or trial
+  if type(trial) == "table" then return trial.id end
+  return trial
 end
 
 --- The record of a trial as it is now; false when there is none.
@@ -286,6 +287,12 @@ function Store:folder(trial)
   return self.root .. "/trials/" .. key
 end
 
+-- Of a row of the database, which may be damaged.
+local function folder_of(self, key)
+  if not key:find "^%x+$" then must(nil, self.path .. ": the key of a trial is damaged", "corrupt") end
+  return self:folder(key)
+end
+
 local function object_file(self, sha)
   if type(sha) ~= "string" or not sha:find("^" .. ("%x"):rep(64) .. "$") then
     error("the SHA-256 of an object is expected, as 64 hexadecimal digits", 0)
@@ -322,7 +329,7 @@ Store.ingest = guarded(function(self, trial)
   local id = id_of(trial)
   local row = must(self.db:row("SELECT key, journal_read FROM trials WHERE id = ?", id))
   if not row then error(("ingest: there is no trial %s"):format(tostring(id)), 0) end
-  local folder = self:folder(row.key)
+  local folder = folder_of(self, row.key)
   local file = lip.file.stat(journal.path(folder))
   if not file or file.size == row.journal_read then return fresh(self, id), {}, 0 end
   local state, lines, skipped
@@ -352,7 +359,7 @@ local RUNNING = "SELECT id, key, pid, pid_start, host, owner, owner_start, beat 
 local function requeue_dead(self, here, sweep)
   local rows = must(self.db:rows(RUNNING .. " AND ifnull(sweep = ?, 1)", sweep))
   for _, row in ipairs(rows) do
-    if is_dead(row, here) and ingest.run(self.db, row.id, self:folder(row.key)) == "running" then
+    if is_dead(row, here) and ingest.run(self.db, row.id, folder_of(self, row.key)) == "running" then
       -- the journal may have named a worker that its owner had no time to note
       local now = must(self.db:row(RUNNING .. " AND id = ?", row.id))
       if now and is_dead(now, here) then
@@ -378,7 +385,7 @@ Store.claim = writing(function(self, sweep, lease, number)
   local after = number and number - 1 or math.mininteger
   while true do
     local row = must(self.db:row(NEXT, sweep, after))
-    local state = row and ingest.run(self.db, row.id, self:folder(row.key)) -- an end nobody has read yet
+    local state = row and ingest.run(self.db, row.id, folder_of(self, row.key)) -- an end nobody has read yet
     local record = row and fresh(self, row.id)
     if not row or number and record.number ~= number then return false end
     if state == "queued" then
@@ -410,8 +417,8 @@ end)
 local function requeue(self, id)
   local row = must(self.db:row([[SELECT t.key, t.attempt, s.name FROM trials t JOIN sweeps s ON s.id = t.sweep
     WHERE t.id = ?]], id))
-  if not row then error(("requeue: there is no trial %s"):format(tostring(id)), 0) end
-  local folder = self:folder(row.key)
+  if not row then must(nil, ("requeue: there is no trial %s"):format(tostring(id)), "not_found") end
+  local folder = folder_of(self, row.key)
   if lip.file.exists(journal.path(folder)) then
     must(journal.append(folder, { event = "queued", sweep = row.name, attempt = row.attempt, time = lip.now() }))
     ingest.run(self.db, id, folder)
