@@ -25,7 +25,9 @@ html.clean = clean
 
 --- Any value as text of a page or of an attribute in quotes.
 function html.escape(v)
-  return (clean(tostring(v)):gsub("[&<>\"']", ENTITY))
+  v = tostring(v)
+  if not v:find "[%c\x7f-\xff&<>\"']" then return v end
+  return (clean(v):gsub("[&<>\"']", ENTITY))
 end
 local escape = html.escape
 

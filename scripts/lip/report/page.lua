@@ -156,10 +156,10 @@ end
 
 local function cell_of(column, record, cell, right)
   if column.name == "id" then
-    return fill('<td class="n" data-v="$id"><a class="run" href="#run-$id">$id</a></td>', record)
+    return ('<td class="n"><a class="run" href="#run-%d">%d</a></td>'):format(record.id, record.id)
   elseif column.name == "state" then
-    return fill('<td data-v="$state"><span class="state s-$state">$cell</span></td>',
-      { state = record.state, cell = cell })
+    local state = escape(record.state)
+    return ('<td data-v="%s"><span class="state s-%s">%s</span></td>'):format(state, state, escape(cell))
   end
   local class = right and ' class="n"' or #cell > 40 and ' class="long"' or ""
   return "<td" .. class .. exact(column.get(record), cell) .. ">" .. escape(cell) .. "</td>"
@@ -169,7 +169,7 @@ local function rows_of(columns, rows)
   local cells, right = html.cells(columns, rows)
   local out = {}
   for r, record in ipairs(rows) do
-    local parts = { fill('<tr data-id="$id" data-state="$state">', record) }
+    local parts = { ('<tr data-id="%d" data-state="%s">'):format(record.id, escape(record.state)) }
     for i, column in ipairs(columns) do parts[#parts + 1] = cell_of(column, record, cells[i][r], right[i]) end
     parts[#parts + 1] = "</tr>"
     out[r] = table.concat(parts)

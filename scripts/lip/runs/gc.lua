@@ -63,7 +63,8 @@ local function old_checkpoints(root, keys, listed, found)
     if keys[name] == "done" and not at_work(folder) then
       for _, line in ipairs((journal.read(folder, 0)) or {}) do
         local path = line.event == "file" and line.kind == "checkpoint" and line.path
-        if type(path) == "string" and path:find "^train%d*%.safetensors$" and lip.file.exists(folder .. "/" .. path) then
+        local kept = type(path) == "string" and path:find "^train%d*%.safetensors$"
+        if kept and lip.file.exists(folder .. "/" .. path) then
           found[#found + 1] = { kind = "checkpoint", path = folder .. "/" .. path, key = name,
             size = size_of(folder .. "/" .. path), why = "checkpoint of a run that is done" }
         end

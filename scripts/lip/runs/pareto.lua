@@ -13,20 +13,17 @@ function pareto.front(points, more_x, more_y)
   for i, p in ipairs(points) do
     if p[1] and p[2] and p[1] == p[1] and p[2] == p[2] then order[#order + 1] = i end
   end
-  local function better(a, b, more)
-    if more then return a > b end
-    return a < b
-  end
+  local sx, sy = more_x and -1 or 1, more_y and -1 or 1 -- from here on less is better
   table.sort(order, function(a, b)
     local p, q = points[a], points[b]
-    if p[1] ~= q[1] then return better(p[1], q[1], more_x) end
-    if p[2] ~= q[2] then return better(p[2], q[2], more_y) end
+    if p[1] ~= q[1] then return sx * p[1] < sx * q[1] end
+    if p[2] ~= q[2] then return sy * p[2] < sy * q[2] end
     return a < b
   end)
   local front, last = {}, nil
   for _, i in ipairs(order) do
     local p = points[i]
-    if not last or better(p[2], last[2], more_y) or (p[1] == last[1] and p[2] == last[2]) then
+    if not last or sy * p[2] < sy * last[2] or (p[1] == last[1] and p[2] == last[2]) then
       front[#front + 1] = i
       last = p
     end
