@@ -558,7 +558,7 @@ void lipL_open_data(lua_State *L) {
   static const luaL_Reg functions[] = {{"dataset_idx", open_idx},       {"dataset_cifar", open_cifar},
                                        {"dataset_csv", open_csv},       {"dataset_npy", open_npy},
                                        {"dataset_digits", open_digits}, {"dataset_tensors", open_tensors},
-                                       {"sha256_unpacked", hash_file},           {NULL, NULL}};
+                                       {"sha256_unpacked", hash_file},  {NULL, NULL}};
   lipL_newtype(L, LIP_DATASET_T, dataset_methods, dataset_meta);
   lipL_newtype(L, LIP_LOADER_T, loader_methods, loader_meta);
   luaL_setfuncs(L, functions, 0);
