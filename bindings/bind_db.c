@@ -55,10 +55,12 @@ static const char *code_of(int rc) {
   }
 }
 
-/* Returns nil, message, code, or raises, by the kind of the failure; db may be one that a statement still holds. */
+/* Returns nil, message, code, or raises, by the kind of the failure; db may be one that a statement still holds. Without
+ * SQL of the caller's there is no misuse: the file itself is not as it should be. */
 static int refuse(lua_State *L, int rc, sqlite3 *db, const char *sql) {
   char message[400]; /* a copy: anything below may use the database */
   const char *code = code_of(rc), *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+  if (!code && !sql) code = "format";
   snprintf(message, sizeof message, "%.200s%s%.160s", text, code ? "" : " in: ", code ? "" : sql);
   if (!code) return luaL_error(L, "db: %s", message);
   luaL_pushfail(L);
@@ -525,7 +527,7 @@ static int db_open(lua_State *L) {
     lua_settop(L, 1);
     return 1;
   }
-  int n = refuse(L, rc, rc == SQLITE_READONLY ? NULL : h->db, path);
+  int n = refuse(L, rc, rc == SQLITE_READONLY ? NULL : h->db, NULL);
   sqlite3_close_v2(h->db);
   h->db = NULL;
   if (readonly && (rc & 0xff) == SQLITE_CANTOPEN && has_log(path)) {

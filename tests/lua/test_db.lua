@@ -130,6 +130,15 @@ function T:test_what_the_world_refuses()
   write(self:path "text", ("this is no database\n"):rep(100))
   refused("format", self:path "text")
   refused("format", self:path "text", { readonly = true })
+  do
+    local other <close> = assert(lip.db.open(self:path "later"))
+    other:exec "CREATE TABLE t(a)"
+  end
+  local file <close> = assert(io.open(self:path "later", "r+b"))
+  file:seek("set", 47) -- the schema's format number
+  file:write "\x63"
+  file:flush()
+  refused("format", self:path "later")
 end
 
 function T:test_damaged_file()
