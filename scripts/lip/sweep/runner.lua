@@ -47,7 +47,7 @@ local function start_line(slot, lease)
     seed = r.seed, attempt = r.attempt, time = lip.now(), pid = lease.pid, pid_start = lease.start, host = lease.host }
 end
 
--- Whole or not at all, but not waited for (8 ms of a busy disk): should the power fail, the next attempt writes it anew.
+-- Whole or not at all, but not waited for (8 ms of a busy disk): should the power fail, the next attempt writes it.
 local function write_told(path, text)
   local new = path .. ".new"
   os.remove(new) -- of a runner that was killed here
