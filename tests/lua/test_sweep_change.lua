@@ -60,7 +60,7 @@ function T:test_settings_that_are_refused()
   status, said = self:sweep "s.lua"
   lu.assertEquals(status, 1)
   lu.assertStrContains(said, "did you mean 'budget'")
-  self:write("s.lua", 'return require "lip".sweep { script = "train.lua", list = { { budget = 1 }, { budget = 1.0 } } }')
+  self:write("s.lua", 'return require "lip".sweep { script = "train.lua", list = { {seed = 1}, {seed = 1.0} } }')
   status, said = self:sweep "s.lua"
   lu.assertEquals(status, 2)
   lu.assertStrContains(said, "trials 1 and 2 are the same")
@@ -105,6 +105,10 @@ function T:test_a_changed_sweep_is_refused()
   lu.assertStrContains(said, "search.space.budget: [1,2.5] -> [0.5,1,2.5]")
   lu.assertStrContains(said, "--accept")
   lu.assertEquals(self:results "s", before)
+  status, said = self:sweep("s.lua", "--dry-run")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(said, "without --accept this is refused")
+  lu.assertStrContains(said, "finished: 4, to do: 2")
   local history = self:history()
   status, said = self:sweep("s.lua", "--accept")
   lu.assertEquals(status, 0, said)
@@ -142,7 +146,8 @@ function T:test_another_figure_to_look_at()
   self:write("f.lua", 'local a = require "lip".args { x = 1 } return { up = a.x, down = -a.x * a.x }')
   describe 'maximise = "up"'
   lu.assertEquals((self:sweep "s.lua"), 0)
-  for aim, best in pairs { ['maximise = "down"'] = "down = -1  trial 1", ['minimise = "down"'] = "down = -9  trial 3" } do
+  local bests = { ['maximise = "down"'] = "down = -1  trial 1", ['minimise = "down"'] = "down = -9  trial 3" }
+  for aim, best in pairs(bests) do
     describe(aim)
     local status, said = self:sweep("s.lua", "--accept")
     lu.assertEquals(status, 0)
@@ -228,6 +233,8 @@ function T:test_a_longer_tpe_goes_on()
   lu.assertEquals((self:sweep("t.lua", "--set", "n=6")), 0)
   local short = self:results "t"
   lu.assertEquals((self:sweep("t.lua", "--set", "n=9")), 2)
+  local _, said = self:sweep("t.lua", "--set", "n=9", "--dry-run")
+  lu.assertStrContains(said, "finished: 6, to do: 3")
   lu.assertEquals((self:sweep("t.lua", "--set", "n=9", "--accept")), 0)
   local long = self:results "t"
   lu.assertEquals(#long, 9)

@@ -193,15 +193,18 @@ local function typical_seconds(job)
   return require "lip.sweep.runner".median(list), #list
 end
 
-local function dry_run(job, options)
-  local finished = 0
-  if job.store then
-    local keys = {}
-    for _, record in ipairs(job.store:trials { sweep = job.plan.name } or {}) do
-      if record.state ~= "queued" and record.state ~= "running" then keys[record.key] = true end
-    end
-    for _, trial in ipairs(job.trials) do finished = finished + (keys[trial.key] and 1 or 0) end
+-- How many trials of the sweep have ended and would not run again.
+local function count_finished(job, options)
+  local ends, keys, count = { done = true, pruned = true, failed = not options.retry }, {}, 0
+  for _, trial in ipairs(job.trials) do keys[trial.key] = true end
+  for _, record in ipairs(job.store and job.store:trials { sweep = job.plan.name } or {}) do
+    if ends[record.state] and (job.search or keys[record.key]) then count = count + 1 end
   end
+  return count
+end
+
+local function dry_run(job, options)
+  local finished = count_finished(job, options)
   if options.slurm then return require "lip.sweep.slurm".dry_run(job, options, job.total - finished) end
   print(("%s: %d trials, %d at once, %d thread%s each"):format(job.plan.name, job.total, job.jobs, job.threads,
     job.threads == 1 and "" or "s"))
@@ -221,6 +224,10 @@ local function dry_run(job, options)
       view.duration(seconds * math.ceil(rest / job.jobs)), n, view.duration(seconds)))
   else
     print "no finished trial of this script to estimate the time from"
+  end
+  local before = job.store and job.store:describe(job.plan.name)
+  if before and lip.to_json(before) ~= lip.to_json(lip.from_json(lip.to_json(job.plan:description()))) then
+    print(("a sweep '%s' of another description is there: without --accept this is refused"):format(job.plan.name))
   end
   return OK
 end
