@@ -23,7 +23,7 @@ static int hash_packed(lua_State *L) {
   size_t got;
   lip_err err;
   lip_sha256 hash;
-  FILE *file = fopen(path, "rb");
+  FILE *file = fopen(path, "rbe");
   if (!file) {
     lip_fail(&err, errno == ENOENT ? LIP_NOT_FOUND : LIP_IO, "%s: %s", path, strerror(errno));
     return lipL_fault(L, &err);

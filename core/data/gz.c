@@ -66,7 +66,7 @@ static lip_status start(lip_reader *r, lip_err *err) {
 
 lip_status lip_reader_open(const char *path, lip_reader **out, lip_err *err) {
   *out = NULL;
-  FILE *file = fopen(path, "rb");
+  FILE *file = fopen(path, "rbe"); /* e: no program started meanwhile gets it */
   if (!file)
     return lip_fail(err, errno == ENOENT || errno == ENOTDIR ? LIP_NOT_FOUND : LIP_IO, "%s: %s", path,
                     strerror(errno));

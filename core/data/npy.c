@@ -282,7 +282,7 @@ static FILE *open_beside(const char *path, lip_str *part) {
     lip_str_puts(part, path);
     lip_str_printf(part, ".%ld-%u.part", (long)getpid(), i);
     if (part->failed) errno = ENOMEM;
-    FILE *file = part->failed ? NULL : fopen(part->text, "wbx");
+    FILE *file = part->failed ? NULL : fopen(part->text, "wbxe");
     if (file || errno != EEXIST) return file;
   }
   return NULL;
