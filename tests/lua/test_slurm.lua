@@ -208,9 +208,9 @@ function Program:read(name)
 end
 
 -- What `lipwb sweep ...` prints, and its exit status.
-function Program:sweep(words)
-  local pipe = assert(io.popen(("cd %s && PATH=%s/bin:$PATH %s sweep %s 2>&1"):format(quote(self.dir), quote(self.dir),
-    quote(program), words)))
+function Program:sweep(words, environment)
+  local pipe = assert(io.popen(("cd %s && PATH=%s/bin:$PATH %s %s sweep %s 2>&1"):format(quote(self.dir),
+    quote(self.dir), environment or "", quote(program), words)))
   local text = pipe:read "a"
   local _, _, status = pipe:close()
   return text, status
@@ -369,6 +369,26 @@ function Program:test_cancel()
   lu.assertStrContains(self:read "cancelled", "100")
   lu.assertStrContains(self:read "cancelled", "101")
   lu.assertEquals(self:sweep "cancel s.lua", "s: Slurm's queue holds nothing of it\n")
+end
+
+function Program:test_a_task_does_what_is_left_to_do()
+  self:sweep "s.lua --slurm"
+  local function task(k)
+    local text, status = self:sweep(("task runs.db.d/trials/%s"):format(self:keys()[k]), "SLURM_JOB_ID=7")
+    return text:gsub("%s+$", ""), status
+  end
+  self:begin(1, "100_0")
+  self:journal(1, { event = "end", state = "failed", sweep = "s", attempt = 1, time = 3 })
+  lu.assertEquals({ task(1) }, { "this trial has ended", 0 })
+  self:journal(2, { event = "start", sweep = "other", attempt = 4 }) -- of the same key
+  self:journal(2, { event = "end", state = "pruned", sweep = "other", attempt = 4, time = 3 })
+  self:begin(3, "100_2") -- a job that Slurm knows nothing of
+  for k = 2, 3 do lu.assertEquals({ task(k) }, { "", 0 }) end
+  self:write("queue", "RUNNING\n") -- what squeue says of the other job
+  self:begin(4, "101_0")
+  lu.assertEquals({ task(4) }, { "this trial runs as job 101_0", 0 })
+  self:write("queue", "")
+  lu.assertStrContains(self:sweep "collect s", "2 of 4 done, 2 failed") -- the fourth is gone without a word
 end
 
 function Program:test_one_place_at_a_time()

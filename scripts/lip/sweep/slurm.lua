@@ -290,7 +290,8 @@ local function needless(folder, id)
     elseif line.event == "start" then
       over, running = false, true
     elseif line.event == "end" then
-      over, running = line.state ~= "stopped" and (line.attempt or 0) >= (told.attempt or 0), false
+      local ours = line.sweep == told.sweep and line.state ~= "stopped" and (line.attempt or 0) >= (told.attempt or 0)
+      over, running = line.state == "done" or ours, false -- what another sweep calls failed or pruned is not
     elseif line.event == "queued" then
       over = false
     end
