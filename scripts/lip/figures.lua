@@ -84,7 +84,8 @@ function figures.certified(net, data, report, options)
   local what = "certified accuracy"
   if n > 0 then
     local part = { labels = report.labels:slice(1, 1, n), radii = report.radii:slice(1, 1, n) }
-    local curve, hit = lip.curve(part, data, { max = full.x[#full.x] }), { x = {}, y = {}, title = "attacked, the same" }
+    local curve = lip.curve(part, data, { max = full.x[#full.x] })
+    local hit = { x = {}, y = {}, title = "attacked, the same" }
     curve.title = ("certified, first %d"):format(n)
     for k, share in ipairs { 0.1, 0.2, 0.35, 0.55, 0.8 } do
       local eps = full.x[#full.x] * share
