@@ -39,7 +39,7 @@ const contrast = e => {
     out.dark = matchMedia("(prefers-color-scheme: dark)").matches;
     out.names = names;
     out.broken = window.broken === undefined ? 0 : 1;
-    out.images = document.querySelectorAll("img").length;
+    out.images = [...document.images].map(i => ({width: i.naturalWidth, height: i.naturalHeight}));
     out.all = table.tBodies[0].rows.length;
     out.figures = [...document.querySelectorAll("figure svg")].map(svg => {
       const box = svg.getBoundingClientRect();

@@ -8,6 +8,9 @@ local support = {}
 
 support.nasty = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'> & \"quotes\""
 
+support.figure = [[<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><script>window.broken = 1;
+parent.broken = 1</script><rect width="40" height="30" fill="#0072b2"/></svg>]]
+
 local function key_of(text)
   return lip.sha256(text):sub(1, 16)
 end
@@ -41,6 +44,11 @@ local function journal_of(s, trial, sweep, fate)
     assert(lip.file.write(folder .. "/best.safetensors", "saved by the script"))
     append { event = "file", kind = "checkpoint", path = "best.safetensors" }
   end
+  if fate.figure then
+    assert(lip.file.write(folder .. "/" .. fate.figure, support.figure))
+    append { event = "file", kind = "figure", path = fate.figure }
+    append { event = "file", kind = "figure", path = "../../../../passwd.png" } -- whatever a script may write there
+  end
   if fate.state then
     append { event = "end", state = fate.state, row = fate.row, value = fate.row and fate.row[fate.aim],
       message = fate.message, exit = fate.exit or 0, seconds = 10 + trial.number / 10, memory = 50e6, time = time + 10 }
@@ -71,7 +79,8 @@ function support.budgets(s, seeds)
       journal_of(s, trial, "budgets", { state = "pruned", exit = 3, steps = 1 })
     else
       journal_of(s, trial, "budgets", { state = "done", row = support.row(trial.config),
-        aim = "certified@0.1", checkpoint = i == 7 and 3000 or nil })
+        aim = "certified@0.1", checkpoint = i == 7 and 3000 or nil,
+        figure = i <= 4 and "fit.svg" or nil })
     end
   end
   return id

@@ -81,7 +81,10 @@ function TestReport:test_nothing_is_fetched_and_nothing_escapes()
   lu.assertEquals(scripts, 2, "the data and the program of the page, nothing of a run's")
   lu.assertEquals(select(2, text:gsub("</script>", "")), 2)
   lu.assertNil(text:find("<b>name</b>", 1, true))
-  lu.assertNil(text:find("<img", 1, true))
+  -- the figure of the best run, as an image in which nothing can run; no file from outside of its folder
+  lu.assertEquals(select(2, text:gsub("<img", "")), 1)
+  lu.assertEquals(text:match '<img alt="fit.svg of run %d, the best" src="data:image/svg%+xml;base64,([%w+/=]*)">',
+    html.base64(support.figure))
   for _, pattern in ipairs { "<link", "src%s*=%s*[\"']?http", "@import", "url%(", "href=\"http" } do
     lu.assertNil(text:find(pattern), pattern)
   end
@@ -157,7 +160,8 @@ end
 
 local function check(seen, width, dark)
   lu.assertEquals(seen.errors, {})
-  lu.assertEquals({ seen.broken, seen.images, seen.unlabelled }, { 0, 0, 0 })
+  lu.assertEquals({ seen.broken, seen.unlabelled }, { 0, 0 })
+  lu.assertEquals(seen.images, { { width = 40, height = 30 } })
   lu.assertEquals(seen.twice, {})
   lu.assertEquals(seen.width, width)
   lu.assertTrue(seen.page <= width, "the page scrolls sideways")
@@ -193,7 +197,8 @@ function TestReport:test_in_a_browser()
   local name = browser()
   lu.skipIf(not name, "no Chromium is installed")
   local text = self:made()
-  self:browse(name, self.page, "--window-size=1280,1000") -- the page as it is
+  local dom = self:browse(name, self.page, "--window-size=1280,1000") -- the page as it is
+  lu.assertStrContains(dom, '<div class="tools" id="tools">', false, "the policy of the page lets its script run")
   local driver = assert(lip.file.read(here .. "/report_driver.js"))
   local changed = text:gsub('<meta http%-equiv="Content%-Security%-Policy"[^>]*>', "")
   local start = assert(changed:find("</body></html>", 1, true))
@@ -202,7 +207,7 @@ function TestReport:test_in_a_browser()
   for _, way in ipairs { { 1280, false }, { 375, true } } do
     local outer = self.folder .. "/outer.html"
     assert(lip.file.write(outer, frame:format("driven.html", way[1])))
-    local dom = self:browse(name, outer, ("--window-size=1300,900 --blink-settings=preferredColorScheme=%d")
+    dom = self:browse(name, outer, ("--window-size=1300,900 --blink-settings=preferredColorScheme=%d")
       :format(way[2] and 0 or 1))
     local result = assert(dom:match 'data%-result="(.-)"', "the driver did not come to its end")
     result = result:gsub("&quot;", '"'):gsub("&lt;", "<"):gsub("&gt;", ">"):gsub("&amp;", "&")

@@ -134,6 +134,27 @@ function TestWhere.test_agrees_with_lua()
   end
 end
 
+-- Whatever is typed: a function that answers true or false, or a message that points into the text.
+function TestWhere.test_any_text()
+  local rng = lip.rng(21)
+  local words = { "and", "or", "not", "(", ")", "=", "<", "~=", "!", "a", "certified@0.1", "1", "-1e", "0x1p", ".", "'",
+    '"', "\\", "[", "]", "@", "é", "\0", "\n", "inf", "nil", "-", "budget", ",", "\xff" }
+  local understood = 0
+  for _ = 1, 5000 do
+    local parts = {}
+    for i = 1, rng:below(8) do parts[i] = words[1 + rng:below(#words)] end
+    local text = table.concat(parts, rng:below(2) == 0 and " " or "")
+    local test, message = where.compile(text)
+    if test then
+      understood = understood + 1
+      lu.assertIsBoolean(test(run), text)
+    else
+      lu.assertStrContains(message, "^", false, text)
+    end
+  end
+  lu.assertTrue(understood > 50)
+end
+
 local TestTable = {}
 
 function TestTable.test_values()

@@ -69,7 +69,7 @@ function T:test_ls_filtered()
   lu.assertEquals({ lines[2], lines[3], lines[4] }, { "    17     0.5", "    18     1.0", "    19     2.0" })
   lu.assertStrContains(lines[#lines], "3 runs: 3 done")
   lu.assertEquals(#self:lines "ls --state failed --columns id", 3)
-  lu.assertEquals(self:lines "ls --sort=-clean -n 2 --columns id,clean", { "id   clean", " 8  97.977", " 7  97.858",
+  lu.assertEquals(self:lines "ls --sort -clean -n 2 --columns id,clean", { "id   clean", " 8  97.977", " 7  97.858",
     "26 runs: 23 done, 1 running, 1 failed, 1 pruned, 2 of 26 rows shown" })
   lu.assertEquals(self:lines "ls --sort clean --desc -n 1 --columns id", { "id", " 8",
     "26 runs: 23 done, 1 running, 1 failed, 1 pruned, 1 of 26 rows shown" })

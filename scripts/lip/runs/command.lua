@@ -31,7 +31,7 @@ local function define_lists(parser)
   local ls = parser:command("ls", "Runs as a table, or groups of runs.")
   add_filters(ls)
   add_groups(ls)
-  ls:option("--sort", "Sort by these names; --sort=-NAME downwards."):argname "NAMES"
+  ls:option("--sort", "Sort by these names, -NAME downwards."):argname "NAMES"
   ls:flag("--desc", "The other way round.")
   ls:option("--columns", "Show these columns."):argname "NAMES"
   add_limit(ls, "Show so many rows.")
@@ -127,6 +127,15 @@ local runs = {
   gc = function(...) return require "lip.runs.gc".run(...) end,
 }
 
+-- "--sort -clean" is what people type, and what would be taken for an option.
+local function joined(words)
+  local out = {}
+  for _, word in ipairs(words) do
+    if out[#out] == "--sort" and word:find "^%-[^-]" then out[#out] = "--sort=" .. word else out[#out + 1] = word end
+  end
+  return out
+end
+
 local function complain(message)
   local safe = message:gsub("[^\n]*", function(line) return (line:gsub("[%c\x7f]", "?")) end)
   io.stderr:write("lipwb runs: ", safe, "\n")
@@ -135,7 +144,7 @@ end
 ---@return integer status 0 done, 1 failed, 2 wrong usage
 function command.main(...)
   local parser = make_parser()
-  local ok, args = parser:pparse { ... }
+  local ok, args = parser:pparse(joined { ... })
   if not ok then
     complain(args .. "\n" .. parser:get_usage() .. "\nlipwb runs COMMAND --help tells more.")
     return 2
