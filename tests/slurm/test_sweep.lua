@@ -27,8 +27,9 @@ local function run(config)
   return { loss = result.loss, accuracy = net:evaluate(data).accuracy, bound = net:bound().upper,
     threads = lip.threads() }
 end
-return lip.sweep { name = "s", run = run, maximise = "accuracy", %s }
 ]]
+local SWEEP = 'return require "lip".sweep { name = "s", maximise = "accuracy", %s, %s }\n'
+local SCRIPT = 'return run(lip.args { budget = 1, rate = 0.1 })\n'
 
 local T = {}
 
@@ -44,7 +45,13 @@ function T:tearDown()
 end
 
 function T:describe(pause, fields)
-  assert(lip.file.write(self.dir .. "/s.lua", TRAINING:format(pause, fields)))
+  assert(lip.file.write(self.dir .. "/s.lua", TRAINING:format(pause) .. SWEEP:format("run = run", fields)))
+end
+
+-- The same with a script for every trial.
+function T:describe_script(fields)
+  assert(lip.file.write(self.dir .. "/train.lua", TRAINING:format(0) .. SCRIPT))
+  assert(lip.file.write(self.dir .. "/s.lua", SWEEP:format('script = "train.lua"', fields)))
 end
 
 -- lipwb sweep WORDS in the folder: what it prints, and its status.
@@ -179,7 +186,7 @@ function T:test_stopped_preempted_killed_and_cancelled_trials_go_on_where_they_w
 end
 
 function T:test_schedulers_read_the_journals_of_others()
-  self:describe(0, [[grid = { budget = { 0.01, 4, 0.02, 3, 0.03, 2 }, rate = 0.05 },
+  self:describe_script([[grid = { budget = { 0.01, 4, 0.02, 3, 0.03, 2 }, rate = 0.05 },
     scheduler = require "lip".asha { min = 1, max = 6, eta = 2 }]])
   lu.assertStrContains(self:sweep "s.lua --slurm -j 1", "6 trials submitted") -- one at a time, in order
   lu.assertEquals(self:collect()[2], 0)
