@@ -186,13 +186,12 @@ local function figure(rows, losses)
     end
     curves[i] = { y = losses[i], title = ("at most %g"):format(row.budget), colour = colours[i] }
   end
-  local drawn, message = lip.plot{ file = args.plot, panels = {
+  lip.figures.draw(args.plot, { panels = {
     { title = name .. ": accuracy", xlabel = "constant at most", ylabel = "%", logx = true, yrange = { 0, 100 },
       key = "center right", series = accuracy },
     { title = "proved", xlabel = "change of every pixel (of 255)", ylabel = "%", yrange = { 0, 100 },
       key = "top right", series = proofs },
-    { title = "training loss", xlabel = "update", logy = true, key = "top right", series = curves } } }
-  print(drawn and "figure: " .. args.plot or message)
+    { title = "training loss", xlabel = "update", logy = true, key = "top right", series = curves } } })
 end
 
 local rows, losses = {}, {}
