@@ -12,6 +12,7 @@ local runner = {}
 local LOOK = 0.2 -- seconds between two looks at journals
 local BEAT = 30 -- seconds between two signs of life
 local PATIENCE = 1 -- seconds until the queue is asked again whether another runner has left something
+local EXIT = 10 -- seconds a worker has to leave after its last line
 local STOPS = 5 -- by signals that were not ours, until a trial counts as failed
 local LINES, LINE_BYTES = 20, 8192 -- of a dead worker's output that are kept
 
@@ -79,6 +80,7 @@ function methods:look(slot)
   local record, lines = must(self.job.store:ingest(slot.record))
   for _, line in ipairs(lines) do
     if line.event == "start" and line.attempt == slot.record.attempt then slot.began = true end
+    if line.event == "end" and line.attempt == slot.record.attempt then slot.ended = line.state end
     if line.event == "metrics" and line.step then
       if not slot.step then slot.first, slot.first_time = line.step, lip.time() end
       slot.step, slot.total, slot.step_time = line.step, line.total, lip.time()
@@ -133,7 +135,8 @@ function methods:finish(slot, result)
       return
     end
   end
-  if record.state == "queued" and not self.stopping then record = self:stopped(slot, record) end
+  if record.attempt ~= slot.record.attempt then return end -- the other runner's to tell
+  if slot.ended == "stopped" and not self.stopping then record = self:stopped(slot, record) end
   self:tell(record)
 end
 
@@ -309,7 +312,7 @@ function methods:wait()
     if slot.process == ended then
       self.changed = true
       self:finish(slot, ended:wait(0))
-      return true
+      return
     end
   end
 end
@@ -329,6 +332,24 @@ function methods:beat()
   if #self.slots > 0 then must(self.job.store:beat(self.lease)) end
 end
 
+-- Into all journals. A trial that stopped is in the queue from its last line on: nobody here takes it while its worker
+-- is still on its way out.
+function methods:look_around()
+  for _, slot in ipairs(table.move(self.slots, 1, #self.slots, 1, {})) do
+    self:look(slot)
+    if slot.ended == "stopped" then
+      local result = slot.process:wait(EXIT)
+      if not result then
+        slot.process:signal "KILL"
+        result = slot.process:wait(EXIT) or {}
+      end
+      self.changed = true
+      self:finish(slot, result)
+    end
+  end
+  self.look_at = lip.time() + LOOK
+end
+
 function methods:step()
   self:signals()
   self:beat()
@@ -339,10 +360,8 @@ function methods:step()
     self:wait_for_others()
     if not self.waiting and self.counts.queued == 0 and self.known >= self.total then return false end
   end
-  if not self:wait() and lip.time() >= self.look_at then
-    for _, slot in ipairs(self.slots) do self:look(slot) end
-    self.look_at = lip.time() + LOOK
-  end
+  self:wait()
+  if lip.time() >= self.look_at then self:look_around() end
   self:draw()
   return true
 end
