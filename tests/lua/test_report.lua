@@ -134,9 +134,11 @@ end
 
 function TestReport:browse(name, page, words)
   local out, err = self.folder .. "/dom", self.folder .. "/log"
-  local ok = os.execute(("HOME=%s timeout 120 %s --headless --no-sandbox --disable-gpu --enable-logging=stderr "
+  local command = ("HOME=%s timeout 120 %s --headless --no-sandbox --disable-gpu --enable-logging=stderr "
     .. "--user-data-dir=%s --virtual-time-budget=5000 %s --dump-dom %s >%s 2>%s </dev/null"):format(quote(self.folder),
-    name, quote(self.folder .. "/browser"), words, quote("file://" .. page), quote(out), quote(err)))
+    name, quote(self.folder .. "/browser"), words, quote("file://" .. page), quote(out), quote(err))
+  -- a browser that does not start, or is lost on the way, says nothing about the page
+  local ok = os.execute(command) or os.execute(command) or os.execute(command)
   lu.assertTrue(ok, assert(lip.file.read(err)))
   local log = assert(lip.file.read(err))
   for line in log:gmatch "[^\n]+" do lu.assertNil(line:find "CONSOLE", line) end
@@ -207,9 +209,14 @@ function TestReport:test_in_a_browser()
   for _, way in ipairs { { 1280, false }, { 375, true } } do
     local outer = self.folder .. "/outer.html"
     assert(lip.file.write(outer, frame:format("driven.html", way[1])))
-    dom = self:browse(name, outer, ("--window-size=1300,900 --blink-settings=preferredColorScheme=%d")
-      :format(way[2] and 0 or 1))
-    local result = assert(dom:match 'data%-result="(.-)"', "the driver did not come to its end")
+    local result
+    for _ = 1, 3 do -- on a busy machine the browser's clock may run out before the frame has loaded
+      dom = self:browse(name, outer, ("--window-size=1300,900 --blink-settings=preferredColorScheme=%d")
+        :format(way[2] and 0 or 1))
+      result = dom:match 'data%-result="(.-)"'
+      if result then break end
+    end
+    lu.assertNotNil(result, "the driver did not come to its end")
     result = result:gsub("&quot;", '"'):gsub("&lt;", "<"):gsub("&gt;", ">"):gsub("&amp;", "&")
     local seen = assert(lip.from_json(result))
     check(seen, way[1], way[2])
