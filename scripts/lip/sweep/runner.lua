@@ -120,13 +120,24 @@ function methods:end_line(slot, result, again)
   return message
 end
 
+-- What the whole journal says of this attempt: lines that another runner has brought into the database are not among
+-- those that look() gets.
+local function read_again(slot)
+  for _, line in ipairs(journal.read(slot.folder) or {}) do
+    if line.attempt == slot.record.attempt then
+      if line.event == "start" then slot.began = true elseif line.event == "end" then slot.ended = line.state end
+    end
+  end
+end
+
 --- After the end of a worker: its journal is closed, its slot free, its trial counted or queued again.
 function methods:finish(slot, result)
   for i, other in ipairs(self.slots) do
     if other == slot then table.remove(self.slots, i) break end
   end
   local record = self:look(slot)
-  if record.state == "running" then
+  read_again(slot)
+  if record.state == "running" and record.attempt == slot.record.attempt then
     local again = not (slot.asked or slot.killed) and self:retry(record)
     local message = self:end_line(slot, result, again)
     record = self:look(slot) -- another runner may have it by now

@@ -182,6 +182,15 @@ function run:body()
   lip.process.signals "hold"
 end
 
+-- An interrupt may have come between the first line and the note that it is written.
+local function start_written(self)
+  local pid = lip.process.self().pid
+  for _, line in ipairs(journal.read(self.folder) or {}) do
+    if line.event == "start" and line.attempt == self.told.attempt and line.pid == pid then return true end
+  end
+  return false
+end
+
 -- The state and the last line of the journal.
 function run:close(ok, row)
   if self.state then return end
@@ -197,7 +206,7 @@ function run:close(ok, row)
   if lip.interrupted() then state, message, row, value = "stopped", nil, nil, nil end
   if state == "pruned" then value = type(row) == "table" and tonumber(row[aim]) or noted.last end
   self.state, self.message = state, message
-  if not self.begun then self:begin() end
+  if not self.begun and not start_written(self) then self:begin() end
   local line = { event = "end", state = state, sweep = told.sweep, attempt = told.attempt,
     row = type(row) == "table" and row or nil, value = value, message = message, exit = STATUS[state],
     seconds = lip.time() - self.seconds, memory = lip.process.usage().memory, time = lip.now() }
