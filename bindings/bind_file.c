@@ -43,13 +43,24 @@ static void close_holder(holder *h) {
   h->fd = -1;
 }
 
+/* The argument called `what`, a text; raises naming it. */
+static const char *check_text(lua_State *L, int idx, const char *what, size_t *n) {
+  if (!lua_isstring(L, idx))
+    luaL_argerror(L, idx, lua_pushfstring(L, "%s: string expected, got %s", what, luaL_typename(L, idx)));
+  return lua_tolstring(L, idx, n);
+}
+
 /* A path: a text without a zero byte and not empty. */
-static const char *check_path(lua_State *L, int idx) {
+static const char *check_name(lua_State *L, int idx, const char *what) {
   size_t n;
-  const char *path = luaL_checklstring(L, idx, &n);
-  luaL_argcheck(L, n > 0, idx, "an empty path");
-  luaL_argcheck(L, strlen(path) == n, idx, "a path has no zero byte");
+  const char *path = check_text(L, idx, what, &n);
+  if (n == 0) luaL_argerror(L, idx, lua_pushfstring(L, "%s: an empty path", what));
+  if (strlen(path) != n) luaL_argerror(L, idx, lua_pushfstring(L, "%s: a zero byte in it", what));
   return path;
+}
+
+static const char *check_path(lua_State *L) {
+  return check_name(L, 1, "path");
 }
 
 static int yes(lua_State *L) {
@@ -66,7 +77,7 @@ static bool is_folder(const char *path) {
 
 /* mkdir(path): with every folder above it; true when it is there already */
 static int file_mkdir(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   size_t n = strlen(path);
   char *part = lua_newuserdatauv(L, n + 1, 0);
   memcpy(part, path, n + 1);
@@ -88,7 +99,7 @@ static int by_bytes(const void *a, const void *b) {
 
 /* list(path) -> { name, ... } */
 static int file_list(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   holder *h = new_holder(L);
   h->dir = opendir(path);
   if (!h->dir) return lipL_refuse(L, path, "read this folder", errno);
@@ -148,14 +159,14 @@ static int remove_at(int at, const char *name, int depth) {
 /* remove_tree(path): a folder with all that is in it, or a file; true when nothing is there. "/", "." and ".." are
  * refused. */
 static int file_remove_tree(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   size_t n = strlen(path);
   char *copy = lua_newuserdatauv(L, n + 1, 0);
   memcpy(copy, path, n + 1);
   while (n > 1 && copy[n - 1] == '/') copy[--n] = '\0'; /* "link/" would be followed */
   const char *slash = strrchr(copy, '/'), *last = slash ? slash + 1 : copy;
   luaL_argcheck(L, *last && strcmp(last, ".") != 0 && strcmp(last, "..") != 0, 1,
-                "this path is never removed as a whole");
+                "path: this one is never removed as a whole");
   int error = remove_at(AT_FDCWD, copy, 0);
   return error ? lipL_refuse(L, path, "remove it", error) : yes(L);
 }
@@ -178,17 +189,25 @@ static int file_temporary(lua_State *L) {
 
 static int file_exists(lua_State *L) {
   struct stat st;
-  lua_pushboolean(L, stat(check_path(L, 1), &st) == 0);
+  lua_pushboolean(L, stat(check_path(L), &st) == 0);
   return 1;
 }
 
-/* stat(path) -> { kind = "file" | "folder" | "other", size =, modified = seconds since 1970 }; links are followed */
+static const char *kind_of(mode_t mode) {
+  return S_ISREG(mode) ? "file" : S_ISDIR(mode) ? "folder" : S_ISLNK(mode) ? "link" : "other";
+}
+
+/* stat(path, { follow = true }) -> { kind = "file" | "folder" | "link" | "other", size =, modified = seconds since
+ * 1970 }; "link" only when they are not followed */
 static int file_stat(lua_State *L) {
-  const char *path = check_path(L, 1);
+  static const char *const known[] = {"follow", NULL};
+  const char *path = check_path(L);
+  lipL_checkfields(L, 2, "file.stat", known);
+  bool follow = lipL_optfield_bool(L, 2, "file.stat", "follow", true);
   struct stat st;
-  if (stat(path, &st) != 0) return lipL_refuse(L, path, "look at it", errno);
+  if ((follow ? stat(path, &st) : lstat(path, &st)) != 0) return lipL_refuse(L, path, "look at it", errno);
   lua_createtable(L, 0, 3);
-  lua_pushstring(L, S_ISREG(st.st_mode) ? "file" : S_ISDIR(st.st_mode) ? "folder" : "other");
+  lua_pushstring(L, kind_of(st.st_mode));
   lua_setfield(L, -2, "kind");
   lua_pushinteger(L, (lua_Integer)st.st_size);
   lua_setfield(L, -2, "size");
@@ -206,7 +225,7 @@ static int file_cwd(lua_State *L) {
 
 /* absolute(path): from the root; a path that exists without links, "." and ".." */
 static int file_absolute(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   char *full = lua_newuserdatauv(L, PATH_MAX, 0);
   if (realpath(path, full)) {
     lua_pushstring(L, full);
@@ -220,7 +239,7 @@ static int file_absolute(lua_State *L) {
 }
 
 static int file_rename(lua_State *L) {
-  const char *from = check_path(L, 1), *to = check_path(L, 2);
+  const char *from = check_name(L, 1, "from"), *to = check_name(L, 2, "to");
   if (rename(from, to) == 0) return yes(L);
   lua_pushfstring(L, "rename it to %s", to);
   return lipL_refuse(L, from, lua_tostring(L, -1), errno);
@@ -261,27 +280,27 @@ static int read_from(lua_State *L, const char *path, off_t offset, off_t last) {
 
 /* read(path [, offset]) -> text */
 static int file_read(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   lua_Integer offset = luaL_optinteger(L, 2, 0);
-  luaL_argcheck(L, offset >= 0, 2, "an offset from the beginning expected");
+  luaL_argcheck(L, offset >= 0, 2, "offset: a number of bytes from the beginning expected");
   lua_settop(L, 2);
   return read_from(L, path, (off_t)offset, 0);
 }
 
 /* tail(path, bytes) -> the last bytes of it */
 static int file_tail(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   lua_Integer bytes = luaL_checkinteger(L, 2);
-  luaL_argcheck(L, bytes >= 1, 2, "a number of bytes expected");
+  luaL_argcheck(L, bytes >= 1, 2, "bytes: a number of at least 1 expected");
   lua_settop(L, 2);
   return read_from(L, path, 0, (off_t)bytes);
 }
 
 /* write(path, text): the whole file or nothing of it */
 static int file_write(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   size_t n;
-  const char *text = luaL_checklstring(L, 2, &n);
+  const char *text = check_text(L, 2, "text", &n);
   lip_atomic *file;
   lip_err err;
   lip_status s = lip_atomic_open(path, &file, &err);
@@ -296,11 +315,11 @@ static int file_write(lua_State *L) {
  * only part of it is an error (the file then ends inside of the text) */
 static int file_append(lua_State *L) {
   static const char *const known[] = {"sync", NULL};
-  const char *path = check_path(L, 1);
+  const char *path = check_path(L);
   size_t n;
-  const char *text = luaL_checklstring(L, 2, &n);
-  lipL_checkfields(L, 3, "append", known);
-  bool sync = lipL_optfield_bool(L, 3, "append", "sync", false);
+  const char *text = check_text(L, 2, "text", &n);
+  lipL_checkfields(L, 3, "file.append", known);
+  bool sync = lipL_optfield_bool(L, 3, "file.append", "sync", false);
   int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666), error = 0;
   if (fd < 0) return lipL_refuse(L, path, "open it for appending", errno);
   ssize_t done;

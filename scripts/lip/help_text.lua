@@ -248,7 +248,7 @@ wanted(step) -- the figure that the sweep's scheduler compares at this step, or 
 mkdir(path) -- makes a folder and those above it
 list(path) -- the names in a folder, sorted
 exists(path) -- whether something is there
-stat(path) -- { kind = "file" | "folder" | "other", size =, modified = }
+stat(path, {follow = true}) -- { kind = "file" | "folder" | "link" | "other", size =, modified = }
 read(path, offset) -- the contents of a file, from an offset on
 tail(path, bytes) -- its last bytes
 write(path, text) -- the whole file or nothing of it

@@ -3,6 +3,11 @@
 -- name is first used.
 local lip = require "lip.core"
 
+-- Lua finds the names of functions for its messages ("bad argument #1 to 'lip.file.read'") in modules only.
+for name, value in next, lip do
+  if type(value) == "table" then package.loaded["lip." .. name] = package.loaded["lip." .. name] or value end
+end
+
 -- Functions that live in a module of another name.
 local home = {
   params = "lip.args", asha = "lip.sweep.asha", median = "lip.sweep.median", sobol = "lip.sweep.sobol",

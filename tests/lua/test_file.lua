@@ -42,6 +42,20 @@ function T:test_folders()
   refused("io", file.mkdir(self:path "a/b/z/below")) -- a file is in the way
 end
 
+function T:test_links()
+  assert(file.write(self:path "x", "12345"))
+  link("x", self:path "to_x")
+  link("none", self:path "to_nothing")
+  lu.assertEquals(file.stat(self:path "to_x").kind, "file")
+  lu.assertEquals(file.stat(self:path "to_x", { follow = true }).size, 5)
+  lu.assertEquals(file.stat(self:path "to_x", { follow = false }).kind, "link")
+  lu.assertEquals(file.stat(self:path "x", { follow = false }).kind, "file")
+  lu.assertEquals(file.stat(self.dir, { follow = false }).kind, "folder")
+  lu.assertEquals(file.stat(self:path "to_nothing", { follow = false }).kind, "link")
+  refused("not_found", file.stat(self:path "to_nothing"))
+  refused("not_found", file.stat(self:path "nothing", { follow = false }))
+end
+
 function T:test_contents()
   local path = self:path "x"
   local text = "one\0two\n\xff" .. ("long "):rep(20000)

@@ -87,6 +87,32 @@ function tests.test_figures()
   complains({ "unknown option 'maximum'" }, lip.curve, net():certify(labelled), labelled, { maximum = 1 })
 end
 
+-- Called through pcall, where Lua does not know what the caller calls it.
+function tests.test_functions_in_tables_say_their_names()
+  local function says(texts, f, ...)
+    local ok, message = pcall(f, ...)
+    lu.assertFalse(ok)
+    for _, text in ipairs(texts) do lu.assertStrContains(message, text) end
+  end
+  for name, f in next, lip.file do
+    if name ~= "cwd" and name ~= "temporary" then
+      local first = name == "rename" and "from" or "path"
+      for _, wrong in ipairs { {}, false, "", "a\0b" } do
+        says({ "bad argument #1 to 'lip.file." .. name .. "'", first .. ": " }, f, wrong)
+      end
+    end
+  end
+  says({ "#2 to 'lip.file.rename'", "to: string expected, got boolean" }, lip.file.rename, "x", true)
+  says({ "#2 to 'lip.file.write'", "text: string expected, got table" }, lip.file.write, "x", {})
+  says({ "#2 to 'lip.file.append'", "text: string expected, got nil" }, lip.file.append, "x", nil)
+  says({ "file.append: unknown option 'sunc' (known: sync)" }, lip.file.append, "x", "y", { sunc = true })
+  says({ "file.append", "'sync'" }, lip.file.append, "x", "y", { sync = 1 })
+  says({ "file.stat: unknown option 'links' (known: follow)" }, lip.file.stat, "x", { links = true })
+  says({ "#1 to 'lip.process.spawn'" }, lip.process.spawn)
+  says({ "#1 to 'lip.db.open'" }, lip.db.open, 3)
+  says({ "#1 to 'lip.optim.adam'" }, lip.optim.adam, 3)
+end
+
 -- The example in README.md, on fewer samples.
 function tests.test_the_example()
   local root = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
