@@ -384,4 +384,47 @@ function T:test_gc_of_objects()
   lu.assertFalse(lip.file.exists(objects .. unused .. ".gz"))
 end
 
+-- Everything behind a symbolic link belongs to somebody else.
+function T:test_gc_follows_no_link()
+  local root = self:garbage()
+  local other = self.folder .. "/other"
+  local function sh(...) assert(os.execute(("cd %s && "):format(quote(self.folder)) .. string.format(...))) end
+  -- a trial that is done, one that no sweep knows, the objects
+  local done = assert(store.open(self.path, { readonly = true }))
+  local key = done:trials { sweep = "budgets", number = 7 }[1].key
+  done:close()
+  sh("mkdir other && mv runs.db.d/trials/%s other/done && ln -s ../../other/done runs.db.d/trials/%s", key, key)
+  sh "mv runs.db.d/trials/00000000000000dd other/gone && ln -s ../../other/gone runs.db.d/trials/00000000000000dd"
+  sh("rm -r runs.db.d/objects; mkdir other/objects && touch -d '2 days ago' other/objects/%s.gz", ("ab"):rep(32))
+  sh "ln -s ../other/objects runs.db.d/objects"
+  sh "ln -s .. runs.db.d/trials/00000000000000aa/up" -- what counts bytes walks in no circles
+  local function everything() return lip.process.run({ "find", other }).output end
+  local before = everything()
+  local text = table.concat(self:lines "gc --checkpoints --delete", "\n")
+  lu.assertEquals(everything(), before)
+  for _, name in ipairs { "objects", "trials/" .. key, "trials/00000000000000dd" } do
+    lu.assertStrContains(text, ("refused: %s is a symbolic link"):format(name))
+  end
+  lu.assertFalse(lip.file.exists(root .. "/trials/00000000000000aa"))
+  lu.assertEquals(lip.file.stat(root .. "/trials/00000000000000dd", { follow = false }).kind, "link")
+  -- the whole folder of trials elsewhere
+  sh "mv runs.db.d/trials other/trials && mkdir other/trials/00000000000000ff && ln -s ../other/trials runs.db.d/trials"
+  before = everything()
+  lu.assertStrContains(table.concat(self:lines "gc --checkpoints --delete", "\n"), "refused: trials is")
+  lu.assertEquals(everything(), before)
+end
+
+function T:test_gc_keeps_objects_when_their_users_cannot_be_read()
+  self:made()
+  local s = assert(store.open(self.path, { create = true }))
+  local hash = assert(s:put_object "used")
+  s:close()
+  local root = self.path .. ".d"
+  assert(os.execute(("touch -d '2 days ago' %s"):format(quote(("%s/objects/%s.gz"):format(root, hash)))))
+  assert(lip.file.rename(root .. "/sweeps", root .. "/sweeps.away"))
+  lu.assertEquals(self:lines "gc --delete", { "nothing to remove" })
+  assert(lip.file.rename(root .. "/sweeps.away", root .. "/sweeps"))
+  lu.assertStrContains(table.concat(self:lines "gc --delete", "\n"), hash)
+end
+
 return { TestRunsCommand = T }

@@ -6,13 +6,20 @@
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local text_table = require "lip.runs.table"
+local is_own = require "lip.sweep.store".is_own
 
 local gc = {}
 
+-- "file", "folder", "link" or "other"; nil when nothing is there.
+local function kind_of(path)
+  local s = lip.file.stat(path, { follow = false })
+  return s and s.kind
+end
+
 local function size_of(path)
-  local s = lip.file.stat(path)
+  local s = lip.file.stat(path, { follow = false })
   if not s then return 0 end
-  if s.kind ~= "folder" and s.kind ~= "directory" then return s.size end
+  if s.kind ~= "folder" then return s.size end
   local total = 0
   for _, name in ipairs(lip.file.list(path) or {}) do total = total + size_of(path .. "/" .. name) end
   return total
@@ -20,12 +27,14 @@ end
 
 -- The process that wrote the last start line, if it still runs here and has not said that it ended.
 local function at_work(folder)
+  local lines = journal.read(folder, 0)
+  if not lines then return true end -- nobody can tell
   local alive = false
-  for _, line in ipairs((journal.read(folder, 0)) or {}) do
+  for _, line in ipairs(lines) do
     if line.event == "start" then
+      local pid, start = math.tointeger(line.pid), math.tointeger(line.pid_start)
       -- of a process on another machine nothing is known: it counts as running
-      alive = line.host ~= lip.process.self().host
-        or line.pid ~= nil and lip.process.alive(line.pid, line.pid_start)
+      alive = line.host ~= lip.process.self().host or pid == nil or lip.process.alive(pid, start)
     elseif line.event == "end" then
       alive = false
     end
@@ -35,7 +44,9 @@ end
 
 local function known_keys(store)
   local keys, n = {}, 0
-  for _, record in ipairs(store:trials {}) do
+  local list, message = store:trials {}
+  if not list then return nil, message end
+  for _, record in ipairs(list) do
     -- one key may stand in several sweeps: done only when it is done in all
     if keys[record.key] == nil or record.state ~= "done" then keys[record.key] = record.state end
     n = n + 1
@@ -43,11 +54,24 @@ local function known_keys(store)
   return keys, n
 end
 
+-- Folders of the store, and of its trials, that are links.
+local function linked(root, listed)
+  local links = {}
+  for _, name in ipairs { "trials", "objects", "sweeps" } do
+    if kind_of(root .. "/" .. name) == "link" then links[#links + 1] = name end
+  end
+  for _, name in ipairs(listed) do
+    if kind_of(root .. "/trials/" .. name) == "link" then links[#links + 1] = "trials/" .. name end
+  end
+  return links
+end
+
 local function unknown_folders(root, keys, listed, found)
   for _, name in ipairs(listed) do
     local folder = root .. "/trials/" .. name
     local known = keys[name]
-    if not known and name:find "^%x+$" and #name == 16 and not at_work(folder) then
+    if not is_own(root, folder) then -- refused
+    elseif not known and name:find "^%x+$" and #name == 16 and not at_work(folder) then
       found[#found + 1] = { kind = "folder", path = folder, key = name, size = size_of(folder), why = "in no sweep" }
     elseif not known and name:find "^%.gone%-" then
       found[#found + 1] = { kind = "rest", path = folder, size = size_of(folder), why = "left by an earlier gc" }
@@ -60,11 +84,11 @@ end
 local function old_checkpoints(root, keys, listed, found)
   for _, name in ipairs(listed) do
     local folder = root .. "/trials/" .. name
-    if keys[name] == "done" and not at_work(folder) then
+    if keys[name] == "done" and is_own(root, folder) and not at_work(folder) then
       for _, line in ipairs((journal.read(folder, 0)) or {}) do
         local path = line.event == "file" and line.kind == "checkpoint" and line.path
         local kept = type(path) == "string" and path:find "^train%d*%.safetensors$"
-        if kept and lip.file.exists(folder .. "/" .. path) then
+        if kept and kind_of(folder .. "/" .. path) == "file" then
           found[#found + 1] = { kind = "checkpoint", path = folder .. "/" .. path, key = name,
             size = size_of(folder .. "/" .. path), why = "checkpoint of a run that is done" }
         end
@@ -79,26 +103,44 @@ local function mentioned(text, seen)
   end
 end
 
--- Objects whose hash stands in no file that tells of a trial or a sweep.
-local function unused_objects(root, away, found)
-  local seen = {}
-  for _, name in ipairs(lip.file.list(root .. "/sweeps") or {}) do
-    mentioned(lip.file.read(root .. "/sweeps/" .. name) or "", seen)
+-- The hashes in the database and in all files that tell of a trial or a sweep; nil when one of these cannot be read.
+local function hashes(store, away)
+  local seen, whole, root = {}, true, store.root
+  local function look(path)
+    local text, _, code = lip.file.read(path)
+    if not text and code ~= "not_found" then whole = false end
+    mentioned(text or "", seen)
   end
-  for _, name in ipairs(lip.file.list(root .. "/trials") or {}) do
+  local rows = store.db:rows [[SELECT description AS text FROM sweeps
+    UNION ALL SELECT provenance FROM trials WHERE provenance IS NOT NULL]]
+  for _, row in ipairs(rows or {}) do mentioned(tostring(row.text), seen) end
+  local sweeps, trials = lip.file.list(root .. "/sweeps"), lip.file.list(root .. "/trials")
+  if not (rows and sweeps and trials) then return nil end
+  for _, name in ipairs(sweeps) do
+    local path = root .. "/sweeps/" .. name
+    if kind_of(path) ~= "folder" then look(path) end
+  end
+  for _, name in ipairs(trials) do
     local folder = root .. "/trials/" .. name
-    if not away[folder] then
-      mentioned(lip.file.read(folder .. "/trial.json") or "", seen)
-      mentioned(lip.file.read(folder .. "/journal.jsonl") or "", seen)
+    if not away[folder] and (lip.file.stat(folder) or {}).kind == "folder" then
+      look(folder .. "/trial.json")
+      look(folder .. "/journal.jsonl")
     end
   end
-  local list = lip.file.list(root .. "/objects") or {}
-  for _, name in ipairs(list) do
+  return whole and seen or nil
+end
+
+-- Objects whose hash nothing mentions.
+local function unused_objects(store, away, found)
+  local root = store.root
+  local seen = is_own(root, root .. "/objects") and hashes(store, away)
+  if not seen then return end
+  for _, name in ipairs(lip.file.list(root .. "/objects") or {}) do
     local hash = name:match "^(%x+)%.gz$"
     local path = root .. "/objects/" .. name
-    local s = lip.file.stat(path)
+    local s = lip.file.stat(path, { follow = false })
     -- one that was just written may belong to a sweep that is only being begun
-    if hash and #hash == 64 and not seen[hash] and s and lip.now() - (s.modified or 0) > 3600 then
+    if hash and #hash == 64 and not seen[hash] and s and s.kind == "file" and lip.now() - (s.modified or 0) > 3600 then
       found[#found + 1] = { kind = "object", path = path, size = s.size, why = "script or diff of no run" }
     end
   end
@@ -106,6 +148,7 @@ end
 
 -- Removes one find; folders only while the database is locked and does not know the key.
 local function remove(store, root, item)
+  if not is_own(root, item.path) then return nil, "a symbolic link leads there" end
   if item.kind ~= "folder" then
     if item.kind == "rest" then return lip.file.remove_tree(item.path) end
     return os.remove(item.path)
@@ -136,6 +179,7 @@ function gc.run(context, args)
   local store, root = context.store, context.store.root
   local listed = lip.file.list(root .. "/trials") or {}
   local keys, n = known_keys(store)
+  if not keys then return nil, n end
   if n == 0 and #listed > 0 then
     return nil, ("the database knows no run but there are %d folders: `lipwb runs rebuild` first"):format(#listed),
       "state"
@@ -144,7 +188,10 @@ function gc.run(context, args)
   unknown_folders(root, keys, listed, found)
   for _, item in ipairs(found) do away[item.path] = true end
   if args.checkpoints then old_checkpoints(root, keys, listed, found) end
-  unused_objects(root, away, found)
+  unused_objects(store, away, found)
+  for _, name in ipairs(linked(root, listed)) do
+    io.stdout:write("refused: ", text_table.plain(name), " is a symbolic link, nothing behind it is removed\n")
+  end
   local total = 0
   for _, item in ipairs(found) do total = total + item.size end
   if #found == 0 then

@@ -15,7 +15,8 @@ local lip = require "lip"
 local batch = require "lip.sweep.batch"
 local journal = require "lip.sweep.journal"
 local must = require "lip.sweep.ingest".must
-local guarded = require "lip.sweep.store".guarded
+local stores = require "lip.sweep.store"
+local guarded, is_own = stores.guarded, stores.is_own
 
 local jobs = {}
 
@@ -109,7 +110,7 @@ local function close_chunks(store, record, tasks)
       for i = 0, chunk.job and chunk.count - 1 or -1 do
         local path = chunk_path(store, record.name, ("%s_%d.txt"):format(chunk.job, i))
         local file = lip.file.stat(path)
-        if file and file.size == 0 then os.remove(path) end
+        if file and file.size == 0 and is_own(store.root, path) then os.remove(path) end
       end
     end
   end

@@ -24,6 +24,18 @@ local function guarded(f)
 end
 store.guarded = guarded
 
+--- What stands behind a symbolic link below the store's folder is not the store's: it is read, and never removed.
+---@return boolean own no part of `path` below `root` is a link
+function store.is_own(root, path)
+  local part = root
+  for name in path:sub(#root + 2):gmatch "[^/]+" do
+    part = part .. "/" .. name
+    local s = lip.file.stat(part, { follow = false })
+    if s and s.kind == "link" then return false end
+  end
+  return true
+end
+
 -- ---- opening ----
 
 local function absolute(path)
