@@ -41,6 +41,27 @@ function T:test_tpe_gives_one_table()
   lu.assertTrue(second > first - 1, ("%g after %g"):format(second, first))
 end
 
+-- What a trial returned that failed says nothing good about its place.
+function T:test_tpe_is_not_drawn_to_failures()
+  self:write("s.lua", header .. [[
+    return lip.sweep{ tpe = { x = lip.uniform(0, 1) }, n = 30, maximise = "v", run = function(c, t)
+      if c.x > 0.5 then
+        t.failed "the loss is no number"
+        return { v = 1000 + c.x }
+      end
+      return { v = c.x }
+    end }]])
+  self:sweep("s.lua", "-j", "2")
+  local records = self:records "s"
+  lu.assertEquals(#records, 30)
+  local failed = 0
+  for _, r in ipairs(records) do
+    lu.assertEquals(r.value, r.config.x <= 0.5 and r.config.x or nil)
+    if r.number > 15 and r.state == "failed" then failed = failed + 1 end
+  end
+  lu.assertTrue(failed <= 7, failed)
+end
+
 -- Every trial rises to its level, worst last: ends are where the rule says.
 local function levels(scheduler, n)
   return header .. ([[

@@ -244,7 +244,9 @@ function methods:extend()
   if not search or self.known >= self.total then return end
   local records, results, new = must(store:trials { sweep = self.job.sweep }), {}, {}
   for _, r in ipairs(records) do
-    if r.state ~= "queued" and r.state ~= "running" then results[r.number] = { config = r.config, value = r.value } end
+    if r.state ~= "queued" and r.state ~= "running" then
+      results[r.number] = { config = r.config, value = r.state ~= "failed" and r.value or nil }
+    end
   end
   local finished = 0
   while results[finished + 1] do finished = finished + 1 end
