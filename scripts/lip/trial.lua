@@ -35,9 +35,9 @@ end
 -- All scores of a rung, this trial's own (noted in the journal before) among them.
 local function scores_of(rung, own)
   -- other machines of a cluster see no database, only journals
-  if not told.store then return require("lip.sweep.rungs").scores(trial.folder, told.sweep, rung) end
+  if not told.store then return require("lip.sweep.rungs").scores(trial.folder, told.sweep, rung, noted.rule) end
   local store <close> = assert(require("lip.sweep.store").open(trial.folder .. "/" .. told.store))
-  return assert(store:rung(told.sweep, trial.key, rung, own))
+  return assert(store:rung(told.sweep, trial.key, rung, own, noted.rule))
 end
 
 -- The values of the aim at the steps so far, those of earlier attempts included.
@@ -63,7 +63,7 @@ local function goes_on(step)
   local values = values_so_far(step)
   local own = scheduler.score and scheduler:score(values) or values[#values]
   if own ~= own then return false end
-  write { event = "rung", rung = rung, step = step, value = own }
+  write { event = "rung", rung = rung, step = step, value = own, rule = noted.rule }
   return scheduler:decide(scores_of(rung, own), own, values)
 end
 
@@ -165,10 +165,11 @@ end
 --- Makes this process the trial described in trial.json.
 ---@param told_ table trial.json
 ---@param folder string
----@return table noted what has happened: pruned, fault, last (value of the aim)
+---@return table noted what has happened: pruned, fault, last (value of the aim), rule
 function trial.begin(told_, folder)
   told = told_
   noted = { values = {}, files = {}, data = {}, trainings = 0 }
+  noted.rule = require "lip.sweep.rule"(told)
   trial.active, trial.key, trial.number, trial.config = true, told.key, told.number, told.config
   trial.seed, trial.folder = told.seed, folder
   if told.scheduler then

@@ -130,8 +130,8 @@ function Rungs:note(key, text)
   assert(lip.file.append(self.root .. "/trials/" .. key .. "/journal.jsonl", text))
 end
 
-function Rungs:scores(rung)
-  local list = require "lip.sweep.rungs".scores(self.root .. "/trials/a1", "s", rung)
+function Rungs:scores(rung, rule)
+  local list = require "lip.sweep.rungs".scores(self.root .. "/trials/a1", "s", rung, rule)
   table.sort(list)
   return list
 end
@@ -157,6 +157,19 @@ function Rungs:test_scores()
   lu.assertEquals(self:scores(0), { 0.75 })
   lip.file.write(self.root .. "/trials/a1/journal.jsonl", "{}\n") -- another file
   lu.assertEquals(self:scores(0), {})
+end
+
+-- Of another aim or scheduler; and lines that name their sweep, written while the trial ran for another one.
+function Rungs:test_scores_of_another_rule()
+  for _, key in ipairs { "a1", "a2" } do self:list(lip.to_json { id = 1, key = key, config = { x = 1 } }) end
+  self:note("a1", '{"event":"start","sweep":"s"}\n{"event":"rung","rule":"old","rung":0,"step":1,"value":0.5}\n')
+  self:note("a2", '{"event":"start","sweep":"other"}\n'
+    .. '{"event":"rung","rule":"new","rung":0,"step":1,"sweep":"s","value":7}\n')
+  lu.assertEquals(self:scores(0, "new"), { 7 })
+  self:note("a1", '{"event":"rung","rule":"new","rung":0,"step":1,"value":6}\n')
+  lu.assertEquals(self:scores(0, "new"), { 6, 7 })
+  self:note("a1", '{"event":"rung","rule":"old","rung":0,"step":1,"value":9}\n')
+  lu.assertEquals(self:scores(0, "new"), { 6, 7 })
 end
 
 -- ---- the program, with Slurm played by shell scripts over files ----

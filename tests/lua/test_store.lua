@@ -206,6 +206,45 @@ function T:test_states()
   lu.assertEquals(store:claim(id, here).number, 3)
 end
 
+-- What failed has no value, whatever it returned, or says that it has.
+function T:test_values_of_the_failed()
+  local store <close>, id = self:store(3)
+  store:replace_description("budget", { maximise = "clean" })
+  for i, state in ipairs { "done", "failed", "failed" } do
+    local trial = store:claim(id, here)
+    support.start(store, trial)
+    support.finish(store, trial, state, { row = { clean = i < 3 and 1000 or "inf" }, value = i > 1 and 7 or nil })
+    lu.assertEquals(store:ingest(trial).value, i == 1 and 1000 or nil)
+  end
+  require "lip.sweep.accept".replace(store, "budget", { minimise = "clean" }, support.trials(3))
+  local values = {}
+  for i, r in ipairs(store:trials {}) do values[i] = r.value or false end
+  lu.assertEquals(values, { 1000, false, false })
+end
+
+-- A straggler that was ended by a rule the sweep no longer has is still to be tried, and its score is none.
+function T:test_ends_by_another_rule()
+  local store <close>, id = self:store(2)
+  local now = { maximise = "accuracy", scheduler = { kind = "asha", min = 1, max = 9, eta = 3 } }
+  local rule = require "lip.sweep.rule"
+  store:replace_description("budget", now)
+  for i, written in ipairs { rule(now), rule { minimise = "loss", scheduler = now.scheduler } } do
+    local trial = store:claim(id, here)
+    support.start(store, trial)
+    journal.append(store:folder(trial), { event = "rung", rung = 0, step = 1, value = i, rule = written })
+    support.finish(store, trial, "pruned", { value = 0.5, rule = written })
+    local record = store:ingest(trial)
+    lu.assertEquals({ record.state, record.value }, i == 1 and { "pruned", 0.5 } or { "queued" })
+  end
+  lu.assertEquals(store.db:row "SELECT count(*) AS n, sum(value) AS sum FROM rungs", { n = 1, sum = 1 })
+  lu.assertEquals(store:rung(id, support.key(2), 0, 5, "another"), { 5 })
+  lu.assertEquals(store:rung(id, support.key(2), 0, 5, rule(now)), { 1, 5 })
+  local before = support.dump(store)
+  store:rebuild()
+  lu.assertStrContains(before, '"value":5')
+  lu.assertEquals(store:trials({})[2].state, "queued")
+end
+
 -- What a worker that was thought dead writes late does not touch the attempt that runs now.
 function T:test_late_lines()
   local store <close>, id = self:store(1)

@@ -262,4 +262,92 @@ function T:test_trials_that_fall_behind_end_early()
   lu.assertStrContains(said, "1 of 6 done, 5 pruned")
 end
 
+-- Figures of every step, one to be raised and one to be lowered; both favour other trials.
+local RULED = [[
+  local lip = require "lip"
+  return lip.sweep { script = "f.lua", grid = { a = { 9, 1, 8, 2, 7, 3 } }, %s }]]
+local FIGURES = [[
+  local lip = require "lip"
+  local args = lip.args { a = 1 }
+  for step = 1, 9 do
+    if not lip.trial.report(step, { up = args.a * step, down = args.a * step }, 9) then return end
+  end
+  return { up = args.a * 9, down = args.a * 9 }]]
+
+-- States of all trials in order, and their scores, which are the same in the database, rebuilt, and in the journals.
+function T:ruled(rule, ...)
+  self:write("f.lua", FIGURES)
+  self:write("s.lua", RULED:format(rule))
+  local status, said = self:sweep("s.lua", "-j", "1", ...)
+  lu.assertEquals(status, 0, said)
+  local store = require "lip.sweep.store"
+  local function scores()
+    local s <close> = assert(store.open(self.dir .. "/runs.db"))
+    return assert(s.db:rows("SELECT t.number, r.rung, r.value FROM rungs r JOIN trials t ON t.id = r.trial ORDER BY 2, 3"))
+  end
+  local list, results, states = scores(), self:results "s", {}
+  assert(require "lip.sweep.rebuild".store(self.dir .. "/runs.db")):close()
+  lu.assertEquals(scores(), list)
+  lu.assertEquals(self:results "s", results)
+  local s <close> = assert(store.open(self.dir .. "/runs.db"))
+  local folder, now = s:folder(s:trials({})[1]), require "lip.sweep.rule"(s:describe "s")
+  local by_rung = {}
+  for _, r in ipairs(list) do
+    by_rung[r.rung] = by_rung[r.rung] or {}
+    table.insert(by_rung[r.rung], r.value)
+  end
+  for rung = 0, 3 do
+    local seen = require "lip.sweep.rungs".scores(folder, "s", rung, now)
+    table.sort(seen)
+    lu.assertEquals(seen, by_rung[rung] or {}, rung)
+  end
+  for i, r in ipairs(s:trials {}) do states[i] = r.state:sub(1, 1) .. (r.step or 0) end
+  return table.concat(states, " "), by_rung, s:trials {}
+end
+
+function T:test_schedulers_after_another_aim()
+  local asha = "scheduler = lip.asha { min = 1, max = 9, eta = 3 },"
+  local states, scores = self:ruled('maximise = "up", ' .. asha)
+  lu.assertEquals(states, "d9 p1 p1 p1 p1 p1")
+  lu.assertEquals(scores[0], { 1, 2, 3, 7, 8, 9 })
+  -- the first keeps its result; of the others, tried again, all scores at the first rung are known
+  local records
+  states, scores, records = self:ruled('minimise = "down", ' .. asha, "--accept")
+  lu.assertEquals(states, "d9 d9 p1 p3 p1 p1")
+  lu.assertEquals(scores[0], { -9, -8, -7, -3, -2, -1 })
+  lu.assertEquals(scores[1], { -27, -6, -3 })
+  lu.assertEquals({ records[1].value, records[2].value, records[4].value }, { 81, 9, 6 })
+  lu.assertEquals({ records[1].attempt, records[2].attempt }, { 1, 2 })
+  -- rungs elsewhere
+  states, scores = self:ruled('minimise = "down", scheduler = lip.asha { min = 2, max = 9, eta = 3 },', "--accept")
+  lu.assertEquals(states, "d9 d9 p2 p2 p2 p2")
+  lu.assertEquals(scores, { [0] = { -18, -16, -14, -6, -4, -2 }, { -54, -6 } })
+  -- there and back again, and without a scheduler everybody may end
+  lu.assertEquals((self:ruled('maximise = "up", ' .. asha, "--accept")), "d9 d9 p3 p1 p1 p1")
+  states, scores = self:ruled('maximise = "up",', "--accept")
+  lu.assertEquals(states, "d9 d9 d9 d9 d9 d9")
+  lu.assertEquals(scores, {})
+end
+
+-- A scheduler that comes later knows what was reported before it.
+function T:test_a_scheduler_that_comes_later()
+  self:ruled('maximise = "up",')
+  local _, scores = self:ruled('maximise = "up", scheduler = lip.median { min = 8 },', "--accept")
+  lu.assertEquals(scores, { [0] = { 4.5, 9, 13.5, 31.5, 36, 40.5 }, { 5, 10, 15, 35, 40, 45 } })
+end
+
+function T:test_no_other_aim_while_a_trial_runs()
+  self:ruled('maximise = "up",')
+  local s = assert(require "lip.sweep.store".open(self.dir .. "/runs.db"))
+  local own = lip.process.self()
+  s:requeue(s:trials({})[3])
+  lu.assertEquals(s:claim(1, own).number, 3)
+  self:write("s.lua", RULED:format 'minimise = "down",')
+  local status, said = self:sweep("s.lua", "--accept")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "trial 3 is running")
+  lu.assertEquals(s:describe("s").maximise, "up")
+  s:close()
+end
+
 return T

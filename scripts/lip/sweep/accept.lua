@@ -2,6 +2,8 @@
 -- keeps its results and gets the number it has now; one that is only in the old leaves the sweep, its folder stays.
 local lip = require "lip"
 local ingest = require "lip.sweep.ingest"
+local journal = require "lip.sweep.journal"
+local rule_of = require "lip.sweep.rule"
 local store_module = require "lip.sweep.store"
 
 local must = ingest.must
@@ -16,15 +18,54 @@ end
 
 -- What is looked at may be another figure of the same row.
 local function judge_again(db, sweep, aim)
-  for _, row in ipairs(must(db:rows("SELECT id, row FROM trials WHERE sweep = ? AND row IS NOT NULL", sweep))) do
+  for _, row in ipairs(must(db:rows([[SELECT id, row FROM trials WHERE sweep = ? AND row IS NOT NULL
+    AND state IN ('done', 'pruned')]], sweep))) do
     local value = aim and lip.from_json(row.row)[aim]
     if value == "inf" or value == "-inf" then value = value == "inf" and math.huge or -math.huge end
     must(db:exec("UPDATE trials SET value = ? WHERE id = ?", type(value) == "number" and value or nil, row.id))
   end
 end
 
+-- Scores under a rule, of figures that a trial has reported: lines for its journal.
+local function scores_of(store, id, name, description)
+  local fields, aim = description.scheduler, description.maximise or description.minimise
+  local lines, values = {}, {}
+  if not fields then return lines end
+  local scheduler, rule = require("lip.sweep." .. fields.kind)(fields), rule_of(description)
+  for _, m in ipairs(must(store:metrics(id))) do -- by name and step
+    if m.name == aim then
+      values[#values + 1] = description.minimise and -m.value or m.value
+      local rung = scheduler:rung_of(m.step)
+      local score = rung and (scheduler.score and scheduler:score(values) or values[#values])
+      if score and score == score then
+        lines[#lines + 1] = { event = "rung", sweep = name, rung = rung, step = m.step, value = score, rule = rule }
+      end
+    end
+  end
+  return lines
+end
+
+-- Another aim or scheduler: scores are those of the figures that were reported, and who ended early by the old rule is
+-- still to be tried. Both stand in the journals too.
+local function rule_again(store, sweep, name, description)
+  local db = store.db
+  local running = must(db:row("SELECT abs(number) AS n FROM trials WHERE sweep = ? AND state = 'running'", sweep))
+  if running then must(nil, ("trial %d is running: end the other sweep first"):format(running.n), "busy") end
+  for _, row in ipairs(must(db:rows("SELECT id, key FROM trials WHERE sweep = ?", sweep))) do
+    must(db:exec("DELETE FROM rungs WHERE trial = ?", row.id))
+    local folder = store:folder(row.key)
+    if lip.file.exists(journal.path(folder)) then
+      ingest.run(db, row.id, folder)
+      for _, line in ipairs(scores_of(store, row.id, name, description)) do must(journal.append(folder, line)) end
+      ingest.run(db, row.id, folder)
+    end
+    if must(store:trial(row.id)).state == "pruned" then must(store:requeue(row.id)) end
+  end
+end
+
 local function replace(store, name, description, list)
   local db, wanted = store.db, {}
+  local old = must(store:describe(name)) or {}
   local sweep = must(store:replace_description(name, description))
   for _, trial in ipairs(list) do wanted[trial.key] = trial end
   store_module.requeue_dead(store, lip.process.self().host, sweep)
@@ -50,6 +91,7 @@ local function replace(store, name, description, list)
   if #lines > 0 then
     must(lip.file.append(store:sweep_file(name, ".trials.jsonl"), table.concat(lines), { sync = true }))
   end
+  if rule_of(old) ~= rule_of(description) then rule_again(store, sweep, name, description) end
   judge_again(db, sweep, description.maximise or description.minimise)
   must(store:enqueue(sweep, list))
   return sweep

@@ -2,6 +2,7 @@
 -- the database, so that both give the same tables. Everything here runs inside a transaction.
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
+local rule_of = require "lip.sweep.rule"
 
 local ingest = {}
 
@@ -32,20 +33,35 @@ local function begin_attempt(t, line)
   end
 end
 
+local function description_of(t)
+  t.described = t.described or lip.from_json(t.description) or {}
+  return t.described
+end
+
+-- Whether a line was written under the rule of the sweep as it is now; lines that name none were.
+local function same_rule(t, line)
+  if line.rule == nil then return true end
+  t.rule = t.rule or rule_of(description_of(t))
+  return line.rule == t.rule
+end
+
 -- What the sweep looks at in a row.
 local function value_of(t, row)
-  local description = lip.from_json(t.description) or {}
+  local description = description_of(t)
   local name = description.maximise or description.minimise
   return type(row) == "table" and number(row[name]) or nil
 end
 
 local function finish(t, line, own)
-  t.state = line.state == "stopped" and "queued" or line.state
+  -- ended by a rule that is no longer the sweep's: still to be tried
+  local waits = line.state == "stopped" or line.state == "pruned" and not same_rule(t, line)
+  t.state = waits and "queued" or line.state
   t.row = line.row ~= nil and lip.to_json(line.row) or nil
   -- the figure that the sweep looks at now; the description may have been another when the line was written
   t.value = value_of(t, line.row)
   if t.value == nil and own and line.state ~= "done" then t.value = number(line.value) end
-  if t.value == "nan" then t.value = nil end
+  -- what has failed has no value, whatever it returned
+  if t.value == "nan" or t.state == "failed" or t.state == "queued" then t.value = nil end
   t.message, t.exit, t.signal = text(line.message), whole(line.exit), whole(line.signal)
   t.seconds, t.memory = number(line.seconds), whole(line.memory)
   t.finished, t.beat = number(line.time), number(line.time)
@@ -91,7 +107,7 @@ end
 
 function events.rung(db, t, line)
   local rung, value = whole(line.rung), number(line.value)
-  if t.journal_sweep == t.name and rung and value then
+  if (text(line.sweep) or t.journal_sweep) == t.name and rung and value and same_rule(t, line) then
     must(db:exec("INSERT OR REPLACE INTO rungs VALUES(?, ?, ?)", t.id, rung, value))
   end
 end
@@ -121,7 +137,7 @@ end
 -- Written by the store when a finished trial is asked for again.
 function events.queued(_, t, line)
   if line.sweep == t.name and (whole(line.attempt) or 0) >= t.attempt then
-    t.state, t.owner, t.owner_start = "queued", nil, nil
+    t.state, t.value, t.owner, t.owner_start = "queued", nil, nil, nil
   end
 end
 

@@ -7,7 +7,8 @@ local lip = require "lip"
 local rungs = {}
 
 -- [path] = { offset =, sweep =, scores = { [rung] = value } }: only what was appended since the last look is read. A
--- trial that two sweeps share has one journal: a score belongs to the sweep of the start before it.
+-- trial that two sweeps share has one journal: a score belongs to the sweep it names, or else that of the start before
+-- it, and counts under the rule it was written under (sweep/rule.lua).
 local seen = {}
 
 local function number(v)
@@ -17,12 +18,13 @@ local function number(v)
   return tonumber(v)
 end
 
-local function read(path, sweep)
+local function read(path, sweep, rule)
   local known = seen[path] or { offset = 0, scores = {} }
   local file <close> = io.open(path, "rb")
   if not file then return known end
   seen[path] = known
-  if file:seek "end" < known.offset then known.offset, known.sweep, known.scores = 0, nil, {} end
+  if file:seek "end" < known.offset or known.rule ~= rule then known.offset, known.sweep, known.scores = 0, nil, {} end
+  known.rule = rule
   file:seek("set", known.offset)
   local text = file:read "a" or ""
   local whole = text:match "^.*\n" -- a line that is being written is left for later
@@ -33,7 +35,8 @@ local function read(path, sweep)
     local kind = type(event) == "table" and event.event
     if kind == "start" then
       known.sweep = event.sweep
-    elseif kind == "rung" and known.sweep == sweep and math.tointeger(event.rung) then
+    elseif kind == "rung" and (event.sweep or known.sweep) == sweep and math.tointeger(event.rung)
+      and (event.rule == nil or rule == nil or event.rule == rule) then
       known.scores[math.tointeger(event.rung)] = number(event.value)
     end
   end
@@ -59,12 +62,13 @@ end
 ---@param folder string of one of its trials
 ---@param sweep string its name
 ---@param rung integer
+---@param rule? string under which they are compared; nil: any
 ---@return number[]
-function rungs.scores(folder, sweep, rung)
+function rungs.scores(folder, sweep, rung, rule)
   local trials = folder:match "^(.*)/[^/]+/?$" or "."
   local root, scores = trials:match "^(.*)/[^/]+$" or ".", {}
   for _, key in ipairs(keys_of(root, sweep)) do
-    if key then scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key), sweep).scores[rung] end
+    if key then scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key), sweep, rule).scores[rung] end
   end
   return scores
 end

@@ -6,6 +6,7 @@ local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local schema = require "lip.sweep.schema"
 local ingest = require "lip.sweep.ingest"
+local rule_of = require "lip.sweep.rule"
 
 local must = ingest.must
 local store = {}
@@ -435,7 +436,8 @@ local function requeue(self, id)
     must(journal.append(folder, { event = "queued", sweep = row.name, attempt = row.attempt, time = lip.now() }))
     ingest.run(self.db, id, folder)
   end
-  must(self.db:exec("UPDATE trials SET state = 'queued', owner = NULL, owner_start = NULL WHERE id = ?", id))
+  must(self.db:exec("UPDATE trials SET state = 'queued', value = NULL, owner = NULL, owner_start = NULL WHERE id = ?",
+    id))
 end
 
 --- Puts a trial back into the queue, whatever its state; its folder and measurements stay.
@@ -455,13 +457,15 @@ end)
 --- Notes the score of a trial at a rung and returns all scores of that rung in the sweep, its own included.
 ---@param sweep string|integer name or id
 ---@param key string of the trial
+---@param rule? string under which the trial runs; when the sweep has another by now, its score is compared with none
 ---@return number[]|nil scores, string? message, string? code "not_finite": NaN is no score
-Store.rung = writing(function(self, sweep, key, rung, value)
+Store.rung = writing(function(self, sweep, key, rung, value, rule)
   if value ~= value then return nil, "the score is not a number", "not_finite" end
   local column = math.type(sweep) == "integer" and "s.id" or "s.name"
-  local row = must(self.db:row(([[SELECT t.id, t.sweep FROM trials t JOIN sweeps s ON s.id = t.sweep
+  local row = must(self.db:row(([[SELECT t.id, t.sweep, s.description FROM trials t JOIN sweeps s ON s.id = t.sweep
     WHERE %s = ? AND t.key = ?]]):format(column), sweep, key))
   if not row then error(("rung: sweep %s has no trial %s"):format(sweep, key), 0) end
+  if rule and rule ~= rule_of(lip.from_json(row.description)) then return { value } end
   must(self.db:exec("INSERT OR REPLACE INTO rungs VALUES(?, ?, ?)", row.id, rung, value))
   local scores = {}
   for i, other in ipairs(must(self.db:rows([[SELECT r.value FROM rungs r JOIN trials t ON t.id = r.trial

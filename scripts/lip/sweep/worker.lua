@@ -209,7 +209,7 @@ function run:close(ok, row)
   if not self.begun and not start_written(self) then self:begin() end
   local line = { event = "end", state = state, sweep = told.sweep, attempt = told.attempt,
     row = type(row) == "table" and row or nil, value = value, message = message, exit = STATUS[state],
-    seconds = lip.time() - self.seconds, memory = lip.process.usage().memory, time = lip.now() }
+    rule = state == "pruned" and noted.rule or nil, seconds = lip.time() - self.seconds, memory = lip.process.usage().memory, time = lip.now() }
   local written, why = journal.append(self.folder, line, { sync = true })
   if not written then fail("%s", why) end
   if lip.settings.tensorboard and state ~= "stopped" then
