@@ -192,6 +192,22 @@ local function refuse_word(word, settings, names)
     settings[name] and ("; settings are written --set %s=VALUE"):format(name) or "", table.concat(names, ", "))
 end
 
+-- For a sweep that asks before it starts anything: what is wrong with the first of these values, or nil.
+local function complaint(settings, names, values)
+  local wanted = {}
+  for name in pairs(values) do wanted[#wanted + 1] = name end
+  table.sort(wanted)
+  local ok, message = pcall(function()
+    for _, name in ipairs(wanted) do
+      if not settings[name] then unknown(name, names) end
+    end
+    for _, name in ipairs(wanted) do
+      for _, text in ipairs(values[name]) do convert(settings[name], text) end
+    end
+  end)
+  return not ok and tostring(message) or nil
+end
+
 --- Declares the settings and returns their values.
 ---@param declared table name = default, or name = { default, "help", min=, max=, choices=, whole= }
 ---@return table values by name
@@ -208,6 +224,7 @@ local function args(declared)
   local given = core.settings
   read_words(given)
   given.declared = true
+  if given.try then given.try.tell(complaint(settings, names, given.try.values)) end
   if given.help then
     print_help(settings, names)
     os.exit(0, true)

@@ -58,12 +58,51 @@ function T:test_settings_that_are_refused()
   lu.assertStrContains(said, "setting 'budget' is fixed, and the sweep varies it")
   self:describe("{1}", "set = { bugdet = 3 },")
   status, said = self:sweep "s.lua"
-  lu.assertEquals(status, 1)
+  lu.assertEquals(status, 2)
   lu.assertStrContains(said, "did you mean 'budget'")
   self:write("s.lua", 'return require "lip".sweep { script = "train.lua", list = { {seed = 1}, {seed = 1.0} } }')
   status, said = self:sweep "s.lua"
   lu.assertEquals(status, 2)
   lu.assertStrContains(said, "trials 1 and 2 are the same")
+end
+
+-- Before anything is started or stored; the script is asked, which knows best.
+function T:test_values_that_the_script_refuses()
+  self:describe()
+  for given, expected in pairs {
+    ["grid = { budgt = { 1, 2 } }"] = "train.lua: this script has no setting 'budgt', did you mean 'budget'?",
+    ["grid = { norm = { 2, 3 } }"] = "setting 'norm': expected one of 1, 2, inf, got '3'",
+    ['list = { { epochs = 1 }, { epochs = "many" } }'] = "epochs: expected a number, got 'many'",
+    ["random = { norm = { 1, 7 } }, n = 2"] = "got '7'",
+    ["sobol = { bugdet = lip.uniform(0, 1) }, n = 2"] = "did you mean 'budget'",
+  } do
+    self:write("s.lua", ('local lip = require "lip" return lip.sweep { script = "train.lua", %s }'):format(given))
+    for _, word in ipairs { "--dry-run", "--retries=0" } do
+      local status, said = self:sweep("s.lua", word)
+      lu.assertEquals(status, 2, said)
+      lu.assertStrContains(said, expected)
+    end
+    lu.assertFalse(lip.file.exists(self.dir .. "/runs.db"))
+  end
+end
+
+-- Nothing is known about scripts without lip.args, or that are slow to come to it.
+function T:test_scripts_that_cannot_be_asked()
+  local settings, plan = require "lip.sweep.settings", require "lip.sweep.plan"
+  self:write("s.lua", 'return require "lip".sweep { script = "train.lua", grid = { x = { 1, 2 } } }')
+  local function refusal(script)
+    self:write("train.lua", script)
+    return settings.refusal(plan.load(self.dir .. "/s.lua"))
+  end
+  lu.assertStrContains(refusal 'require "lip".args{ y = 1 }', "no setting 'x'")
+  lu.assertNil(refusal 'require "lip".args{ x = 1 } error "later"')
+  lu.assertNil(refusal 'error "at once" require "lip".args{ y = 1 }')
+  lu.assertNil(refusal(('io.open(%q, "w"):close()'):format(self.dir .. "/touched")))
+  lu.assertFalse(lip.file.exists(self.dir .. "/touched"))
+  local patience = settings.patience
+  settings.patience = 0.3
+  lu.assertNil(refusal 'while true do end require "lip".args{ y = 1 }')
+  settings.patience = patience
 end
 
 -- the file has settings of its own: they are for it, and it decides what to hand on

@@ -150,6 +150,8 @@ function command.prepare(options, dry)
   job.plan = plan.load(options.file, set_of(options), options.name)
   job.trials, job.total = job.plan:trials(), job.plan:total()
   local sweep = job.plan.sweep
+  local refusal = require "lip.sweep.settings".refusal(job.plan, job.data)
+  if refusal then error(refusal, 0) end
   job.retries, job.fail_fast = options.retries or sweep.retries, options.fail_fast
   if sweep.search.kind == "tpe" then
     job.search = require "lip.sweep.tpe"(sweep.search.space, { n = sweep.search.n, ahead = sweep.search.ahead,

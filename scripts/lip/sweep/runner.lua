@@ -41,6 +41,7 @@ local function program()
   local own = lip.process.self().program
   return own and lip.file.exists(own) and own or "/proc/self/exe"
 end
+runner.program = program
 
 local function start_line(slot, lease)
   local r = slot.record

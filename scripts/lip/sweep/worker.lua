@@ -2,6 +2,7 @@
 -- Status: 0 done, 1 failed, 2 wrong usage, 3 ended by the scheduler, 130 stopped by a signal (checkpoints are written).
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
+local set_text = require "lip.sweep.settings".text
 
 local worker = {}
 
@@ -41,16 +42,6 @@ local function script_text(told, folder)
     fail("%s is not the script this trial was made for (its SHA-256 is another)", told.script)
   end
   return text
-end
-
--- A value of a configuration as --set would have it.
-local function set_text(v)
-  if type(v) == "table" then
-    local words = {}
-    for i, x in ipairs(v) do words[i] = set_text(x) end
-    return table.concat(words, ",")
-  end
-  return math.type(v) == "float" and ("%.17g"):format(v) or tostring(v)
 end
 
 -- The settings of the program, as if they had come from the command line.
@@ -227,10 +218,19 @@ function run:tell()
   if self.state == "failed" then complain(not self.ok and self.row and self.row.traceback or self.message) end
 end
 
+-- lipwb trial --check FOLDER: no trial, see lip.sweep.settings.
+local function check(folder)
+  lip.process.follow_parent()
+  local told = read_told(folder)
+  apply(told)
+  return require "lip.sweep.settings".answer(folder, told)
+end
+
 --- lipwb trial FOLDER
 ---@return integer status
 function worker.main(...)
-  local folder = ...
+  local folder, second = ...
+  if folder == "--check" and select("#", ...) == 2 then return check(second) end
   if select("#", ...) ~= 1 or folder == "--help" or folder == "-h" then
     (folder and select("#", ...) == 1 and io.stdout or io.stderr):write(
       "usage: lipwb trial FOLDER\nRuns the trial that FOLDER/trial.json describes; lipwb sweep does so by itself.\n")
