@@ -158,7 +158,8 @@ end
 function collect.all(context, args)
   local rows, message, code = records.load(context.store, args)
   if not rows then return nil, message, code end
-  local report = { rows = rows, counts = counts(rows), sweeps = {} }
+  local distinct, shared = records.distinct(rows)
+  local report = { rows = rows, counts = counts(distinct), shared = shared, states = counts(rows).states, sweeps = {} }
   for i, part in ipairs(records.by_sweep(rows)) do
     local sweep = one_sweep(context, part[1], part[2])
     sweep.figures = figures_of(context, sweep)

@@ -56,7 +56,8 @@ local function summary(report)
     tiles[#tiles + 1] = tile(#report.sweeps, "sweeps")
   end
   return '<section id="summary" aria-label="Summary"><ul class="tiles">' .. table.concat(tiles) .. "</ul>"
-    .. states(c) .. "</section>\n"
+    .. states(c) .. (report.shared > 0 and fill('<p class="soft">$n part of several sweeps and count once.</p>',
+      { n = report.shared == 1 and "1 run is" or report.shared .. " runs are" }) or "") .. "</section>\n"
 end
 
 -- ---- a sweep ----
@@ -177,11 +178,11 @@ local function rows_of(columns, rows)
   return table.concat(out, "\n"), right
 end
 
-local function chips(counts)
+local function chips(report)
   local parts = {}
   for _, state in ipairs(STATES) do
-    local n = counts.states[state]
-    if n > 0 and n < counts.all then
+    local n = report.states[state]
+    if n > 0 and n < #report.rows then
       parts[#parts + 1] = fill('<button type="button" aria-pressed="false" data-state="$state">$state ($n)</button>',
         { state = state, n = n })
     end
@@ -214,7 +215,7 @@ local function run_table(report, context)
 $$body
 </tbody></table></div>
 <p><button type="button" class="button" id="more" hidden>Show all</button></p></section>
-]], { store = context.path, chips = chips(report.counts), n = plural(#report.rows, "run"),
+]], { store = context.path, chips = chips(report), n = plural(#report.rows, "run"),
     heads = heads(columns, right, goal), body = body })
 end
 
@@ -351,7 +352,7 @@ figure .lip-figure{--lip-paper:var(--card)}
 <nav aria-label="Parts">$$links<a href="#table">All runs</a><a href="#provenance">Provenance</a></nav></header>
 <main>
 ]], { title = context.title, hash = policy_hash(), style = style, light = light, dark = dark,
-      words = ("%s, written %s by lipwb %s"):format(plural(#report.rows, "run"), text_table.date(context.now),
+      words = ("%s, written %s by lipwb %s"):format(plural(report.counts.all, "run"), text_table.date(context.now),
         lip.version),
       links = links(report) }),
     summary(report), table.concat(sections), run_table(report, context), provenance_section(report),

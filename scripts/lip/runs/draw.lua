@@ -95,8 +95,10 @@ local function beside(view, x)
 end
 
 --- What there is to see of some runs: those done, what varies, what they aim at, what goes across and beside.
-function draw.view(context, rows)
+---@param by? string what the figure is asked to part: a run of several sweeps is one run unless it parts these
+function draw.view(context, rows, by)
   local view = { rows = rows, done = records.done(rows) }
+  if by ~= "sweep" then view.done = records.distinct(view.done) end
   view.varying, view.constant = records.varying(rows)
   view.names = numeric_results(view.done)
   view.goal, view.better = aim(context, rows, view.names)
@@ -223,7 +225,7 @@ end
 function draw.run(context, args)
   local rows, message, code = records.load(context.store, args)
   if not rows then return nil, message, code end
-  local view = draw.view(context, rows)
+  local view = draw.view(context, rows, args.by)
   if #view.done == 0 then return nil, "no run is done yet", "not_found" end
   local ok, figure, why = pcall(figure_of, context, args, view)
   if not ok then

@@ -26,8 +26,10 @@ function export.csv(list)
   local config, row = field.names(list)
   for _, name in ipairs(config) do names[#names + 1] = "config." .. tostring(name) end
   for _, name in ipairs(row) do names[#names + 1] = "row." .. tostring(name) end
+  names[#names + 1] = "also" -- the other sweeps that share the run
   local getters, titles = {}, {}
   for i, name in ipairs(names) do getters[i], titles[i] = field.getter(name), cell(name) end
+  getters[#names] = function(record) return record.also and table.concat(record.also, " ") end
   local lines = { table.concat(titles, ",") }
   for k, record in ipairs(list) do
     local cells = {}
@@ -64,6 +66,7 @@ end
 function export.run(context, args)
   local list, message, code = records.load(context.store, args)
   if not list then return nil, message, code end
+  if not others[args.format] then list = records.distinct(list) end
   if args.format == "csv" then return write(export.csv(list), args.to) end
   if args.format == "jsonl" then return write(export.jsonl(list, args.metrics and context.store or nil), args.to) end
   if not args.to then return nil, ("export %s needs a place to write to"):format(args.format), "usage" end

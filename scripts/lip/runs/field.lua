@@ -35,8 +35,17 @@ function field.text(v)
   return table.concat(parts, ",")
 end
 
+-- What a run took is shown as `time` and asked for by either name, unless a script calls something of its own so.
+local function timed(record)
+  local v = record.config and record.config.time
+  if v == nil and record.row then v = record.row.time end
+  if v == nil then v = record.seconds end
+  return v
+end
+
 --- A function of a record that gives the value called `name` (nil: it has none).
 function field.getter(name)
+  if name == "time" then return timed end
   local part, rest = name:match "^(%l+)%.(.+)$"
   if part == "row" or part == "config" then
     return function(record)
@@ -55,6 +64,7 @@ end
 
 --- The value of a record that is called `name`.
 function field.get(record, name)
+  if name == "time" then return timed(record) end
   local part, rest = name:match "^(%l+)%.(.+)$"
   if part == "row" or part == "config" then
     local values = record[part]
@@ -90,6 +100,15 @@ function field.did_you_mean(name, names)
   return best and (" (did you mean '%s'?)"):format(best) or ""
 end
 
+--- Whether `time` is what a run took: no script has a setting or a result of that name.
+function field.is_duration(name, records)
+  if name ~= "time" then return false end
+  for _, record in ipairs(records) do
+    if (record.config or {}).time ~= nil or (record.row or {}).time ~= nil then return false end
+  end
+  return true
+end
+
 --- A function that tells whether a name is known to any of the records, and the list of what is.
 function field.known(records)
   local list, seen = {}, {}
@@ -105,7 +124,8 @@ function field.known(records)
   for part, names in next, { config = config, row = row } do
     for _, name in ipairs(names) do seen[part .. "." .. tostring(name)] = true end
   end
-  return function(name) return seen[name] == true end, list
+  if not seen.time then list[#list + 1], seen.time = "time", "seconds" end
+  return function(name) return seen[name] ~= nil end, list
 end
 
 return field

@@ -62,13 +62,15 @@ local function collect(list, by)
 end
 
 --- Groups of the records with the same values of the names in `by`, as records of their own: means stand in row and
--- under the run's own names, deviations in `deviation`, numbers of runs in `n`. Sorted by the names.
+-- under the run's own names, deviations in `deviation`, numbers of runs in `n`: a run that several sweeps share counts
+-- once in a group. Sorted by the names.
 function group.make(list, by)
   local groups = collect(list, by)
   local _, row = field.names(list)
   local grouped = {}
   for _, name in ipairs(by) do grouped[name] = true end
   for _, g in ipairs(groups) do
+    g.members = records.distinct(g.members)
     g.n = #g.members
     local function average(name, get, into, key)
       local values = {}

@@ -9,7 +9,7 @@ local list = {}
 
 --- A column that shows what is called `name`.
 local function column(name, extra)
-  local c = { title = name:gsub("^config%.", ""):gsub("^row%.", ""), get = field.getter(name), name = name,
+  local c = { title = name == "seconds" and "time" or name:gsub("^config%.", ""):gsub("^row%.", ""), get = field.getter(name), name = name,
     format = text_table.formats[name] }
   for key, value in pairs(extra or {}) do c[key] = value end
   return c
@@ -55,7 +55,7 @@ function list.columns(rows, goal)
     end
     return false
   end
-  if any "seconds" then add("seconds", { title = "time" }) end
+  if any "seconds" then add "seconds" end
   if any "message" then add("message", { max = 60 }) end
   return columns
 end
@@ -97,7 +97,6 @@ function list.group_columns(groups, by, goal, wanted)
   end
   for _, name in ipairs(names) do
     columns[#columns + 1] = column(name, { keep = name == goal, number = true,
-      title = name == "seconds" and not wanted and "time" or nil,
       get = function(g) return with_deviation(g, name, text_table.formats[name]) end })
   end
   return columns
@@ -115,7 +114,21 @@ local function show_count(rows)
   for _, state in ipairs { "done", "running", "queued", "failed", "pruned" } do
     if count[state] then parts[#parts + 1] = count[state] .. " " .. state end
   end
+  local computed = #records.distinct(rows)
   return ("%d run%s: %s"):format(#rows, #rows == 1 and "" or "s", table.concat(parts, ", "))
+    .. (computed < #rows and (" (%d computed, the others are the same in another sweep)"):format(computed) or "")
+end
+
+--- What to say of groups that take several sweeps together; nil when there is nothing to say.
+function list.pooled(source, by)
+  for _, name in ipairs(by or { "sweep" }) do
+    if name == "sweep" then return nil end
+  end
+  local names = {}
+  for i, part in ipairs(records.by_sweep(source)) do names[i] = text_table.plain(part[1]) end
+  if #names < 2 then return nil end
+  return ("%d sweeps taken together: %s (--sweep NAME, or sweep among --by, parts them)"):format(#names,
+    table.concat(names, ", "))
 end
 
 -- What is the same in all runs is said once.
@@ -200,6 +213,7 @@ local function table_of(context, args, source, wanted)
     columns = list.columns(rows, goal)
   end
   local footer = { constants(source, context.width) }
+  footer[#footer + 1] = list.pooled(source, by)
   footer[#footer + 1] = show_count(source) .. (#shown < #rows and (", %d of %d rows shown"):format(#shown, #rows) or "")
   show(columns, shown, (args.wide or wanted) and math.huge or context.width, footer)
   return true
@@ -262,11 +276,13 @@ local function best_of(context, args, done)
   if not goal then return nil, better, "usage" end
   local rows, by = list.grouped(args, done)
   if not rows then return nil, by, "usage" end
+  if not by then rows = records.distinct(rows) end
   local ranked = list.ranked(rows, goal, better)
   if #ranked == 0 then return nil, ("no run that is done has a number '%s'"):format(goal), "not_found" end
   local shown = head(ranked, args.limit or 5)
   local columns = by and list.group_columns(shown, by, goal) or list.columns(ranked, goal)
   local footer = { ("%s %s of %d"):format(better and "largest" or "smallest", goal, #ranked) }
+  footer[2] = list.pooled(done, by)
   if not by then footer[2] = ("lipwb runs show %d tells all about the first"):format(shown[1].id) end
   show(columns, shown, args.wide and math.huge or context.width, footer)
   return true

@@ -67,6 +67,7 @@ function pareto.run(context, args)
   end
   local rows, by = list.grouped(args, done)
   if not rows then return nil, by, "usage" end
+  if not by then rows = records.distinct(rows) end
   local more_x = pareto.direction(context, args, done, args.x)
   local more_y = pareto.direction(context, args, done, args.y)
   local front = pareto.records(rows, args.x, args.y, more_x, more_y)
@@ -89,6 +90,7 @@ function pareto.run(context, args)
   local lines, left_out = text_table.lines(columns, front, args.wide and math.huge or context.width)
   lines[#lines + 1] = ("%d of %d %s, %s %s, %s %s"):format(#front, #rows, by and "groups" or "runs",
     more_x and "large" or "small", args.x, more_y and "large" or "small", args.y)
+  lines[#lines + 1] = list.pooled(done, by)
   if #left_out > 0 then lines[#lines + 1] = "not shown: " .. table.concat(left_out, ", ") .. " (--wide)" end
   io.stdout:write(table.concat(lines, "\n"), "\n")
   return true

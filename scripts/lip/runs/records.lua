@@ -52,6 +52,29 @@ function records.done(list)
   return kept
 end
 
+--- Each computation once: a trial that is part of several sweeps has one key, one folder and one result. A run that is
+-- done stands for it, else the first; `also` names its other places. The second value is how many are in several.
+---@return table[] list, integer shared
+function records.distinct(list)
+  local at, kept, shared = {}, {}, 0
+  for _, record in ipairs(list) do
+    local i = record.key and at[record.key]
+    if not i then
+      kept[#kept + 1] = record
+      record.also = nil
+      if record.key then at[record.key] = #kept end
+    else
+      local first = kept[i]
+      local also, other = first.also or {}, record
+      if not first.also then shared = shared + 1 end
+      if record.state == "done" and first.state ~= "done" then kept[i], other, first.also = record, first, nil end
+      also[#also + 1] = ("%s/%d"):format(other.sweep, other.number)
+      kept[i].also = also
+    end
+  end
+  return kept, shared
+end
+
 --- "a,b,c" as a list of names that some run has, or nil and a message. Names may stand in brackets: [a, b],c
 function records.names(text, list, what)
   local is_known, known = field.known(list)
@@ -66,6 +89,7 @@ function records.names(text, list, what)
       if #list > 0 and not is_known(bare) and bare ~= "n" then
         return nil, ("%s: no run has a '%s'%s"):format(what, bare, field.did_you_mean(bare, known)), "usage"
       end
+      if field.is_duration(bare, list) then name = name:gsub("time$", "seconds") end
       names[#names + 1] = name
     end
   end

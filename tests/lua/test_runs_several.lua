@@ -1,0 +1,116 @@
+-- Several sweeps in one store, which share trials: every computation counts once, and runs are called SWEEP/NUMBER.
+local lu = require "luaunit"
+local lip = require "lip"
+local store = require "lip.sweep.store"
+local records = require "lip.runs.records"
+local support = require "support_runs"
+
+local first = 0
+while arg[first - 1] do first = first - 1 end
+local program = arg[first]
+
+local function quote(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+local T = {}
+
+function T:setUp()
+  self.folder = assert(lip.file.temporary())
+  self.path = self.folder .. "/runs.db"
+end
+
+function T:tearDown()
+  assert(lip.file.remove_tree(self.folder))
+end
+
+-- Two sweeps over x: 1, 2, 3 and 2, 3, 4; the result is 10 x.
+function T:made()
+  local s = assert(store.open(self.path, { create = true }))
+  for k, name in ipairs { "one", "two" } do
+    local id, list = assert(s:add_sweep(name, { maximise = "y" })), {}
+    for i = 1, 3 do
+      local x = i + k - 1
+      list[i] = { number = i, key = ("%016x"):format(x), config = { x = x, kind = "k", seed = 1 }, seed = 1 }
+    end
+    assert(s:enqueue(id, list))
+    for _, trial in ipairs(assert(s:trials { sweep = name })) do
+      if not s:ingest(trial) or s:trial(trial.id).state == "queued" then
+        support.journal(s, trial, name, { state = "done", aim = "y",
+          row = { y = 10 * trial.config.x, clean = 100 - trial.config.x } })
+      end
+    end
+  end
+  s:close()
+end
+
+function T:lipwb(words)
+  local out, err = self.folder .. "/out", self.folder .. "/err"
+  local _, _, status = os.execute(("COLUMNS= LIPWB_STORE=%s %s %s >%s 2>%s </dev/null"):format(quote(self.path),
+    quote(program), words, quote(out), quote(err)))
+  return status, assert(lip.file.read(out)), assert(lip.file.read(err))
+end
+
+function T:lines(words)
+  local status, out, err = self:lipwb(words)
+  lu.assertEquals({ status, err }, { 0, "" }, words)
+  local lines = {}
+  for line in out:gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+  return lines, out
+end
+
+function T:test_a_run_of_two_sweeps_counts_once()
+  self:made()
+  local lines, text = self:lines "runs ls --by kind --columns y"
+  lu.assertStrMatches(lines[2], "k +4 +25 ±13")
+  lu.assertStrContains(text, "2 sweeps taken together: one, two")
+  lu.assertStrContains(text, "6 runs: 6 done (4 computed, the others are the same in another sweep)")
+  lines, text = self:lines "runs ls --by sweep --columns y" -- parted: each sweep has all of its own
+  lu.assertStrMatches(lines[2], "one +3 +20 ±10")
+  lu.assertStrMatches(lines[3], "two +3 +30 ±10")
+  lu.assertNil(text:find "taken together")
+  lu.assertEquals(#self:lines "runs ls --columns y", 1 + 6 + 2) -- a list shows what each sweep has
+  lines, text = self:lines "runs best -n 10"
+  lu.assertStrContains(text, "largest y of 4")
+  lu.assertStrMatches(lines[3], ".* 3 +30 .*")
+  lu.assertStrMatches(lines[4], ".* 2 +20 .*")
+  lu.assertStrContains(select(2, self:lines "runs pareto y clean"), "4 of 4 runs")
+end
+
+function T:test_exports_and_report()
+  self:made()
+  local lines = self:lines "runs export csv"
+  lu.assertEquals(#lines, 5)
+  lu.assertStrMatches(lines[1], ".*,also\r")
+  lu.assertStrMatches(lines[3], ".*,two/1\r")
+  lines = self:lines "runs export jsonl"
+  lu.assertEquals(#lines, 4)
+  lu.assertEquals(lip.from_json(lines[3]).also, { "two/2" })
+  local page = self.folder .. "/report.html"
+  self:lines("report -o " .. quote(page))
+  local text = assert(lip.file.read(page))
+  for _, words in ipairs { "<li><b>4</b><span>runs</span></li>", "<b>40.9 s</b><span>computed in all</span>",
+    "2 runs are part of several sweeps and count once" } do -- 10.1 + 10.2 + 10.3 and 10.3
+    lu.assertTrue(text:find(words, 1, true) ~= nil, words)
+  end
+end
+
+function T:test_distinct_takes_the_one_that_is_done()
+  local function r(key, state, sweep) return { key = key, state = state, sweep = sweep, number = 1 } end
+  local list, shared = records.distinct { r("a", "pruned", "s"), r("b", "done", "s"), r("a", "done", "t"),
+    r("a", "done", "u"), { state = "done" }, { state = "done" } }
+  lu.assertEquals({ #list, shared }, { 4, 1 })
+  lu.assertEquals({ list[1].sweep, list[1].also }, { "t", { "s/1", "u/1" } })
+end
+
+function T:test_time_goes_by_both_names()
+  self:made()
+  for _, words in ipairs { "--columns number,time", "--columns number,seconds" } do
+    local lines = self:lines("runs ls --sweep one --sort -time " .. words)
+    lu.assertEquals({ lines[1], lines[2] }, { "number    time", "     3  10.3 s" }, words)
+  end
+  lu.assertEquals(#self:lines "runs ls --sweep one --where 'time > 10.15' --columns number", 3 + 2)
+  lu.assertStrContains(self:lines "runs ls --by x --columns time"[1], "time")
+end
+
+return T
