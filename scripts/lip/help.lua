@@ -239,6 +239,29 @@ local function unknown(what)
   print("nothing is known about " .. what .. "; help() lists what there is")
 end
 
+-- Options called `word` ("tpe") and those whose text is about it, by function; the number found.
+local function print_options_about(word)
+  local found = 0
+  if not word:find "^[%a_][%w_]*$" then return found end
+  each_line(function(section, name)
+    local rows, named = {}, false
+    for _, group in ipairs(function_options.of(section[2] .. name) or {}) do
+      for _, o in ipairs(group) do
+        named = named or o.name == word
+        if o.name == word or o.help:find("%f[%w_]" .. word .. "%f[^%w_]") then
+          rows[#rows + 1] = { o.name .. " = " .. o.default, o.help }
+        end
+      end
+    end
+    if named then
+      print(section[2] .. name .. ", option " .. word)
+      print_columns(rows)
+      found = found + #rows
+    end
+  end)
+  return found
+end
+
 -- A method of the bounds or of the attacks ("multiplier", "apgd"), and names with `word` in them; the number found.
 local function print_related(word)
   local rows = {}
@@ -251,7 +274,7 @@ local function print_related(word)
     if #word > 2 and name:find(word, 1, true) then rows[#rows + 1] = { section[2] .. name .. arguments, text } end
   end)
   print_columns(rows)
-  return #rows
+  return #rows + print_options_about(word)
 end
 
 local function show(what)

@@ -32,10 +32,11 @@ grid = none -- {name = {values}, ...}: every combination, names in alphabetical 
 list = none -- {{name = value, ...}, ...}: these configurations
 random = none -- {name = lip.uniform(a, b), ...}: n drawn at random
 sobol = none -- the same, n points that fill the space evenly
-tpe = none -- the same, n in turn, chosen by the results so far
+tpe = none -- the same, one after the other: startup + ahead fixed points, then what the results so far promise
 n = none -- trials of random, sobol and tpe
 seed = 1 -- of random, sobol and tpe themselves
 ahead = 4 -- tpe: so many trials may be under way when the next is chosen
+startup = n / 4 -- tpe: results (from 3 to 10) without which none is chosen; the first startup + ahead points are fixed
 maximise = none -- name of a figure in the row (and reported by trials, for a scheduler)
 minimise = none -- the same, the smaller the better
 scheduler = none -- ends trials that fall behind: lip.asha{...}, lip.median{...}

@@ -56,13 +56,19 @@ local function search_of(given)
     search.n = whole(given.n, "n", 1, 1000000)
     search.seed = given.seed ~= nil and whole(given.seed, "seed", 0, math.maxinteger)
       or kind ~= "sobol" and 1 or nil
-    if kind == "tpe" then search.ahead = whole(given.ahead == nil and 4 or given.ahead, "ahead", 1, 1000) end
+    if kind == "tpe" then
+      search.ahead = whole(given.ahead == nil and 4 or given.ahead, "ahead", 1, 1000)
+      search.startup = given.startup ~= nil and whole(given.startup, "startup", 1, 1000000)
+        or math.min(10, math.max(3, search.n // 4)) -- a short search has results to go by, too
+    end
   end
   if given.n ~= nil and not SAMPLED[kind] then fail("n belongs to random, sobol and tpe, not to %s", kind) end
   if given.seed ~= nil and not SAMPLED[kind] then
     fail("seed belongs to random, sobol and tpe; those of trials are settings: %s = { seed = {1, 2, 3}, ... }", kind)
   end
-  if given.ahead ~= nil and kind ~= "tpe" then fail("ahead belongs to tpe, not to %s", kind) end
+  for _, name in ipairs { "ahead", "startup" } do
+    if given[name] ~= nil and kind ~= "tpe" then fail("%s belongs to tpe, not to %s", name, kind) end
+  end
   return search
 end
 

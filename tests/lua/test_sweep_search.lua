@@ -44,7 +44,7 @@ end
 -- What a trial returned that failed says nothing good about its place.
 function T:test_tpe_is_not_drawn_to_failures()
   self:write("s.lua", header .. [[
-    return lip.sweep{ tpe = { x = lip.uniform(0, 1) }, n = 30, maximise = "v", run = function(c, t)
+    return lip.sweep{ tpe = { x = lip.uniform(0, 1) }, n = 30, startup = 10, maximise = "v", run = function(c, t)
       if c.x > 0.5 then
         t.failed "the loss is no number"
         return { v = 1000 + c.x }
@@ -104,6 +104,53 @@ function T:test_median_ends_the_lower_half()
   for i, r in ipairs(self:records "s") do states[i] = r.state end
   lu.assertEquals(states, { "done", "done", "done", "pruned", "done", "pruned" })
   lu.assertEquals(self:records("s")[4].step, 2)
+end
+
+-- Of a short search, too: a quarter of the trials and those ahead are fixed points, the others follow results.
+function T:test_results_choose_in_a_short_search()
+  local text = header .. [[
+    return lip.sweep{ tpe = { x = lip.uniform(0, 1) }, n = %d, %s maximise = "y",
+      run = function(c) return { y = %s } end }]]
+  local function configs(y, file)
+    self:write("s.lua", text:format(12, "", y))
+    lu.assertEquals((self:sweep("s.lua", "-j", "2", "--store", file)), 0)
+    local list = {}
+    for i, r in ipairs(self:records("s", file)) do list[i] = r.config.x end
+    return list
+  end
+  local up, down = configs("c.x", "up.db"), configs("-c.x", "down.db")
+  lu.assertEquals(#up, 12)
+  lu.assertEquals(table.move(down, 1, 7, 1, {}), table.move(up, 1, 7, 1, {}))
+  for i = 8, 12 do lu.assertNotEquals(down[i], up[i]) end
+  local function said(n, more)
+    self:write("s.lua", text:format(n, more, "c.x"))
+    local status, words = self:sweep("s.lua", "--dry-run", "--store", "none.db")
+    lu.assertEquals(status, 0, words)
+    return words
+  end
+  lu.assertStrContains(said(12, ""), "1 to 7 are fixed points; 8 to 12 are chosen by the results before")
+  lu.assertStrContains(said(60, ""), "1 to 14 are fixed points; 15 to 60 are")
+  lu.assertStrContains(said(8, ""), "1 to 7 are fixed points; 8 is chosen")
+  lu.assertStrContains(said(6, ""), "1 to 6 are fixed points; all of them")
+  lu.assertStrContains(said(6, "startup = 1, ahead = 1,"), "1 to 2 are fixed points; 3 to 6 are")
+  self:write("s.lua", text:format(6, "startup = 0,", "c.x"))
+  lu.assertEquals((self:sweep "s.lua"), 2)
+end
+
+-- A longer search begins with more fixed points: what is common to both stays.
+function T:test_a_search_made_longer()
+  local text = header .. [[
+    return lip.sweep{ tpe = { x = lip.uniform(0, 1) }, n = %d, maximise = "y",
+      run = function(c) return { y = c.x } end }]]
+  local function store(n, file, ...)
+    self:write("s.lua", text:format(n))
+    lu.assertEquals((self:sweep("s.lua", "--name", "t", "--store", file, ...)), 0)
+    local list = {}
+    for i, r in ipairs(self:records("t", file)) do list[i] = { r.config.x, r.value } end
+    return list
+  end
+  store(12, "grown.db")
+  lu.assertEquals(store(30, "grown.db", "--accept"), store(30, "new.db"))
 end
 
 function T:test_a_finite_space_ends_the_search()

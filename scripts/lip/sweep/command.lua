@@ -7,6 +7,7 @@ local view = require "lip.sweep.view"
 local command = {}
 
 local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+local OLD_STARTUP = 10 -- of searches described before that was written down
 local MAX_JOBS, MAX_THREADS, MAX_FAILURES = 1024, 64, 5
 
 -- ---- the command line ----
@@ -103,8 +104,13 @@ local function kept(job, before)
   local trials = job.plan:trials()
   if job.plan.sweep.search.kind ~= "tpe" then return trials end
   local now = lip.from_json(lip.to_json(job.plan:description()))
-  local n = now.search.n
-  before.search.n, now.search.n = nil, nil
+  local n, startup = now.search.n, now.search.startup
+  before.search = before.search or {}
+  -- another beginning: what is common to both
+  if before.search.startup ~= startup then
+    n = math.min(n, now.search.ahead + math.min(startup, before.search.startup or OLD_STARTUP))
+  end
+  for _, name in ipairs { "n", "startup" } do before.search[name], now.search[name] = nil, nil end
   if lip.to_json(before) ~= lip.to_json(now) then return {} end
   local list = {}
   for _, record in ipairs(job.store:trials { sweep = job.plan.name } or {}) do
@@ -155,7 +161,7 @@ function command.prepare(options, dry)
   job.retries, job.fail_fast = options.retries or sweep.retries, options.fail_fast
   if sweep.search.kind == "tpe" then
     job.search = require "lip.sweep.tpe"(sweep.search.space, { n = sweep.search.n, ahead = sweep.search.ahead,
-      seed = sweep.search.seed, minimise = sweep.minimise ~= nil })
+      startup = sweep.search.startup, seed = sweep.search.seed, minimise = sweep.minimise ~= nil })
   end
   local path = command.store_path(options)
   if dry and not lip.file.exists(path) then return job end
@@ -216,7 +222,11 @@ local function dry_run(job, options)
     print("last:  " .. view.config(last.config))
   else
     print(("first: %s"):format(view.config(job.search:suggest(1, {}))))
-    print "last:  chosen by the results before it"
+    local fixed = job.search:fixed()
+    print(("1 to %d are fixed points; %s"):format(fixed, fixed == job.total and
+      "all of them: a larger n, a smaller startup or ahead lets results choose"
+      or ("%s chosen by the results before"):format(fixed + 1 == job.total and ("%d is"):format(job.total)
+        or ("%d to %d are"):format(fixed + 1, job.total))))
   end
   local rest = job.total - finished
   if finished > 0 then print(("finished: %d, to do: %d"):format(finished, rest)) end

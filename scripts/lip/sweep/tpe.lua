@@ -9,7 +9,8 @@
 --
 -- A suggestion depends on its number and on the results of trials 1 .. i - ahead alone: not on how many run at once. It
 -- keeps away from what was suggested before and has no result yet, since it can work that out again.
--- A trial without a value (failed, pruned, NaN) counts as worse than all.
+-- A trial without a value (failed, pruned, NaN) counts as worse than all. The first startup + ahead points are those of
+-- a Sobol sequence: those that begin before the results of `startup` trials are in.
 local lip = require "lip.core"
 local dimension = require "lip.sweep.dimension"
 local sobol = require "lip.sweep.sobol"
@@ -258,6 +259,11 @@ local function suggest_new(self, i, results, tried)
   end
   self.made[i] = config or anything_new(self, tried, rng)
   return self.made[i]
+end
+
+--- How many of n trials begin with points that no result has a say in.
+function methods:fixed()
+  return math.min(self.startup + self.ahead, self.n or math.huge)
 end
 
 --- The configuration of trial i (from 1), or nil when every one of a finite space has been suggested.
