@@ -138,6 +138,64 @@ function T:test_a_row_is_not_needed_without_an_aim()
   lu.assertEquals(line.state, "done")
 end
 
+-- What counts is what the journal holds: a row that it would bend is refused, with the reason.
+function T:test_rows_that_cannot_be_stored()
+  self.rows = self.root .. "/rows.lua"
+  local function ends(body, changes)
+    assert(file.write(self.rows, 'local lip = require "lip"\n' .. body))
+    local more = { script = self.rows }
+    for name, v in pairs(changes or {}) do more[name] = v end
+    local folder = self:trial({}, more)
+    local result, line = run(folder)
+    lu.assertEquals(line.event, "end", body)
+    lu.assertEquals(result.exit, line.state == "done" and 0 or 1, body)
+    return line
+  end
+  for body, message in pairs {
+    ["return { clean = 7, [1] = 2 }"] = "stored: it has both names ('clean') and a list",
+    ["return { 1, 2 }"] = "stored: it is a list",
+    ["return { clean = 1, x = { 1, 2, y = { 3 } } }"] = "stored: 'x' has both names ('y') and a list",
+    ["return setmetatable({}, { __index = function() return 15 end })"] = "the row has no figure 'clean'",
+    ["return { clean = 1, ['\\xff\\xfe'] = 2 }"] = "stored: the name '??' is no text",
+    ["return { clean = 1, ['x\\0y'] = 2 }"] = "stored: the name 'x?y' is no text",
+    ["return { clean = 1, f = { g = print } }"] = "stored: 'f.g' is a function",
+    ["return { clean = 1, [true] = 2 }"] = "stored: it has a name that is a boolean",
+    ["local t = {} t.x = { t } return { clean = 1, t = t }"] = "stored: 't.x.1' is a table that contains itself",
+    ["local t = {} for _ = 1, 1e4 do t = { t } end return { clean = 1, t = t }"] = "stored: its tables are nested too",
+  } do
+    local line = ends(body)
+    lu.assertEquals(line.state, "failed", body)
+    lu.assertStrContains(line.message, message)
+    lu.assertNil(line.value)
+    if line.message:find "stored" then lu.assertNil(line.row) end
+    lu.assertEquals(ends(body, { maximise = false }).state, body:find "__index" and "done" or "failed")
+  end
+  -- a name is not all that may be odd
+  local line = ends "local t = { 1 } return { clean = 1, a = t, b = t, n = 0 / 0, s = 'a\\xff', m = { [0.5] = 2 }, e = {} }"
+  lu.assertEquals({ line.state, line.row }, { "done", { clean = 1, a = { 1 }, b = { 1 }, n = "nan", s = "a?",
+    m = { ["0.5"] = 2 }, e = {} } })
+  lu.assertEquals(ends "return { clean = 'inf' }".state, "failed")
+  lu.assertEquals(ends "return { clean = 1 / 0 }".value, "inf")
+end
+
+-- A script that takes the library and Lua apart has its row stored all the same.
+function T:test_a_script_may_not_saw_off_the_branch()
+  local script = self.root .. "/saw.lua"
+  assert(file.write(script, [[
+    local lip = require "lip"
+    for _, t in ipairs { lip.file, lip.process, lip, math, io, utf8, table } do
+      for name in pairs(t) do t[name] = nil end
+    end
+    local row = { clean = 11 }
+    local _G, next = _G, next
+    for name in next, _G do
+      if name ~= "_G" then _G[name] = nil end
+    end
+    return row]]))
+  local result, line = run((self:trial({}, { script = script })))
+  lu.assertEquals({ result.exit, line.event, line.state, line.value }, { 0, "end", "done", 11 }, line.message)
+end
+
 function T:test_crashes_leave_the_rest_to_the_runner()
   local folder = self:trial { how = "crash" }
   local result = assert(spawn(folder):wait(60))

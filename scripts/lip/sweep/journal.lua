@@ -2,6 +2,10 @@
 -- ever appended, each with one write, so that a writer killed at any moment leaves at most one torn line, the last.
 local lip = require "lip"
 
+-- scripts of trials may change the tables of the library and of Lua
+local to_json, tail, append = lip.to_json, lip.file.tail, lip.file.append
+local type, next, pcall, length = type, next, pcall, utf8.len
+
 local journal = {}
 
 local NAME = "/journal.jsonl"
@@ -13,7 +17,7 @@ end
 -- Output of programs may be anything; JSON is UTF-8.
 local function clean(value)
   if type(value) == "string" then
-    if utf8.len(value) and not value:find("\0", 1, true) then return value end
+    if length(value) and not value:find("\0", 1, true) then return value end
     return (value:gsub("[\0\x80-\xff]", "?"))
   elseif type(value) == "table" then
     local copy = {}
@@ -25,8 +29,8 @@ end
 
 --- A line as its text; what is not UTF-8 is written as question marks.
 function journal.text(line)
-  local ok, text = pcall(lip.to_json, line)
-  return ok and text or lip.to_json(clean(line))
+  local ok, text = pcall(to_json, line)
+  return ok and text or to_json(clean(line))
 end
 
 --- Appends a line (a table with a field `event`).
@@ -37,9 +41,9 @@ end
 function journal.append(folder, line, options)
   local path = folder .. NAME
   local text = journal.text(line) .. "\n"
-  local last = lip.file.tail(path, 1)
+  local last = tail(path, 1)
   if last and last ~= "" and last ~= "\n" then text = "\n" .. text end -- after a torn line
-  return lip.file.append(path, text, options)
+  return append(path, text, options)
 end
 
 --- The lines from a byte offset on. A last line without its end is left for later; lines that are no JSON object are
@@ -50,6 +54,8 @@ end
 function journal.read(folder, offset)
   offset = offset or 0
   local path = folder .. NAME
+  local there = lip.file.stat(path)
+  if there and there.kind ~= "file" then return {}, 0, 0 end -- whatever a trial has put there
   local file, message = io.open(path, "rb")
   if not file then
     if not lip.file.exists(path) then return {}, 0, 0 end

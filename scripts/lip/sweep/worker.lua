@@ -3,11 +3,20 @@
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local set_text = require "lip.sweep.settings".text
+local stored = require "lip.sweep.row"
+
+-- A script may change the tables of the library and of Lua; what comes after it does not look there.
+local append, now, time, interrupted = journal.append, lip.now, lip.time, lip.interrupted
+local signals, usage, exists, mkdir = lip.process.signals, lip.process.usage, lip.file.exists, lip.file.mkdir
+local stdout, stderr, settings, os, debug, select = io.stdout, io.stderr, lip.settings, os, debug, select
+local type, next, tostring, tonumber = type, next, tostring, tonumber
+local pcall, error, assert = pcall, error, assert
 
 local worker = {}
 
 local STATUS = { done = 0, failed = 1, pruned = 3, stopped = 130 }
 local FORMAT = 1
+worker.REMOVED = "the folder of the trial was removed or replaced while it ran"
 local OUTPUT_MAX = 16 * 1024 * 1024 -- bytes that a trial may print
 
 local function fail(format, ...)
@@ -46,7 +55,6 @@ end
 
 -- The settings of the program, as if they had come from the command line.
 local function apply(told)
-  local settings = lip.settings
   settings.script, settings.set, settings.declared, settings.seed = told.script, {}, nil, told.seed
   if told.data then settings.data = told.data end
   if told.tensorboard then settings.tensorboard = ("%s/%s/%04d"):format(told.tensorboard, told.sweep, told.number) end
@@ -71,11 +79,11 @@ local function limit_output()
   local write, default = meta.__index.write, io.write
   io.stdout:setvbuf "line" -- the last lines count should the process be killed
   local function room(file, ...)
-    if file ~= io.stdout and file ~= io.stderr then return true end
+    if file ~= stdout and file ~= stderr then return true end
     if left <= 0 then return false end
     for i = 1, select("#", ...) do left = left - #tostring((select(i, ...))) end
     if left <= 0 then
-      write(io.stderr, "\nlipwb: more than ", OUTPUT_MAX, " bytes of output: the rest is left out\n")
+      write(stderr, "\nlipwb: more than ", OUTPUT_MAX, " bytes of output: the rest is left out\n")
     end
     return left > 0
   end
@@ -105,7 +113,7 @@ local function run_script(told, text)
   local chunk, message = load(text, "@" .. told.script)
   if not chunk then fail("%s", message) end
   local row = chunk()
-  if next(told.config) ~= nil and not lip.settings.declared then
+  if next(told.config) ~= nil and not settings.declared then
     io.stderr:write("lipwb: the script declares no settings (lip.args): only lip.trial.config tells it its ",
       "configuration\n")
   end
@@ -115,24 +123,30 @@ end
 local function run_function(told, text)
   local sweep = require("lip.sweep.plan").run_file(told.script, told.set, text)
   if not sweep.run then fail("%s: the sweep has no function 'run'", told.script) end
-  lip.settings.declared = true
+  settings.declared = true
   return sweep.run(lip.trial.config, lip.trial)
 end
 
--- How the trial ends, from what the script gave back; `aim` is the figure of the row that the sweep looks at.
+-- How the trial ends, from what the script gave back: state, message, value, and the row as it is stored. `aim` is the
+-- figure of the row that the sweep looks at.
 local function judge(noted, row, aim)
+  local back
   if row ~= nil and type(row) ~= "table" then
     return "failed", ("a trial returns a row of figures (a table), this one returned a %s"):format(type(row))
   end
-  if noted.fault then return "failed", noted.fault end
-  if noted.pruned then return "pruned" end
-  if not aim then return "done" end
-  local value = row and row[aim]
-  if type(value) ~= "number" then
-    return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim)
+  if row then
+    row, back = stored(row)
+    if not row then return "failed", back end
   end
-  if value ~= value then return "failed", ("'%s' is no number (NaN)"):format(aim) end
-  return "done", nil, value
+  if noted.fault then return "failed", noted.fault, nil, row end
+  if noted.pruned then return "pruned", nil, nil, row end
+  if not aim then return "done", nil, nil, row end
+  local value = row and back[aim] ~= nil and row[aim]
+  if type(value) ~= "number" then
+    return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim), nil, row
+  end
+  if value ~= value then return "failed", ("'%s' is no number (NaN)"):format(aim), nil, row end
+  return "done", nil, value, row
 end
 
 local run = {}
@@ -170,7 +184,7 @@ function run:body()
   os.exit = exit -- luacheck: ignore 122
   if not ok and type(row) ~= "table" then row = { message = tostring(row) } end -- no memory for the handler
   self.ok, self.row = ok, row
-  lip.process.signals "hold"
+  signals "hold"
 end
 
 -- An interrupt may have come between the first line and the note that it is written.
@@ -189,32 +203,40 @@ function run:close(ok, row)
   local state, message, value
   local aim = told.maximise or told.minimise
   if ok and not self.left then
-    state, message, value = judge(noted, row, aim)
+    state, message, value, row = judge(noted, row, aim)
   else
     state, message, row = "failed", self.left or row.message, nil
     if noted.pruned then state, message = "pruned", nil end
   end
-  if lip.interrupted() then state, message, row, value = "stopped", nil, nil, nil end
+  if interrupted() then state, message, row, value = "stopped", nil, nil, nil end
+  if state ~= "stopped" and not exists(self.folder) then
+    state, message, row, value = "failed", worker.REMOVED, nil, nil
+  end
   if state == "pruned" then value = type(row) == "table" and tonumber(row[aim]) or noted.last end
   self.state, self.message = state, message
+  if not exists(self.folder) then
+    assert(mkdir(self.folder))
+    self.begun = false
+  end
   if not self.begun and not start_written(self) then self:begin() end
   local line = { event = "end", state = state, sweep = told.sweep, attempt = told.attempt,
     row = type(row) == "table" and row or nil, value = value, message = message, exit = STATUS[state],
-    rule = state == "pruned" and noted.rule or nil, seconds = lip.time() - self.seconds, memory = lip.process.usage().memory, time = lip.now() }
-  local written, why = journal.append(self.folder, line, { sync = true })
+    rule = state == "pruned" and noted.rule or nil, seconds = time() - self.seconds, memory = usage().memory,
+    time = now() }
+  local written, why = append(self.folder, line, { sync = true })
   if not written then fail("%s", why) end
-  if lip.settings.tensorboard and state ~= "stopped" then
+  if settings.tensorboard and state ~= "stopped" then
     require("lip.train_events").finish(told.config, line.row, state == "failed")
   end
 end
 
 local function complain(message)
-  io.stderr:write("lipwb trial: ", message, "\n")
+  stderr:write("lipwb trial: ", message, "\n")
 end
 
 -- The reason in a line or two on standard error, with the place for errors of a script.
 function run:tell()
-  io.stdout:flush()
+  stdout:flush()
   if self.state == "failed" then complain(not self.ok and self.row and self.row.traceback or self.message) end
 end
 
@@ -236,7 +258,7 @@ function worker.main(...)
       "usage: lipwb trial FOLDER\nRuns the trial that FOLDER/trial.json describes; lipwb sweep does so by itself.\n")
     return (folder == "--help" or folder == "-h") and 0 or 2
   end
-  lip.process.signals "stop"
+  signals "stop"
   lip.process.follow_parent()
   limit_output()
   local ok, told = pcall(read_told, folder)
