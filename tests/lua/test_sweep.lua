@@ -51,6 +51,37 @@ function T:test_the_table_depends_on_the_description_only()
   end
 end
 
+-- What a trial does to its own folder costs that trial, whether it lives to tell or not.
+function T:test_trials_without_a_folder()
+  self:describe [[
+    local journal = trial.folder .. "/journal.jsonl"
+    if config.a == 1 then lip.file.remove_tree(trial.folder) end
+    if config.a == 2 then
+      os.remove(journal)
+      assert(lip.file.mkdir(journal))
+      lip.process.sleep(0.5)
+    end
+    if config.a == 3 and config.b == "x" then
+      lip.file.remove_tree(trial.folder)
+      assert(lip.file.write(trial.folder, "a file"))
+    end
+    if config.b == "y" and config.a < 3 then os.execute("kill -9 " .. lip.process.self().pid) end]]
+  local status, said = self:sweep("s.lua", "-j", "2")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "1 of 6 done, 5 failed")
+  local results = self:results "s"
+  for i, r in ipairs(self:records "s") do
+    if i < 6 then lu.assertStrContains(r.message, "the folder of the trial was removed or replaced") end
+    lu.assertEquals(r.state, i < 6 and "failed" or "done")
+  end
+  assert(require "lip.sweep.rebuild".store(self.dir .. "/runs.db")):close()
+  lu.assertEquals(self:results "s", results)
+  -- and may be tried again
+  status, said = self:sweep("s.lua", "-j", "2", "--retry", "failed")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "1 of 6 done, 5 failed")
+end
+
 function T:test_again_does_nothing()
   self:describe()
   lu.assertEquals((self:sweep("s.lua", "-j", "2")), 0)

@@ -106,15 +106,27 @@ local function cause(slot, result)
   return output == "" and text or text .. "\n" .. output
 end
 
+-- What a trial has made of its own folder: when no journal can be in it, it is set aside, and there is an empty one.
+-- Whether that was so.
+local function put_right(folder)
+  local there, file = lip.file.stat(folder), lip.file.stat(journal.path(folder))
+  if there and there.kind == "folder" and (not file or file.kind == "file") then return false end
+  if there then must(os.rename(folder, ("%s.aside-%d"):format(folder, math.floor(lip.now() * 1000)))) end
+  must(lip.file.mkdir(folder))
+  return true
+end
+
 -- The line that a worker owes which is no more; returns why it ended. A trial that is to be tried again never counts as
 -- failed, not even until the next line: this process may be killed as well.
 function methods:end_line(slot, result, again)
   local record = slot.record
   local stopped = slot.asked or slot.killed
-  if not slot.began then
-    must(journal.append(slot.folder, start_line(slot, self.lease)))
-  end
   local message = not stopped and cause(slot, result) or nil
+  if put_right(slot.folder) then
+    message = message and require "lip.sweep.worker".REMOVED .. "\n" .. message
+    slot.began = false
+  end
+  if not slot.began then must(journal.append(slot.folder, start_line(slot, self.lease))) end
   must(journal.append(slot.folder, { event = "end", state = (stopped or again) and "stopped" or "failed",
     sweep = record.sweep, attempt = record.attempt, message = message, exit = result.exit, signal = result.signal,
     seconds = lip.time() - slot.started, memory = result.memory, time = lip.now() }, { sync = true }))

@@ -344,6 +344,10 @@ Store.ingest = guarded(function(self, trial)
   if not row then error(("ingest: there is no trial %s"):format(tostring(id)), 0) end
   local folder = folder_of(self, row.key)
   local file = lip.file.stat(journal.path(folder))
+  if file and file.kind ~= "file" then file = nil end
+  if not file and row.journal_read > 0 then -- another one may grow to the same size
+    must(self.db:exec("UPDATE trials SET journal_read = 0 WHERE id = ?", id))
+  end
   if not file or file.size == row.journal_read then return fresh(self, id), {}, 0 end
   local state, lines, skipped
   must(self:transaction(function()
