@@ -147,6 +147,37 @@ function T:test_a_run_from_start_to_end()
   lu.assertEquals(store:counts(id), { queued = 1, running = 0, done = 1, failed = 0, pruned = 0 })
 end
 
+-- Stopped, killed without a word, crashed, done: the time of all of them, however the journal is read.
+function T:test_seconds_of_all_attempts()
+  local store <close>, id = self:store(2)
+  local trial
+  local function begin(attempt, time)
+    store:requeue(trial or 1)
+    trial = store:claim(id, here)
+    support.start(store, trial, attempt, { time = time })
+  end
+  local function finish(state, seconds, time)
+    support.finish(store, trial, state, { seconds = seconds, time = time })
+    return store:ingest(trial).seconds
+  end
+  begin(1, 100)
+  store:ingest(trial)
+  lu.assertEquals(finish("stopped", 5, 105), 5)
+  begin(2, 200)
+  journal.append(store:folder(trial), { event = "metrics", step = 1, values = { loss = 1 }, time = 207 })
+  store:ingest(trial) -- and no more is heard of it
+  begin(3, 300)
+  lu.assertEquals(finish("failed", nil, 311), 5 + 7 + 2.25)
+  begin(4, 400)
+  lu.assertNil(store:ingest(trial).seconds)
+  support.finish(store, trial, "stopped", { attempt = 2, seconds = 1000 }) -- late, of one thought dead
+  lu.assertEquals(finish("done", 3, 403), 17.25)
+  local before = support.dump(store)
+  assert(store:rebuild())
+  lu.assertEquals(support.dump(store), before)
+  lu.assertEquals(store:trial(trial).seconds, 17.25)
+end
+
 -- Whatever stands in a journal, it is read without an error and the rest of the store is as before.
 function T:test_damaged_journals()
   local store <close>, id = self:store(2)

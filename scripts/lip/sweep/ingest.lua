@@ -63,7 +63,7 @@ local function finish(t, line, own)
   -- what has failed has no value, whatever it returned
   if t.value == "nan" or t.state == "failed" or t.state == "queued" then t.value = nil end
   t.message, t.exit, t.signal = text(line.message), whole(line.exit), whole(line.signal)
-  t.seconds, t.memory = number(line.seconds), whole(line.memory)
+  t.seconds, t.memory = t.spent, whole(line.memory)
   t.finished, t.beat = number(line.time), number(line.time)
   t.owner, t.owner_start = nil, nil
 end
@@ -151,18 +151,29 @@ local UPDATE = "UPDATE trials SET " .. table.concat(update, ", ") .. " WHERE id 
 local SELECT = "SELECT t.id, t.key, s.name, s.description, t." .. table.concat(COLUMNS, ", t.") ..
   " FROM trials t JOIN sweeps s ON s.id = t.sweep WHERE t.id = ?"
 
+local function has_end(lines)
+  for _, line in ipairs(lines) do
+    if line.event == "end" then return true end
+  end
+  return false
+end
+
 --- Reads what is new in the journal of trial `id` in `folder` and applies it. Raises { message=, code= } when the
 -- database or the file refuses.
 ---@return string state, table lines, integer skipped
 function ingest.run(db, id, folder)
   local t = must(db:row(SELECT, id))
   if not t then error(("there is no trial %s"):format(id), 0) end
-  local lines, offset, skipped = journal.read(folder, t.journal_read)
+  local before = t.journal_read
+  local lines, offset, skipped = journal.read(folder, before)
   must(lines, offset, skipped)
-  if offset == t.journal_read then return t.state, lines, skipped end
+  if offset == before then return t.state, lines, skipped end
   t.journal_read = offset
+  local clock = has_end(lines) and journal.clock(folder, before)
   for _, line in ipairs(lines) do
     local apply = events[line.event]
+    if clock then clock:add(line) end
+    t.spent = clock and clock.spent
     if apply then apply(db, t, line) end
   end
   local values = { id = id }

@@ -79,4 +79,61 @@ function journal.read(folder, offset)
   return lines, offset + position - 1, skipped
 end
 
+-- ---- time spent ----
+
+local clock = {}
+clock.__index = clock
+
+local function number(v)
+  return type(v) == "number" and v or nil
+end
+
+-- Ends what has begun; without a word about its seconds by the times of its lines.
+local function close(self, seconds, time)
+  if self.begun then seconds = seconds or (time or self.last) - self.begun end
+  if self.open then self.spent = self.spent + math.max(0, seconds or 0) end
+  self.open, self.begun = false, nil
+end
+
+--- A line more. An attempt lasts from its start to its end, or, without an end, to its last line.
+function clock:add(line)
+  local time = number(line.time)
+  if line.event == "start" then
+    close(self)
+    self.open, self.attempt, self.begun, self.last = true, line.attempt, time, time
+  elseif line.event == "end" then
+    -- not of an earlier attempt that was wrongly thought dead: its time passed beside this one's
+    local other = line.attempt ~= nil and self.attempt ~= nil and line.attempt ~= self.attempt
+    if not other then close(self, number(line.seconds), time) end
+  elseif line.event ~= "queued" and line.event ~= "slurm" then
+    self.last = time or self.last
+  end
+end
+
+--- The time that the attempts of a trial took, by the first `upto` bytes of its journal: clock.spent, seconds.
+---@param folder string of the trial
+---@param upto integer
+function journal.clock(folder, upto)
+  local self = setmetatable({ spent = 0, open = true }, clock)
+  local file <close> = upto > 0 and io.open(folder .. NAME, "rb") or nil
+  if not file or file:seek "end" < upto then return self end
+  file:seek "set"
+  local before -- only the last line before a start says when its attempt was last seen alive
+  for line in (file:read(upto) or ""):gmatch "[^\n]+" do
+    local decisive = line:find('"start"', 1, true) or line:find('"end"', 1, true)
+    if decisive then
+      for _, text in ipairs { before or "", line } do
+        local value = lip.from_json(text)
+        if type(value) == "table" then self:add(value) end
+      end
+      before = nil
+    elseif line:find('"time"', 1, true) and not line:find('"queued"', 1, true) and not line:find('"slurm"', 1, true) then
+      before = line
+    end
+  end
+  local value = before and lip.from_json(before)
+  if type(value) == "table" then self:add(value) end
+  return self
+end
+
 return journal
