@@ -188,10 +188,10 @@ local function figure(rows, losses)
   end
   lip.figures.draw(args.plot, { panels = {
     { title = name .. ": accuracy", xlabel = "constant at most", ylabel = "%", logx = true, yrange = { 0, 100 },
-      key = "center right", series = accuracy },
+      key = "below", series = accuracy },
     { title = "proved", xlabel = "change of every pixel (of 255)", ylabel = "%", yrange = { 0, 100 },
-      key = "top right", series = proofs },
-    { title = "training loss", xlabel = "update", logy = true, key = "top right", series = curves } } })
+      key = "below", series = proofs },
+    { title = "training loss", xlabel = "update", logy = true, key = "below", series = curves } } })
 end
 
 local rows, losses = {}, {}

@@ -123,6 +123,24 @@ local function metric(run, name)
   return x, y
 end
 
+-- Whole epochs: few marks, and room about a single one.
+local function epochs(series)
+  local low, high = math.huge, -math.huge
+  for _, s in ipairs(series) do
+    for _, x in ipairs(s.x) do low, high = math.min(low, x), math.max(high, x) end
+  end
+  if low ~= math.floor(low) or high ~= math.floor(high) then return nil end
+  local step, k, marks = 1, 0, {}
+  while (high - low) / step > 10 do
+    k = k + 1
+    step = ({ 1, 2, 5 })[k % 3 + 1] * 10.0 ^ (k // 3)
+  end
+  for at = math.ceil(low / step), math.floor(high / step) do
+    marks[#marks + 1] = { at * step, ("%.0f"):format(at * step) }
+  end
+  return marks, low == high and { low - 1, high + 1 } or nil
+end
+
 --- Curves of training: one panel for each name, one line for each run.
 ---@param runs table list of {title=, metrics=} or {title=, history=}
 ---@param options? table help "figures.losses"
@@ -146,6 +164,7 @@ function figures.losses(runs, options)
       panels[#panels + 1] = { title = name, xlabel = "epoch", series = series,
         key = #runs <= 8 and place or false,
         logy = name:find "loss" ~= nil and positive }
+      panels[#panels].xtics, panels[#panels].xrange = epochs(series)
     end
   end
   if #panels == 0 then panels[1] = { title = names[1], xlabel = "epoch", series = { { y = {} } } } end

@@ -7,7 +7,8 @@
 --     {images = {{pixels, {pixels = difference, title = "difference", signed = true}}}}}}
 --
 -- x and y are tables or 1-D tensors of the same length; a series without x is drawn against 1, 2, ... Values that are
--- not finite, or not positive on a logarithmic axis, leave a gap. `low` and `high` draw a band around lines and bars at
+-- not finite, or not positive on a logarithmic axis, leave a gap (the latter are counted below the panel); a figure without
+-- any is refused. `low` and `high` draw a band around lines and bars at
 -- points; without y the band alone. Returns true, or nil, message, code; with inline = true the text of an SVG whose
 -- colours a page may set (lip.plot.svg, figures.css).
 local core = require "lip.core"
@@ -58,8 +59,13 @@ local function script(fig, panels, kind, out)
     out[#out + 1] = ("set multiplot layout %d,%d rowsfirst"):format((#panels + columns - 1) // columns, columns) ..
       (fig.title and " title " .. check.quote(fig.title) .. " font ',13'" or "")
   end
-  local n = 0
-  for _, panel in ipairs(panels) do n = panels_of.script(panel, n, kind, out, columns > 1) end
+  local n, any = 0, false
+  for _, panel in ipairs(panels) do
+    local something
+    n, something = panels_of.script(panel, n, kind, out, columns > 1)
+    any = any or something ~= false
+  end
+  if not any then return nil end
   if several then out[#out + 1] = "unset multiplot" end
   return table.concat(out, "\n") .. "\n"
 end
@@ -132,6 +138,9 @@ local function plot(fig)
     end
   end
   local commands = #drawn > 0 and script(fig, drawn, kind, { setting })
+  if #drawn > 0 and not commands then
+    return fail("argument", "plot: nothing to draw: no value is a finite number (above 0 on a logarithmic axis)")
+  end
   if kind == "text" then
     for _, panel in ipairs(panels) do
       if panel.images then text.images(panel, terminal_columns()) end

@@ -16,6 +16,15 @@ local function check_drawn(fig)
   lu.assertIsString(svg, message)
 end
 
+-- Nothing to see is no figure.
+local function check_refused(fig)
+  if not has_gnuplot then return end
+  local drawn, message, code = lip.plot(fig)
+  lu.assertNil(drawn)
+  lu.assertStrContains(message, "nothing to draw")
+  lu.assertEquals(code, "argument")
+end
+
 local function record(norm, budget, seed, clean, certified, state)
   return { config = { norm = norm, budget = budget, seed = seed }, seed = seed, state = state or "done",
     row = { clean = clean, certified = certified, bound = budget } }
@@ -62,8 +71,8 @@ function tests.test_budget_averages_over_seeds()
   lu.assertEquals(turned.panels[2].series[1].y, { 1, 4 }) -- no share: as it is
   check_drawn(turned)
   check_drawn(figures.budget(records, { by = false, y = "certified" }))
-  check_drawn(figures.budget {})
-  check_drawn(figures.budget(records, { x = "nothing" }))
+  check_refused(figures.budget {})
+  check_refused(figures.budget(records, { x = "nothing" }))
 end
 
 -- The definition, for every pair.
@@ -99,11 +108,16 @@ end
 
 function tests.test_pareto()
   local fig = figures.pareto(records, "clean", "certified", { by = "norm", label = "budget" })
-  lu.assertEquals(fig.series[1].title, "front")
-  lu.assertEquals({ fig.series[1].x, fig.series[1].y }, { { 100 }, { 100 } }) -- the run that beats all
-  lu.assertEquals(#fig.series[2].x, 5)
+  -- what is certified in another norm is another thing: a front for each, in the colour of its runs
+  lu.assertStrContains(fig.title, "(a front for each norm)")
+  lu.assertEquals({ fig.series[1].title, fig.series[2].title }, { "front, norm 2", "front, norm inf" })
+  lu.assertEquals({ fig.series[1].x, fig.series[1].y }, { { 100 }, { 100 } }) -- the run that beats all of its norm
+  lu.assertEquals({ fig.series[2].x, fig.series[2].y }, { { 90 }, { 50 } })
+  lu.assertEquals(#fig.series[3].x, 5)
+  for k = 1, 2 do lu.assertEquals(fig.series[k].colour, fig.series[k + 2].colour) end
+  lu.assertEquals({ fig.series[5].style, fig.key }, { "rings", "below" }) -- the colours stay, and nothing is covered
   check_drawn(fig)
-  local free = { table.unpack(records, 1, 5) }
+  local free = { record(2, 4, 1, 0.9, 0.5), table.unpack(records, 2, 5) }
   fig = figures.pareto(free, "clean", "certified")
   lu.assertEquals(fig.series[1].x, { 80, 80, 90 }) -- down at the level of the farther point
   lu.assertEquals(fig.series[1].y, { 60, 50, 50 })
@@ -111,8 +125,56 @@ function tests.test_pareto()
   lu.assertEquals(fig.series[1].x, { 1, 4, 4 }) -- up where the dearer point stands
   lu.assertEquals(fig.series[1].y, { 40, 40, 60 })
   check_drawn(fig)
-  check_drawn(figures.pareto({}, "clean", "certified"))
+  check_refused(figures.pareto({}, "clean", "certified"))
   lu.assertErrorMsgContains("names of values", figures.pareto, {}, "clean")
+end
+
+-- Another radius is another guarantee, unless the measure says which; clean accuracies have none.
+function tests.test_fronts_of_what_can_be_compared()
+  local list = { record(2, 1, 1, 0.9, 0.5), record(2, 2, 1, 0.8, 0.7), record(2, 4, 1, 0.7, 0.6) }
+  for k, r in ipairs(list) do
+    r.row.eps, r.row.seconds, r.row["certified@0.1"] = k == 3 and 0.1 or 0.3, k, 0.5
+  end
+  local function fronts(x, y)
+    local n, fig = 0, figures.pareto(list, x, y)
+    for _, s in ipairs(fig.series) do n = n + (s.title and s.title:find "^front" and 1 or 0) end
+    return n, fig
+  end
+  local n, fig = fronts("clean", "certified")
+  lu.assertEquals({ n, fig.series[1].title, fig.series[2].title }, { 2, "front, eps 0.1", "front, eps 0.3" })
+  lu.assertStrContains(fig.title, "(a front for each eps)")
+  check_drawn(fig)
+  lu.assertEquals((fronts("clean", "certified@0.1")), 1)
+  lu.assertEquals((fronts("clean", "seconds")), 1)
+  list[1].config.norm = 1 -- norm and radius: three kinds, named once each
+  n, fig = fronts("clean", "certified")
+  lu.assertEquals({ n, fig.series[1].title }, { 3, "front, norm 1" })
+  lu.assertStrContains(fig.title, "(a front for each norm and eps)")
+end
+
+-- Whole epochs, also of a single one.
+function tests.test_epochs_are_whole()
+  local function panel(n)
+    local history = {}
+    for k = 1, n do history[k] = { epoch = k, loss = 1 / k } end
+    return figures.losses({ { title = "a", history = history } }).panels[1]
+  end
+  local one = panel(1)
+  lu.assertEquals({ one.xtics, one.xrange }, { { { 1, "1" } }, { 0, 2 } })
+  lu.assertEquals(panel(2).xtics, { { 1, "1" }, { 2, "2" } })
+  local many = panel(230)
+  lu.assertEquals({ many.xtics[1], #many.xtics, many.xtics[4] }, { { 50, "50" }, 4, { 200, "200" } })
+  check_drawn(figures.losses { { title = "a", history = { { epoch = 1, loss = 1 } } } })
+end
+
+-- Marks that would touch are left without a text.
+function tests.test_marks_keep_their_distance()
+  local list = {}
+  for k, lr in ipairs { 0.001, 0.0011, 0.0012, 0.1 } do
+    list[k] = { config = { lr = lr }, row = { clean = 0.5 } }
+  end
+  local panel = figures.budget(list, { x = "lr", by = false }).panels[1]
+  lu.assertEquals(panel.xtics, { { 0.001, "0.001" }, { 0.0011, "" }, { 0.0012, "" }, { 0.1, "0.1" } })
 end
 
 -- An attacked accuracy below the certified one is an error, at a radius between samples too.
@@ -142,7 +204,7 @@ function tests.test_losses_of_stores_and_of_training()
   lu.assertEquals({ trained.x, trained.y }, { { 1, 2 }, { 2, 1 } })
   lu.assertEquals(fig.panels[2].series[1].y, { 0.7, 0.8 })
   check_drawn(fig)
-  check_drawn(figures.losses {})
+  check_refused(figures.losses {})
 end
 
 function tests.test_histograms_count_everything_once()
@@ -198,7 +260,7 @@ function tests.test_moments_are_intervals()
   local fig = figures.bounds { moment, figures.moment(net, 4) }
   lu.assertEquals(#fig.series, 3)
   check_drawn(fig)
-  check_drawn(figures.bounds {})
+  check_refused(figures.bounds {})
   local deep = lip.net { input = { 1, 6, 6 }, norm = 2, lip.conv2d { channels = 2, kernel = 3 }, lip.flatten(),
     lip.residual { lip.dense { out = 32 } }, lip.dense { out = 3 } }
   lu.assertEquals(#figures.moment(deep, 1).layers, 3)

@@ -100,19 +100,51 @@ function tests.test_bands_and_bars()
   lu.assertStrContains(alone, "between")
 end
 
--- What is not finite, or not positive on a logarithmic axis, is left out, down to an empty frame.
+-- What is not finite, or not positive on a logarithmic axis, is left out, down to a level alone; nothing at all is no
+-- figure.
 function tests.test_what_cannot_be_drawn()
   local inf, nan = math.huge, 0 / 0
   for _, y in ipairs { { 1, nan, 2 }, { inf, 1, -inf }, { nan, nan }, {}, { -1, 0 }, { 5 }, { 3, 3, 3 },
     { 1e300, -1e300 }, { 1e-300, 1e-310 } } do
     for _, log in ipairs { false, true } do
       local svg = drawn { logx = log, logy = log, series = { { y = y, low = y, high = y, title = "odd" } },
-        levels = { { y = -1 }, { y = nan } }, verticals = { { x = 0 } }, notes = { { x = 0, y = nan, text = "no" } } }
+        levels = { { y = 1 }, { y = nan } }, verticals = { { x = 0 } }, notes = { { x = 0, y = nan, text = "no" } } }
       lu.assertStrContains(svg, "odd")
       lu.assertNil(svg:lower():find "[^%a]nan[^%a]")
     end
   end
   drawn { levels = { { y = 2, title = "alone" } } }
+  for _, y in ipairs { {}, { nan, inf }, { -1, 0 } } do
+    local svg, message, code = lip.plot { inline = true, logy = true, series = { { y = y } } }
+    lu.assertEquals({ svg, code }, { nil, "argument" })
+    lu.assertStrContains(message, "nothing to draw")
+  end
+  -- one of several panels says it
+  lu.assertStrContains(drawn { panels = { { series = { { y = { 1, 2 } } } }, { series = { { y = {} } } } } }, "no values")
+end
+
+-- Values that a logarithmic axis leaves out are counted; a point that is left alone is a point.
+function tests.test_what_is_left_out_is_said()
+  local svg = drawn { logy = true, xlabel = "epoch", series = { { y = { 1, 0, -2, 5 } } } }
+  lu.assertStrContains(svg, "epoch (2 values &lt;= 0 are left out)")
+  lu.assertEquals(count(svg, "gpPt6'"), 2 + count(drawn { series = { { y = { 1, 2 } } } }, "gpPt6'"))
+  lu.assertStrContains(drawn { logx = true, series = { { x = { 0, 1, 2 }, y = { 1, 2, 3 } } } },
+    "1 value &lt;= 0 is left out")
+  lu.assertNil(drawn { logy = true, series = { { y = { 1, 2 } } } }:find "left out")
+end
+
+-- The length of a box is its number.
+function tests.test_boxes_begin_at_0()
+  local function labels(fig)
+    local seen = {}
+    for text in drawn(fig):gmatch "<text>%s*(.-)%s*</text>" do seen[text] = true end
+    return seen
+  end
+  local boxes = { { x = { 11, 12, 13 }, y = { 97, 98, 99 }, style = "boxes" } }
+  lu.assertTrue(labels { series = boxes }["0"])
+  lu.assertTrue(labels { series = { { x = { 11, 12, 13 }, y = { -97, -98, -99 }, style = "boxes" } } }["0"])
+  lu.assertNil(labels { series = boxes, yrange = { 96, 100 } }["0"])
+  lu.assertNil(labels { series = { { x = { 11, 12, 13 }, y = { 97, 98, 99 } } } }["0"])
 end
 
 -- No point is drawn at size 0: renderers refuse a matrix without an inverse.

@@ -95,7 +95,7 @@ function T:test_exports_and_report()
   end
 end
 
-function T:test_distinct_takes_the_one_that_is_done()
+function T.test_distinct_takes_the_one_that_is_done()
   local function r(key, state, sweep) return { key = key, state = state, sweep = sweep, number = 1 } end
   local list, shared = records.distinct { r("a", "pruned", "s"), r("b", "done", "s"), r("a", "done", "t"),
     r("a", "done", "u"), { state = "done" }, { state = "done" } }

@@ -74,7 +74,7 @@ function nets.bounds(moments, options)
   series[#series + 1] = product
   return { title = o.title or "norms of the layers: proved, and down to what is attained", series = series,
     logy = least > 0 and most > 10 * least,
-    xlabel = o.xlabel or "epoch", ylabel = "norm", key = "top left" }
+    xlabel = o.xlabel or "epoch", ylabel = "norm", key = "below" }
 end
 
 -- ---- histograms ----

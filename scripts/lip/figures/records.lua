@@ -157,16 +157,26 @@ local function series_of(points, title, colour)
 end
 
 -- Marks of a logarithmic axis at the values themselves when they are few.
-local function marks(records, x)
+local function marks(records, x, columns)
   local values, list = distinct(records, x) or {}, {}
   for _, v in ipairs(values) do
     v = number_of(v)
     if finite(v) and v > 0 then list[#list + 1] = v end
   end
   if #list < 2 or #list > 12 then return nil end
-  local tics = {}
-  for k, v in ipairs(list) do tics[k] = { v, ("%.3g"):format(v) } end
-  local room = (list[#list] / list[1]) ^ 0.04
+  local tics, room = {}, (list[#list] / list[1]) ^ 0.04
+  local span, last = math.log(list[#list] / list[1]), nil
+  for k, v in ipairs(list) do
+    local text = ("%.3g"):format(v)
+    -- texts of neighbours keep a distance: as many characters as the panel is wide
+    local need = (#text + 2) * (columns > 1 and 0.02 * columns / 2 or 0.01) * span
+    if not last or math.log(v / last) >= need then
+      last = v
+    else
+      text = ""
+    end
+    tics[k] = { v, text }
+  end
   return tics, { list[1] / room, list[#list] * room }
 end
 
@@ -181,13 +191,13 @@ function records_of.budget(records, options)
   local names = type(o.y) == "string" and { o.y } or o.y or default_names(records)
   local log = o.logx ~= false
   local tics, xrange
-  if log then tics, xrange = marks(records, x) end
+  local split, panels, banded, fewest = groups(records, by), {}, false, math.huge
+  if log then tics, xrange = marks(records, x, math.min(o.panels == "y" and #names or #split, 3)) end
   local share, all_shares = {}, #names > 0
   for _, name in ipairs(names) do
     share[name] = is_share(name, records)
     all_shares = all_shares and share[name]
   end
-  local split, panels, banded, fewest = groups(records, by), {}, false, math.huge
   local function frame(title, unit)
     panels[#panels + 1] = { title = title, xlabel = x, ylabel = unit and "%" or nil,
       yrange = unit and { 0, 100 } or nil, logx = log, xtics = tics, xrange = xrange, key = "below", series = {} }
@@ -264,7 +274,66 @@ local function staircase(front, minimise_x)
   return x, y
 end
 
---- Every run as a point, and the front.
+-- Neither depends on how far an input moves.
+local free = { "^clean", "accuracy", "^loss", "^seconds$", "^time$", "^memory$", "^step$" }
+
+--- Runs whose guarantees are about one thing: those of another norm or radius (`eps` in the row, unless the names of the
+-- measures say theirs) may be larger and mean less. A list of { title =, records = }, and the names that differ.
+function records_of.comparable(records, x, y)
+  local all, names, radius = { { records = records } }, {}, false
+  for _, name in ipairs { x, y } do
+    local short, is_free = name:gsub("^row%.", ""), false
+    for _, pattern in ipairs(free) do is_free = is_free or short:find(pattern) ~= nil end
+    if not is_free then
+      radius = radius or not short:find "@"
+      names[1] = "norm"
+    end
+  end
+  if not names[1] then return all, {} end
+  if radius then names[2] = "row.eps" end
+  local parts, differing = all, {}
+  for _, name in ipairs(names) do
+    local finer, splits = {}, false
+    for _, part in ipairs(parts) do
+      local split = groups(part.records, name)
+      splits = splits or #split > 1
+      for _, g in ipairs(split) do
+        g.title = part.title and (#split > 1 and part.title .. ", " .. g.title or part.title) or g.title
+        finer[#finer + 1] = g
+      end
+    end
+    if splits then
+      parts = finer
+      differing[#differing + 1] = (name:gsub("^row%.", ""))
+    end
+  end
+  for _, part in ipairs(parts) do part.title = part.title and part.title:gsub("row%.", "") end
+  return parts, differing
+end
+
+-- A staircase for each part, in the colour of its runs where they have one colour; the corners of all.
+local function fronts(parts, points_of, least_x, least_y)
+  local lines, corners = {}, {}
+  for k, part in ipairs(parts) do
+    local points, colour = {}, nil
+    for _, r in ipairs(part.records) do
+      local p = points_of[r]
+      if p then
+        points[#points + 1] = p
+        colour = (colour == nil or colour == p.colour) and p.colour or false
+      end
+    end
+    local front = records_of.front(points, least_x, least_y)
+    local line = { title = #parts > 1 and "front, " .. part.title or "front", style = "lines",
+      colour = #parts > 1 and colour or panel.ink, dash = #parts > 1 and not colour and (k - 1) % 5 + 1 or nil }
+    line.x, line.y = staircase(front, least_x)
+    if #front > 0 or #parts == 1 then lines[#lines + 1] = line end
+    table.move(front, 1, #front, #corners + 1, corners)
+  end
+  return lines, corners
+end
+
+--- Every run as a point, and the front: one for each norm or radius when runs differ in these.
 ---@param records table
 ---@param x string name of the value across
 ---@param y string name of the value upwards
@@ -275,33 +344,33 @@ function records_of.pareto(records, x, y, options)
   records = done(records)
   local least_x, least_y = contains(o.minimise, x), contains(o.minimise, y)
   local fx, fy = is_share(x, records) and 100 or 1, is_share(y, records) and 100 or 1
-  local series, all = {}, {}
-  for _, group in ipairs(groups(records, o.by)) do
-    local s = { x = {}, y = {}, style = "points", title = group.title or "runs" }
+  local series, points_of = {}, {}
+  for k, group in ipairs(groups(records, o.by)) do
+    local s = { x = {}, y = {}, style = "points", title = group.title or "runs",
+      colour = panel.palette[(k - 1) % #panel.palette + 1] }
     for _, r in ipairs(group.records) do
       local vx, vy = number_of(value_of(r, x)), number_of(value_of(r, y))
       if finite(vx) and finite(vy) then
         s.x[#s.x + 1], s.y[#s.y + 1] = fx * vx, fy * vy
-        all[#all + 1] = { fx * vx, fy * vy, r }
+        points_of[r] = { fx * vx, fy * vy, r, colour = s.colour }
       end
     end
     series[#series + 1] = s
   end
-  local front = records_of.front(all, least_x, least_y)
-  local line = { title = "front", colour = panel.ink, style = "lines" }
-  line.x, line.y = staircase(front, least_x)
-  table.insert(series, 1, line)
+  local parts, differing = records_of.comparable(records, x, y)
+  local lines, front = fronts(parts, points_of, least_x, least_y)
+  table.move(series, 1, #series, #lines + 1, series)
+  table.move(lines, 1, #lines, 1, series)
   local labels = {}
   if o.labels ~= false and #front <= 12 then
     for k, p in ipairs(front) do labels[k] = o.label and text_of(value_of(p[3], o.label)) or "" end
   end
-  local corners = { x = {}, y = {}, style = "points", colour = panel.ink, labels = labels }
+  local corners = { x = {}, y = {}, style = "rings", colour = panel.ink, labels = labels }
   for k, p in ipairs(front) do corners.x[k], corners.y[k] = p[1], p[2] end
   series[#series + 1] = corners
-  for k = 2, #series - 1 do series[k].colour = panel.palette[(k - 2) % #panel.palette + 1] end
-  return { title = o.title or ("%s and %s"):format(x, y), xlabel = fx == 100 and x .. ", %" or x,
-    ylabel = fy == 100 and y .. ", %" or y, logx = o.logx, logy = o.logy,
-    key = ("%s %s"):format(least_y and "top" or "bottom", least_x and "right" or "left"), series = series }
+  local words = #differing > 0 and (" (a front for each %s)"):format(table.concat(differing, " and ")) or ""
+  return { title = (o.title or ("%s and %s"):format(x, y)) .. words, xlabel = fx == 100 and x .. ", %" or x,
+    ylabel = fy == 100 and y .. ", %" or y, logx = o.logx, logy = o.logy, key = "below", series = series }
 end
 
 return records_of

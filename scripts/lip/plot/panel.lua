@@ -14,7 +14,9 @@ local styles = {
   lines = { "lines", "lw 2" }, steps = { "steps", "lw 2" }, impulses = { "impulses", "lw 2" },
   points = { "points", "lw 1.5 pt 7 ps 0.6" }, linespoints = { "linespoints", "lw 2 pt 7 ps 0.6" },
   boxes = { "boxes", "fs solid 0.6 border lw 1" }, dots = { "dots", "" },
+  rings = { "points", "lw 1.5 pt 6 ps 1.3" },
 }
+local joined = { lines = true, steps = true } -- nothing is seen of a single point
 local with_bars = { points = true, boxes = true }
 
 local function finite(v)
@@ -56,6 +58,27 @@ local function block(n, panel, x, columns, seen, out)
   end
   if #lines == 0 then lines[1] = "NaN" .. (" NaN"):rep(#columns) end
   out[#out + 1] = ("$d%d << EOD\n%s\nEOD"):format(n, table.concat(lines, "\n"))
+end
+
+-- Counts the values that a logarithmic axis leaves out.
+local function note_left_out(panel, x, columns, seen)
+  for k = 1, #columns[1] do
+    local out = panel.logx and x and finite(x[k]) and x[k] <= 0
+    for _, column in ipairs(panel.logy and columns or {}) do out = out or finite(column[k]) and column[k] <= 0 end
+    if out then seen.left_out = seen.left_out + 1 end
+  end
+end
+
+-- Points with no neighbour to draw a line to.
+local function alone(panel, x, y)
+  local at, values = {}, {}
+  local function drawn(k)
+    return k >= 1 and k <= #y and number(x and x[k] or k, panel.logx) ~= "NaN" and number(y[k], panel.logy) ~= "NaN"
+  end
+  for k = 1, #y do
+    if drawn(k) and not drawn(k - 1) and not drawn(k + 1) then at[#at + 1], values[#values + 1] = x and x[k] or k, y[k] end
+  end
+  return at, values
 end
 
 -- The band around a line, cut where it has no value (filledcurves would join over the gap).
@@ -130,6 +153,8 @@ local function series_script(s, i, n, panel, kind, seen, out, parts)
   end
   local x, y, low, high = numbers_of(s, i)
   local colour = check.colour(s.colour, "series " .. i) or palette[(i - 1) % #palette + 1]
+  note_left_out(panel, x, y and low and { y, low, high } or y and { y } or { low, high }, seen)
+  if style == "rings" and kind == "text" then return n end -- they would hide the letters of the points
   local dash = s.dash and (" dt %d"):format(s.dash) or ""
   if low and not (y and with_bars[style]) and kind ~= "text" then
     n = band(n, panel, x, low, high, colour, not y and s.title, seen, out, parts)
@@ -160,6 +185,15 @@ local function series_script(s, i, n, panel, kind, seen, out, parts)
       quote_or_none(s.title))
     point_labels(s, i, x, y, panel, colour, out)
     n = n + 1
+  end
+  for _, line in ipairs(not joined[style] and {} or y and { y } or { low, high }) do
+    local at, values = alone(panel, x, line)
+    if #at > 0 then
+      block(n, panel, at, { values }, seen, out)
+      parts[#parts + 1] = ("$d%d using 1:2 with points %s lc rgb '%s' notitle"):format(n,
+        kind == "text" and "pt " .. (i - 1) % 26 + 1 or "pt 7 ps 0.6", colour)
+      n = n + 1
+    end
   end
   return n
 end
@@ -215,9 +249,23 @@ local function sparse_axis(ends, out)
   out[#out + 1] = "set xtics " .. number(step)
 end
 
+-- The length of a box is its number: it begins at 0 unless the range says otherwise.
+local function from_zero(panel, seen)
+  local given = panel.yrange
+  if panel.logy or given and given[1] then return given end
+  for _, s in ipairs(panel.series or {}) do
+    if s.style == "boxes" and seen.y then
+      if seen.y[1] >= 0 then return { 0, given and given[2] or nil } end
+      if seen.y[2] <= 0 and not (given and given[2]) then return { nil, 0 } end
+    end
+  end
+  return given
+end
+
 local function axes(panel, kind, seen, out, narrow)
   for _, axis in ipairs { "x", "y" } do
     local log, given = panel["log" .. axis], panel[axis .. "range"]
+    if axis == "y" then given = from_zero(panel, seen) end
     out[#out + 1] = ("%s logscale %s\nset %stics autofreq"):format(log and "set" or "unset", axis, axis)
     if given then
       out[#out + 1] = range(given, axis .. "range")
@@ -298,11 +346,12 @@ local function heading(panel, kind, out)
   out[#out + 1] = panel.key == false and "unset key" or ("set key %s %s"):format(panel.key or "top left", look)
 end
 
---- Appends the commands of a panel to `out`; data blocks are numbered from n on. Returns the next free number.
+--- Appends the commands of a panel to `out`; data blocks are numbered from n on. Returns the next free number
+-- and whether there is anything to see.
 function panel_script.script(panel, n, kind, out, narrow)
   heading(panel, kind, out)
   if panel.images then return image.script(panel, n, ink, out) end
-  local parts, seen = {}, {}
+  local parts, seen = {}, { left_out = 0 }
   for i, s in ipairs(panel.series or {}) do n = series_script(s, i, n, panel, kind, seen, out, parts) end
   if #parts == 0 and #(panel.series or {}) == 0 and #(panel.levels or {}) == 0 then
     check.refuse "a panel has no series"
@@ -310,8 +359,13 @@ function panel_script.script(panel, n, kind, out, narrow)
   guides(panel, seen, out, parts)
   axes(panel, kind, seen, out, narrow)
   if #parts == 0 or not (seen.any or seen.level) then parts[#parts + 1] = "NaN notitle" end
+  if not (seen.any or seen.level) then out[#out + 1] = "set label 'no values' at graph 0.5,0.5 center" end
+  if seen.left_out > 0 then
+    local words = (seen.left_out == 1 and "1 value <= 0 is" or seen.left_out .. " values <= 0 are") .. " left out"
+    out[#out + 1] = "set xlabel " .. check.quote(panel.xlabel and ("%s (%s)"):format(panel.xlabel, words) or words)
+  end
   out[#out + 1] = "plot " .. table.concat(parts, ", ")
-  return n
+  return n, seen.any or seen.level or false
 end
 
 return panel_script
