@@ -82,6 +82,25 @@ function T:test_trials_without_a_folder()
   lu.assertStrContains(said, "1 of 6 done, 5 failed")
 end
 
+-- Texts of a configuration, an aim or a message move no cursor and begin no lines.
+function T:test_odd_texts_in_what_is_said()
+  self:write("s.lua", [[
+    return require "lip".sweep { list = { { s = "a\nfailed 9", k = 1 }, { s = "b\27[2Jb", k = 2 }, { s = "c\r", k = 3 } },
+      maximise = "v\27c", run = function(c)
+        if c.k == 3 then error("why\27[31m\7", 0) end
+        return { ["v\27c"] = c.k }
+      end }]])
+  for _, words in ipairs { { "--dry-run" }, { "-j", "1" }, {}, { "--retry", "failed" } } do
+    local _, said = self:sweep("s.lua", table.unpack(words))
+    lu.assertNil(said:gsub("\n", ""):find "%c", said)
+    lu.assertNil(("\n" .. said):find("\nfailed 9", 1, true), said)
+  end
+  local _, said = self:sweep("s.lua", "--store", "two.db", "-j", "1")
+  lu.assertStrContains(said, "start  1  k=1 s=a?failed 9\n")
+  lu.assertStrContains(said, "done   2  v?c = 2 (best)")
+  lu.assertStrContains(said, "failed 3  k=3 s=c?: why?[31m?")
+end
+
 function T:test_again_does_nothing()
   self:describe()
   lu.assertEquals((self:sweep("s.lua", "-j", "2")), 0)

@@ -149,7 +149,7 @@ function tests.test_lines_of_a_terminal()
   lu.assertEquals(lines[1], "     5  [###########.....] 20/30  1:00 left  budget=2")
   lu.assertEquals(lines[2], "     7  3.0 s  budget=8 widths=64,32")
   lu.assertEquals(lines[3], "13 of 72 done, 2 failed, 2 running  4:10 left")
-  lu.assertEquals(lines[4], "best: clean = 0.98765  trial 12  budget=4 name=a [31m")
+  lu.assertEquals(lines[4], "best: clean = 0.98765  trial 12  budget=4 name=a?[31m")
   for columns = 1, 60 do
     for _, text in ipairs(view.lines(state(), columns)) do
       lu.assertTrue(utf8.len(text) <= columns, columns .. ": " .. text)

@@ -138,7 +138,8 @@ local function show(view)
   for _, reason in ipairs(reasons) do print(("queued: %d (%s)"):format(view.waiting[reason], reason)) end
   if view.counts.failed > 0 then print "failed:" end
   list(view, "failed", function(trial)
-    return ("  %d  %s: %s"):format(trial.number, config_text(trial.config), (trial.message or ""):match "^[^\n]*")
+    return ("  %d  %s: %s"):format(trial.number, config_text(trial.config),
+      require "lip.sweep.view".plain((trial.message or ""):match "^[^\n]*"))
   end)
 end
 

@@ -1,5 +1,7 @@
 --- What is seen of a running sweep. In a terminal the last lines are drawn anew: one for each worker with its progress,
 -- one with the totals, one with the best so far; what is worth keeping scrolls above them. Elsewhere plain lines.
+local plain = require "lip.runs.table".plain
+
 local view = {}
 
 local BAR = 16
@@ -27,13 +29,16 @@ local function value_text(v)
   return table.concat(words, ",")
 end
 
+--- A text on one line that moves no cursor, as `lipwb runs` shows it.
+view.plain = plain
+
 --- "budget=4 norm=inf seed=1"
 function view.config(config)
   local names, words = {}, {}
   for name in pairs(config or {}) do names[#names + 1] = name end
   table.sort(names)
   for i, name in ipairs(names) do words[i] = name .. "=" .. value_text(config[name]) end
-  return table.concat(words, " ")
+  return plain(table.concat(words, " "))
 end
 
 --- The first `columns` letters of a text, without what a terminal would take for a command.
@@ -75,7 +80,7 @@ function view.totals(counts, total)
 end
 
 function view.best(best, goal)
-  return ("best: %s = %s  trial %d  %s"):format(goal, value_text(best.value), best.number, view.config(best.config))
+  return ("best: %s = %s  trial %d  %s"):format(plain(goal), value_text(best.value), best.number, view.config(best.config))
 end
 
 --- All lines that are drawn for a state, cut to the width.
