@@ -185,6 +185,11 @@ function T:test_another_figure_to_look_at()
   self:write("f.lua", 'local a = require "lip".args { x = 1 } return { up = a.x, down = -a.x * a.x }')
   describe 'maximise = "up"'
   lu.assertEquals((self:sweep "s.lua"), 0)
+  describe 'maximise = "sideways"'
+  local ended, told = self:sweep("s.lua", "--accept")
+  lu.assertEquals(ended, 0)
+  lu.assertStrContains(told, "note: the rows of 3 done trials have no figure 'sideways'")
+  lu.assertNotStrContains(told, "best")
   local bests = { ['maximise = "down"'] = "down = -1  trial 1", ['minimise = "down"'] = "down = -9  trial 3" }
   for aim, best in pairs(bests) do
     describe(aim)

@@ -96,6 +96,23 @@ function T:test_asha_minimises()
   lu.assertEquals(states, { "done", "pruned", "pruned", "pruned" })
 end
 
+-- Nobody need wonder why nothing ends early.
+function T:test_a_scheduler_that_is_shown_nothing()
+  local text = levels("lip.asha{ min = 3, max = 9, eta = 3 }", "9, 8, 7")
+  local function notes(changed)
+    self:write("s.lua", changed)
+    local status, said = self:sweep("s.lua", "-j", "1", "--accept")
+    lu.assertEquals(status, 0, said)
+    return select(2, said:gsub("note: trial %d has ended without reporting 'score' at a step", "")), said
+  end
+  lu.assertEquals((notes(text)), 0)
+  local n, said = notes((text:gsub("for epoch = 1, 9", "for epoch = 1, 2")))
+  lu.assertEquals(n, 1)
+  lu.assertStrContains(said, "trial 1 has ended without reporting 'score' at a step where the scheduler (asha, first at "
+    .. "step 3) looks")
+  lu.assertStrContains(said, "3 of 3 done")
+end
+
 function T:test_median_ends_the_lower_half()
   self:write("s.lua", levels("lip.median{ min = 2, trials = 3 }", "5, 6, 7, 1, 8, 2"))
   local status, said = self:sweep("s.lua", "-j", "1")

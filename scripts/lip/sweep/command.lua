@@ -250,6 +250,14 @@ local function summary(job, result)
   local counts = result.counts
   print(("%s: %s, %s"):format(job.plan.name, view.totals(counts, result.total), view.duration(result.seconds)))
   if result.best then print(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise)) end
+  local aim, without = job.plan.sweep.maximise or job.plan.sweep.minimise, {}
+  for _, r in ipairs(aim and job.store:trials { sweep = job.sweep, state = "done" } or {}) do
+    if r.value == nil then without[#without + 1] = r.number end
+  end
+  if #without > 0 then
+    print(("note: the rows of %d done trials have no figure '%s', which the sweep looks at (the first: trial %d)"):format(
+      #without, view.plain(aim), without[1]))
+  end
   if counts.failed > 0 then
     local told, records = {}, {}
     for _, r in ipairs(result.failed) do told[r.key] = true end
@@ -259,7 +267,7 @@ local function summary(job, result)
     for i = 1, math.min(#records, MAX_FAILURES) do
       local r = records[i]
       io.stderr:write(("trial %d failed (%s): %s\n"):format(r.number, view.config(r.config),
-        (r.message or "no message"):match "^[^\n]*"))
+        view.plain((r.message or "no message"):match "^[^\n]*")))
     end
     if #records > MAX_FAILURES then io.stderr:write(("and %d more\n"):format(#records - MAX_FAILURES)) end
     io.stderr:write "--retry failed runs them again\n"

@@ -155,13 +155,14 @@ function methods:finish(slot, result)
     local message = self:end_line(slot, result, again)
     record = self:look(slot) -- another runner may have it by now
     if again then
-      self.view:say("again  %d  %s (try %d of %d)", record.number, message:match "^[^\n]*", again, self.job.retries + 1)
+      self.view:say("again  %d  %s (try %d of %d)", record.number, view.plain(message:match "^[^\n]*"), again, self.job.retries + 1)
       return
     end
   end
   if record.attempt ~= slot.record.attempt then return end -- the other runner's to tell
   if slot.ended == "stopped" and not self.stopping then record = self:stopped(slot, record) end
   self:tell(record)
+  self:watch_rungs(record)
 end
 
 -- Somebody else asked the worker to stop, so the trial goes on from its checkpoint; but not for ever.
@@ -212,17 +213,27 @@ function methods:tell(record)
     if not self.stopping then self.view:say("queued %d  stopped by a signal from elsewhere", record.number) end
   elseif state == "failed" then
     self.failed[#self.failed + 1] = record
-    local last = (record.message or "no message"):match "[^\n]*"
+    local last = view.plain((record.message or "no message"):match "[^\n]*")
     self.view:say("failed %d  %s: %s", record.number, view.config(record.config), last)
     if self.job.fail_fast and not self.stopping then
       self.view:say "a trial failed: the others are stopped (--fail-fast)"
       self:stop "fail"
     end
   elseif not self.view:live() then
-    local value = record.value and goal and ("  %s = %.6g"):format(goal, record.value) or ""
+    local value = record.value and goal and ("  %s = %.6g"):format(view.plain(goal), record.value) or ""
     self.view:say("%s %d%s%s  %s  (%s)", state == "done" and "done  " or state, record.number, value,
       is_best and " (best)" or "", view.duration(record.seconds), totals)
   end
+end
+
+-- A scheduler that is never shown its figure ends nothing, and nobody would know why: said once.
+function methods:watch_rungs(record)
+  local scheduler = self.job.plan.sweep.scheduler
+  if self.unjudged or not scheduler or record.state ~= "done" then return end
+  if #must(self.job.store:rungs(record)) > 0 then return end
+  self.unjudged = true
+  self.view:say("note: trial %d has ended without reporting '%s' at a step where the scheduler (%s, first at step %d) "
+    .. "looks: it can end no such trial early", record.number, self.goal, scheduler.kind, scheduler.min)
 end
 
 local function median(list)

@@ -270,6 +270,11 @@ Store.metrics = guarded(function(self, trial)
   return rows
 end)
 
+--- Scores of a trial at the rungs of the sweep's scheduler: { {rung=, value=}, ... } by rung.
+Store.rungs = guarded(function(self, trial)
+  return must(self.db:rows("SELECT rung, value FROM rungs WHERE trial = ? ORDER BY rung", id_of(trial)))
+end)
+
 --- Files that a trial has noted: { {kind=, path=}, ... }, paths relative to its folder.
 Store.files = guarded(function(self, trial)
   return must(self.db:rows("SELECT kind, path FROM files WHERE trial = ? ORDER BY kind, path", id_of(trial)))
