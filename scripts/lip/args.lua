@@ -208,6 +208,17 @@ local function complaint(settings, names, values)
   return not ok and tostring(message) or nil
 end
 
+-- The name of a figure that was asked for: refused now, not after an hour of work.
+local function check_plot(s, given, active)
+  local by_set = given.set.plot ~= nil
+  local name = given.set.plot or given.plot
+  if not name or not s or s.type ~= "string" then return end
+  local files = require "lip.plot.file"
+  if by_set and not files.kind(s.default) then return end -- a setting of another meaning
+  local refusal = files.refusal(name, active) -- a trial draws into its own folder
+  if refusal then fail_usage("%s: %s", by_set and "--set plot" or "--plot", refusal) end
+end
+
 --- Declares the settings and returns their values.
 ---@param declared table name = default, or name = { default, "help", min=, max=, choices=, whole= }
 ---@return table values by name
@@ -252,6 +263,7 @@ local function args(declared)
   end
   given.values = values -- as the run began: written down with its result
   local trial = package.loaded["lip.trial"] -- only a worker has loaded it before any script
+  check_plot(settings.plot, given, trial and trial.active)
   if trial and trial.active then trial.settings(values) end
   return values
 end

@@ -13,6 +13,7 @@
 -- colours a page may set (lip.plot.svg, figures.css).
 local core = require "lip.core"
 local check = require "lip.plot.check"
+local names = require "lip.plot.file"
 local panels_of = require "lip.plot.panel"
 local svg = require "lip.plot.svg"
 local text = require "lip.plot.text"
@@ -43,8 +44,8 @@ local function terminal(fig, panels)
   if file == "-" then
     return "text", ("set terminal dumb noenhanced size %d,%d"):format(terminal_columns(), 24 * rows)
   end
-  local kind = (file:match "%.(%a+)$" or ""):lower()
-  if not terminals[kind] then return nil end
+  local kind = names.kind(file)
+  if not kind then return nil end
   if kind == "pdf" then width, height = width / 100, height / 100 end
   local background = fig.background == "none" and (kind == "png" and " transparent" or "") or " background '#ffffff'"
   return kind, "set terminal " .. terminals[kind]:format(width, height) .. background
@@ -128,7 +129,7 @@ local function plot(fig)
   local panels = fig.panels or { fig }
   local kind, setting = terminal(fig, panels)
   if not kind then
-    return fail("argument", "plot: cannot draw '%s': the name must end in .png, .svg or .pdf", fig.file)
+    return fail("argument", "plot: %s", names.refusal(fig.file))
   end
   local drawn = panels
   if kind == "text" then -- gnuplot knows no grey in a terminal

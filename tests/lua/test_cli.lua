@@ -245,6 +245,17 @@ function tests.test_where_the_figure_goes()
     lu.assertEquals({ status, out }, { 0, want .. "\n" }, err)
   end
   lu.assertEquals(select(2, run("--plot b.svg " .. path)), "b.svg\n")
+  -- refused before anything is computed
+  for words, expected in pairs { ["--plot b.jpg"] = "--plot: cannot draw 'b.jpg': the name must end in .png",
+    ["--plot no/where/b.svg"] = "there is no folder 'no/where'", ["--set plot=b.gif"] = "--set plot: cannot draw",
+    ["--plot /tmp/b"] = "must end in" } do
+    local refused, said, complaint = run(path .. " " .. words)
+    lu.assertEquals({ refused, said }, { 2, "" })
+    lu.assertStrContains(complaint, expected)
+  end
+  os.remove(path)
+  path = spill "print(require 'lip'.args{ plot = { 'loss', 'what to draw' } }.plot)" -- no file
+  lu.assertEquals(select(2, run(path .. " --set plot=clean")), "clean\n")
   os.remove(path)
   local status, out, err = settings "--plot b.svg"
   lu.assertEquals({ status, out }, { 2, "" })

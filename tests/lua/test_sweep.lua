@@ -150,10 +150,25 @@ function T:test_the_figure()
   status, said = self:sweep("s.lua", "--plot", "g.svg", "--name", "g")
   lu.assertEquals(status, 1)
   lu.assertStrContains(said, "no picture")
+end
+
+-- Before the first trial, not after the last.
+function T:test_figures_that_cannot_be_drawn()
+  local function refused(expected, name)
+    for _, more in ipairs { "--dry-run", "--fail-fast" } do
+      local status, said = self:sweep("s.lua", "--plot", name, more)
+      lu.assertEquals(status, 2)
+      lu.assertStrContains(said, expected)
+    end
+    lu.assertFalse(lip.file.exists(self.dir .. "/runs.db"))
+  end
   self:describe()
-  status, said = self:sweep("s.lua", "--plot", "h.svg", "--name", "h")
-  lu.assertEquals(status, 1)
-  lu.assertStrContains(said, "describes no figure")
+  refused("describes no figure", "h.svg")
+  self:describe("", "figure = function() return {} end")
+  refused("must end in .png, .svg or .pdf", "h.jpg")
+  refused("there is no folder 'nowhere'", "nowhere/h.svg")
+  lip.file.mkdir(self.dir .. "/f.svg")
+  refused("it is a folder", "f.svg")
 end
 
 function T:test_a_failure_costs_one_trial()

@@ -156,6 +156,11 @@ function command.prepare(options, dry)
   job.plan = plan.load(options.file, set_of(options), options.name)
   job.trials, job.total = job.plan:trials(), job.plan:total()
   local sweep = job.plan.sweep
+  if options.plot then
+    if not sweep.figure then error("--plot: this sweep describes no figure (lip.sweep{ figure = ... })", 0) end
+    local unusable = require "lip.plot.file".refusal(options.plot)
+    if unusable then error("--plot: " .. unusable, 0) end
+  end
   local refusal = require "lip.sweep.settings".refusal(job.plan, job.data)
   if refusal then error(refusal, 0) end
   job.retries, job.fail_fast = options.retries or sweep.retries, options.fail_fast
@@ -275,9 +280,7 @@ local function summary(job, result)
 end
 
 local function draw_figure(job, path)
-  local figure = job.plan.sweep.figure
-  if not figure then return complain("--plot: this sweep describes no figure", FAILED) end
-  local made = figure(job.store:trials { sweep = job.sweep })
+  local made = job.plan.sweep.figure(job.store:trials { sweep = job.sweep })
   made.file = path
   local ok, message = lip.plot(made)
   if not ok then return complain("--plot: " .. message, FAILED) end
