@@ -163,9 +163,19 @@ local function write_row(path, row)
   if path ~= "-" then assert(file:close()) end
 end
 
+-- A file for `lipwb sweep`, run as a script: it has done nothing, and that is not what was wanted.
+local function refuse_sweep(settings, row)
+  local meta = type(row) == "table" and getmetatable(row)
+  if type(meta) ~= "table" or meta.__name ~= "lip.sweep" then return end
+  settings.wrong_usage = true
+  local message = ("this file describes a sweep: lipwb sweep %s"):format(settings.script or "FILE")
+  error(setmetatable({}, { __tostring = function() return message end }), 0)
+end
+
 --- The end of a script: `row` is what it returned.
 function program.finish(row)
   local settings = core.settings
+  refuse_sweep(settings, row)
   local name = next(settings.set)
   if name ~= nil and not settings.declared then
     io.stderr:write("lipwb: --set ", name, ": the script declares no settings (lip.args), nothing was set\n")

@@ -152,6 +152,13 @@ function T:test_the_figure()
   lu.assertStrContains(said, "no picture")
 end
 
+function T:test_a_sweep_is_no_script()
+  self:describe()
+  local result = assert(self:spawn("said", "s.lua"):wait(60))
+  lu.assertEquals(result.exit, 2)
+  lu.assertStrContains(lip.file.read(self.dir .. "/said"), "this file describes a sweep: lipwb sweep s.lua")
+end
+
 -- Before the first trial, not after the last.
 function T:test_figures_that_cannot_be_drawn()
   local function refused(expected, name)
