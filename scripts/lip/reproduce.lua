@@ -193,6 +193,11 @@ local function main(args)
   local now = run_again(run, folder, cwd)
   if not now then return nil end
   tell_surroundings(run, now, cwd)
+  if now.state == "failed" and run.seen.state ~= "failed" then
+    say("could not be run%s: %s", now.last > 0 and " to its end" or "", (now.message or "no message"):match "^[^\n]*")
+    say("output of the new run:\n%s", lip.file.tail(folder .. "/output.txt", 2000) or "")
+    if now.last == 0 then return 1 end -- nothing to compare with
+  end
   local same = run.seen.provenance.kernels == now.provenance.kernels
   local tolerance = args.tolerance or (same and 0 or compare.TOLERANCE)
   if same then
@@ -204,9 +209,6 @@ local function main(args)
   local list, count = compare.runs({ seen = run.seen, folder = run.folder }, { seen = now, folder = folder }, tolerance)
   if #list > 0 then
     tell_differences(list)
-    if now.state == "failed" and run.seen.state ~= "failed" then
-      say("output of the new run:\n%s", lip.file.tail(folder .. "/output.txt", 2000) or "")
-    end
     return 1
   end
   say("equal: %d value%s of %d epoch%s and %d of the result (%s)", count.metrics, count.metrics == 1 and "" or "s",

@@ -141,6 +141,13 @@ function T:test_a_script()
   lu.assertStrContains(output, "1 of the result (failed)")
   self:check_other_kernels()
   self:check_changed()
+  -- without what it reads nothing can be compared
+  os.remove(self.dir .. "/x.csv")
+  exit, output = self:reproduce "s/1"
+  lu.assertEquals(exit, 1)
+  lu.assertStrContains(output, "could not be run: ")
+  lu.assertStrContains(output, "x.csv")
+  lu.assertNotStrContains(output, "different:")
 end
 
 function T:check_other_kernels()
