@@ -7,8 +7,8 @@
 --     {images = {{pixels, {pixels = difference, title = "difference", signed = true}}}}}}
 --
 -- x and y are tables or 1-D tensors of the same length; a series without x is drawn against 1, 2, ... Values that are
--- not finite, or not positive on a logarithmic axis, leave a gap (the latter are counted below the panel); a figure without
--- any is refused. `low` and `high` draw a band around lines and bars at
+-- not finite, or not positive on a logarithmic axis, leave a gap (the latter are counted below the panel); a figure
+-- without any is refused. `low` and `high` draw a band around lines and bars at
 -- points; without y the band alone. Returns true, or nil, message, code; with inline = true the text of an SVG whose
 -- colours a page may set (lip.plot.svg, figures.css).
 local core = require "lip.core"

@@ -120,7 +120,8 @@ function tests.test_what_cannot_be_drawn()
     lu.assertStrContains(message, "nothing to draw")
   end
   -- one of several panels says it
-  lu.assertStrContains(drawn { panels = { { series = { { y = { 1, 2 } } } }, { series = { { y = {} } } } } }, "no values")
+  local two = { panels = { { series = { { y = { 1, 2 } } } }, { series = { { y = {} } } } } }
+  lu.assertStrContains(drawn(two), "no values")
 end
 
 -- Values that a logarithmic axis leaves out are counted; a point that is left alone is a point.

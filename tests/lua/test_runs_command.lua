@@ -51,8 +51,8 @@ function T:test_ls()
   self:made()
   local lines = self:lines "ls"
   lu.assertEquals(lines[1], "sweep budgets")
-  lu.assertStrMatches(lines[2], "id +state +budget +norm +certified@0.1 +bound +clean +time +message")
-  lu.assertStrMatches(lines[3], " *1 +done +0.5 +1 +89.938 +0.5 +92.767 +10.1 s")
+  lu.assertStrMatches(lines[2], "run +state +budget +norm +certified@0.1 +bound +clean +time")
+  lu.assertStrMatches(lines[3], "budgets/1 +done +0.5 +1 +89.938 +0.5 +92.767 +10.1 s")
   for _, line in ipairs(lines) do lu.assertTrue(utf8.len(line) <= 80, line) end
   local text = table.concat(lines, "\n")
   lu.assertStrContains(text, "in all: epochs=3 seed=1 widths=64,32")
@@ -102,13 +102,13 @@ function T:test_best_and_pareto()
     local ended = b ~= 4 and b ~= 5
     if ended and v > value then best, value = b + 1, v end
   end
-  lu.assertStrMatches(lines[2], (" *%d .*"):format(best))
+  lu.assertStrMatches(lines[2], ("budgets/%d .*"):format(best))
   lines = self:lines "best clean --min --sweep budgets -n 1"
-  lu.assertStrMatches(lines[2], " *17 .*")
+  lu.assertStrMatches(lines[2], "budgets/17 .*")
   lines = self:lines "best --over seed --sweep budgets -n 1"
   lu.assertStrMatches(lines[1], "budget .*n  certified@0.1.*")
   lines = self:lines "pareto clean certified@0.1 --sweep budgets"
-  lu.assertStrContains(lines[#lines], "of 22 runs, large clean, large certified@0.1")
+  lu.assertStrContains(lines[#lines], "of 22 runs, large clean, large certified@0.1, a front for each norm")
   lines = self:lines "pareto bound clean --sweep budgets"
   lu.assertStrContains(lines[#lines], "small bound, large clean")
   lines = self:lines "pareto bound clean --sweep budgets --max bound --min clean"
@@ -152,8 +152,8 @@ function T:test_running()
   support.journal(s, trials[1], "alive", { steps = 2, pid = me.pid, pid_start = me.start, host = me.host })
   support.journal(s, trials[2], "alive", { steps = 2, pid = me.pid, pid_start = me.start + 1, host = me.host })
   s:close()
-  lu.assertEquals(self:lines "ls", { "id  state          x", " 1  running 2/3    1", " 2  running, dead  2",
-    " 3  queued         3", "3 runs: 2 running, 1 queued" })
+  lu.assertEquals(self:lines "ls", { "run  state          x", "  1  running 2/3    1", "  2  running, dead  2",
+    "  3  queued         3", "3 runs: 2 running, 1 queued" })
   lu.assertNil(table.concat(self:lines "show 3", "\n"):find "again")
 end
 

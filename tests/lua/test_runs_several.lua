@@ -95,6 +95,63 @@ function T:test_exports_and_report()
   end
 end
 
+function T:test_runs_are_called_by_sweep_and_number()
+  self:made()
+  local lines, text = self:lines "runs ls --sort -run"
+  lu.assertStrMatches(lines[1], "run +.*")
+  lu.assertStrMatches(lines[2], "two/3 .*")
+  lu.assertStrMatches(lines[3], "two/2 .*")
+  lu.assertStrContains(text, "one/1 ")
+  lu.assertStrContains(self:lines "runs show two/3"[1], "two/3")
+  lu.assertStrContains(select(2, self:lines "runs best -n 1"), "lipwb runs show two/3 tells")
+  lu.assertEquals(self:lines [[runs ls --sweep two --where 'run = "two/2"' --columns run,x]], { "run    x", "two/2  3",
+    "1 run: 1 done" })
+end
+
+-- Numbers of the only sweep are what tables show, whatever the ids are.
+function T:test_the_only_sweep_goes_by_numbers()
+  local s = assert(store.open(self.path, { create = true }))
+  local id = assert(s:add_sweep("only", { maximise = "y" }))
+  assert(s:enqueue(id, { { number = 12, key = ("a"):rep(16), config = { x = 1 }, seed = 1 },
+    { number = 11, key = ("b"):rep(16), config = { x = 2 }, seed = 1 },
+    { number = 2, key = ("c"):rep(16), config = { x = 3 }, seed = 1 } }))
+  local trials = s:trials {}
+  s:close()
+  local lines = self:lines "runs ls --columns run,x,id"
+  local seen = 0
+  for _, trial in ipairs(trials) do
+    seen = seen + (trial.id ~= trial.number and 1 or 0)
+    lu.assertStrContains(self:lines("runs show " .. trial.number)[1], "only/" .. trial.number)
+    lu.assertStrContains(self:lines(("runs show '#%d'"):format(trial.id))[1], "only/" .. trial.number)
+  end
+  lu.assertTrue(seen > 0)
+  lu.assertStrMatches(lines[2], " *2 +3 .*")
+end
+
+function T:test_a_sweep_that_is_not_there()
+  self:made()
+  for _, words in ipairs { "runs ls --sweep on", "runs best --sweep on", "runs export csv --sweep on",
+    "runs plot --sweep on", "report --sweep on -o " .. quote(self.folder .. "/r.html") } do
+    local status, out, err = self:lipwb(words)
+    lu.assertEquals({ status, out }, { 2, "" }, words)
+    lu.assertStrContains(err, "there is no sweep 'on' (did you mean 'one'?) (there is one, two)")
+  end
+  lu.assertFalse(lip.file.exists(self.folder .. "/r.html"))
+end
+
+-- What is drawn is said, and weighs what the sweep aims at.
+function T:test_plot_says_what_it_draws()
+  lu.skipIf(not os.execute "command -v gnuplot >/dev/null 2>&1", "gnuplot is not installed")
+  self:made()
+  local file = self.folder .. "/f.svg"
+  lu.assertEquals(self:lines("runs plot -o " .. quote(file)), { ("figure: %s (pareto)"):format(file) })
+  local svg = assert(lip.file.read(file))
+  lu.assertTrue(svg:find("clean and y", 1, true) ~= nil)
+  lu.assertEquals(self:lines("runs plot --x x -o " .. quote(file)), { ("figure: %s (budget)"):format(file) })
+  local lines = self:lines "runs plot"
+  lu.assertStrContains(lines[#lines], "drawn: pareto")
+end
+
 function T.test_distinct_takes_the_one_that_is_done()
   local function r(key, state, sweep) return { key = key, state = state, sweep = sweep, number = 1 } end
   local list, shared = records.distinct { r("a", "pruned", "s"), r("b", "done", "s"), r("a", "done", "t"),

@@ -277,10 +277,21 @@ end
 -- Neither depends on how far an input moves.
 local free = { "^clean", "accuracy", "^loss", "^seconds$", "^time$", "^memory$", "^step$" }
 
---- Runs whose guarantees are about one thing: those of another norm or radius (`eps` in the row, unless the names of the
--- measures say theirs) may be larger and mean less. A list of { title =, records = }, and the names that differ.
+-- { value =, records = } for each value of a name, in order; last those without.
+local function kinds_of(records, name)
+  local list = distinct(records, name) and groups(records, name) or {}
+  local rest = {}
+  for _, r in ipairs(records) do
+    if value_of(r, name) == nil then rest[#rest + 1] = r end
+  end
+  if #rest > 0 then list[#list + 1] = { records = rest } end
+  return list
+end
+
+--- Runs whose guarantees are about one thing: those of another norm or radius (`eps` in the row, unless the names of
+-- the measures say theirs) may be larger and mean less. A list of { title =, records = }, and the names that differ.
 function records_of.comparable(records, x, y)
-  local all, names, radius = { { records = records } }, {}, false
+  local names, radius = {}, false
   for _, name in ipairs { x, y } do
     local short, is_free = name:gsub("^row%.", ""), false
     for _, pattern in ipairs(free) do is_free = is_free or short:find(pattern) ~= nil end
@@ -289,25 +300,21 @@ function records_of.comparable(records, x, y)
       names[1] = "norm"
     end
   end
-  if not names[1] then return all, {} end
   if radius then names[2] = "row.eps" end
-  local parts, differing = all, {}
+  local parts, differing = { { records = records } }, {}
   for _, name in ipairs(names) do
-    local finer, splits = {}, false
+    local finer, splits, word = {}, false, name:gsub("^row%.", "")
     for _, part in ipairs(parts) do
-      local split = groups(part.records, name)
+      local split = kinds_of(part.records, name)
       splits = splits or #split > 1
       for _, g in ipairs(split) do
-        g.title = part.title and (#split > 1 and part.title .. ", " .. g.title or part.title) or g.title
-        finer[#finer + 1] = g
+        local own = #split > 1 and ("%s %s"):format(word, g.value == nil and "unknown" or text_of(g.value)) or nil
+        finer[#finer + 1] = { records = g.records,
+          title = part.title and own and part.title .. ", " .. own or own or part.title }
       end
     end
-    if splits then
-      parts = finer
-      differing[#differing + 1] = (name:gsub("^row%.", ""))
-    end
+    if splits then parts, differing[#differing + 1] = finer, word end
   end
-  for _, part in ipairs(parts) do part.title = part.title and part.title:gsub("row%.", "") end
   return parts, differing
 end
 

@@ -76,7 +76,9 @@ local function alone(panel, x, y)
     return k >= 1 and k <= #y and number(x and x[k] or k, panel.logx) ~= "NaN" and number(y[k], panel.logy) ~= "NaN"
   end
   for k = 1, #y do
-    if drawn(k) and not drawn(k - 1) and not drawn(k + 1) then at[#at + 1], values[#values + 1] = x and x[k] or k, y[k] end
+    if drawn(k) and not drawn(k - 1) and not drawn(k + 1) then
+      at[#at + 1], values[#values + 1] = x and x[k] or k, y[k]
+    end
   end
   return at, values
 end

@@ -53,8 +53,8 @@ local function one_sweep(context, name, rows)
   if x then
     local more_x = pareto.direction(context, {}, rows, x)
     local more_y = pareto.direction(context, {}, rows, y)
-    sweep.pareto = { x = x, y = y, more_x = more_x, more_y = more_y,
-      rows = pareto.records(sweep.done, x, y, more_x, more_y) }
+    sweep.pareto = { x = x, y = y, more_x = more_x, more_y = more_y }
+    sweep.pareto.rows, sweep.pareto.parted = pareto.records(sweep.done, x, y, more_x, more_y)
   end
   return sweep
 end
@@ -73,7 +73,7 @@ local function drawn_by(context, record, found)
     local s = ending and IMAGES[ending] and not f.path:find("..", 1, true) and lip.file.stat(path)
     if s and s.size <= MAX_BYTES and n < MAX_IMAGES then
       n = n + 1
-      found[#found + 1] = { caption = ("%s of run %d, the best"):format(f.path, record.id), kind = IMAGES[ending],
+      found[#found + 1] = { caption = ("%s of run %s, the best"):format(f.path, record.name), kind = IMAGES[ending],
         image = lip.file.read(path) }
     end
   end

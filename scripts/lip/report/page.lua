@@ -120,10 +120,10 @@ local function sweep_section(sweep)
   end
   local p = sweep.pareto
   if p and #p.rows > 1 then
-    local title = ("No other run beats these in %s and %s"):format(p.x, p.y)
+    local title = ("No other run beats these in %s and %s"):format(p.x, p.y) .. (p.parted and ", " .. p.parted or "")
     local limit = table.move(p.rows, 1, math.min(#p.rows, 12), 1, {})
     out[#out + 1] = fill("<h3>$title</h3>", { title = title })
-    local columns = { list.column("id", { title = "run" }), list.column(p.x), list.column(p.y) }
+    local columns = { list.column("run", { format = tostring }), list.column(p.x), list.column(p.y) }
     for _, name in ipairs(sweep.varying) do columns[#columns + 1] = list.column("config." .. name) end
     out[#out + 1] = html.table(title, columns, limit, link)
     if #limit < #p.rows then
@@ -156,8 +156,10 @@ local function exact(v, cell)
 end
 
 local function cell_of(column, record, cell, right)
-  if column.name == "id" then
-    return ('<td class="n"><a class="run" href="#run-%d">%d</a></td>'):format(record.id, record.id)
+  if column.name == "run" and not right then -- a name; sorted by its sweep and number
+    return ('<td data-s="%d"><a class="run" href="#run-%d">%s</a></td>'):format(record.id, record.id, escape(cell))
+  elseif column.name == "run" then
+    return ('<td class="n"><a class="run" href="#run-%d">%s</a></td>'):format(record.id, escape(cell))
   elseif column.name == "state" then
     local state = escape(record.state)
     return ('<td data-v="%s"><span class="state s-%s">%s</span></td>'):format(state, state, escape(cell))
@@ -195,7 +197,6 @@ local function run_table(report, context)
   local columns = list.columns(report.rows, goal)
   local has_state = false
   for _, column in ipairs(columns) do
-    if column.name == "id" then column.title = "run" end
     if column.name == "message" then column.max = 80 end
     has_state = has_state or column.name == "state"
   end

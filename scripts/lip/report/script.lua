@@ -15,12 +15,14 @@ const more = document.getElementById("more"), tools = document.getElementById("t
 const chips = [...tools.querySelectorAll(".chips button")];
 const number = s => s === "inf" ? Infinity : s === "-inf" ? -Infinity : s.trim() === "" ? NaN : Number(s);
 const values = r => r.values || (r.values = [...r.row.cells].map(c => c.dataset.v ?? c.textContent));
+const keys = r => r.keys || (r.keys = [...r.row.cells].map(c => c.dataset.s ?? c.dataset.v ?? c.textContent));
 const text = r => r.text || (r.text = values(r).join("\n").toLowerCase());
 let order = all, column = -1, down = false, limit = FIRST;
 
 // words that all must be found; name=value, name!=value, name<value and so on are about a column
+const parts = word => word.match(/^([^<>=!]+)(<=|>=|!=|=|<|>)(.*)$/);
 const term = word => {
-  const m = word.match(/^([^<>=!]+)(<=|>=|!=|=|<|>)(.*)$/), k = m ? names.indexOf(m[1].toLowerCase()) : -1;
+  const m = parts(word), k = m ? names.indexOf(m[1].toLowerCase()) : -1;
   if (k < 0) return r => text(r).includes(word.toLowerCase());
   const [, , op, raw] = m, want = raw.replace(/^"(.*)"$/, "$1"), y = number(want);
   return r => {
@@ -45,11 +47,13 @@ const show = () => {
   count.textContent = found.length === all.length && shown.length === all.length ? all.length + " runs"
     : found.length + " of " + all.length + " runs" + (shown.length < found.length
       ? ", the first " + shown.length + " shown" : "");
+  const odd = search.value.split(/\s+/).map(parts).filter(m => m && !names.includes(m[1].toLowerCase()));
+  if (odd.length) count.textContent += "; no column is called " + odd.map(m => m[1]).join(", ") + ": taken as words";
   more.hidden = shown.length === found.length;
 };
 
 const compare = k => (a, b) => {
-  const s = values(a)[k], t = values(b)[k];
+  const s = keys(a)[k], t = keys(b)[k];
   if (s === "" || t === "") return s === t ? a.i - b.i : s === "" ? 1 : -1;
   const x = number(s), y = number(t), m = Number.isNaN(x), n = Number.isNaN(y);
   if (m !== n) return m ? 1 : -1;

@@ -53,8 +53,9 @@ end
 
 local function define_plot(parser)
   local plot = parser:command("plot", "A figure of the runs.")
-  plot:argument("kind", "budget (results against a setting), pareto, or losses (of the best runs)."):args "?"
-    :choices { "budget", "pareto", "losses" }:default "budget"
+  plot:argument("kind", "budget (results against a setting), pareto, or losses (of the best runs). "
+    .. "Default: budget when the runs vary `budget` or --x names a setting, else pareto."):args "?"
+    :choices { "budget", "pareto", "losses" }
   plot:option("-o --file", "PNG, SVG or PDF by its ending; - draws in the terminal.", "-"):argname "FILE"
   plot:option("--x", "What goes across."):argname "NAME"
   plot:option("--y", "What goes up, one or more."):argname "NAMES"
@@ -67,7 +68,7 @@ end
 
 local function define_single(parser)
   local show = parser:command("show", "All about one run.")
-  show:argument("run", "SWEEP/NUMBER, an id, or the beginning of a key.")
+  show:argument("run", "As `ls` shows it, SWEEP/NUMBER, an id, or the beginning of a key.")
   show:flag("--metrics", "The metrics of every step.")
   show:flag("--output", "What the run has printed.")
   show:flag("--json", "As one line of JSON.")

@@ -48,7 +48,10 @@ end
 -- Two results worth weighing against each other.
 local function rivals(view)
   local clean = first_like(view.names, { "^clean", "accuracy" })
-  local robust = first_like(view.names, { "^certified", "^verified", "^attacked", "^robust" })
+  local robust = view.goal
+  if not robust or robust == clean or robust:find "^loss" then
+    robust = first_like(view.names, { "^certified", "^verified", "^attacked", "^robust" })
+  end
   if clean and robust and clean ~= robust then return clean, robust end
   local price = first_like(view.names, { "^bound$", "^loss", "^seconds$" })
   if view.goal and price and price ~= view.goal then return price, view.goal end
@@ -180,7 +183,7 @@ function draw.losses(context, view, options)
   for i = 1, math.min(#rows, MAX_LINES) do
     local metrics, message = context.store:metrics(rows[i].id)
     if not metrics then return nil, message end
-    if #metrics > 0 then runs[#runs + 1] = { title = ("run %d"):format(rows[i].id), metrics = metrics } end
+    if #metrics > 0 then runs[#runs + 1] = { title = "run " .. rows[i].name, metrics = metrics } end
     for _, m in ipairs(metrics) do told[m.name] = true end
   end
   for _, name in ipairs(options.y or USUAL) do
@@ -206,6 +209,13 @@ local function checked(word, rows, what)
   return names
 end
 
+-- What to draw when nobody says.
+local function kind_of(view, args)
+  local up = args.x and not args.y and (view.done[1].config or {})[args.x:gsub("^config%.", "")] ~= nil
+  for _, name in ipairs(view.varying) do up = up or name == "budget" and not args.x end
+  return (up or not view.rivals[1] and not args.y) and "budget" or "pareto"
+end
+
 local function figure_of(context, args, view)
   local rows = view.rows
   local x, by = checked(args.x, rows, "--x"), checked(args.by, rows, "--by")
@@ -227,6 +237,8 @@ function draw.run(context, args)
   if not rows then return nil, message, code end
   local view = draw.view(context, rows, args.by)
   if #view.done == 0 then return nil, "no run is done yet", "not_found" end
+  local chosen = not args.kind
+  args.kind = args.kind or kind_of(view, args)
   local ok, figure, why = pcall(figure_of, context, args, view)
   if not ok then
     if type(figure) ~= "table" then error(figure, 0) end
@@ -238,7 +250,11 @@ function draw.run(context, args)
   local done
   done, message, code = lip.plot(figure)
   if not done then return nil, message, code end
-  if args.file ~= "-" then io.stdout:write("figure: ", args.file, "\n") end
+  if args.file ~= "-" then
+    io.stdout:write(("figure: %s (%s)\n"):format(args.file, args.kind))
+  elseif chosen then
+    io.stdout:write(("drawn: %s; lipwb runs plot budget, pareto and losses are the kinds there are\n"):format(args.kind))
+  end
   return true
 end
 

@@ -45,6 +45,7 @@ function export.jsonl(list, store)
   for i, record in ipairs(list) do
     local full = {}
     for key, value in next, record do full[key] = value end
+    full.name = nil -- sweep and number say it
     full.provenance = record.provenance -- read from the database when it is asked for
     if store then full.metrics = store:metrics(record.id) or nil end
     lines[i] = lip.to_json(full)

@@ -35,17 +35,21 @@ function field.text(v)
   return table.concat(parts, ",")
 end
 
--- What a run took is shown as `time` and asked for by either name, unless a script calls something of its own so.
-local function timed(record)
-  local v = record.config and record.config.time
-  if v == nil and record.row then v = record.row.time end
-  if v == nil then v = record.seconds end
+-- Shown and asked for by these names too, unless a script calls something of its own so.
+local also_called = { time = "seconds", run = "name" }
+
+local function aliased(record, name)
+  local v = record.config and record.config[name]
+  if v == nil and record.row then v = record.row[name] end
+  if v == nil then v = record[also_called[name]] end
   return v
 end
 
 --- A function of a record that gives the value called `name` (nil: it has none).
 function field.getter(name)
-  if name == "time" then return timed end
+  if also_called[name] then
+    return function(record) return aliased(record, name) end
+  end
   local part, rest = name:match "^(%l+)%.(.+)$"
   if part == "row" or part == "config" then
     return function(record)
@@ -64,7 +68,7 @@ end
 
 --- The value of a record that is called `name`.
 function field.get(record, name)
-  if name == "time" then return timed(record) end
+  if also_called[name] then return aliased(record, name) end
   local part, rest = name:match "^(%l+)%.(.+)$"
   if part == "row" or part == "config" then
     local values = record[part]
@@ -124,7 +128,9 @@ function field.known(records)
   for part, names in next, { config = config, row = row } do
     for _, name in ipairs(names) do seen[part .. "." .. tostring(name)] = true end
   end
-  if not seen.time then list[#list + 1], seen.time = "time", "seconds" end
+  for name, own in next, also_called do
+    if not seen[name] then list[#list + 1], seen[name] = name, own end
+  end
   return function(name) return seen[name] ~= nil end, list
 end
 

@@ -38,9 +38,8 @@ end
 
 --- The columns for single runs.
 function list.columns(rows, goal)
-  local columns = { column("id", { keep = true }) }
+  local columns = { column("run", { keep = true, max = 24, format = tostring }) }
   local function add(...) columns[#columns + 1] = column(...) end
-  if varies(rows, "sweep") then add("sweep", { max = 24 }) end
   if varies(rows, "state") or (rows[1] and rows[1].state ~= "done") then
     add("state", { keep = true, get = progress })
   end
@@ -283,7 +282,8 @@ local function best_of(context, args, done)
   local columns = by and list.group_columns(shown, by, goal) or list.columns(ranked, goal)
   local footer = { ("%s %s of %d"):format(better and "largest" or "smallest", goal, #ranked) }
   footer[2] = list.pooled(done, by)
-  if not by then footer[2] = ("lipwb runs show %d tells all about the first"):format(shown[1].id) end
+  if not by then footer[#footer + 1] = ("lipwb runs show %s tells all about the first"):format(
+    require "lip.runs.show".word(tostring(shown[1].name))) end
   show(columns, shown, args.wide and math.huge or context.width, footer)
   return true
 end

@@ -1,4 +1,5 @@
 --- The runs that no other run beats in two measures at once.
+local comparable = require "lip.figures.records".comparable
 local field = require "lip.runs.field"
 local list = require "lip.runs.list"
 local records = require "lip.runs.records"
@@ -31,13 +32,19 @@ function pareto.front(points, more_x, more_y)
   return front
 end
 
---- The records on the front of two measures.
+--- The records on the front of two measures: on the fronts, when runs differ in their norm or radius; the second value
+-- says then "a front for each norm".
+---@return table[] found, string|nil words
 function pareto.records(rows, x, y, more_x, more_y)
   local get_x, get_y = field.getter(x), field.getter(y)
-  local points, found = {}, {}
-  for i, record in ipairs(rows) do points[i] = { field.number(get_x(record)), field.number(get_y(record)) } end
-  for i, k in ipairs(pareto.front(points, more_x, more_y)) do found[i] = rows[k] end
-  return found
+  local found = {}
+  local parts, differing = comparable(rows, x, y)
+  for _, part in ipairs(parts) do
+    local points = {}
+    for i, r in ipairs(part.records) do points[i] = { field.number(get_x(r)), field.number(get_y(r)) } end
+    for _, k in ipairs(pareto.front(points, more_x, more_y)) do found[#found + 1] = part.records[k] end
+  end
+  return found, #differing > 0 and "a front for each " .. table.concat(differing, " and ") or nil
 end
 
 --- Whether more of a measure is better: the words of the command line, else the sweeps, else its name.
@@ -70,13 +77,13 @@ function pareto.run(context, args)
   if not by then rows = records.distinct(rows) end
   local more_x = pareto.direction(context, args, done, args.x)
   local more_y = pareto.direction(context, args, done, args.y)
-  local front = pareto.records(rows, args.x, args.y, more_x, more_y)
+  local front, parted = pareto.records(rows, args.x, args.y, more_x, more_y)
   if #front == 0 then return nil, ("no run has both %s and %s"):format(args.x, args.y), "not_found" end
   local columns
   if by then
     columns = list.group_columns(front, by, nil, { args.x, args.y })
   else
-    columns = { { title = "id", get = field.getter "id", format = tostring, keep = true } }
+    columns = { list.column("run", { format = tostring, keep = true }) }
     for _, name in ipairs { args.x, args.y } do
       columns[#columns + 1] = { title = name, get = field.getter(name), keep = true,
         format = text_table.formats[name] }
@@ -89,7 +96,7 @@ function pareto.run(context, args)
   end
   local lines, left_out = text_table.lines(columns, front, args.wide and math.huge or context.width)
   lines[#lines + 1] = ("%d of %d %s, %s %s, %s %s"):format(#front, #rows, by and "groups" or "runs",
-    more_x and "large" or "small", args.x, more_y and "large" or "small", args.y)
+    more_x and "large" or "small", args.x, more_y and "large" or "small", args.y) .. (parted and ", " .. parted or "")
   lines[#lines + 1] = list.pooled(done, by)
   if #left_out > 0 then lines[#lines + 1] = "not shown: " .. table.concat(left_out, ", ") .. " (--wide)" end
   io.stdout:write(table.concat(lines, "\n"), "\n")

@@ -24,12 +24,34 @@ function records.open(given, options)
   return nil, message, code
 end
 
+--- Names the records as tables and figures show them: SWEEP/NUMBER, in a store of one sweep the number alone.
+function records.call(list, sweeps)
+  for _, record in ipairs(list) do
+    record.name = sweeps == 1 and record.number or ("%s/%d"):format(record.sweep, record.number)
+  end
+end
+
 --- The runs that --sweep, --state and --where leave.
 ---@return table[]|nil list, string? message
 function records.load(store, filter)
   filter = filter or {}
-  local list, message, code = store:trials { sweep = filter.sweep, state = filter.state }
+  local sweeps, message, code = store:sweeps()
+  if not sweeps then return nil, message, code end
+  if filter.sweep then
+    local names, there = {}, false
+    for i, sweep in ipairs(sweeps) do
+      names[i] = sweep.name
+      there = there or sweep.name == filter.sweep
+    end
+    if not there then
+      return nil, ("--sweep: there is no sweep '%s'%s (there %s)"):format(filter.sweep,
+        field.did_you_mean(filter.sweep, names), #names == 0 and "is none" or "is " .. table.concat(names, ", ")), "usage"
+    end
+  end
+  local list
+  list, message, code = store:trials { sweep = filter.sweep, state = filter.state }
   if not list then return nil, message, code end
+  records.call(list, #sweeps)
   if filter.where then
     local is_known, names = field.known(list)
     local test, wrong = where.compile(filter.where, #list > 0 and is_known or nil, names)
@@ -110,7 +132,8 @@ function records.sort(list, names)
   local keys = {}
   for i, record in ipairs(list) do keys[record] = { n = i } end
   for i, name in ipairs(names) do
-    local get = field.getter((name:gsub("^%-", "")))
+    name = name:gsub("^%-", "")
+    local get = field.getter(name == "run" and "id" or name)
     for _, record in ipairs(list) do
       local key = keys[record]
       key[2 * i - 1], key[2 * i] = rank(get(record))
@@ -235,7 +258,16 @@ local function listed(found)
   return table.concat(parts, ", ")
 end
 
---- The run that a word means: SWEEP/NUMBER, the number in the first column of `ls`, or the beginning of a key.
+-- A number alone is one of the only sweep, as tables show it; else, and with #, an id.
+local function numbered(list, word)
+  local mark, digits = word:match "^(#?)(%d+)$"
+  if not digits or #digits >= 16 then return nil end
+  local n = math.tointeger(digits)
+  local own = mark == "" and #records.by_sweep(list) == 1 and first_of(list, function(r) return r.number == n end)[1]
+  return own or first_of(list, function(r) return r.id == n end)[1]
+end
+
+--- The run that a word means: what the first column of `ls` shows, SWEEP/NUMBER, an id, or the beginning of a key.
 ---@return table|nil record, string? message
 function records.find(store, word)
   local sweep, number = word:match "^(.*)/(%d+)$"
@@ -246,10 +278,8 @@ function records.find(store, word)
     return nil, ("there is no run %s"):format(word), "not_found"
   end
   local id = word:match "^#?(%d+)$"
-  if id and #id < 16 then
-    local found = first_of(list, function(r) return r.id == math.tointeger(id) end)
-    if found[1] then return found[1] end
-  end
+  local run = numbered(list, word)
+  if run then return run end
   local prefix = word:lower()
   if not prefix:find "^%x+$" or (#prefix < 4 and id) then
     return nil, ("there is no run %s: it is SWEEP/NUMBER, an id, or the beginning of a key"):format(word), "not_found"
