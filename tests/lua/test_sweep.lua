@@ -85,7 +85,8 @@ end
 -- Texts of a configuration, an aim or a message move no cursor and begin no lines.
 function T:test_odd_texts_in_what_is_said()
   self:write("s.lua", [[
-    return require "lip".sweep { list = { { s = "a\nfailed 9", k = 1 }, { s = "b\27[2Jb", k = 2 }, { s = "c\r", k = 3 } },
+    return require "lip".sweep { list = {
+        { s = "a\nfailed 9", k = 1 }, { s = "b\27[2Jb", k = 2 }, { s = "c\r", k = 3 } },
       maximise = "v\27c", run = function(c)
         if c.k == 3 then error("why\27[31m\7", 0) end
         return { ["v\27c"] = c.k }

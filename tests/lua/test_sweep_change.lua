@@ -327,7 +327,7 @@ function T:ruled(rule, ...)
   local store = require "lip.sweep.store"
   local function scores()
     local s <close> = assert(store.open(self.dir .. "/runs.db"))
-    return assert(s.db:rows("SELECT t.number, r.rung, r.value FROM rungs r JOIN trials t ON t.id = r.trial ORDER BY 2, 3"))
+    return assert(s.db:rows "SELECT t.number, rung, r.value FROM rungs r JOIN trials t ON t.id = trial ORDER BY 2, 3")
   end
   local list, results, states = scores(), self:results "s", {}
   assert(require "lip.sweep.rebuild".store(self.dir .. "/runs.db")):close()

@@ -108,8 +108,8 @@ function T:test_a_scheduler_that_is_shown_nothing()
   lu.assertEquals((notes(text)), 0)
   local n, said = notes((text:gsub("for epoch = 1, 9", "for epoch = 1, 2")))
   lu.assertEquals(n, 1)
-  lu.assertStrContains(said, "trial 1 has ended without reporting 'score' at a step where the scheduler (asha, first at "
-    .. "step 3) looks")
+  lu.assertStrContains(said, "trial 1 has ended without reporting 'score' at a step where the scheduler (asha, "
+    .. "first at step 3) looks")
   lu.assertStrContains(said, "3 of 3 done")
 end
 

@@ -171,7 +171,8 @@ function T:test_rows_that_cannot_be_stored()
     lu.assertEquals(ends(body, { maximise = false }).state, body:find "__index" and "done" or "failed")
   end
   -- a name is not all that may be odd
-  local line = ends "local t = { 1 } return { clean = 1, a = t, b = t, n = 0 / 0, s = 'a\\xff', m = { [0.5] = 2 }, e = {} }"
+  local line = ends [[local t = { 1 }
+    return { clean = 1, a = t, b = t, n = 0 / 0, s = "a\xff", m = { [0.5] = 2 }, e = {} }]]
   lu.assertEquals({ line.state, line.row }, { "done", { clean = 1, a = { 1 }, b = { 1 }, n = "nan", s = "a?",
     m = { ["0.5"] = 2 }, e = {} } })
   lu.assertEquals(ends "return { clean = 'inf' }".state, "failed")

@@ -260,8 +260,8 @@ local function summary(job, result)
     if r.value == nil then without[#without + 1] = r.number end
   end
   if #without > 0 then
-    print(("note: the rows of %d done trials have no figure '%s', which the sweep looks at (the first: trial %d)"):format(
-      #without, view.plain(aim), without[1]))
+    local text = "note: the rows of %d done trials have no figure '%s', which the sweep looks at (the first: trial %d)"
+    print(text:format(#without, view.plain(aim), without[1]))
   end
   if counts.failed > 0 then
     local told, records = {}, {}

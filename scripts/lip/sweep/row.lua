@@ -1,6 +1,6 @@
---- The row that a trial gives back, as its journal will hold it: figures and texts by name, in them lists and tables. What
--- JSON would drop or bend (a table with both names and a list, a function, a table inside itself) is refused. Only what
--- stands in the tables counts, not what their metatables would answer.
+--- The row that a trial gives back, as its journal will hold it: figures and texts by name, in them lists and tables.
+-- What JSON would drop or bend (a table with both names and a list, a function, a table inside itself) is refused. Only
+-- what stands in the tables counts, not what their metatables would answer.
 local lip = require "lip"
 
 -- scripts of trials may change the tables of the library and of Lua

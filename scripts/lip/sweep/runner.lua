@@ -155,7 +155,8 @@ function methods:finish(slot, result)
     local message = self:end_line(slot, result, again)
     record = self:look(slot) -- another runner may have it by now
     if again then
-      self.view:say("again  %d  %s (try %d of %d)", record.number, view.plain(message:match "^[^\n]*"), again, self.job.retries + 1)
+      self.view:say("again  %d  %s (try %d of %d)", record.number, view.plain(message:match "^[^\n]*"), again,
+        self.job.retries + 1)
       return
     end
   end

@@ -80,7 +80,8 @@ function view.totals(counts, total)
 end
 
 function view.best(best, goal)
-  return ("best: %s = %s  trial %d  %s"):format(plain(goal), value_text(best.value), best.number, view.config(best.config))
+  return ("best: %s = %s  trial %d  %s"):format(plain(goal), value_text(best.value), best.number,
+    view.config(best.config))
 end
 
 --- All lines that are drawn for a state, cut to the width.
