@@ -156,7 +156,7 @@ function command.prepare(options, dry)
   job.plan = plan.load(options.file, set_of(options), options.name)
   job.trials, job.total = job.plan:trials(), job.plan:total()
   local sweep = job.plan.sweep
-  if options.plot then
+  if options.plot and not options.slurm then -- which refuses it by itself
     if not sweep.figure then error("--plot: this sweep describes no figure (lip.sweep{ figure = ... })", 0) end
     local unusable = require "lip.plot.file".refusal(options.plot)
     if unusable then error("--plot: " .. unusable, 0) end
