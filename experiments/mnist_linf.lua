@@ -3,7 +3,7 @@
 --
 --   lipwb experiments/mnist_linf.lua [--set preset=robust] [--set compare=true] [--set epochs=8] [--plot FILE]
 --
--- Expected (MNIST, two cores): 98.2 % clean, 95.1 % certified at 0.03 after 25 s; preset robust: 95.8 % clean,
+-- Expected (MNIST, two cores): 98.2 % clean, 95.0 % certified at 0.03 after 25 s; preset robust: 95.8 % clean,
 -- 87.6 % certified at 0.1 after 665 s of one core (published for such nets: 79 %).
 --
 -- The steps are plain gradient steps for a reason: the nearest point of an l_1 ball corrects a step that treats all
