@@ -221,8 +221,10 @@ local function name_of(value)
       if v == value and type(name) == "string" then return prefix .. name end
     end
   end
-  for _, module in ipairs { "loss", "optim", "schedule", "data" } do
-    local t = lip[module]
+  local modules = { "loss", "optim", "schedule" }
+  for _, section in ipairs(sections) do modules[#modules + 1] = section[3]:match "^lip%.(.*)" end
+  for _, module in ipairs(modules) do
+    local t = rawget(lip, module) -- of a module that nobody has loaded nobody has a function
     local name = type(t) == "table" and search(t, module .. ".")
     if name then return name end
   end
@@ -262,19 +264,36 @@ local function print_options_about(word)
   return found
 end
 
--- A method of the bounds or of the attacks ("multiplier", "apgd"), and names with `word` in them; the number found.
+-- What is no function and no option.
+local topics = {
+  store = "a file (runs.db) and the folder FILE.d beside it with the runs of sweeps; --store FILE and $LIPWB_STORE say "
+    .. "where; lipwb sweep --help, lipwb runs --help",
+  runs = "what a store holds: lipwb runs --help, lipwb report --help",
+}
+
+-- A method of the bounds or of the attacks ("multiplier", "apgd"), names with the word `word` in them and options; when
+-- there is none of these, names with these letters in them. The number found.
 local function print_related(word)
   local rows = {}
+  if topics[word] then rows[1] = { word, topics[word] } end
   for _, list in ipairs { "bound_methods", "attacks" } do
     for _, row in ipairs(rawget(lip, list) and lip[list]() or {}) do
       if row.name == word then rows[#rows + 1] = { ("%s, one of lip.%s()"):format(word, list), row.help } end
     end
   end
   each_line(function(section, name, arguments, text)
-    if #word > 2 and name:find(word, 1, true) then rows[#rows + 1] = { section[2] .. name .. arguments, text } end
+    if ("_" .. name .. "_"):find("_" .. word .. "_", 1, true) then
+      rows[#rows + 1] = { section[2] .. name .. arguments, text }
+    end
   end)
   print_columns(rows)
-  return #rows + print_options_about(word)
+  local found = #rows + print_options_about(word)
+  if found > 0 or #word <= 2 then return found end
+  each_line(function(section, name, arguments, text)
+    if name:find(word, 1, true) then rows[#rows + 1] = { section[2] .. name .. arguments, text } end
+  end)
+  print_columns(rows)
+  return #rows
 end
 
 local function show(what)

@@ -18,7 +18,7 @@ end
 -- pipe and not to its end, so that a diff of gigabytes costs no more than `max`.
 local function git(folder, words, max)
   -- without the optional lock: never in the way of a commit that is being made at this moment
-  local pipe = io.popen(("GIT_OPTIONAL_LOCKS=0 git -C %s --no-pager %s </dev/null"):format(quote(folder), words))
+  local pipe = io.popen(("LC_ALL=C GIT_OPTIONAL_LOCKS=0 git -C %s --no-pager %s </dev/null"):format(quote(folder), words))
   if not pipe then return "", false, false end
   local text = pipe:read(max) or ""
   local more = #text == max and pipe:read(1) ~= nil
@@ -50,7 +50,7 @@ function provenance.git(folder)
   folder = folder or "."
   local top, found = git(folder, "rev-parse --show-toplevel 2>&1", 4096)
   if not found then
-    local message = top:match "^[^\n]*"
+    local message = top:find("not a git repository", 1, true) and "no repository" or top:match "^[^\n]*"
     return { message = message ~= "" and message or "git cannot be run" }
   end
   top = top:match "^(.-)\n*$"

@@ -86,6 +86,17 @@ function tests.test_one_thing()
   lu.assertEquals(printed(help, lip), printed(help))
 end
 
+-- Functions in tables of the module; words before letters.
+function tests.test_functions_of_modules_and_words()
+  lu.assertStrContains(printed(help, lip.trial.report), "lip.trial.report(step, values, total)")
+  lu.assertStrContains(printed(help, lip.figures.pareto), "lip.figures.pareto(")
+  lu.assertStrContains(printed(help, lip.file.read), "lip.file.read(")
+  lu.assertNil(printed(help, "store"):find "restore")
+  lu.assertStrContains(printed(help, "store"), "--store FILE")
+  lu.assertStrContains(printed(help, "grid"), "lip.sweep, option grid")
+  lu.assertStrContains(printed(help, "restor"), "lip.restore(")
+end
+
 function tests.test_layers_show_their_options()
   lu.skipIf(not rawget(lip, "layers"), "no layers in this build")
   for _, row in ipairs(lip.layers()) do

@@ -54,6 +54,7 @@ function T:test_without_a_repository()
   lu.assertNil(seen.commit)
   lu.assertIsString(seen.message)
   lu.assertIsString(provenance.git(self.dir .. "/none").message)
+  lu.assertEquals(provenance.git(self.dir).message, "no repository")
 end
 
 function T:test_without_a_commit()

@@ -108,6 +108,44 @@ function T:test_runs_are_called_by_sweep_and_number()
     "1 run: 1 done" })
 end
 
+function T:test_exports_of_steps_and_into_files()
+  self:made()
+  local lines = self:lines "runs export csv --metrics"
+  lu.assertEquals(#lines, 1 + 4 * 3 * 2) -- runs, steps, names
+  lu.assertEquals({ lines[1], lines[2] }, { "run,step,name,value\r", "one/1,1,accuracy,0.5\r" })
+  for _, format in ipairs { "csv", "jsonl", "csv --metrics" } do
+    local file = self.folder .. "/all"
+    local status, out, err = self:lipwb(("runs export %s %s"):format(format, quote(file)))
+    lu.assertEquals({ status, out, err }, { 0, "", file .. ": 4 runs\n" }, format)
+  end
+end
+
+-- Whole numbers are shown whole, words of a command as a shell takes them, and messages as far as there is room.
+function T:test_nothing_is_shortened_that_need_not_be()
+  local s = assert(store.open(self.path, { create = true }))
+  local id = assert(s:add_sweep("only", { maximise = "y" }))
+  local message = "ended by signal SEGV in the second epoch, the output tells"
+  for i = 1, 2 do
+    assert(s:enqueue(id, { { number = i, key = ("%016x"):format(i), config = { seed = 370380000 + i }, seed = 1 } }))
+  end
+  local argv = support.provenance.argv
+  for i, trial in ipairs(s:trials {}) do
+    support.provenance.argv = { "lipwb", "sweep", "a very long name of a folder/sweep.lua", "--set", "x=" .. i, "it's" }
+    support.journal(s, trial, "only", { state = "failed", exit = 1, message = message })
+  end
+  support.provenance.argv = argv
+  s:close()
+  local _, text = self:lines "runs ls"
+  lu.assertStrContains(text, "370380001")
+  lu.assertStrContains(text, message:sub(1, 40))
+  _, text = self:lines "runs show 1"
+  lu.assertStrContains(text, "370380001")
+  _, text = self:lines "runs show 1 --wide"
+  lu.assertStrContains(text, [[lipwb sweep 'a very long name of a folder/sweep.lua' --set x=1 'it'\''s']])
+  _, text = self:lines "runs diff 1 2"
+  lu.assertStrMatches(text, ".*argv +%.%.%.x=1 'it.*%.%.%.x=2 'it.*")
+end
+
 -- Numbers of the only sweep are what tables show, whatever the ids are.
 function T:test_the_only_sweep_goes_by_numbers()
   local s = assert(store.open(self.path, { create = true }))

@@ -39,7 +39,7 @@ local function before(a, b)
 end
 
 local function text_of(v)
-  return type(v) == "number" and ("%g"):format(v) or tostring(v)
+  return math.type(v) == "float" and ("%g"):format(v) or tostring(v)
 end
 
 -- The different values of a name, in order; nil where no record has it.

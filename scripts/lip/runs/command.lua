@@ -82,7 +82,7 @@ local function define_files(parser)
   export:argument("format", "csv, jsonl, tensorboard or optuna."):choices { "csv", "jsonl", "tensorboard", "optuna" }
   export:argument("to", "File or folder (default: standard output)."):args "?"
   add_filters(export)
-  export:flag("--metrics", "With the metrics of every step (jsonl).")
+  export:flag("--metrics", "With the metrics of every step (jsonl), or these alone: run,step,name,value (csv).")
   export:mutex(
     export:option("--maximise", "The result that counts (optuna; default: what the sweep aims at)."):argname "NAME",
     export:option("--minimise", "The same, less of it is better."):argname "NAME")

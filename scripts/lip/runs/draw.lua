@@ -253,7 +253,7 @@ function draw.run(context, args)
   if args.file ~= "-" then
     io.stdout:write(("figure: %s (%s)\n"):format(args.file, args.kind))
   elseif chosen then
-    io.stdout:write(("drawn: %s; lipwb runs plot budget, pareto and losses are the kinds there are\n"):format(args.kind))
+    io.stdout:write(("drawn: %s, of budget, pareto and losses\n"):format(args.kind))
   end
   return true
 end

@@ -39,6 +39,20 @@ function export.csv(list)
   return table.concat(lines, "\r\n") .. "\r\n"
 end
 
+--- Lines of comma-separated values, one for each value that a run told of a step: run, step, name, value.
+function export.csv_metrics(list, store)
+  local lines = { "run,step,name,value" }
+  for _, record in ipairs(list) do
+    local metrics, message, code = store:metrics(record.id)
+    if not metrics then return nil, message, code end
+    local run = cell(("%s/%d"):format(record.sweep, record.number))
+    for _, m in ipairs(metrics) do
+      lines[#lines + 1] = ("%s,%s,%s,%s"):format(run, cell(m.step), cell(m.name), cell(m.value))
+    end
+  end
+  return table.concat(lines, "\r\n") .. "\r\n"
+end
+
 --- One JSON object a line, with everything; `metrics` adds the values of every step.
 function export.jsonl(list, store)
   local lines = {}
@@ -56,20 +70,32 @@ end
 -- Formats of other programs: they take whole sweeps.
 local others = { tensorboard = "lip.sweep.tensorboard", optuna = "lip.sweep.optuna" }
 
-local function write(text, to)
+local function write(text, to, n)
   if not to or to == "-" then
     io.stdout:write(text)
     return true
   end
-  return lip.file.write(to, text)
+  local ok, message, code = lip.file.write(to, text)
+  if ok then io.stderr:write(("%s: %d run%s\n"):format(to, n, n == 1 and "" or "s")) end
+  return ok, message, code
 end
 
 function export.run(context, args)
   local list, message, code = records.load(context.store, args)
   if not list then return nil, message, code end
-  if not others[args.format] then list = records.distinct(list) end
-  if args.format == "csv" then return write(export.csv(list), args.to) end
-  if args.format == "jsonl" then return write(export.jsonl(list, args.metrics and context.store or nil), args.to) end
+  if not others[args.format] then
+    list = records.distinct(list)
+    local text
+    if args.format == "jsonl" then
+      text = export.jsonl(list, args.metrics and context.store or nil)
+    elseif args.metrics then
+      text, message, code = export.csv_metrics(list, context.store)
+    else
+      text = export.csv(list)
+    end
+    if not text then return nil, message, code end
+    return write(text, args.to, #list)
+  end
   if not args.to then return nil, ("export %s needs a place to write to"):format(args.format), "usage" end
   if args.where or args.state then
     return nil, ("export %s takes whole sweeps: --sweep NAME"):format(args.format), "usage"

@@ -9,8 +9,8 @@ local list = {}
 
 --- A column that shows what is called `name`.
 local function column(name, extra)
-  local c = { title = name == "seconds" and "time" or name:gsub("^config%.", ""):gsub("^row%.", ""), get = field.getter(name), name = name,
-    format = text_table.formats[name] }
+  local c = { title = name == "seconds" and "time" or name:gsub("^config%.", ""):gsub("^row%.", ""), name = name,
+    get = field.getter(name), format = text_table.formats[name] }
   for key, value in pairs(extra or {}) do c[key] = value end
   return c
 end
@@ -55,7 +55,7 @@ function list.columns(rows, goal)
     return false
   end
   if any "seconds" then add "seconds" end
-  if any "message" then add("message", { max = 60 }) end
+  if any "message" then add("message", { max = 200 }) end
   return columns
 end
 

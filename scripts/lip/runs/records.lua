@@ -44,8 +44,9 @@ function records.load(store, filter)
       there = there or sweep.name == filter.sweep
     end
     if not there then
-      return nil, ("--sweep: there is no sweep '%s'%s (there %s)"):format(filter.sweep,
-        field.did_you_mean(filter.sweep, names), #names == 0 and "is none" or "is " .. table.concat(names, ", ")), "usage"
+      local all = #names == 0 and "there is none" or "there is " .. table.concat(names, ", ")
+      return nil, ("--sweep: there is no sweep '%s'%s (%s)"):format(filter.sweep,
+        field.did_you_mean(filter.sweep, names), all), "usage"
     end
   end
   local list

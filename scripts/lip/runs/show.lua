@@ -13,7 +13,22 @@ local function sorted_keys(t)
   return keys
 end
 
---- Tables inside tables as one level: { git = { commit = "x" } } gives "git.commit". Lists stay whole.
+--- A word as a shell reads it.
+local function word(text)
+  return text:find "^[%w%._/+-][%w%._/+:,@=-]*$" and text or "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+show.word = word
+
+-- Words as the line that a shell takes.
+local function command_line(words)
+  local parts = {}
+  for i, text in ipairs(words) do parts[i] = word(tostring(text)) end
+  return table.concat(parts, " ")
+end
+
+--- Tables inside tables as one level: { git = { commit = "x" } } gives "git.commit". Lists stay whole, but for the words
+-- of a command.
 function show.flat(t, into, prefix)
   into = into or {}
   for key, value in next, t or {} do
@@ -21,7 +36,7 @@ function show.flat(t, into, prefix)
     if type(value) == "table" and #value == 0 and next(value) ~= nil then
       show.flat(value, into, name .. ".")
     else
-      into[name] = value
+      into[name] = name == "argv" and type(value) == "table" and command_line(value) or value
     end
   end
   return into
@@ -52,13 +67,6 @@ function show.ending(record)
   if (record.attempt or 1) > 1 then parts[#parts + 1] = "attempt " .. record.attempt end
   return table.concat(parts, ", ")
 end
-
---- A word as a shell reads it.
-local function word(text)
-  return text:find "^[%w%._/+-]+$" and text or "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-show.word = word
 
 --- The command that runs it again.
 function show.command(record, path)
@@ -238,6 +246,16 @@ local function differences(a, b, own)
   return rows
 end
 
+-- Of two long texts what follows the part they share, from the beginning of a word on.
+local function from_difference(a, b, most)
+  if type(a) ~= "string" or type(b) ~= "string" or math.max(#a, #b) <= most then return a, b end
+  local n = 0
+  while n < math.min(#a, #b) and a:byte(n + 1) == b:byte(n + 1) do n = n + 1 end
+  local start = a:sub(1, n):match "^.*%s()" or 1
+  if start < 8 then return a, b end
+  return "..." .. a:sub(start), "..." .. b:sub(start)
+end
+
 local function one_cell(name)
   return function(row)
     local v, format = row[name], text_table.formats[row.name]
@@ -273,6 +291,7 @@ function show.diff(context, args)
       if any then out[#out + 1] = "" end
       any = true
       local most = args.wide and 1000 or 30
+      for _, row in ipairs(rows) do row.a, row.b = from_difference(row.a, row.b, most) end
       local columns = { { title = part[1], get = get "name", max = 28 },
         { title = name(a), get = one_cell "a", max = most }, { title = name(b), get = one_cell "b", max = most } }
       if part[1] == "result" or part[1] == "run" then

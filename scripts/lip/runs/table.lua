@@ -33,7 +33,7 @@ function text_table.number(v)
   if v ~= v then return "nan" end
   if v == math.huge then return "inf" end
   if v == -math.huge then return "-inf" end
-  if v == math.floor(v) and math.abs(v) < 1e7 then return ("%d"):format(v) end
+  if math.type(v) == "integer" or v == math.floor(v) and math.abs(v) < 1e7 then return ("%d"):format(v) end
   return (("%.5g"):format(v):gsub("e([+-])0+(%d)", "e%1%2"):gsub("e%+", "e"))
 end
 
@@ -147,9 +147,10 @@ function text_table.lines(columns, rows, width)
   -- long words give way before whole columns do
   for _, c in ipairs(laid) do
     if width and total > width and not c.right and c.width > SHORT then
-      total = total - c.width + SHORT
-      c.width, c.title = SHORT, clip(c.title, SHORT)
-      for r, cell in ipairs(c.cells) do c.cells[r] = clip(cell, SHORT) end
+      local room = math.max(SHORT, c.width - (total - width)) -- as much as is left
+      total = total - c.width + room
+      c.width, c.title = room, clip(c.title, room)
+      for r, cell in ipairs(c.cells) do c.cells[r] = clip(cell, room) end
     end
   end
   local function drop(kept)
