@@ -52,13 +52,16 @@ local function values_so_far(step)
 end
 
 -- Whether the scheduler lets the trial go on after this step.
-local function goes_on(step)
+local function goes_on(step, reported)
   local scheduler = noted.scheduler
   local rung = scheduler and scheduler:rung_of(step)
   if not rung then return true end
   if not noted.values[step] then
-    error(("trial: the scheduler looks at '%s', which is not among the figures reported at step %d"):format(aim(),
-      step), 0)
+    local names = {}
+    for name in pairs(reported) do names[#names + 1] = name end
+    table.sort(names)
+    error(("trial: %s '%s', which is not among the figures reported at step %d (%s)"):format(
+      require("lip.sweep.rungs").unshown, aim(), step, #names > 0 and table.concat(names, ", ") or "none"), 0)
   end
   local values = values_so_far(step)
   local own = scheduler.score and scheduler:score(values) or values[#values]
@@ -93,7 +96,7 @@ function trial.report(step, values, total)
   write { event = "metrics", step = n, total = total, values = values, time = lip.now() }
   local value = aim() and values[aim()]
   if value then noted.values[n], noted.last = score_of(value), value end
-  if goes_on(n) then return true end
+  if goes_on(n, values) then return true end
   noted.pruned = true
   return false
 end

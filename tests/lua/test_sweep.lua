@@ -109,6 +109,7 @@ function T:test_again_does_nothing()
   local status, said = self:sweep("s.lua", "-j", "2")
   lu.assertEquals(status, 0)
   lu.assertNotStrContains(said, "start")
+  lu.assertStrContains(said, "6 of 6 trials are known: 6 from earlier runs")
   lu.assertEquals(self:results "s", before)
   lu.assertEquals(self:history(), history)
 end
@@ -136,7 +137,12 @@ function T:test_two_sweeps_share_trials()
   lu.assertEquals(self:results "other", self:results "s")
   lu.assertEquals(#self:results "s", 6)
   for _, seen in pairs(self:history()) do lu.assertEquals(seen.start, 1) end
-  lu.assertEquals((self:sweep("s.lua", "--name", "third")), 0)
+  local _, dry = self:sweep("s.lua", "--name", "third", "--dry-run")
+  lu.assertStrContains(dry, "6 of 6 trials are known: 6 from other sweeps of the store")
+  lu.assertStrContains(dry, "to do: 0")
+  local status, said = self:sweep("s.lua", "--name", "third")
+  lu.assertEquals(status, 0, said)
+  lu.assertStrContains(said, "6 of 6 trials are known: 6 from other sweeps of the store")
   lu.assertEquals(self:results "third", self:results "s")
   for _, seen in pairs(self:history()) do lu.assertEquals(seen.start, 1) end
 end
@@ -151,6 +157,20 @@ function T:test_the_figure()
   status, said = self:sweep("s.lua", "--plot", "g.svg", "--name", "g")
   lu.assertEquals(status, 1)
   lu.assertStrContains(said, "no picture")
+end
+
+-- Lines that stay name trials as lipwb runs show takes them, and the last ones say the words.
+function T:test_what_trials_are_called()
+  self:describe 'if config.a == 2 then error "no luck" end'
+  local _, said = self:sweep("s.lua", "-j", "1")
+  lu.assertStrContains(said, "done   1  sum")
+  lu.assertStrContains(said, "failed 3  ")
+  lu.assertStrMatches(said, ".*\nbest: sum = %S+  trial (%d)[^\n]*\n  lipwb runs show s/%1\n.*")
+  lu.assertStrContains(said, "lipwb runs show s/3 tells")
+  self:describe 'if config.a == 2 then error "no luck, again" end'
+  _, said = self:sweep("s.lua", "-j", "1", "--name", "t", "--store", "runs.db")
+  lu.assertStrContains(said, "done   t/1  sum")
+  lu.assertStrMatches(said, ".*\n  lipwb runs show t/%d %-%-store runs.db\n.*")
 end
 
 function T:test_a_sweep_is_no_script()

@@ -164,7 +164,9 @@ function T:test_a_changed_sweep_is_refused()
   lu.assertEquals(self:results("s", "new.db"), self:results "s")
   -- fewer: two trials leave
   self:describe "{2.5, 0.5}"
-  lu.assertEquals((self:sweep("s.lua", "--accept")), 0)
+  status, said = self:sweep("s.lua", "--accept")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(said, "2 trials left the sweep; the old text with --accept brings them back")
   local fewer = self:results "s"
   lu.assertEquals(#fewer, 4)
   lu.assertEquals(self:records "s"[1].config.budget, 2.5)

@@ -113,6 +113,24 @@ function T:test_a_scheduler_that_is_shown_nothing()
   lu.assertStrContains(said, "3 of 3 done")
 end
 
+-- A figure that nobody reports is a wrong word of the sweep, not the fault of every trial.
+function T:test_a_figure_that_is_never_reported()
+  local text = levels("lip.asha{ min = 1, max = 9, eta = 3 }", "9, 8, 7, 6, 5, 4")
+  self:write("s.lua", (text:gsub('maximise = "score"', 'maximise = "skore"')))
+  local status, said = self:sweep("s.lua", "-j", "2")
+  lu.assertEquals(status, 2, said)
+  lu.assertStrContains(said, "lipwb sweep: trial: the scheduler looks at 'skore', which is not among the figures "
+    .. "reported at step 1 (score)")
+  for _, r in ipairs(self:records "s") do lu.assertTrue(r.state == "queued" or r.number == 2, r.state) end
+  lu.assertEquals(count(self:records "s", "done"), 0)
+  -- one trial among others fails alone
+  self:write("s.lua", (text:gsub("{ score = ", '{ [c.level == 8 and "other" or "score"] = ')))
+  status = self:sweep("s.lua", "-j", "1", "--name", "t")
+  lu.assertEquals(status, 1)
+  lu.assertEquals(count(self:records "t", "failed"), 1)
+  lu.assertEquals(count(self:records "t", "queued"), 0)
+end
+
 function T:test_median_ends_the_lower_half()
   self:write("s.lua", levels("lip.median{ min = 2, trials = 3 }", "5, 6, 7, 1, 8, 2"))
   local status, said = self:sweep("s.lua", "-j", "1")

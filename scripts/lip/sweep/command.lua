@@ -133,8 +133,17 @@ local function enter(job, options)
   if code ~= "changed" then return nil, complain(message, FAILED) end
   local before = store:describe(sweep.name)
   if not options.accept then return nil, show_difference(job, before) end
-  id, message = require "lip.sweep.accept".replace(store, sweep.name, sweep:description(), kept(job, before))
+  local list, left = kept(job, before), {}
+  for _, record in ipairs(store:trials { sweep = sweep.name } or {}) do left[record.key] = true end
+  for _, trial in ipairs(list) do left[trial.key] = nil end
+  id, message = require "lip.sweep.accept".replace(store, sweep.name, sweep:description(), list)
   if not id then return nil, complain(message, FAILED) end
+  local gone = 0
+  for _ in pairs(left) do gone = gone + 1 end
+  if gone > 0 then
+    print(("%d trial%s left the sweep; the old text with --accept brings %s back, until lipwb runs gc --delete"):format(
+      gone, gone == 1 and "" or "s", gone == 1 and "it" or "them"))
+  end
   return id
 end
 
@@ -181,11 +190,38 @@ function command.prepare(options, dry)
   local id, status = enter(job, options)
   if not id then return nil, status end
   job.sweep = id
+  job.several = #(store:sweeps() or {}) > 1
   if options.retry then store:retry(id, options.retry) end
   job.store_name = store.path:match "[^/]*$"
   job.tensorboard = options.tensorboard and lip.file.absolute(options.tensorboard)
   job.provenance = require "lip.provenance".common { folder = job.plan.script:match "^(.*)/" or ".", store = store }
   return job
+end
+
+-- ---- what is known ----
+
+-- How many trials have ended here and would not run again, and how many a finished one of another sweep answers.
+local function count_known(job, options)
+  local ends, queued, own = { done = true, pruned = true, failed = not options.retry }, {}, 0
+  for _, trial in ipairs(job.trials) do queued[trial.key] = true end
+  local store = job.store
+  for _, record in ipairs(store and store:trials { sweep = job.plan.name } or {}) do
+    if ends[record.state] and (job.search or queued[record.key]) then own = own + 1 end
+    if record.state ~= "queued" then queued[record.key] = nil end
+  end
+  local elsewhere = 0
+  for _, row in ipairs(store and store.db:rows([[SELECT DISTINCT t.key FROM trials t JOIN sweeps s ON s.id = t.sweep
+    WHERE t.state = 'done' AND s.name <> ?]], job.plan.name) or {}) do
+    if queued[row.key] then elsewhere = elsewhere + 1 end
+  end
+  return own, elsewhere
+end
+
+local function known_text(own, elsewhere, total)
+  local words = {}
+  if own > 0 then words[1] = ("%d from earlier runs"):format(own) end
+  if elsewhere > 0 then words[#words + 1] = ("%d from other sweeps of the store"):format(elsewhere) end
+  return ("%d of %d trials are known: %s"):format(own + elsewhere, total, table.concat(words, ", "))
 end
 
 -- ---- dry run ----
@@ -206,18 +242,9 @@ local function typical_seconds(job)
   return require "lip.sweep.runner".median(list), #list
 end
 
--- How many trials of the sweep have ended and would not run again.
-local function count_finished(job, options)
-  local ends, keys, count = { done = true, pruned = true, failed = not options.retry }, {}, 0
-  for _, trial in ipairs(job.trials) do keys[trial.key] = true end
-  for _, record in ipairs(job.store and job.store:trials { sweep = job.plan.name } or {}) do
-    if ends[record.state] and (job.search or keys[record.key]) then count = count + 1 end
-  end
-  return count
-end
-
 local function dry_run(job, options)
-  local finished = count_finished(job, options)
+  local own, elsewhere = count_known(job, options)
+  local finished = own + elsewhere
   if options.slurm then return require "lip.sweep.slurm".dry_run(job, options, job.total - finished) end
   print(("%s: %d trials, %d at once, %d thread%s each"):format(job.plan.name, job.total, job.jobs, job.threads,
     job.threads == 1 and "" or "s"))
@@ -234,7 +261,10 @@ local function dry_run(job, options)
         or ("%d to %d are"):format(fixed + 1, job.total))))
   end
   local rest = job.total - finished
-  if finished > 0 then print(("finished: %d, to do: %d"):format(finished, rest)) end
+  if finished > 0 then
+    print(known_text(own, elsewhere, job.total))
+    print(("finished: %d, to do: %d"):format(finished, rest))
+  end
   local seconds, n = typical_seconds(job)
   if seconds then
     print(("about %s (%d finished trials of this script took %s, the median)"):format(
@@ -251,10 +281,18 @@ end
 
 -- ---- running ----
 
-local function summary(job, result)
+local function show_words(job, number, options)
+  local store = options.store and " --store " .. options.store or ""
+  return ("lipwb runs show %s/%d%s"):format(job.plan.name, number, store)
+end
+
+local function summary(job, result, options)
   local counts = result.counts
   print(("%s: %s, %s"):format(job.plan.name, view.totals(counts, result.total), view.duration(result.seconds)))
-  if result.best then print(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise)) end
+  if result.best then
+    print(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise))
+    print("  " .. show_words(job, result.best.number, options))
+  end
   local aim, without = job.plan.sweep.maximise or job.plan.sweep.minimise, {}
   for _, r in ipairs(aim and job.store:trials { sweep = job.sweep, state = "done" } or {}) do
     if r.value == nil then without[#without + 1] = r.number end
@@ -275,6 +313,8 @@ local function summary(job, result)
         view.plain((r.message or "no message"):match "^[^\n]*")))
     end
     if #records > MAX_FAILURES then io.stderr:write(("and %d more\n"):format(#records - MAX_FAILURES)) end
+    local one = records[1] or result.failed[1]
+    if one then io.stderr:write(show_words(job, one.number, options), " tells what happened to one\n") end
     io.stderr:write "--retry failed runs them again\n"
   end
 end
@@ -293,8 +333,11 @@ local function run(job, options)
   if job.search and job.jobs > job.search.ahead then
     print(("at most %d at once: so many results the search does without (ahead)"):format(job.search.ahead))
   end
+  local own, elsewhere = count_known(job, options)
+  if own + elsewhere > 0 then print(known_text(own, elsewhere, job.total)) end
   local result = require "lip.sweep.runner".run(job)
-  summary(job, result)
+  summary(job, result, options)
+  if result.misuse then return complain(result.misuse, USAGE) end
   if result.stopping == "interrupt" then return INTERRUPTED end
   local status = (result.counts.failed > 0 or result.stopping) and FAILED or OK
   if options.plot then status = math.max(status, draw_figure(job, options.plot)) end

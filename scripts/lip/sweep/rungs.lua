@@ -6,6 +6,9 @@ local lip = require "lip"
 
 local rungs = {}
 
+--- How the message begins of a trial that does not report what the scheduler compares.
+rungs.unshown = "the scheduler looks at"
+
 -- [path] = { offset =, sweep =, scores = { [rung] = value } }: only what was appended since the last look is read. A
 -- trial that two sweeps share has one journal: a score belongs to the sweep it names, or else that of the start before
 -- it, and counts under the rule it was written under (sweep/rule.lua).

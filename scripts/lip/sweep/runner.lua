@@ -5,6 +5,7 @@
 -- runners may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
+local rungs = require "lip.sweep.rungs"
 local view = require "lip.sweep.view"
 
 local runner = {}
@@ -25,6 +26,11 @@ local function must(value, message, code)
     error(setmetatable({ message = text, code = code }, { __tostring = function() return text end }), 0)
   end
   return value, message, code
+end
+
+-- What a trial is called in lines that stay: among other sweeps of the store, as `lipwb runs show` takes it.
+function methods:name(record)
+  return self.job.several and ("%s/%d"):format(record.sweep, record.number) or tostring(record.number)
 end
 
 -- ---- one worker ----
@@ -73,7 +79,7 @@ function methods:start(record)
   end
   slot.process = process
   must(job.store:leased(record.id, { pid = process:pid(), start = process:start(), host = self.lease.host }))
-  if not self.view:live() then self.view:say("start  %d  %s", record.number, view.config(record.config)) end
+  if not self.view:live() then self.view:say("start  %s  %s", self:name(record), view.config(record.config)) end
 end
 
 -- What is new in the journal of a worker: what the view shows, and whether it began and ended.
@@ -155,7 +161,7 @@ function methods:finish(slot, result)
     local message = self:end_line(slot, result, again)
     record = self:look(slot) -- another runner may have it by now
     if again then
-      self.view:say("again  %d  %s (try %d of %d)", record.number, view.plain(message:match "^[^\n]*"), again,
+      self.view:say("again  %s  %s (try %d of %d)", self:name(record), view.plain(message:match "^[^\n]*"), again,
         self.job.retries + 1)
       return
     end
@@ -164,6 +170,7 @@ function methods:finish(slot, result)
   if slot.ended == "stopped" and not self.stopping then record = self:stopped(slot, record) end
   self:tell(record)
   self:watch_rungs(record)
+  self:watch_aim(record)
 end
 
 -- Somebody else asked the worker to stop, so the trial goes on from its checkpoint; but not for ever.
@@ -211,20 +218,32 @@ function methods:tell(record)
   self.counts = must(self.job.store:counts(self.job.sweep))
   local totals = view.totals(self.counts, self.total)
   if state == "queued" then
-    if not self.stopping then self.view:say("queued %d  stopped by a signal from elsewhere", record.number) end
+    if not self.stopping then self.view:say("queued %s  stopped by a signal from elsewhere", self:name(record)) end
   elseif state == "failed" then
     self.failed[#self.failed + 1] = record
     local last = view.plain((record.message or "no message"):match "[^\n]*")
-    self.view:say("failed %d  %s: %s", record.number, view.config(record.config), last)
+    self.view:say("failed %s  %s: %s", self:name(record), view.config(record.config), last)
     if self.job.fail_fast and not self.stopping then
       self.view:say "a trial failed: the others are stopped (--fail-fast)"
       self:stop "fail"
     end
   elseif not self.view:live() then
     local value = record.value and goal and ("  %s = %.6g"):format(view.plain(goal), record.value) or ""
-    self.view:say("%s %d%s%s  %s  (%s)", state == "done" and "done  " or state, record.number, value,
+    self.view:say("%s %s%s%s  %s  (%s)", state == "done" and "done  " or state, self:name(record), value,
       is_best and " (best)" or "", view.duration(record.seconds), totals)
   end
+end
+
+-- A figure that nobody has ever reported would cost every trial: the first ends the sweep and is still to be tried.
+function methods:watch_aim(record)
+  local message = record.state == "failed" and record.message
+  if not message or self.stopping or not message:find(rungs.unshown, 1, true) then return end
+  local seen = must(self.job.store.db:row([[SELECT 1 AS yes FROM metrics m JOIN trials t ON t.id = m.trial
+    WHERE t.sweep = ? AND m.name = ? LIMIT 1]], self.job.sweep, self.goal))
+  if seen then return end
+  must(self.job.store:requeue(record))
+  self.misuse = view.plain(message:match "^[^\n]*")
+  self:stop "misuse"
 end
 
 -- A scheduler that is never shown its figure ends nothing, and nobody would know why: said once.
@@ -358,7 +377,8 @@ end
 function methods:wait_for_others()
   local waiting = self.counts.running > 0
   if waiting and not self.waiting then
-    self.view:say("waiting for %d trials that run elsewhere", self.counts.running)
+    local n = self.counts.running
+    self.view:say(n == 1 and "waiting for 1 trial that runs elsewhere" or "waiting for %d trials that run elsewhere", n)
   end
   self.waiting = waiting
 end
@@ -437,6 +457,7 @@ function runner.run(job)
   -- other runners have found results too
   for _, record in ipairs(must(job.store:trials { sweep = job.sweep, state = "done" })) do self:count(record) end
   return { counts = must(job.store:counts(job.sweep)), failed = self.failed, best = self.best, stopping = self.stopping,
+    misuse = self.misuse,
     total = self.total, seconds = lip.time() - began }
 end
 
