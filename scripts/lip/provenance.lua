@@ -18,7 +18,8 @@ end
 -- pipe and not to its end, so that a diff of gigabytes costs no more than `max`.
 local function git(folder, words, max)
   -- without the optional lock: never in the way of a commit that is being made at this moment
-  local pipe = io.popen(("LC_ALL=C GIT_OPTIONAL_LOCKS=0 git -C %s --no-pager %s </dev/null"):format(quote(folder), words))
+  local command = "LC_ALL=C GIT_OPTIONAL_LOCKS=0 git -C %s --no-pager %s </dev/null"
+  local pipe = io.popen(command:format(quote(folder), words))
   if not pipe then return "", false, false end
   local text = pipe:read(max) or ""
   local more = #text == max and pipe:read(1) ~= nil

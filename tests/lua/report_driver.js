@@ -68,6 +68,7 @@ const contrast = e => {
     out.less = await filter("norm=inf budget<4");
     out.budgets = column("budget");
     out.none = await filter("no such thing anywhere");
+    out.odd = await filter("budgt<4");
     out.html = await filter("<" + "/script>");
     out.again = await filter("");
     const chip = document.querySelector('.chips button[data-state="failed"]');

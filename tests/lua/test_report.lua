@@ -182,6 +182,7 @@ local function check(seen, width, dark)
   -- filters
   lu.assertEquals({ seen.word.rows, seen.less.rows, seen.none.rows, seen.again.rows }, { 24, 3, 0, 26 })
   lu.assertEquals(seen.less.said, "3 of 26 runs")
+  lu.assertEquals(seen.odd.said, "0 of 26 runs; no column is called budgt: taken as words")
   table.sort(seen.budgets)
   lu.assertEquals(seen.budgets, { "0.5", "1.0", "2.0" })
   lu.assertEquals(seen.html.rows, 3, "the failed one and the two with a nasty name")

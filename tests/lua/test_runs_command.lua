@@ -118,7 +118,7 @@ end
 function T:test_show()
   self:made()
   local text = table.concat(self:lines "show budgets/5", "\n")
-  for _, words in ipairs { "run 5: budgets/5", "failed, exit status 1", "the loss is not finite", "widths  64,32",
+  for _, words in ipairs { "run budgets/5 (#5)", "failed, exit status 1", "the loss is not finite", "widths  64,32",
     "abab", "loss", "again: lipwb reproduce " } do
     lu.assertStrContains(text, words)
   end
@@ -126,7 +126,7 @@ function T:test_show()
   local record = s:trials { sweep = "budgets", number = 7 }[1]
   s:close()
   for _, word in ipairs { "7", "#7", "budgets/7", record.key, record.key:sub(1, 6), record.key:upper() } do
-    lu.assertStrContains(self:lines("show " .. quote(word))[1], "run 7: budgets/7", false, word)
+    lu.assertStrContains(self:lines("show " .. quote(word))[1], "run budgets/7 (#7)", false, word)
   end
   lu.assertStrContains(table.concat(self:lines "show 7 --metrics", "\n"),
     "step  accuracy    loss\n   1    0.5000  2.0700")

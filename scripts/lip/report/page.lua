@@ -121,7 +121,7 @@ local function sweep_section(sweep)
   local p = sweep.pareto
   if p and #p.rows > 1 then
     local title = ("No other run beats these in %s and %s"):format(p.x, p.y) .. (p.parted and ", " .. p.parted or "")
-    local limit = table.move(p.rows, 1, math.min(#p.rows, 12), 1, {})
+    local limit = table.move(p.rows, 1, math.min(#p.rows, p.parted and 60 or 12), 1, {})
     out[#out + 1] = fill("<h3>$title</h3>", { title = title })
     local columns = { list.column("run", { format = tostring }), list.column(p.x), list.column(p.y) }
     for _, name in ipairs(sweep.varying) do columns[#columns + 1] = list.column("config." .. name) end

@@ -15,7 +15,8 @@ end
 
 --- A word as a shell reads it.
 local function word(text)
-  return text:find "^[%w%._/+-][%w%._/+:,@=-]*$" and text or "'" .. text:gsub("'", "'\\''") .. "'"
+  local plain = text:find "^[%w%._/+-][%w%._/+:,@=-]*$"
+  return plain and text or "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
 show.word = word
@@ -207,7 +208,7 @@ function show.show(context, args)
     return true
   end
   local width = args.wide and math.huge or context.width
-  local out = { ("run %d: %s/%d"):format(record.id, text_table.plain(record.sweep), record.number) }
+  local out = { ("run %s/%d (#%d)"):format(text_table.plain(record.sweep), record.number, record.id) }
   for _, line in ipairs(text_table.pairs(head(record, context), width)) do out[#out + 1] = line end
   section(out, "configuration", record.config, width)
   section(out, "result", record.row, width)
