@@ -31,13 +31,20 @@ end
 
 -- ---- what is run ----
 
+-- What is used of trial.json here; the worker looks at the rest.
+local function is_whole(told, key)
+  local function may(name, kind) return told[name] == nil or type(told[name]) == kind end
+  return type(told) == "table" and told.key == key and type(told.script_sha256) == "string"
+    and told.script_sha256:find("^" .. ("%x"):rep(64) .. "$") and may("script", "string") and may("config", "table")
+end
+
 --- A run as it was: what its worker was told, and what its journal says.
 local function read_run(store, record)
   local folder = store:folder(record)
   local text = lip.file.read(folder .. "/trial.json")
   if not text then fail("%s/trial.json is gone: nothing tells how the run was made", folder) end
   local told = lip.from_json(text)
-  if type(told) ~= "table" or not told.script_sha256 then fail("%s/trial.json is damaged", folder) end
+  if not is_whole(told, record.key) then fail("%s/trial.json is damaged", folder) end
   return { told = told, folder = folder, seen = compare.read(must(journal.read(folder))) }
 end
 
@@ -64,7 +71,7 @@ end
 -- Where the run was started, if that is still there: its script may read files beside it.
 local function working_folder(run)
   local cwd = run.seen.provenance.cwd
-  local stat = cwd and lip.file.stat(cwd)
+  local stat = type(cwd) == "string" and cwd:find "^[^%z]+$" and lip.file.stat(cwd)
   return stat and stat.kind == "folder" and cwd or nil
 end
 
@@ -116,7 +123,7 @@ local function tell_surroundings(run, now, cwd)
   end
   if was.cwd and not cwd then say("  the folder %s is gone: the script runs here", was.cwd) end
   local git = was.git
-  if type(git) == "table" and git.commit then
+  if type(git) == "table" and type(git.commit) == "string" then
     local here, diff = lip.provenance.git(beside)
     if here.commit ~= git.commit then
       say("  git: then at %s, now at %s: modules that the script loads may be others", git.commit:sub(1, 12),

@@ -25,7 +25,7 @@ end
 local function done(records)
   local list = {}
   for _, r in ipairs(records) do
-    if (r.state == nil or r.state == "done") and r.row then list[#list + 1] = r end
+    if (r.state == nil or r.state == "done") and type(r.row) == "table" then list[#list + 1] = r end
   end
   return list
 end

@@ -5,6 +5,7 @@ local group = require "lip.runs.group"
 local list = require "lip.runs.list"
 local pareto = require "lip.runs.pareto"
 local records = require "lip.runs.records"
+local stored = require "lip.sweep.record"
 
 local collect = {}
 
@@ -136,7 +137,7 @@ local function provenance(context, rows)
   for _, row in ipairs(texts) do
     local record = wanted[row.id]
     if record then
-      local known = parsed[row.provenance] or lip.from_json(row.provenance) or {}
+      local known = parsed[row.provenance] or stored.provenance(row.provenance)
       parsed[row.provenance] = known
       local facts = {}
       for key, value in next, known do

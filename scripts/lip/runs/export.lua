@@ -24,8 +24,8 @@ export.cell = cell
 function export.csv(list)
   local names = table.move(field.own, 1, #field.own, 1, {})
   local config, row = field.names(list)
-  for _, name in ipairs(config) do names[#names + 1] = "config." .. tostring(name) end
-  for _, name in ipairs(row) do names[#names + 1] = "row." .. tostring(name) end
+  for _, name in ipairs(config) do names[#names + 1] = "config." .. name end
+  for _, name in ipairs(row) do names[#names + 1] = "row." .. name end
   names[#names + 1] = "also" -- the other sweeps that share the run
   local getters, titles = {}, {}
   for i, name in ipairs(names) do getters[i], titles[i] = field.getter(name), cell(name) end

@@ -35,12 +35,19 @@ function field.text(v)
   return table.concat(parts, ",")
 end
 
+-- An entry of the record's settings or results; those of records that a script has made may be anything.
+local function entry(record, part, name)
+  local values = record[part]
+  if type(values) ~= "table" then return nil end
+  return values[name]
+end
+
 -- Shown and asked for by these names too, unless a script calls something of its own so.
 local also_called = { time = "seconds", run = "name" }
 
 local function aliased(record, name)
-  local v = record.config and record.config[name]
-  if v == nil and record.row then v = record.row[name] end
+  local v = entry(record, "config", name)
+  if v == nil then v = entry(record, "row", name) end
   if v == nil then v = record[also_called[name]] end
   return v
 end
@@ -52,16 +59,13 @@ function field.getter(name)
   end
   local part, rest = name:match "^(%l+)%.(.+)$"
   if part == "row" or part == "config" then
-    return function(record)
-      local values = record[part]
-      return values and values[rest]
-    end
+    return function(record) return entry(record, part, rest) end
   end
   local own = is_own[name]
   return function(record)
     if own and record[name] ~= nil then return record[name] end
-    local v = record.config and record.config[name]
-    if v == nil and record.row then v = record.row[name] end
+    local v = entry(record, "config", name)
+    if v == nil then v = entry(record, "row", name) end
     return v
   end
 end
@@ -71,28 +75,28 @@ function field.get(record, name)
   if also_called[name] then return aliased(record, name) end
   local part, rest = name:match "^(%l+)%.(.+)$"
   if part == "row" or part == "config" then
-    local values = record[part]
-    return values and values[rest]
+    return entry(record, part, rest)
   end
   if is_own[name] and record[name] ~= nil then return record[name] end
-  local v = record.config and record.config[name]
-  if v == nil and record.row then v = record.row[name] end
+  local v = entry(record, "config", name)
+  if v == nil then v = entry(record, "row", name) end
   return v
 end
 
---- The names of the settings and of the results that the records have, each as a sorted list.
+--- The names of the settings and of the results that the records have, each as a sorted list. Entries of lists have
+-- no names.
 function field.names(records)
   local function sorted(part)
     local seen, list = {}, {}
     for _, record in ipairs(records) do
-      for name in next, record[part] or {} do
-        if not seen[name] then
+      for name in next, type(record[part]) == "table" and record[part] or {} do
+        if type(name) == "string" and not seen[name] then
           seen[name] = true
           list[#list + 1] = name
         end
       end
     end
-    table.sort(list, function(a, b) return tostring(a) < tostring(b) end)
+    table.sort(list)
     return list
   end
   return sorted "config", sorted "row"
@@ -119,14 +123,14 @@ function field.known(records)
   local config, row = field.names(records)
   for _, names in ipairs { field.own, config, row } do
     for _, name in ipairs(names) do
-      if type(name) == "string" and not seen[name] then
+      if not seen[name] then
         seen[name] = true
         list[#list + 1] = name
       end
     end
   end
   for part, names in next, { config = config, row = row } do
-    for _, name in ipairs(names) do seen[part .. "." .. tostring(name)] = true end
+    for _, name in ipairs(names) do seen[part .. "." .. name] = true end
   end
   for name, own in next, also_called do
     if not seen[name] then list[#list + 1], seen[name] = name, own end

@@ -53,6 +53,7 @@ function text_table.bytes(n)
 end
 
 function text_table.date(t)
+  if not (math.abs(t) < 1e11) then return text_table.number(t) end -- damaged
   return os.date("%Y-%m-%d %H:%M", math.floor(t))
 end
 

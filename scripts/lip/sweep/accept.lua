@@ -3,6 +3,7 @@
 local lip = require "lip"
 local ingest = require "lip.sweep.ingest"
 local journal = require "lip.sweep.journal"
+local record = require "lip.sweep.record"
 local rule_of = require "lip.sweep.rule"
 local store_module = require "lip.sweep.store"
 
@@ -20,7 +21,7 @@ end
 local function judge_again(db, sweep, aim)
   for _, row in ipairs(must(db:rows([[SELECT id, row FROM trials WHERE sweep = ? AND row IS NOT NULL
     AND state IN ('done', 'pruned')]], sweep))) do
-    local value = aim and lip.from_json(row.row)[aim]
+    local value = aim and (record.named(lip.from_json(row.row)) or {})[aim]
     if value == "inf" or value == "-inf" then value = value == "inf" and math.huge or -math.huge end
     must(db:exec("UPDATE trials SET value = ? WHERE id = ?", type(value) == "number" and value or nil, row.id))
   end

@@ -2,6 +2,7 @@
 -- the database, so that both give the same tables. Everything here runs inside a transaction.
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
+local record = require "lip.sweep.record"
 local rule_of = require "lip.sweep.rule"
 
 local ingest = {}
@@ -14,6 +15,11 @@ local function number(v)
   return type(v) == "number" and v or nil
 end
 
+-- Times and durations.
+local function finite(v)
+  return type(v) == "number" and v == v and math.abs(v) < math.huge and v or nil
+end
+
 local function whole(v)
   return type(v) == "number" and math.tointeger(v) or nil
 end
@@ -24,7 +30,7 @@ local function text(v)
 end
 
 local function begin_attempt(t, line)
-  t.state, t.started, t.beat = "running", number(line.time), number(line.time)
+  t.state, t.started, t.beat = "running", finite(line.time), finite(line.time)
   t.attempt = whole(line.attempt) or t.attempt
   t.pid, t.pid_start, t.host = whole(line.pid), whole(line.pid_start), text(line.host)
   t.provenance = type(line.provenance) == "table" and lip.to_json(line.provenance) or nil
@@ -34,7 +40,7 @@ local function begin_attempt(t, line)
 end
 
 local function description_of(t)
-  t.described = t.described or lip.from_json(t.description) or {}
+  t.described = t.described or record.description(t.description)
   return t.described
 end
 
@@ -49,7 +55,7 @@ end
 local function value_of(t, row)
   local description = description_of(t)
   local name = description.maximise or description.minimise
-  return type(row) == "table" and number(row[name]) or nil
+  return name and type(row) == "table" and number(row[name]) or nil
 end
 
 local function finish(t, line, own)
@@ -64,7 +70,7 @@ local function finish(t, line, own)
   if t.value == "nan" or t.state == "failed" or t.state == "queued" then t.value = nil end
   t.message, t.exit, t.signal = text(line.message), whole(line.exit), whole(line.signal)
   t.seconds, t.memory = t.spent, whole(line.memory)
-  t.finished, t.beat = number(line.time), number(line.time)
+  t.finished, t.beat = finite(line.time), finite(line.time)
   t.owner, t.owner_start = nil, nil
 end
 
@@ -88,7 +94,7 @@ end
 
 -- What the script made of its configuration, defaults and all: part of where the result comes from.
 function events.settings(_, t, line)
-  local all = t.journal_sweep == t.name and t.provenance and lip.from_json(t.provenance)
+  local all = t.journal_sweep == t.name and t.provenance and record.provenance(t.provenance)
   if all and type(line.values) == "table" then
     all.settings = line.values
     t.provenance = lip.to_json(all)
@@ -102,7 +108,7 @@ function events.metrics(db, t, line)
     local v = number(value)
     if v then must(db:exec("INSERT OR REPLACE INTO metrics VALUES(?, ?, ?, ?)", t.id, tostring(name), step, v)) end
   end
-  t.step, t.total, t.beat = step, whole(line.total), number(line.time) or t.beat
+  t.step, t.total, t.beat = step, whole(line.total), finite(line.time) or t.beat
 end
 
 function events.rung(db, t, line)

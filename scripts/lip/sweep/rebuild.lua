@@ -1,6 +1,7 @@
 --- Makes the database of a store again from its folder: descriptions of sweeps, lists of their trials, journals.
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
+local record = require "lip.sweep.record"
 local schema = require "lip.sweep.schema"
 local ingest = require "lip.sweep.ingest"
 local store = require "lip.sweep.store"
@@ -35,7 +36,8 @@ local function listed(root, name)
   local list, by_key = {}, {}
   for line in text:gmatch "([^\n]*)\n" do
     local trial = lip.from_json(line)
-    if type(trial) == "table" and type(trial.key) == "string" and (trial.left or math.tointeger(trial.number)) then
+    local known = type(trial) == "table" and record.is_key(trial.key)
+    if known and (trial.left or math.tointeger(trial.number)) then
       by_key[trial.key] = trial
       list[#list + 1] = trial
     end
@@ -51,13 +53,12 @@ end
 
 -- Trials known by their folder only: what trial.json or the first line of the journal says.
 local function found(folder)
+  local function tells(t) return t and store.is_name(t.sweep) and record.is_key(t.key) end
   local trial = object(folder .. "/trial.json")
-  if not (trial and trial.sweep and trial.key) then
-    for _, line in ipairs(journal.read(folder) or {}) do
-      if line.event == "start" and line.sweep and line.key then return line end
-    end
+  if tells(trial) then return trial end
+  for _, line in ipairs(journal.read(folder) or {}) do
+    if line.event == "start" and tells(line) then return line end
   end
-  return trial
 end
 
 -- ---- writing the tables ----

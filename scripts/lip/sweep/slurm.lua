@@ -283,7 +283,8 @@ end
 -- runs in another job (a submission that broke off and was made again). Nil when it has.
 local function needless(folder, id)
   local text = lip.file.read(folder .. "/trial.json")
-  local told = text and lip.from_json(text) or {}
+  local told = text and lip.from_json(text)
+  if type(told) ~= "table" then told = {} end
   local over, other, running = false, nil, false
   for _, line in ipairs(journal.read(folder) or {}) do
     if line.event == "slurm" then

@@ -6,6 +6,7 @@ local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local schema = require "lip.sweep.schema"
 local ingest = require "lip.sweep.ingest"
+local record = require "lip.sweep.record"
 local rule_of = require "lip.sweep.rule"
 
 local must = ingest.must
@@ -96,8 +97,13 @@ end
 
 -- ---- sweeps ----
 
+--- Whether a sweep may be called so.
+function store.is_name(name)
+  return type(name) == "string" and name:find "^[%w_][%w_.@+-]*$" ~= nil and #name <= 100
+end
+
 local function check_name(name)
-  if type(name) ~= "string" or not name:find "^[%w_][%w_.@+-]*$" or #name > 100 then
+  if not store.is_name(name) then
     error(("a sweep's name is made of letters, digits and _ . @ + - (at most 100), got '%s'"):format(tostring(name)), 0)
   end
   return name
@@ -117,7 +123,7 @@ end
 Store.describe = guarded(function(self, name)
   local row = must(self.db:row("SELECT * FROM sweeps WHERE name = ?", name))
   if not row then return false end
-  return lip.from_json(row.description), row.id, row.created
+  return record.description(row.description), row.id, row.created
 end)
 
 --- A new sweep, or the one of that name if its description is the same.
@@ -147,7 +153,7 @@ end)
 --- All sweeps: { {id=, name=, created=, description=}, ... }, the oldest first.
 Store.sweeps = guarded(function(self)
   local rows = must(self.db:rows "SELECT id, name, created, description FROM sweeps ORDER BY id")
-  for _, row in ipairs(rows) do row.description = lip.from_json(row.description) end
+  for _, row in ipairs(rows) do row.description = record.description(row.description) end
   return rows
 end)
 
@@ -196,27 +202,13 @@ end)
 
 -- ---- trials out ----
 
-local BRIEF = [[t.id, s.name AS sweep, t.number, t.key, t.state, t.config, t.row, t.value, t.seed, t.attempt, t.started,
-  t.finished, t.seconds, t.exit, t.signal, t.message, t.memory, t.step, t.total, t.pid, t.pid_start, t.host, t.beat]]
-
--- Provenance is as large as all the rest and rarely wanted: read when it is first asked for.
-local function later(self)
-  return {
-    __index = function(record, name)
-      if name ~= "provenance" then return nil end
-      local row = self.db:row("SELECT provenance FROM trials WHERE id = ?", record.id)
-      local value = row and row.provenance and lip.from_json(row.provenance) or {}
-      rawset(record, "provenance", value)
-      return value
-    end,
-  }
-end
-
-local function record_of(row, meta)
-  local config = lip.from_json(row.config)
-  row.config = type(config) == "table" and config or {}
-  if row.row then row.row = lip.from_json(row.row) end
-  return setmetatable(row, meta)
+-- Rows of the database as records, checked.
+local function records_of(self, rows)
+  local list, column = record.make(self.db, rows)
+  if not list then
+    must(nil, ("%s: a trial's '%s' is damaged (lipwb runs rebuild makes it again)"):format(self.path, column), "corrupt")
+  end
+  return list
 end
 
 local filters = {
@@ -239,17 +231,15 @@ Store.trials = guarded(function(self, wanted)
     end
     values[name] = value
   end
-  local sql = ("SELECT %s FROM trials t JOIN sweeps s ON s.id = t.sweep %s ORDER BY t.sweep, t.number"):format(BRIEF,
+  local sql = ("SELECT %s FROM trials t JOIN sweeps s ON s.id = t.sweep %s ORDER BY t.sweep, t.number"):format(record.columns,
     #where > 0 and "WHERE " .. table.concat(where, " AND ") or "")
-  local rows, meta = must(self.db:rows(sql, values)), later(self)
-  for _, row in ipairs(rows) do record_of(row, meta) end
-  return rows
+  return records_of(self, must(self.db:rows(sql, values)))
 end)
 
 local function fresh(self, id)
-  local row = must(self.db:row("SELECT " .. BRIEF .. " FROM trials t JOIN sweeps s ON s.id = t.sweep WHERE t.id = ?",
-    id))
-  return row and record_of(row, later(self))
+  local row = must(self.db:row(("SELECT %s FROM trials t JOIN sweeps s ON s.id = t.sweep WHERE t.id = ?"):format(
+    record.columns), id))
+  return row and records_of(self, { row })[1]
 end
 
 local function id_of(trial)
@@ -301,13 +291,13 @@ end)
 --- The folder of a trial (record or key), absolute.
 function Store:folder(trial)
   local key = type(trial) == "table" and trial.key or trial
-  if type(key) ~= "string" or not key:find "^%x+$" then error("folder: a trial or its key expected", 2) end
+  if not record.is_key(key) then error("folder: a trial or its key expected", 2) end
   return self.root .. "/trials/" .. key
 end
 
 -- Of a row of the database, which may be damaged.
 local function folder_of(self, key)
-  if not key:find "^%x+$" then must(nil, self.path .. ": the key of a trial is damaged", "corrupt") end
+  if not record.is_key(key) then must(nil, self.path .. ": the key of a trial is damaged", "corrupt") end
   return self:folder(key)
 end
 
@@ -367,10 +357,10 @@ local SILENCE = 300
 
 -- Neither the worker nor the process that gave it the trial lives: nobody will end it. While its owner lives, a dead
 -- worker is the owner's to report. Processes of other hosts cannot be seen from here; their runners say that they live
--- (Store:beat), and trials that have no runner (tasks of a cluster) are left alone.
+-- (Store:beat), and trials that have no runner (tasks of a cluster) are left alone. Who says no host is damaged.
 local function is_dead(row, here)
-  local function lives(pid, start) return pid and lip.process.alive(pid, start) end
-  if row.host ~= here then return row.owner and lip.now() - (row.beat or 0) > SILENCE end
+  local function lives(pid, start) return math.type(pid) == "integer" and lip.process.alive(pid, math.tointeger(start)) end
+  if row.host and row.host ~= here then return row.owner and lip.now() - (row.beat or 0) > SILENCE end
   return not lives(row.pid, row.pid_start) and not lives(row.owner, row.owner_start)
 end
 
@@ -408,8 +398,8 @@ Store.claim = writing(function(self, sweep, lease, number)
   while true do
     local row = must(self.db:row(NEXT, sweep, after))
     local state = row and ingest.run(self.db, row.id, folder_of(self, row.key)) -- an end nobody has read yet
-    local record = row and fresh(self, row.id)
-    if not row or number and record.number ~= number then return false end
+    local trial = row and fresh(self, row.id)
+    if not row or number and trial.number ~= number then return false end
     if state == "queued" then
       local now = lip.now()
       must(self.db:exec([[UPDATE trials SET state = 'running', attempt = attempt + 1, pid = :pid, pid_start = :start,
@@ -417,7 +407,7 @@ Store.claim = writing(function(self, sweep, lease, number)
         { pid = lease.pid, start = lease.start, host = lease.host, now = now, id = row.id }))
       return fresh(self, row.id)
     end
-    after = record.number
+    after = trial.number
   end
 end)
 
@@ -474,7 +464,7 @@ Store.rung = writing(function(self, sweep, key, rung, value, rule)
   local row = must(self.db:row(([[SELECT t.id, t.sweep, s.description FROM trials t JOIN sweeps s ON s.id = t.sweep
     WHERE %s = ? AND t.key = ?]]):format(column), sweep, key))
   if not row then error(("rung: sweep %s has no trial %s"):format(sweep, key), 0) end
-  if rule and rule ~= rule_of(lip.from_json(row.description)) then return { value } end
+  if rule and rule ~= rule_of(record.description(row.description)) then return { value } end
   must(self.db:exec("INSERT OR REPLACE INTO rungs VALUES(?, ?, ?)", row.id, rung, value))
   local scores = {}
   for i, other in ipairs(must(self.db:rows([[SELECT r.value FROM rungs r JOIN trials t ON t.id = r.trial
