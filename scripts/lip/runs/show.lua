@@ -28,8 +28,8 @@ local function command_line(words)
   return table.concat(parts, " ")
 end
 
---- Tables inside tables as one level: { git = { commit = "x" } } gives "git.commit". Lists stay whole, but for the words
--- of a command.
+--- Tables inside tables as one level: { git = { commit = "x" } } gives "git.commit". Lists stay whole, but for the
+-- words of a command.
 function show.flat(t, into, prefix)
   into = into or {}
   for key, value in next, t or {} do
