@@ -39,7 +39,7 @@ ahead = 4 -- tpe: so many trials may be under way when the next is chosen
 startup = n / 4 -- tpe: results (from 3 to 10) without which none is chosen; the first startup + ahead points are fixed
 maximise = none -- name of a figure in the row (and reported by trials, for a scheduler)
 minimise = none -- the same, the smaller the better
-scheduler = none -- ends trials that fall behind: lip.asha{...}, lip.median{...}
+scheduler = none -- ends trials that fall behind: lip.asha{...}, lip.median{...}; who they are depends on the order
 name = the file's -- under which the sweep is stored
 set = {} -- settings that all trials of a script share
 retries = 0 -- trials that crash run again, so many times
@@ -199,7 +199,10 @@ min = 1 -- the first look
 eta = 3 -- one of so many goes on; looks stand at min, min * eta, min * eta^2, ... below max
 resource = epoch -- what is counted
 kind = asha -- stands in a stored description
--> a scheduler]],
+-> a scheduler; it compares what trials report of the figure that the sweep maximises or minimises: lip.train reports
+-> clean, accuracy and certified@EPS where it looks, on the validation set or else the first 1000 training samples.
+-> About one in eta goes past each look, the first always, and a stop is final. Which trials are stopped depends on the
+-> order they come in (the same with -j 1 from an empty store), the row of a trial that runs to its end does not.]],
   ["lip.median"] = [[
 min = 1 -- the first look
 every = 1 -- steps between two looks
@@ -207,7 +210,9 @@ trials = 5 -- nobody ends before so many others came as far
 max = none -- no look from here on
 resource = epoch -- what is counted
 kind = median -- stands in a stored description
--> a scheduler]],
+-> a scheduler; it compares the figures that lip.asha compares, with the median of the others so far. About half of the
+-> trials go on, and a stop is final. Which are stopped depends on the order they come in (the same with -j 1 from an
+-> empty store), the row of a trial that runs to its end does not.]],
   ["net:backward"] = [[
 accumulate = false -- add to the gradients instead of replacing them
 input_gradient = false -- return the gradient in x]],
@@ -314,7 +319,7 @@ function options.of(name)
       if #found[1] == 0 then found = {} end
       found[#found + 1] = { heading = line }
     else
-      found.gives = line:match "^%-> (.*)$"
+      found.gives = (found.gives and found.gives .. "\n  " or "") .. line:match "^%-> (.*)$"
     end
   end
   return found

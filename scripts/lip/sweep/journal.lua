@@ -127,7 +127,7 @@ function journal.clock(folder, upto)
         if type(value) == "table" then self:add(value) end
       end
       before = nil
-    elseif line:find('"time"', 1, true) and not line:find('"queued"', 1, true) and not line:find('"slurm"', 1, true) then
+    elseif line:find('"time"', 1, true) and not (line:find('"queued"', 1, true) or line:find('"slurm"', 1, true)) then
       before = line
     end
   end

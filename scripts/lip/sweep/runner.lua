@@ -237,7 +237,8 @@ end
 -- A figure that nobody has ever reported would cost every trial: the first ends the sweep and is still to be tried.
 function methods:watch_aim(record)
   local message = record.state == "failed" and record.message
-  if not message or self.stopping or not message:find(rungs.unshown, 1, true) then return end
+  local other = self.stopping and self.stopping ~= "misuse"
+  if not message or other or not message:find(rungs.unshown, 1, true) then return end
   local seen = must(self.job.store.db:row([[SELECT 1 AS yes FROM metrics m JOIN trials t ON t.id = m.trial
     WHERE t.sweep = ? AND m.name = ? LIMIT 1]], self.job.sweep, self.goal))
   if seen then return end
