@@ -68,6 +68,13 @@ end
 if #files == 0 then leave(false, "usage: lipwb tests/lua/run.lua FILE... [LuaUnit options]") end
 if os.getenv "LIPWB_GC_STRESS" == "1" then collectgarbage("incremental", 1, 1000) end
 
+-- os.tmpname makes the file that it names: whatever is left is a test's fault
+local named, tmpname = {}, os.tmpname
+function os.tmpname() -- luacheck: ignore 122
+  named[#named + 1] = tmpname()
+  return named[#named]
+end
+
 local suite = {}
 for _, file in ipairs(files) do
   local chunk, message = loadfile(file)
@@ -86,4 +93,7 @@ collect(globals, "globals", suite)
 local runner = lu.LuaUnit.new()
 local failures = runner:runSuiteByInstances(suite)
 if runner.result.runCount == 0 then leave(false, "no test ran") end
+for _, name in ipairs(named) do
+  if os.remove(name) then leave(false, "a temporary file is left behind: " .. name) end
+end
 leave(failures == 0)

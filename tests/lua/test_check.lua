@@ -490,7 +490,7 @@ local function run(...)
 end
 
 function T.test_program()
-  local model, rows, other = os.tmpname(), os.tmpname() .. ".npy", os.tmpname() .. ".npy"
+  local model, rows, other = os.tmpname(), os.tmpname(), os.tmpname()
   local net = small(lip.maxmin, "2")
   certified(net, {})
   assert(net:save(model))
@@ -518,5 +518,7 @@ function T.test_program()
   lu.assertStrContains(select(2, run(path, model, "mnist")), "known names are digits, mnist")
   for _, file in ipairs { model, rows, other } do os.remove(file) end
 end
+
+function T.tearDown() os.remove(path) end
 
 return T

@@ -21,7 +21,7 @@ if args.bad then error "it broke" end
 assert(net:certificate(lip.trial.folder .. "/c.cert", ds))
 local path = lip.trial.file("checkpoint", "final.safetensors")
 assert(net:save(path))
-return { clean = net:evaluate(ds).accuracy, bound = net:bound().upper, seconds = lip.time(), final_path = os.tmpname(),
+return { clean = net:evaluate(ds).accuracy, bound = net:bound().upper, seconds = lip.time(), final_path = lip.trial.folder .. lip.time(),
   note = "in " .. path, history = result.history, rows = #x }
 ]]
 
