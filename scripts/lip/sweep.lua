@@ -8,6 +8,7 @@
 --
 -- It only describes: everything is checked here, on the caller's line, and nothing runs. The options stand in
 -- lip.options.
+local core = require "lip.core"
 local options = require "lip.options"
 local space = require "lip.sweep.space"
 
@@ -121,7 +122,11 @@ end
 local function sweep(given)
   given = options.check(given, "lip.sweep")
   local ok, made = pcall(check, given)
-  if not ok then error(made, 2) end
+  if not ok then
+    -- `return lip.sweep{...}` leaves no line to name, and the caller is not the user's
+    local lost = debug.getinfo(1, "t").istailcall
+    error(lost and ("%s: %s"):format(core.settings.script or "lip", made) or made, lost and 0 or 2)
+  end
   return setmetatable(made, meta)
 end
 

@@ -173,6 +173,17 @@ function T:test_what_trials_are_called()
   lu.assertStrMatches(said, ".*\n  lipwb runs show t/%d %-%-store runs.db\n.*")
 end
 
+function T:test_messages_name_what_is_wrong()
+  self:write("e.lua", 'return require "lip".sweep { run = print,\n  grid = { a = {} } }')
+  local status, said = self:sweep "e.lua"
+  lu.assertEquals({ status, said },
+    { 2, "lipwb sweep: e.lua: grid.a: an empty list leaves nothing to try\n" })
+  self:describe 'do return { sum = "high" } end'
+  status, said = self:sweep "s.lua"
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(said, "'sum' in the row is a text ('high')")
+end
+
 function T:test_a_sweep_is_no_script()
   self:describe()
   local result = assert(self:spawn("said", "s.lua"):wait(60))

@@ -142,7 +142,10 @@ local function judge(noted, row, aim)
   if noted.pruned then return "pruned", nil, nil, row end
   if not aim then return "done", nil, nil, row end
   local value = row and back[aim] ~= nil and row[aim]
-  if type(value) ~= "number" then
+  if value and type(value) ~= "number" then
+    local kind = type(value) == "string" and ("a text ('%s')"):format(value:sub(1, 40)) or "a " .. type(value)
+    return "failed", ("'%s' in the row is %s: the sweep looks at it as a number"):format(aim, kind), nil, row
+  elseif not value then
     return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim), nil, row
   end
   if value ~= value then return "failed", ("'%s' is no number (NaN)"):format(aim), nil, row end
