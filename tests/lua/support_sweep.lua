@@ -2,13 +2,7 @@
 local lip = require "lip"
 local store = require "lip.sweep.store"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-
-local support = { program = arg[first] }
-if not support.program:find "^/" and support.program:find "/" then
-  support.program = assert(lip.file.absolute(support.program))
-end
+local support = { program = require "support_program".program }
 
 --- A fixture: setUp and tearDown of a test class, with the folder in self.dir.
 function support.fixture(T)

@@ -6,9 +6,7 @@ local lip = require "lip"
 local inf = math.huge
 local T = {}
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
+local program = require "support_program".program
 
 -- a merciless collector makes everything a hundred times slower: then one change in so many is tried
 local stride = os.getenv "LIPWB_GC_STRESS" == "1" and 97 or 1

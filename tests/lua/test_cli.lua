@@ -2,13 +2,8 @@
 local lu = require "luaunit"
 local lip = require "lip"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
+local outside = require "support_program"
+local program, quote = outside.program, outside.quote
 
 local function slurp(path)
   local file = assert(io.open(path, "rb"))

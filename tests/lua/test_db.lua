@@ -2,10 +2,7 @@
 local lu = require "luaunit"
 local lip = require "lip"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
-
+local program = require "support_program".program
 local T = {}
 
 function T:setUp()

@@ -4,17 +4,8 @@ local lu = require "luaunit"
 
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function run(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "a"
-  return text, pipe:close()
-end
-
-local program = run("readlink -f /proc/$PPID/exe"):match "^[^\n]+"
+local outside = require "support_program"
+local program, quote, run = outside.program, outside.quote, outside.run
 
 -- The text of a run on 120 + 40 digits, with further settings.
 local function study(settings)

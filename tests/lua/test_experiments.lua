@@ -6,16 +6,8 @@ local lip = require "lip"
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 local root = here .. "/../.."
 
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function run(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "a"
-  local ok = pipe:close()
-  return text, ok
-end
+local outside = require "support_program"
+local program, quote, run = outside.program, outside.quote, outside.run
 
 local function list(pattern)
   local paths = {}
@@ -34,9 +26,6 @@ local function head_of(path)
   end
   return table.concat(lines, "\n")
 end
-
--- This program itself.
-local program = run("readlink -f /proc/$PPID/exe"):match "^[^\n]+"
 
 -- Result rows as { name=, clean=, certified = {...}, lower=, upper= }.
 local function results(text)

@@ -5,14 +5,8 @@ local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local stores = require "lip.sweep.store"
 
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function output(command)
-  local pipe <close> = assert(io.popen(command))
-  return (pipe:read "a")
-end
+local outside = require "support_program"
+local program, quote, output = outside.program, outside.quote, outside.output
 
 -- A Python that can import `module`, or the test is skipped with a word.
 local function python_with(module)
@@ -174,10 +168,8 @@ function T:test_read_by_optuna_itself()
 end
 
 function T:test_the_command()
-  local first = 0
-  while arg[first - 1] do first = first - 1 end
   local function export(...)
-    return assert(lip.process.run { arg[first], "runs", "--store", self.dir .. "/runs.db", "export", ... })
+    return assert(lip.process.run { program, "runs", "--store", self.dir .. "/runs.db", "export", ... })
   end
   local result = export("optuna", self.dir .. "/j", "--sweep", "list", "--minimise", "clean")
   lu.assertEquals(result.exit, 0, result.errors)
@@ -247,8 +239,6 @@ end
 
 -- A sweep that writes event files while it runs: each trial into a folder named like those of an export.
 function T:test_a_sweep_with_event_files()
-  local first = 0
-  while arg[first - 1] do first = first - 1 end
   assert(lip.file.write(self.dir .. "/s.lua", [[
     local lip = require "lip"
     local args = lip.args { a = 1, seed = 1 }
@@ -260,7 +250,7 @@ function T:test_a_sweep_with_event_files()
   assert(lip.file.write(self.dir .. "/sweep.lua", [[
     return require "lip".sweep { name = "s", script = "s.lua", grid = { a = { 1, 2 } } }
   ]]))
-  local result = assert(lip.process.run { assert(lip.file.absolute(arg[first])), "sweep", "sweep.lua", "-j", "2",
+  local result = assert(lip.process.run { program, "sweep", "sweep.lua", "-j", "2",
     "--threads", "1", "--store", "own.db", "--tensorboard", "tb", cwd = self.dir })
   lu.assertEquals(result.exit, 0, result.errors)
   for number = 1, 2 do

@@ -1,6 +1,7 @@
 -- The mistakes of a first hour: each message names what was expected, what came and what to do, on the script's line.
 local lu = require "luaunit"
 local lip = require "lip"
+local program = require "support_program".program
 
 local here = debug.getinfo(1, "S").short_src
 local tests = {}
@@ -137,10 +138,8 @@ function tests.test_the_example()
 end
 
 function tests.test_no_gnuplot()
-  local first = 0
-  while arg[first - 1] do first = first - 1 end
   local out = os.tmpname()
-  os.execute(("PATH=/nowhere '%s' -e 'print(lip.plot{series = {{y = {1, 2}}}})' >%s 2>/dev/null"):format(arg[first],
+  os.execute(("PATH=/nowhere '%s' -e 'print(lip.plot{series = {{y = {1, 2}}}})' >%s 2>/dev/null"):format(program,
     out))
   local file = assert(io.open(out))
   local text = file:read "a"

@@ -3,18 +3,8 @@ local lu = require "luaunit"
 local lip = require "lip"
 local provenance = require "lip.provenance"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function output(command)
-  local pipe <close> = assert(io.popen(command))
-  return (pipe:read "a")
-end
+local outside = require "support_program"
+local program, quote, output = outside.program, outside.quote, outside.output
 
 local function write(path, text)
   local file <close> = assert(io.open(path, "wb"))
@@ -126,7 +116,7 @@ function T:test_common_puts_the_diff_into_the_store()
   lu.assertStrContains(kept[1], "+return 3")
   lu.assertEquals(common.version, lip.version)
   lu.assertEquals(common.cwd, output("pwd -P"):match "[^\n]+")
-  lu.assertEquals(common.argv[1], program)
+  lu.assertEquals(lip.file.absolute(common.argv[1]), program)
   lu.assertEquals(common.program, output("sha256sum /proc/" .. output "echo $PPID":match "%d+" .. "/exe"):match "%x+")
   -- a store that is full costs the diff, not the sweep
   store.put_object = function() return nil, "no space left", "io" end

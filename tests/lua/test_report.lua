@@ -5,14 +5,9 @@ local lip = require "lip"
 local html = require "lip.report.html"
 local support = require "support_runs"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
+local outside = require "support_program"
+local program, quote = outside.program, outside.quote
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
 
 local function browser()
   for _, name in ipairs { "chromium", "chromium-browser", "google-chrome", "google-chrome-stable" } do

@@ -5,10 +5,7 @@ local lip = require "lip"
 local compare = require "lip.reproduce_compare"
 local stores = require "lip.sweep.store"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = assert(lip.file.absolute(arg[first]))
-
+local program = require "support_program".program
 local SCRIPT = [[
 local lip = require "lip"
 local args = lip.args { width = 4, seed = 1, bad = false }

@@ -3,17 +3,12 @@
 local lu = require "luaunit"
 local lip = require "lip"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
+local outside = require "support_program"
+local program, quote = outside.program, outside.quote
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 
 local STEPS = 28 -- 4 epochs of 7 batches
 local norms = { "inf", "2", "1->inf->inf->inf" }
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
 
 local function slurp(path)
   local file <close> = assert(io.open(path, "rb"))

@@ -4,14 +4,8 @@ local lip = require "lip"
 local store = require "lip.sweep.store"
 local support = require "support_runs"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
+local outside = require "support_program"
+local program, quote = outside.program, outside.quote
 local T = {}
 
 function T:setUp()

@@ -4,14 +4,8 @@ local lu = require "luaunit"
 local lip = require "lip"
 local batch = require "lip.sweep.batch"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = lip.file.absolute(arg[first])
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
+local outside = require "support_program"
+local program, quote = outside.program, outside.quote
 local Texts = {}
 
 local function script(change)

@@ -6,9 +6,7 @@ local stores = require "lip.sweep.store"
 local journal = require "lip.sweep.journal"
 local support = require "support_store"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
+local program = require "support_program".program
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 local worker = here .. "/store_worker.lua"
 local stressed = os.getenv "LIPWB_GC_STRESS" == "1" -- the collector of this process is slow, not that of the others

@@ -7,9 +7,7 @@ local stores = require "lip.sweep.store"
 local journal = require "lip.sweep.journal"
 local support = require "support_store"
 
-local first = 0
-while arg[first - 1] do first = first - 1 end
-local program = arg[first]
+local program = require "support_program".program
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 local TRIALS = 12
 

@@ -3,14 +3,8 @@
 local lu = require "luaunit"
 local lip = require "lip"
 
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function output(command)
-  local pipe <close> = assert(io.popen(command))
-  return (pipe:read "a")
-end
+local outside = require "support_program"
+local program, quote, output = outside.program, outside.quote, outside.output
 
 -- ---- a reader: bit by bit, from the definitions ----
 
@@ -288,7 +282,7 @@ function T:test_the_option_of_the_program()
   file:close()
   local events = self.dir .. "/events"
   local function run(dir)
-    return output(("%s %s --set epochs=2 --tensorboard %s 2>&1"):format(quote(arg[first]), quote(script), quote(dir)))
+    return output(("%s %s --set epochs=2 --tensorboard %s 2>&1"):format(quote(program), quote(script), quote(dir)))
   end
   lu.assertEquals(run(events), "")
   local seen = {}
