@@ -272,7 +272,10 @@ function tests.test_settings_under_the_stock_interpreter()
       path, words))
   end
   local status, out, err = stock "--set epochs=3 --set=budget=inf --seed 7 word -- --epochs"
-  lu.skipIf(err:find "module 'lip.core' not found" or err:find "ASan", "no module for lua5.4 here")
+  if err:find "module 'lip.core' not found" or err:find "ASan" then
+    os.remove(path)
+    lu.skip "no module for lua5.4 here"
+  end
   lu.assertEquals({ status, out }, { 0, "3\tinf\tdefault\tfalse\tplain\t256/128\t7\n" }, err)
   for words, message in pairs { ["--set epocs=3"] = "did you mean 'epochs'?", ["--epochs 3"] = "--set epochs=VALUE",
     ["--set novalue"] = "NAME=VALUE", ["--set"] = "needs a value", ["--seed x"] = "whole number",
