@@ -374,7 +374,10 @@ static int run_script(lua_State *L, const char *script) {
   luaL_checkstack(L, n + 3, "too many arguments to script");
   for (int i = 1; i <= n; i++) lua_rawgeti(L, -i, i);
   lua_remove(L, -n - 1);
-  if (lipL_docall(L, n, 1)) return failed(L);
+  if (lipL_docall(L, n, 2)) return failed(L);
+  if (lua_isnil(L, -2) && lua_type(L, -1) == LUA_TSTRING)
+    return failed(L); /* what the world outside refused */
+  lua_pop(L, 1);
   if (find_subcommand(script) && lua_isinteger(L, -1)) /* a status; a row goes to --json, as a script's */
     return lipL_sigint_seen() ? INTERRUPTED : (int)lua_tointeger(L, -1);
   lua_getglobal(L, "require");

@@ -214,6 +214,9 @@ local function main(args)
     say("other kernels than then: compared to a relative %g", tolerance)
   end
   local list, count = compare.runs({ seen = run.seen, folder = run.folder }, { seen = now, folder = folder }, tolerance)
+  if #count.others > 0 then
+    say("not compared: %s, asked for by another sweep of the store", table.concat(count.others, ", "))
+  end
   if #list > 0 then
     tell_differences(list)
     return 1

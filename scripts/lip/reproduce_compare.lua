@@ -9,12 +9,13 @@ compare.TOLERANCE = 1e-3
 -- ---- reading ----
 
 --- What a journal says in the end: { state, message, row, metrics = { [step] = { [name] = value } }, data = { [name] =
---- sha256 }, provenance, last = last step }.
+--- sha256 }, provenance, sweeps = { [name] = true } that had it run, last = last step }.
 function compare.read(lines)
-  local seen = { metrics = {}, data = {}, provenance = {}, last = 0 }
+  local seen = { metrics = {}, data = {}, provenance = {}, sweeps = {}, last = 0 }
   for _, line in ipairs(lines) do
     if line.event == "start" then
       if type(line.provenance) == "table" then seen.provenance = line.provenance end
+      if line.sweep then seen.sweeps[tostring(line.sweep)] = true end
       seen.state, seen.message, seen.row = nil, nil, nil
     elseif line.event == "metrics" and math.type(line.step) == "integer" then
       seen.metrics[line.step] = seen.metrics[line.step] or {}
@@ -119,15 +120,31 @@ function comparison.plain(words, folder)
   return from and words:sub(1, from - 1) .. "FOLDER" .. words:sub(to + 1) or words
 end
 
+-- Names that a run reports at any step.
+local function names_of(metrics)
+  local names = {}
+  for _, values in pairs(metrics) do
+    for name in pairs(values) do names[name] = true end
+  end
+  return names
+end
+
+-- Several sweeps have had the trial run, each asking for the figures of its own scheduler: those that the new run was
+-- not asked for are named, not compared.
 function comparison:metrics(was, now)
-  local steps, count = 0, 0
+  local steps, count, asked = 0, 0, nil
+  if next(was.sweeps, (next(was.sweeps))) ~= nil then asked = names_of(now.metrics) end
   for _, step in ipairs(sorted(was.metrics, now.metrics)) do
     -- a run that was ended early is compared as far as it went
     if was.state ~= "pruned" or step <= was.last then
       local a, b = was.metrics[step] or {}, now.metrics[step] or {}
       steps = steps + 1
       for _, name in ipairs(sorted(a, b)) do
-        if compare.is_figure(name, a) then count = count + self:value(name, step, a[name], b[name]) end
+        if asked and not asked[name] then
+          self.others[name] = true
+        elseif compare.is_figure(name, a) then
+          count = count + self:value(name, step, a[name], b[name])
+        end
       end
     end
   end
@@ -136,15 +153,16 @@ end
 
 --- Compares two runs { seen = what compare.read gives, folder = }.
 ---@return table[] differences { name=, step=, was=, now=, difference= }
----@return table count of what was compared { metrics=, steps=, row= }
+---@return table count of what was compared { metrics=, steps=, row= }, and others = names of figures that were not
 function compare.runs(was, now, tolerance)
-  local self = setmetatable({ was = was, now = now, tolerance = tolerance, list = {} }, comparison)
+  local self = setmetatable({ was = was, now = now, tolerance = tolerance, list = {}, others = {} }, comparison)
   local a, b, count = was.seen, now.seen, { row = 0 }
   if a.state ~= b.state then note(self.list, "state", nil, a.state, b.state) end
   for _, name in ipairs(sorted(a.data, b.data)) do
     if a.data[name] ~= b.data[name] then note(self.list, "data set " .. name, nil, a.data[name], b.data[name]) end
   end
   count.steps, count.metrics = self:metrics(a, b)
+  count.others = sorted(self.others)
   if a.state == b.state and a.state == "done" then
     count.row = self:value("row", nil, a.row or {}, b.row or {})
   elseif a.state == b.state and a.state == "failed" then

@@ -299,6 +299,14 @@ function tests.test_wrong_declarations()
   lu.assertFalse((pcall(lip.args, 3)))
 end
 
+-- What the world outside refuses comes back as nil and a message: as a script's last word it is a failure.
+function tests.test_a_script_that_was_refused()
+  local status, out, err = run_script 'return require "lip".load "/nonexistent.safetensors"'
+  lu.assertEquals({ status, out }, { 1, "" })
+  lu.assertStrContains(err, "/nonexistent.safetensors")
+  lu.assertEquals(run_script "return nil", 0)
+end
+
 function tests.test_help_of_a_script()
   local status, out = settings "--help"
   lu.assertEquals(status, 0)

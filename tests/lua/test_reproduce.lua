@@ -263,10 +263,29 @@ function T:test_refusals()
 end
 
 -- What is a figure and what is not, on rows made up here.
+-- A figure that only the scheduler of another sweep asked for is named; without another sweep it counts as missing.
+function T.test_figures_of_another_sweep()
+  local function compared(sweeps)
+    local lines = {}
+    for _, name in ipairs(sweeps) do lines[#lines + 1] = { event = "start", sweep = name } end
+    lines[#lines + 1] = { event = "metrics", step = 1, values = { loss = 1, ["certified@0.2"] = 0.5 } }
+    lines[#lines + 1] = { event = "metrics", step = 2, values = { loss = 0.5 } }
+    lines[#lines + 1] = { event = "end", state = "done", row = { f = 1 } }
+    local now = compare.read { { event = "start", sweep = "b" }, { event = "metrics", step = 1, values = { loss = 1 } },
+      { event = "metrics", step = 2, values = { loss = 0.25 } }, { event = "end", state = "done", row = { f = 1 } } }
+    local list, count = compare.runs({ seen = compare.read(lines), folder = "/a" }, { seen = now, folder = "/b" }, 0)
+    local names = {}
+    for i, d in ipairs(list) do names[i] = d.name end
+    return names, count.others
+  end
+  lu.assertEquals({ compared { "a", "b" } }, { { "loss" }, { "certified@0.2" } })
+  lu.assertEquals({ compared { "b", "b" } }, { { "certified@0.2", "loss" }, {} })
+end
+
 function T.test_comparison()
   local function runs(a, b, tolerance)
-    local was = { seen = { metrics = {}, data = {}, last = 0, state = "done", row = a }, folder = "/old/run" }
-    local now = { seen = { metrics = {}, data = {}, last = 0, state = "done", row = b }, folder = "/tmp/new" }
+    local was = { seen = compare.read { { event = "end", state = "done", row = a } }, folder = "/old/run" }
+    local now = { seen = compare.read { { event = "end", state = "done", row = b } }, folder = "/tmp/new" }
     local names = {}
     for i, d in ipairs((compare.runs(was, now, tolerance or 0))) do names[i] = d.name end
     return names

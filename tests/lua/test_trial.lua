@@ -114,7 +114,7 @@ function T:test_what_goes_wrong_is_told()
   local cases = {
     error = "this went wrong", object = "an object", exit = "os.exit(3)", nothing = "no figure 'clean'",
     nan = "no number", missing = "no figure 'clean'", bytes = "no text: ",
-    diverge = "the loss is nan at update 1", text = "returned a string",
+    diverge = "the loss is nan at update 1", text = "returned a string", refused = "the file is gone",
   }
   for how, message in pairs(cases) do
     local folder = self:trial { how = how }

@@ -11,6 +11,7 @@ function ways.object() error(setmetatable({}, { __tostring = function() return "
 function ways.exit() os.exit(3) end
 function ways.leave() os.exit(true) end
 function ways.nothing() return "finished" end
+function ways.refused() return "finished", nil, "the file is gone", "not_found" end
 function ways.text() return "finished", "no row" end
 function ways.nan() return "finished", { clean = 0 / 0 } end
 function ways.missing() return "finished", { dirty = 1 } end
@@ -33,8 +34,8 @@ end
 
 local way = ways[args.how]
 if way then
-  local done, row = way()
-  if done then return row end
+  local done, row, message, code = way()
+  if done then return row, message, code end
 end
 
 local rng, n = lip.rng(3), 200

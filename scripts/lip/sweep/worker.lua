@@ -112,12 +112,12 @@ end
 local function run_script(told, text)
   local chunk, message = load(text, "@" .. told.script)
   if not chunk then fail("%s", message) end
-  local row = chunk()
+  local row, why = chunk()
   if next(told.config) ~= nil and not settings.declared then
     io.stderr:write("lipwb: the script declares no settings (lip.args): only lip.trial.config tells it its ",
       "configuration\n")
   end
-  return row
+  return row, why
 end
 
 local function run_function(told, text)
@@ -181,11 +181,13 @@ function run:body()
     io.stdout:flush()
     exit(STATUS[self.state], close)
   end
-  local ok, row = xpcall(told.kind == "run" and run_function or run_script, function(e)
+  local ok, row, why = xpcall(told.kind == "run" and run_function or run_script, function(e)
     return { message = tostring(e), traceback = debug.traceback(tostring(e), 2) }
   end, told, text)
   os.exit = exit -- luacheck: ignore 122
   if not ok and type(row) ~= "table" then row = { message = tostring(row) } end -- no memory for the handler
+  -- nil and a message: what the world outside has refused
+  if ok and row == nil and type(why) == "string" then self.left = why end
   self.ok, self.row = ok, row
   signals "hold"
 end
