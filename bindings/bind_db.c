@@ -413,7 +413,12 @@ static int db_transaction(lua_State *L) {
   int rc = plain(h, "BEGIN IMMEDIATE");
   if (rc) return refuse(L, rc, h->db, "BEGIN IMMEDIATE");
   lua_toclose(L, 2);
-  lua_call(L, lua_gettop(L) - 3, LUA_MULTRET);
+  /* Protected, though the guard would do: a coroutine that dies of an error (a yield is one here) does not close its
+   * variables before somebody asks for it, and the transaction would stay open. */
+  if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0)) {
+    if (h->db && !sqlite3_get_autocommit(h->db)) plain(h, "ROLLBACK");
+    return lua_error(L);
+  }
   int results = lua_gettop(L) - 2;
   if (results >= 2 && lua_isnil(L, 3) && lua_isstring(L, 4)) return results;
   if (!h->db) return luaL_error(L, "db: closed inside its own transaction");

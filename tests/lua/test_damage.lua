@@ -8,9 +8,10 @@ local support = require "support_sweep"
 local SWEEP = [[
 local lip = require "lip"
 return lip.sweep { name = "s", grid = { a = { 1, 2 }, seed = { 1, 2 } }, maximise = "v", run = function(c, t)
-  for step = 1, 2 do t.report(step, { v = c.a * step + c.seed / 10, loss = 1 / (c.a * step) }, 2) end
+  local a, seed = tonumber(c.a) or 3, tonumber(c.seed) or 3 -- a damaged queue may ask for anything
+  for step = 1, 2 do t.report(step, { v = a * step + seed / 10, loss = 1 / (a * step) }, 2) end
   lip.file.write(t.file("checkpoint", "train.safetensors"), "abc")
-  return { v = c.a * 4 + c.seed / 10, loss = 1 / c.a, note = "x" }
+  return { v = a * 4 + seed / 10, loss = 1 / a, note = "x" }
 end }
 ]]
 

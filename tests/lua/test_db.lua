@@ -103,6 +103,10 @@ function T.test_transactions()
   lu.assertErrorMsgContains("ended by", db.transaction, db, function() db:exec "COMMIT" end)
   local thread = coroutine.wrap(function() db:transaction(function() add(3) coroutine.yield() end) end)
   lu.assertErrorMsgContains("yield", thread)
+  -- resume, unlike wrap, leaves the variables of a dead coroutine open
+  local dead = coroutine.create(function() db:transaction(function() add(3) coroutine.yield() end) end)
+  lu.assertFalse((coroutine.resume(dead)))
+  lu.assertIs(db:transaction(function() end), true)
   lu.assertEquals(count(), 2)
   lu.assertErrorMsgContains("closed", db.transaction, db, function() db:close() end)
 end

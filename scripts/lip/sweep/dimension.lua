@@ -49,6 +49,12 @@ local function check_range(d, name)
   if d.kind == "integer" and not (math.tointeger(d.low) and math.tointeger(d.high)) then
     fail(name, "integer needs whole numbers, got %s and %s", d.low, d.high)
   end
+  -- beyond these, differences of the ends are infinite or wrap around
+  if d.kind == "integer" and math.max(math.abs(d.low + 0.0), math.abs(d.high + 0.0)) > 2 ^ 53 then
+    fail(name, "integer works with whole numbers up to 2^53, got %d and %d", d.low, d.high)
+  elseif d.high - d.low == math.huge then
+    fail(name, "%s from %g to %g is too wide: at most 1.79e308", d.kind, d.low, d.high)
+  end
   if (d.kind == "loguniform" or d.log) and d.low <= 0 then
     fail(name, "a logarithm needs numbers above 0, got %s", d.low)
   end

@@ -193,7 +193,7 @@ end
 
 --- The number of different configurations of a checked space, at most math.huge.
 function space.count(checked)
-  local count = 1
+  local count = 1.0 -- not whole: products of large spaces would wrap around
   for _, d in pairs(checked) do count = count * dimension.count(d) end
   return count
 end
