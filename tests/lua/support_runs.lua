@@ -11,6 +11,20 @@ support.nasty = "</script><script>window.broken = 1</script><img src=x onerror='
 support.figure = [[<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><script>window.broken = 1;
 parent.broken = 1</script><rect width="40" height="30" fill="#0072b2"/></svg>]]
 
+--- A fixture: setUp and tearDown of a test class, with a folder in self.folder and the name of a store in self.path.
+function support.fixture(T)
+  function T:setUp()
+    self.folder = assert(lip.file.temporary())
+    self.path = self.folder .. "/runs.db"
+  end
+
+  function T:tearDown()
+    assert(lip.file.remove_tree(self.folder))
+  end
+
+  return T
+end
+
 local function key_of(text)
   return lip.sha256(text):sub(1, 16)
 end

@@ -285,7 +285,7 @@ end
 function T.test_comparison()
   local function runs(a, b, tolerance)
     local was = { seen = compare.read { { event = "end", state = "done", row = a } }, folder = "/old/run" }
-    local now = { seen = compare.read { { event = "end", state = "done", row = b } }, folder = "/tmp/new" }
+    local now = { seen = compare.read { { event = "end", state = "done", row = b } }, folder = "/new/run" }
     local names = {}
     for i, d in ipairs((compare.runs(was, now, tolerance or 0))) do names[i] = d.name end
     return names
@@ -309,7 +309,7 @@ function T.test_comparison()
     { rate = 2, times = 4, certified = { ["0.1"] = 2 } }),
     { "row.certified.0.1", "row.rate", "row.times" })
   lu.assertEquals(runs({ a = { 1, 2, { b = 3 } } }, { a = { 1, 2, { b = 4 } } }), { "row.a[3].b" })
-  lu.assertEquals(runs({ a = "see /old/run/x" }, { a = "see /tmp/new/x" }), {})
+  lu.assertEquals(runs({ a = "see /old/run/x" }, { a = "see /new/run/x" }), {})
   lu.assertEquals(runs({ a = true }, { a = "true" }), { "row.a" })
 end
 

@@ -6,16 +6,7 @@ local support = require "support_runs"
 
 local outside = require "support_program"
 local program, quote = outside.program, outside.quote
-local T = {}
-
-function T:setUp()
-  self.folder = assert(lip.file.temporary())
-  self.path = self.folder .. "/runs.db"
-end
-
-function T:tearDown()
-  assert(lip.file.remove_tree(self.folder))
-end
+local T = support.fixture {}
 
 function T:made(seeds)
   support.made(self.path, seeds or 1)

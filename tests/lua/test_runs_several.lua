@@ -7,16 +7,7 @@ local support = require "support_runs"
 
 local outside = require "support_program"
 local program, quote = outside.program, outside.quote
-local T = {}
-
-function T:setUp()
-  self.folder = assert(lip.file.temporary())
-  self.path = self.folder .. "/runs.db"
-end
-
-function T:tearDown()
-  assert(lip.file.remove_tree(self.folder))
-end
+local T = support.fixture {}
 
 -- Two sweeps over x: 1, 2, 3 and 2, 3, 4; the result is 10 x.
 function T:made()
