@@ -4,6 +4,7 @@
 
 #define LIP_VERSION "0.1.0"
 
+#include "core/affine/affine.h"
 #include "core/attack/attack.h"
 #include "core/base/cancel.h"
 #include "core/base/clock.h"
@@ -14,7 +15,6 @@
 #include "core/base/rng.h"
 #include "core/base/str.h"
 #include "core/base/thread.h"
-#include "core/cert/affine.h"
 #include "core/cert/bound.h"
 #include "core/cert/certify.h"
 #include "core/cert/lmi.h"

@@ -2,10 +2,10 @@
 #ifndef LIP_CERT_ASCEND_H
 #define LIP_CERT_ASCEND_H
 
+#include "core/affine/affine.h"
 #include "core/base/cancel.h"
 #include "core/base/error.h"
 #include "core/base/thread.h"
-#include "core/cert/affine.h"
 #include "core/norm/pnorm.h"
 
 typedef struct lip_ascent {

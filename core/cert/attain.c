@@ -16,9 +16,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
-#include "core/cert/rounding.h"
 #include "core/norm/round.h"
 
 #define TINY 0x1p-900

@@ -2,8 +2,8 @@
 #ifndef LIP_CERT_ATTAIN_H
 #define LIP_CERT_ATTAIN_H
 
+#include "core/affine/affine.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 #include "core/norm/pnorm.h"
 
 /* Working memory for one net. LIP_MEMORY. Free with lip_attain_free also after a failure. */

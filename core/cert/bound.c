@@ -4,8 +4,8 @@
 
 #include <math.h>
 
+#include "core/affine/rounding.h"
 #include "core/base/mem.h"
-#include "core/cert/rounding.h"
 #include "core/norm/round.h"
 
 /* One row; a container states its constant for the path it was planned with only. */

@@ -22,10 +22,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
+#include "core/affine/walk.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
-#include "core/cert/rounding.h"
-#include "core/cert/walk.h"
 #include "core/net/wide.h"
 #include "core/norm/round.h"
 

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/affine/affine.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 
 /* Row i of T_l W_l T_{l-1}^-1 with T = [1 1; 1 -1] on a pair: at most LIP_ROTATED roundings per entry, so that it is
  * off by less than gamma of that many times the same entry of `size`, made of |W_l| (and as many roundings). Both (N). */

@@ -3,8 +3,8 @@
 #ifndef LIP_CERT_ELIMINATE_H
 #define LIP_CERT_ELIMINATE_H
 
+#include "core/affine/affine.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 #include "core/cert/lmi.h"
 
 typedef struct lip_elim lip_elim;

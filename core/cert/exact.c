@@ -22,11 +22,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
+#include "core/affine/wide.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/cert/method.h"
-#include "core/cert/rounding.h"
-#include "core/cert/wide.h"
 #include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 

@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/affine/affine.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 
 /* What moves: V is the difference of rows i and j of the last matrix, row i alone (j = LIP_NO_ROW), or all of it. */
 #define LIP_NO_ROW ((size_t)-1)

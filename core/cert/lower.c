@@ -7,12 +7,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/affine.h"
+#include "core/affine/walk.h"
 #include "core/base/mem.h"
-#include "core/cert/affine.h"
 #include "core/cert/ascend.h"
 #include "core/cert/bound.h"
 #include "core/cert/slope.h"
-#include "core/cert/walk.h"
 #include "core/norm/round.h"
 
 enum { ROWS = 64, ITERATIONS = 5, SCALES = 5 };

@@ -6,10 +6,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/cert/bound.h"
-#include "core/cert/rounding.h"
 #include "core/norm/round.h"
 
 #define LIP_METHOD(name) extern const lip_method lip_method_##name;

@@ -5,9 +5,9 @@
 
 #include <stdbool.h>
 
+#include "core/affine/affine.h"
 #include "core/base/cancel.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 #include "core/cert/lmi.h"
 #include "core/net/net.h"
 #include "core/norm/pnorm.h"

@@ -48,10 +48,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/cert/relax_parts.h"
-#include "core/cert/rounding.h"
 #include "core/norm/round.h"
 
 enum { LARGEST = 1 << 25 };

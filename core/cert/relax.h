@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/affine/affine.h"
 #include "core/base/cancel.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 #include "core/norm/pnorm.h"
 
 /* Whether bounds are about the exact function of the stored weights, or about what float32 arithmetic makes of it: any

@@ -3,9 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
 #include "core/base/simd.h"
 #include "core/cert/relax_parts.h"
-#include "core/cert/rounding.h"
 #include "core/norm/lanes.h"
 
 enum { STRIP = 2 * LIP_LANES, TILE = 8 };

@@ -2,8 +2,8 @@
 #ifndef LIP_CERT_SLOPE_H
 #define LIP_CERT_SLOPE_H
 
+#include "core/affine/affine.h"
 #include "core/base/error.h"
-#include "core/cert/affine.h"
 #include "core/norm/pnorm.h"
 
 /* Up to P points of one net at a time. */

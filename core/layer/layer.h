@@ -125,7 +125,7 @@ typedef struct lip_pass {
   void *done_arg;
 } lip_pass;
 
-/* Error of the float32 forward pass in norms (Higham 2002, section 3.1; see cert/rounding.c). */
+/* Error of the float32 forward pass in norms (Higham 2002, section 3.1; see affine/rounding.c). */
 typedef struct lip_deviation {
   double size; /* >= norm of the exact activation, over the whole input region */
   double off;  /* >= norm of (executed - exact) */
@@ -188,7 +188,7 @@ struct lip_layer_kind {
   lip_status (*bound)(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
   /* Upper bound of the slope or norm for printing and gradients only. (optional: `bound` is used) */
   double (*estimate)(const lip_layer *l, lip_pq pq);
-  /* What bounds of whole nets are made of (cert/affine.h), in exact arithmetic. A layer offers one of the three, or
+  /* What bounds of whole nets are made of (affine/affine.h), in exact arithmetic. A layer offers one of the three, or
    * none: then they do not know it and only its own `bound` serves. Outside training.
    *   matrix    y = W x + b: W (n_out, n_in) and b (n_out), the very float32 numbers
    *   slopes    y_k = phi_k(x_k): [low_k, high_k] (n_in) holds every slope of phi_k, exact or rounded outwards

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
+#include "core/affine/affine.h"
+#include "core/affine/wide.h"
 #include "core/base/mem.h"
-#include "core/cert/affine.h"
-#include "core/cert/wide.h"
 #include "support_cert.h"
 #include "support_layer.h"
 

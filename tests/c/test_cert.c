@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
+#include "core/affine/rounding.h"
+#include "core/affine/walk.h"
 #include "core/base/mem.h"
 #include "core/cert/bound.h"
-#include "core/cert/rounding.h"
-#include "core/cert/walk.h"
 #include "support_cert.h"
 
 enum { IN = 4, H = 6, OUT = 3 };

@@ -14,9 +14,9 @@
 #include <xmmintrin.h>
 #endif
 
+#include "core/affine/rounding.h"
+#include "core/affine/walk.h"
 #include "core/cert/bound.h"
-#include "core/cert/rounding.h"
-#include "core/cert/walk.h"
 #include "support_cert.h"
 
 /* ---- numbers that are not finite ---- */

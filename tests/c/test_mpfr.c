@@ -23,7 +23,7 @@ int main(void) {
 
 #include "core/base/mem.h"
 
-#include "core/cert/walk.h"
+#include "core/affine/walk.h"
 #include "core/net/wide.h"
 #include "support_cert.h"
 

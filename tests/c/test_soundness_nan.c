@@ -15,8 +15,8 @@
 #include <xmmintrin.h>
 #endif
 
+#include "core/affine/walk.h"
 #include "core/base/ieee.h"
-#include "core/cert/walk.h"
 #include "support_cert.h"
 
 static const char *const norms[] = {"1", "2", "inf"};

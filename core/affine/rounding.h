@@ -1,6 +1,6 @@
 /* Outward arithmetic, and the rounding error of one dense layer in float32. */
-#ifndef LIP_CERT_ROUNDING_H
-#define LIP_CERT_ROUNDING_H
+#ifndef LIP_AFFINE_ROUNDING_H
+#define LIP_AFFINE_ROUNDING_H
 
 #include <math.h>
 #include <stddef.h>

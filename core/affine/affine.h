@@ -7,8 +7,8 @@
  *   s = z_a + z_b,  d = z_a - z_b    the sum has slope exactly 1 and the difference slopes in [-1, 1]
  * (the MaxMin of Anil, Lucas, Grosse 2019 rotated by 45 degrees, without the factor sqrt 2). low, high and everything
  * said of "units" below are about s (at the place of the lower index) and d (at the higher) for a pair. */
-#ifndef LIP_CERT_AFFINE_H
-#define LIP_CERT_AFFINE_H
+#ifndef LIP_AFFINE_AFFINE_H
+#define LIP_AFFINE_AFFINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,12 +1,12 @@
 /* The layers of a net as the certificates see them: constants, and how far the executed float32 activations can be
  * from the exact ones, at one input and over a ball around it. */
-#ifndef LIP_CERT_WALK_H
-#define LIP_CERT_WALK_H
+#ifndef LIP_AFFINE_WALK_H
+#define LIP_AFFINE_WALK_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/cert/rounding.h"
+#include "core/affine/rounding.h"
 #include "core/net/net.h"
 
 /* One child of the chain that computes something (aliases are left out). */

@@ -1,4 +1,4 @@
-#include "core/cert/affine.h"
+#include "core/affine/affine.h"
 
 #include <math.h>
 #include <string.h>

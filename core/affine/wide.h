@@ -1,11 +1,11 @@
 /* Products in double precision for the proofs of this folder. */
-#ifndef LIP_CERT_WIDE_H
-#define LIP_CERT_WIDE_H
+#ifndef LIP_AFFINE_WIDE_H
+#define LIP_AFFINE_WIDE_H
 
 #include <stddef.h>
 
+#include "core/affine/affine.h"
 #include "core/base/thread.h"
-#include "core/cert/affine.h"
 
 /* C (M, N) += A (M, K) B (K, N), row-major, leading dimensions lda, ldb, ldc. Every element is one sum of K products
  * added to C, in an order of its own: |computed - exact| <= gamma_{K+1} (|C| + |A| |B|) and underflows (Higham 2002,

@@ -18,7 +18,7 @@
  * Below FLT_MIN (2^-126) the relative bounds fail. Each of the n products and n additions may lose 2^-126 in its
  * result and in each operand when denormals are flushed, which multiplies the lost operand's partner; all of it is
  * bounded by tiny() so that the claim holds with denormals on, flushed or read as zero. */
-#include "core/cert/rounding.h"
+#include "core/affine/rounding.h"
 
 #include <float.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * normwise form of Higham 2002, section 3.1). Sizes come from the executed activations at the centre where they are
  * at hand: over a ball of radius R, ||h_l|| <= ||h~_l(centre)|| + off_l(centre) + K_1 ... K_{l-1} R, and the sums that e_l
  * is made of grow by at most || |W_l| || and K_l times ||h~_l(x') - h~_l(centre)||. */
-#include "core/cert/walk.h"
+#include "core/affine/walk.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "core/cert/wide.h"
+#include "core/affine/wide.h"
 
 #include <string.h>
 
