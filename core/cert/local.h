@@ -2,8 +2,8 @@
 #ifndef LIP_CERT_LOCAL_H
 #define LIP_CERT_LOCAL_H
 
+#include "core/bound/method.h"
 #include "core/cert/certify.h"
-#include "core/cert/method.h"
 #include "core/cert/relax.h"
 
 /* Sizes of balls to try, and where they are cut. */

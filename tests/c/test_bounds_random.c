@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
-#include "core/cert/bound.h"
-#include "core/cert/method.h"
+#include "core/bound/bound.h"
+#include "core/bound/method.h"
 #include "support_cert.h"
 #include "support_layer.h"
 

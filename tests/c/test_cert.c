@@ -12,7 +12,7 @@
 #include "core/affine/rounding.h"
 #include "core/affine/walk.h"
 #include "core/base/mem.h"
-#include "core/cert/bound.h"
+#include "core/bound/bound.h"
 #include "support_cert.h"
 
 enum { IN = 4, H = 6, OUT = 3 };

@@ -16,7 +16,7 @@
 
 #include "core/affine/rounding.h"
 #include "core/affine/walk.h"
-#include "core/cert/bound.h"
+#include "core/bound/bound.h"
 #include "support_cert.h"
 
 /* ---- numbers that are not finite ---- */

@@ -11,7 +11,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/rng.h"
-#include "core/cert/lmi.h"
+#include "core/bound/lmi.h"
 
 enum { MOST = 64, BLOCKS = 4 };
 

@@ -10,9 +10,9 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
-#include "core/cert/attain.h"
-#include "core/cert/bound.h"
-#include "core/cert/method.h"
+#include "core/bound/attain.h"
+#include "core/bound/bound.h"
+#include "core/bound/method.h"
 #include "support_cert.h"
 
 static const char *const paths[] = {"1", "2", "inf", "1->inf", "2->inf", "1->2"};

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
-#include "core/cert/method.h"
+#include "core/bound/method.h"
 #include "support_cert.h"
 
 static const char *const paths[] = {"1", "2", "inf", "1->inf", "2->inf", "1->2"};

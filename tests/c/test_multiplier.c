@@ -12,9 +12,9 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
-#include "core/cert/eliminate.h"
-#include "core/cert/leading.h"
-#include "core/cert/method.h"
+#include "core/bound/eliminate.h"
+#include "core/bound/leading.h"
+#include "core/bound/method.h"
 #include "core/norm/symmetric.h"
 #include "support_cert.h"
 

@@ -17,8 +17,8 @@
 #include <xmmintrin.h>
 #endif
 
-#include "core/cert/bound.h"
-#include "core/cert/method.h"
+#include "core/bound/bound.h"
+#include "core/bound/method.h"
 #include "core/norm/opnorm.h"
 #include "support_cert.h"
 

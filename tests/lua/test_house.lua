@@ -52,7 +52,8 @@ local left_of = {
   layer = set "base tensor norm",
   net = set "base tensor norm layer",
   affine = set "base tensor norm layer net",
-  cert = set "base tensor norm layer net affine",
+  bound = set "base tensor norm layer net affine",
+  cert = set "base tensor norm layer net affine bound",
   attack = set "base tensor norm layer net",
   io = set "base tensor norm layer net",
   data = set "base tensor",
@@ -106,8 +107,10 @@ end
 
 function tests.test_the_check_sees_a_wrong_step()
   lu.assertEquals(step_fault("core/layer/dense.c", "core/net/net.h"), "steps to the right")
-  lu.assertEquals(step_fault("core/cert/bound.c", "core/io/checkpoint.h"), "steps to the right")
-  lu.assertEquals(step_fault("core/check/check.c", "core/cert/bound.h"), "steps to the right")
+  lu.assertEquals(step_fault("core/bound/bound.c", "core/io/checkpoint.h"), "steps to the right")
+  lu.assertEquals(step_fault("core/check/check.c", "core/bound/bound.h"), "steps to the right")
+  lu.assertEquals(step_fault("core/bound/lower.c", "core/cert/relax.h"), "steps to the right")
+  lu.assertEquals(step_fault("core/affine/wide.c", "core/bound/lmi.h"), "steps to the right")
   lu.assertNotNil(step_fault("core/net/net.c", "bindings/bind.h"))
   lu.assertNil(step_fault("core/net/net.c", "core/layer/layer.h"))
 end

@@ -1,6 +1,6 @@
 /* The largest eigenvalues of a symmetric matrix, approximately: for proposals only, nothing rests on them. */
-#ifndef LIP_CERT_LEADING_H
-#define LIP_CERT_LEADING_H
+#ifndef LIP_BOUND_LEADING_H
+#define LIP_BOUND_LEADING_H
 
 #include <stddef.h>
 

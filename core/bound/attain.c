@@ -11,7 +11,7 @@
  * Errors: a sum of K products of magnitudes |w| |y^| errs by gamma_{K+1} |w| |y^|, the errors of what went in add |w| e
  * (Higham 2002, section 3.5); each is raised by 1 + 2^-30 for its own roundings (at most 2^20 terms: more give nothing)
  * and by 2^-900 for all that underflows. */
-#include "core/cert/attain.h"
+#include "core/bound/attain.h"
 
 #include <math.h>
 #include <string.h>

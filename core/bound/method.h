@@ -1,14 +1,14 @@
 /* Methods that bound the Lipschitz constant of a whole net: one file and one row in methods.def each, in order of
  * cost. Every number they give is proved for the stored float32 weights; what a method cannot do is INFINITY. */
-#ifndef LIP_CERT_METHOD_H
-#define LIP_CERT_METHOD_H
+#ifndef LIP_BOUND_METHOD_H
+#define LIP_BOUND_METHOD_H
 
 #include <stdbool.h>
 
 #include "core/affine/affine.h"
 #include "core/base/cancel.h"
 #include "core/base/error.h"
-#include "core/cert/lmi.h"
+#include "core/bound/lmi.h"
 #include "core/net/net.h"
 #include "core/norm/pnorm.h"
 

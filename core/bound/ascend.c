@@ -1,15 +1,15 @@
 /* Where is a net steepest? First the gradients of every output at all points given, and at the same points with noise;
  * then, for every pair of outputs and for the norm of the whole, gradient ascent (slope.h) from the best of these and
  * from some others, the averaging of slopes growing finer from step to step. What counts is measured at the end. */
-#include "core/cert/ascend.h"
+#include "core/bound/ascend.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "core/base/mem.h"
 #include "core/base/rng.h"
-#include "core/cert/attain.h"
-#include "core/cert/slope.h"
+#include "core/bound/attain.h"
+#include "core/bound/slope.h"
 
 enum {
   ROWS = 32,

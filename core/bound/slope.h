@@ -1,6 +1,6 @@
 /* Derivatives of a net in the form of affine.h at batches of points, in float32, for heuristics. */
-#ifndef LIP_CERT_SLOPE_H
-#define LIP_CERT_SLOPE_H
+#ifndef LIP_BOUND_SLOPE_H
+#define LIP_BOUND_SLOPE_H
 
 #include "core/affine/affine.h"
 #include "core/base/error.h"

@@ -1,11 +1,11 @@
 /* Inside of eliminate.h: shared by its two files, of no use elsewhere. */
-#ifndef LIP_CERT_ELIMINATE_PARTS_H
-#define LIP_CERT_ELIMINATE_PARTS_H
+#ifndef LIP_BOUND_ELIMINATE_PARTS_H
+#define LIP_BOUND_ELIMINATE_PARTS_H
 
 #include <stdint.h>
 
-#include "core/cert/eliminate.h"
-#include "core/cert/leading.h"
+#include "core/bound/eliminate.h"
+#include "core/bound/leading.h"
 
 enum { LIP_ELIM_OWNED = 1024 };
 

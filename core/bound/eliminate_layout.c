@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/cert/eliminate_parts.h"
+#include "core/bound/eliminate_parts.h"
 #include "core/norm/symmetric.h"
 
 typedef lip_elim_block stage;

@@ -16,8 +16,8 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/cert/compress.h"
-#include "core/cert/lmi_form.h"
+#include "core/bound/compress.h"
+#include "core/bound/lmi_form.h"
 
 enum { MOST_BLOCKS = 8, MOST_UNKNOWNS = 2048 };
 

@@ -10,9 +10,9 @@
 #include "core/affine/affine.h"
 #include "core/affine/walk.h"
 #include "core/base/mem.h"
-#include "core/cert/ascend.h"
-#include "core/cert/bound.h"
-#include "core/cert/slope.h"
+#include "core/bound/ascend.h"
+#include "core/bound/bound.h"
+#include "core/bound/slope.h"
 #include "core/norm/round.h"
 
 enum { ROWS = 64, ITERATIONS = 5, SCALES = 5 };

@@ -1,4 +1,4 @@
-#include "core/cert/propose.h"
+#include "core/bound/propose.h"
 
 #include <math.h>
 #include <stdatomic.h>

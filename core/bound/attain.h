@@ -1,6 +1,6 @@
 /* Lower bounds of a net's Lipschitz constant that are attained. */
-#ifndef LIP_CERT_ATTAIN_H
-#define LIP_CERT_ATTAIN_H
+#ifndef LIP_BOUND_ATTAIN_H
+#define LIP_BOUND_ATTAIN_H
 
 #include "core/affine/affine.h"
 #include "core/base/error.h"

@@ -6,7 +6,7 @@
  *   d(u' J v)/dx = sum_k r_k t_k (s(z_k + w) - s(z_k - w)) / 2w  dz_k/dx,
  * r the gradient of u'f in the unit's output, t the increment of its input along v: a unit whose slope would help is
  * drawn to where its slope is larger. */
-#include "core/cert/slope.h"
+#include "core/bound/slope.h"
 
 #include <math.h>
 #include <string.h>

@@ -42,7 +42,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/cert/eliminate_parts.h"
+#include "core/bound/eliminate_parts.h"
 #include "core/norm/symmetric.h"
 
 typedef lip_elim_block stage;

@@ -1,6 +1,6 @@
 /* The product of operator norms along the norm path (Szegedy et al. 2014): every factor is an upper bound of the
  * stored weights' norm, every multiplication is rounded up. */
-#include "core/cert/bound.h"
+#include "core/bound/bound.h"
 
 #include <math.h>
 

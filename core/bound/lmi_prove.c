@@ -39,9 +39,9 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/cert/compress.h"
-#include "core/cert/lmi.h"
-#include "core/cert/lmi_form.h"
+#include "core/bound/compress.h"
+#include "core/bound/lmi.h"
+#include "core/bound/lmi_form.h"
 #include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 

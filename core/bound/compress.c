@@ -21,7 +21,7 @@
  *  4. Row i of R divided by t_i: exact.
  * Underflow loses at most 2^-1074 in each of fewer than 2^64 products and in each entry of step 4 (t_i < 2^310): far below
  * 2^-600. */
-#include "core/cert/compress.h"
+#include "core/bound/compress.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* Inside of lmi_prove.c and lmi_exact.c: the matrix of the inequality, in blocks. */
-#ifndef LIP_CERT_LMI_FORM_H
-#define LIP_CERT_LMI_FORM_H
+#ifndef LIP_BOUND_LMI_FORM_H
+#define LIP_BOUND_LMI_FORM_H
 
-#include "core/cert/lmi.h"
+#include "core/bound/lmi.h"
 #include "core/norm/symmetric.h"
 
 /* What z and V are made of when units of known slope are put in: order of unknowns free units, then x. */

@@ -1,6 +1,6 @@
 /* A search for points where a net is steep. What it finds is measured by attain.h: nothing here needs to be exact. */
-#ifndef LIP_CERT_ASCEND_H
-#define LIP_CERT_ASCEND_H
+#ifndef LIP_BOUND_ASCEND_H
+#define LIP_BOUND_ASCEND_H
 
 #include "core/affine/affine.h"
 #include "core/base/cancel.h"

@@ -1,11 +1,11 @@
 /* The inequality of lmi.h solved from the output backwards, in plain floating point: which rho belongs to given
  * multipliers, and how rho changes with them. Proposals only: lip_lmi_prove decides. */
-#ifndef LIP_CERT_ELIMINATE_H
-#define LIP_CERT_ELIMINATE_H
+#ifndef LIP_BOUND_ELIMINATE_H
+#define LIP_BOUND_ELIMINATE_H
 
 #include "core/affine/affine.h"
 #include "core/base/error.h"
-#include "core/cert/lmi.h"
+#include "core/bound/lmi.h"
 
 typedef struct lip_elim lip_elim;
 

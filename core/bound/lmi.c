@@ -1,4 +1,4 @@
-#include "core/cert/lmi.h"
+#include "core/bound/lmi.h"
 
 #include <math.h>
 #include <string.h>

@@ -7,8 +7,8 @@
  * is positive semidefinite, then |V (y - y')|^2 <= rho sum_k d_k (x_k - x'_k)^2: with d = 1 the constant from l_2 is at
  * most sqrt(rho), from l_inf it is at most sqrt(rho sum d). Who proposes lambda and d does not matter: only a proved
  * rho is ever returned. */
-#ifndef LIP_CERT_LMI_H
-#define LIP_CERT_LMI_H
+#ifndef LIP_BOUND_LMI_H
+#define LIP_BOUND_LMI_H
 
 #include <stdbool.h>
 #include <stddef.h>

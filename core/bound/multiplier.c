@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/cert/propose.h"
+#include "core/bound/propose.h"
 
 enum { MOST_STEPS = 400, EVERY = 10 };
 /* Step length at first and the factor to the last; a gain of log rho in EVERY steps that counts as little; spread of the

@@ -1,7 +1,7 @@
 /* Multipliers in closed form, layer by layer from the output (ECLipsE-Fast, Xu, Sivaranjani 2024, backwards and for
  * slopes of any sign; formula and proof that the product of norms is never below: eliminate.c). In the norm inf the
  * weights of the input are the row sums of the form at the input: diag(d) - Q is then diagonally dominant. */
-#include "core/cert/propose.h"
+#include "core/bound/propose.h"
 
 static lip_status recursion_run(const lip_ask *ask, lip_found *out, lip_err *err) {
   return lip_propose_all(ask, lip_propose_closed, out, err);

@@ -26,7 +26,7 @@
 #include "core/affine/wide.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "core/cert/method.h"
+#include "core/bound/method.h"
 #include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 

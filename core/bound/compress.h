@@ -1,7 +1,7 @@
 /* The matrices of a net in the units of affine.h (pairs rotated to sum and difference), and the first of them with its
  * wide input replaced by a square one. */
-#ifndef LIP_CERT_COMPRESS_H
-#define LIP_CERT_COMPRESS_H
+#ifndef LIP_BOUND_COMPRESS_H
+#define LIP_BOUND_COMPRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
 /* What the proposers of multipliers share: which rows are asked about, threads, proofs, and the table of pairs. */
-#ifndef LIP_CERT_PROPOSE_H
-#define LIP_CERT_PROPOSE_H
+#ifndef LIP_BOUND_PROPOSE_H
+#define LIP_BOUND_PROPOSE_H
 
-#include "core/cert/eliminate.h"
-#include "core/cert/method.h"
+#include "core/bound/eliminate.h"
+#include "core/bound/method.h"
 
 #define LIP_ROOMS 7
 

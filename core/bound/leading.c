@@ -1,6 +1,6 @@
 /* Lanczos' method with full reorthogonalisation, restarted with the Ritz vector (Golub and Van Loan 2013, sections
  * 10.1 and 10.3); the tridiagonal matrix by QL steps with implicit shifts (section 8.3; Martin, Wilkinson 1968). */
-#include "core/cert/leading.h"
+#include "core/bound/leading.h"
 
 #include <math.h>
 #include <stdbool.h>

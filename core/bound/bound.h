@@ -1,6 +1,6 @@
 /* Upper and lower bounds of a network's Lipschitz constant. */
-#ifndef LIP_CERT_BOUND_H
-#define LIP_CERT_BOUND_H
+#ifndef LIP_BOUND_BOUND_H
+#define LIP_BOUND_BOUND_H
 
 #include "core/base/error.h"
 #include "core/net/net.h"

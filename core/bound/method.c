@@ -1,7 +1,7 @@
 /* The table of methods, the smallest of their numbers, and the plainest of them: the product of operator norms along
  * the norm path (Szegedy et al. 2014), for pairs with the dual norm of w_i - w_j in place of the last layer's (Leino
  * et al. 2021). */
-#include "core/cert/method.h"
+#include "core/bound/method.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,16 +9,16 @@
 #include "core/affine/rounding.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "core/cert/bound.h"
+#include "core/bound/bound.h"
 #include "core/norm/round.h"
 
 #define LIP_METHOD(name) extern const lip_method lip_method_##name;
-#include "core/cert/methods.def"
+#include "core/bound/methods.def"
 #undef LIP_METHOD
 
 static const lip_method *const table[] = {
 #define LIP_METHOD(name) &lip_method_##name,
-#include "core/cert/methods.def"
+#include "core/bound/methods.def"
 #undef LIP_METHOD
 };
 
