@@ -80,10 +80,10 @@ end
 local homes = {
   ["blis.h"] = "^core/tensor/[%w_]*blis[%w_]*%.c$",
   ["zlib.h"] = "^core/data/gz%.c$",
-  ["sqlite3.h"] = "^bindings/bind_db%.c$",
+  ["sqlite3.h"] = "^bindings/system/db%.c$",
   ["jansson.h"] = "^core/io/json%.c$",
   ["lapacke.h"] = "^core/tensor/linalg%.c$",
-  ["histedit.h"] = "^bindings/line%.c$",
+  ["histedit.h"] = "^bindings/program/line%.c$",
 }
 
 local tests = {}

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
-#include "bindings/bind_process.h"
+#include "bindings/system/process.h"
 
 extern char **environ;
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
-#include "bindings/bind_process.h"
+#include "bindings/system/process.h"
 
 /* ---- /proc ---- */
 

@@ -8,7 +8,7 @@
 #include <wchar.h>
 
 #include "bindings/bind.h"
-#include "bindings/program.h"
+#include "bindings/program/program.h"
 
 #if defined(LIP_EDIT)
 #include <histedit.h>

@@ -12,7 +12,7 @@
 #include <lualib.h>
 
 #include "bindings/bind.h"
-#include "bindings/program.h"
+#include "bindings/program/program.h"
 
 enum { OK = 0, FAILED = 1, USAGE = 2, INTERRUPTED = 130 };
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
-#include "bindings/program.h"
+#include "bindings/program/program.h"
 
 /* Lua ends the message of a statement that may go on with this word. */
 static bool unfinished(lua_State *L, int status) {

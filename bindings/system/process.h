@@ -1,6 +1,6 @@
-/* What bind_process.c and bind_self.c share. */
-#ifndef LIP_BIND_PROCESS_H
-#define LIP_BIND_PROCESS_H
+/* What process.c and self.c share. */
+#ifndef LIP_SYSTEM_PROCESS_H
+#define LIP_SYSTEM_PROCESS_H
 
 #include <stdbool.h>
 #include <sys/resource.h>
