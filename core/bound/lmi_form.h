@@ -3,6 +3,7 @@
 #define LIP_BOUND_LMI_FORM_H
 
 #include "core/bound/lmi.h"
+#include "core/bound/lmi_level.h"
 #include "core/norm/symmetric.h"
 
 /* What z and V are made of when units of known slope are put in: order of unknowns free units, then x. */
@@ -17,16 +18,6 @@ typedef struct lip_chain {
   double *G, *T, *U;      /* (N, N); (N, F + rows) twice */
   bool made;              /* Z is that of d = 1 */
 } lip_chain;
-
-/* The unknowns x or y_l. All arrays are padded with zeros to k, a multiple of LIP_PAD. */
-typedef struct lip_level {
-  size_t n, k, below;      /* below: k of the level before, 0 for x */
-  double *A, *size;        /* (k, below) z_l = A y_{l-1}, and its absolute values */
-  double *low, *high;      /* (k) */
-  double *lambda, *p, *q;  /* (k) of the target at hand */
-  double *B;               /* (k + below, k) M_ll over M_l-1,l */
-  double *row, *scale, *v; /* (k) sums of |M|; s; scratch */
-} lip_level;
 
 struct lip_lmi {
   const lip_affine *a;
@@ -61,8 +52,5 @@ void lip_exact_free(lip_lmi *e); /* accepts NULL */
 bool lip_exact_assemble(lip_lmi *e, const lip_lmi *m, size_t rows, bool d);
 /* As row_sums in lmi_prove.c. */
 void lip_exact_row_sums(lip_lmi *e, size_t rows, double rho);
-
-bool lip_level_alloc(lip_level *l);
-void lip_level_free(lip_level *l);
 
 #endif
