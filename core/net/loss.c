@@ -1,6 +1,6 @@
 #include "core/net/loss.h"
 
-#include <string.h>
+#include "core/base/registry.h"
 
 #define LIP_LOSS(name) extern const lip_loss_kind lip_loss_##name;
 #include "core/net/losses.def"
@@ -12,12 +12,4 @@ static const lip_loss_kind *const kinds[] = {
 #undef LIP_LOSS
 };
 
-const lip_loss_kind *lip_loss_kind_at(size_t i) {
-  return i < sizeof kinds / sizeof *kinds ? kinds[i] : NULL;
-}
-
-const lip_loss_kind *lip_loss_kind_find(const char *name) {
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strcmp(kinds[i]->desc.name, name) == 0) return kinds[i];
-  return NULL;
-}
+LIP_REGISTRY(lip_loss_kind, lip_loss_kind, kinds, desc.name)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/registry.h"
 
 #define LIP_OPTIM(name) extern const lip_optim_kind lip_optim_##name;
 #include "core/net/optims.def"
@@ -15,15 +16,7 @@ static const lip_optim_kind *const kinds[] = {
 #undef LIP_OPTIM
 };
 
-const lip_optim_kind *lip_optim_kind_at(size_t i) {
-  return i < sizeof kinds / sizeof *kinds ? kinds[i] : NULL;
-}
-
-const lip_optim_kind *lip_optim_kind_find(const char *name) {
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strcmp(kinds[i]->desc.name, name) == 0) return kinds[i];
-  return NULL;
-}
+LIP_REGISTRY(lip_optim_kind, lip_optim_kind, kinds, desc.name)
 
 /* An option that every kind has, or `none`. */
 static double real_option(const lip_desc *desc, const void *conf, const char *name, double none) {

@@ -11,7 +11,8 @@
 #include "core/net/schedule.h"
 
 #include <math.h>
-#include <string.h>
+
+#include "core/base/registry.h"
 
 #define LIP_SCHEDULE(name) extern const lip_schedule_kind lip_schedule_##name;
 #include "core/net/schedules.def"
@@ -23,15 +24,7 @@ static const lip_schedule_kind *const kinds[] = {
 #undef LIP_SCHEDULE
 };
 
-const lip_schedule_kind *lip_schedule_kind_at(size_t i) {
-  return i < sizeof kinds / sizeof *kinds ? kinds[i] : NULL;
-}
-
-const lip_schedule_kind *lip_schedule_kind_find(const char *name) {
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (strcmp(kinds[i]->desc.name, name) == 0) return kinds[i];
-  return NULL;
-}
+LIP_REGISTRY(lip_schedule_kind, lip_schedule_kind, kinds, desc.name)
 
 /* ---- options ---- */
 
