@@ -42,7 +42,7 @@ static const lip_attack_kind *check_kind(lua_State *L, int idx) {
   luaL_Buffer b;
   lipL_typetext(L, -1, got, sizeof got);
   luaL_buffinit(L, &b);
-  for (size_t i = 0; i < lip_attack_count(); i++) {
+  for (size_t i = 0; lip_attack_kind_at(i); i++) {
     if (i > 0) luaL_addstring(&b, ", ");
     luaL_addstring(&b, lip_attack_kind_name(lip_attack_kind_at(i)));
   }
@@ -253,7 +253,7 @@ static int attack(lua_State *L) {
 /* lip.attacks() -> {{name=, help=}, ...} in order of strength */
 static int attacks(lua_State *L) {
   lua_newtable(L);
-  for (size_t i = 0; i < lip_attack_count(); i++) {
+  for (size_t i = 0; lip_attack_kind_at(i); i++) {
     lua_createtable(L, 0, 2);
     lipL_settext(L, "name", lip_attack_kind_name(lip_attack_kind_at(i)));
     lipL_settext(L, "help", lip_attack_kind_help(lip_attack_kind_at(i)));

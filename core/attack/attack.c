@@ -11,17 +11,7 @@
 #include "core/base/mem.h"
 #include "core/norm/rows.h"
 
-#define LIP_ATTACK(name) extern const lip_attack_kind lip_attack_##name;
-#include "core/attack/attacks.def"
-#undef LIP_ATTACK
-
-static const lip_attack_kind *const table[] = {
-#define LIP_ATTACK(name) &lip_attack_##name,
-#include "core/attack/attacks.def"
-#undef LIP_ATTACK
-};
-
-enum { KINDS = sizeof table / sizeof *table, ARRAYS = 6 };
+enum { ARRAYS = 6 };
 
 struct lip_attack {
   lip_net *net;
@@ -34,24 +24,6 @@ struct lip_attack {
   int32_t *ranked;   /* (B, targets) other classes by their logit at the input */
   double *work;      /* (workers, LIP_ATTACK_WORK n) */
 };
-
-size_t lip_attack_count(void) {
-  return KINDS;
-}
-const lip_attack_kind *lip_attack_kind_at(size_t i) {
-  return i < KINDS ? table[i] : NULL;
-}
-const lip_attack_kind *lip_attack_kind_find(const char *name) {
-  for (size_t i = 0; i < KINDS; i++)
-    if (strcmp(table[i]->name, name) == 0) return table[i];
-  return NULL;
-}
-const char *lip_attack_kind_name(const lip_attack_kind *kind) {
-  return kind->name;
-}
-const char *lip_attack_kind_help(const lip_attack_kind *kind) {
-  return kind->help;
-}
 
 /* ---- life ---- */
 

@@ -46,7 +46,6 @@ typedef struct lip_attacked {
 
 typedef struct lip_attack lip_attack;
 
-size_t lip_attack_count(void);
 const lip_attack_kind *lip_attack_kind_at(size_t i); /* NULL after the last */
 const lip_attack_kind *lip_attack_kind_find(const char *name);
 const char *lip_attack_kind_name(const lip_attack_kind *kind);

@@ -1,4 +1,4 @@
-/* The registry, specs, and the defaults of the contract: every cautious answer is decided here. */
+/* Specs, and the defaults of the contract: every cautious answer is decided here. */
 #include "core/layer/layer.h"
 
 #include <math.h>
@@ -8,30 +8,6 @@
 #include "core/base/mem.h"
 
 const char *const lip_init_names[] = {"orthogonal", "he", "glorot", "lecun", "on_ball", NULL};
-
-/* ---- registry ---- */
-
-#define LIP_LAYER(name) extern const lip_layer_kind lip_layer_##name;
-#include "core/layer/layers.def"
-#undef LIP_LAYER
-
-static const lip_layer_kind *const kinds[] = {
-#define LIP_LAYER(name) &lip_layer_##name,
-#include "core/layer/layers.def"
-#undef LIP_LAYER
-};
-
-enum { KINDS = sizeof kinds / sizeof *kinds };
-
-const lip_layer_kind *lip_layer_kind_at(size_t i) {
-  return i < KINDS ? kinds[i] : NULL;
-}
-
-const lip_layer_kind *lip_layer_kind_find(const char *name) {
-  for (size_t i = 0; i < KINDS; i++)
-    if (strcmp(kinds[i]->desc.name, name) == 0) return kinds[i];
-  return NULL;
-}
 
 /* ---- specs ---- */
 

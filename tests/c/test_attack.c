@@ -214,7 +214,7 @@ static void nothing_breaks_inside_a_certified_radius(void **state) {
     assert_int_equal(lip_certify(certifier, x, ROWS, radius, NULL), LIP_OK);
     lip_certifier_free(certifier);
     for (size_t r = 0; r < ROWS; r++)
-      for (size_t kind = 0; radius[r].radius > 0 && kind < lip_attack_count(); kind++) {
+      for (size_t kind = 0; radius[r].radius > 0 && lip_attack_kind_at(kind); kind++) {
         lip_attack *a;
         lip_attacked out;
         lip_attack_conf conf = conf_of(kind, norms[i % 3], radius[r].radius);
