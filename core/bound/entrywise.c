@@ -26,7 +26,7 @@
 #include "core/affine/wide.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "core/bound/method.h"
+#include "core/bound/found.h"
 #include "core/norm/opnorm.h"
 #include "core/norm/round.h"
 
@@ -365,7 +365,7 @@ static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
 static lip_status take_product(const lip_ask *ask, lip_found *out, lip_err *err) {
   lip_found product;
   size_t pairs = ask->pairs ? ask->net->root->n_out * ask->net->root->n_out : 0;
-  lip_status status = lip_method_run("product", ask, &product, err);
+  lip_status status = lip_method_apply(&lip_method_product, ask, &product, err);
   if (status) return status;
   if (!(out->upper <= product.upper)) out->upper = product.upper;
   for (size_t i = 0; i < pairs; i++)

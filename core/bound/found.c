@@ -1,0 +1,30 @@
+/* What a method has found: how it begins, one method run, how it ends. */
+#include "core/bound/found.h"
+
+#include <math.h>
+
+#include "core/base/mem.h"
+
+void lip_found_free(lip_found *f) {
+  lip_free(f->pair);
+  lip_proof_free(f->proof);
+  *f = (lip_found){.upper = INFINITY};
+}
+
+lip_status lip_found_init(const lip_ask *ask, const char *method, lip_found *f, lip_err *err) {
+  size_t C = ask->net->root->n_out, all;
+  *f = (lip_found){.upper = INFINITY, .method = method};
+  if (!ask->pairs) return LIP_OK;
+  if (!lip_mul_fits(C, C, &all) || !(f->pair = lip_alloc(all, sizeof *f->pair)))
+    return lip_fail(err, LIP_MEMORY, "out of memory for the pairs of %zu classes", C);
+  for (size_t i = 0; i < all; i++) f->pair[i] = i % (C + 1) == 0 ? 0 : (double)INFINITY;
+  return LIP_OK;
+}
+
+lip_status lip_method_apply(const lip_method *m, const lip_ask *ask, lip_found *out, lip_err *err) {
+  lip_status status = lip_found_init(ask, m->name, out, err);
+  if (!status && m->takes(ask)) status = m->run(ask, out, err);
+  if (status) lip_found_free(out);
+  if (!(out->upper >= 0)) out->upper = INFINITY; /* NaN */
+  return status;
+}

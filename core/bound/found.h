@@ -1,0 +1,14 @@
+/* What the table of methods and methods that build on another share. */
+#ifndef LIP_BOUND_FOUND_H
+#define LIP_BOUND_FOUND_H
+
+#include "core/bound/method.h"
+
+/* Infinity everywhere, the diagonal of the pairs 0. LIP_MEMORY. */
+lip_status lip_found_init(const lip_ask *ask, const char *method, lip_found *f, lip_err *err);
+/* Runs one method; where it does not take the question, what was begun with. After a failure there is nothing to free. */
+lip_status lip_method_apply(const lip_method *m, const lip_ask *ask, lip_found *out, lip_err *err);
+
+extern const lip_method lip_method_product; /* the plainest, which others fall back on */
+
+#endif
