@@ -9,47 +9,12 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/check/parts.h"
+#include "core/check/proof.h"
 #define UNIT 0x1p-24                       /* rounding to nearest in float32 */
 #define ERROR64(b) (2 * GAMMA((b)->N + 8)) /* of one inner product with bias in double, times t */
 
-typedef struct held {
-  struct held *next;
-  double numbers[7]; /* what follows starts aligned */
-} held;
-
-void *lip_check_take(lip_check *c, size_t a, size_t b) {
-  size_t n;
-  held *h = lip_mul_fits(a, b, &n) && n < SIZE_MAX / 16 ? lip_alloc(sizeof *h + n * 8, 1) : NULL;
-  c->failed = c->failed || !h;
-  if (!h) return NULL;
-  h->next = c->held;
-  c->held = h;
-  return h + 1;
-}
-
-void lip_check_drop(lip_check *c, held *until) {
-  while (c->held != until) {
-    held *h = c->held;
-    c->held = h->next;
-    lip_free(h);
-  }
-}
-
 void lip_check_close(lip_check *c) {
   if (c) lip_check_drop(c, NULL), lip_free(c);
-}
-
-double lip_check_up(double v) {
-  return v * (1 + 0x1p-48) + FLOOR;
-}
-
-double lip_check_add(double sum, double v, int p) {
-  v = fabs(v);
-  return p == 1 ? sum + v : p == 2 ? sum + v * v : v > sum ? v : sum;
-}
-
-double lip_check_norm_of(double sum, size_t n, int p) {
-  return p == 0 ? sum : (p == 2 ? sqrt(sum) : sum) * (1 + GAMMA(n + 16));
 }
 
 /* ||a - b||_p of float32 numbers `step` apart; b NULL: of a. */

@@ -1,5 +1,8 @@
+/* Inside of core/check: what its files work on, and what they share. */
 #ifndef LIP_CHECK_PARTS_H
 #define LIP_CHECK_PARTS_H
+
+#include <math.h>
 
 #include "core/check/check.h"
 #define GAMMA(k) ((double)(k)*0x1p-53 * (1 + 0x1p-20)) /* k u / (1 - k u) for k < 2^32 */
@@ -46,12 +49,15 @@ void *lip_check_take(lip_check *c, size_t a, size_t b);
 void lip_check_drop(lip_check *c, struct held *until);
 
 /* A norm term by term, rounded up in the end; exponents 1, 2 and 0 = inf. The last: >= the result v of a few operations. */
-double lip_check_add(double sum, double v, int p);
-double lip_check_norm_of(double sum, size_t n, int p);
-double lip_check_up(double v);
-/* False: not proved, or no memory. */
-bool lip_check_spectral(lip_check *c, const block *b, double claim);
-bool lip_check_quadratic(lip_check *c, size_t target);
-double lip_check_abs(lip_check *c, size_t i, size_t j);
+static inline double lip_check_add(double sum, double v, int p) {
+  v = fabs(v);
+  return p == 1 ? sum + v : p == 2 ? sum + v * v : v > sum ? v : sum;
+}
+static inline double lip_check_norm_of(double sum, size_t n, int p) {
+  return p == 0 ? sum : (p == 2 ? sqrt(sum) : sum) * (1 + GAMMA(n + 16));
+}
+static inline double lip_check_up(double v) {
+  return v * (1 + 0x1p-48) + FLOOR;
+}
 
 #endif

@@ -1,4 +1,6 @@
 /* Positive definiteness by Cholesky, the quadratic inequality and that of absolute values; README.md derives them. */
+#include "core/check/proof.h"
+
 #include <math.h>
 
 #include "core/base/simd.h"
