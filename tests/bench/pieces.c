@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/base/simd.h"
@@ -38,9 +38,7 @@ typedef struct bench {
 typedef void piece_fn(bench *b);
 
 static double now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+  return lip_seconds() * 1e9;
 }
 
 static int ascending(const void *a, const void *b) {
