@@ -248,7 +248,7 @@ LIP_INLINE lip_scan scan(const float *h, const double *c, size_t n, lip_p p) {
       size += p == LIP_P1 ? d : d * d;
     }
     if (!c) continue;
-    memcpy(&w, c + k, sizeof w);
+    LIP_LOAD(w, c + k);
     dot += w * d;
     zeros += d == 0;
   }
@@ -314,8 +314,8 @@ LIP_HOT double lip_dense_error_rows(const lip_dense_error *d, const double *h, d
     for (; k + LIP_LANES <= d->N; k += LIP_LANES) {
       lip_f8 f;
       lip_d8 v;
-      memcpy(&f, w + k, sizeof f);
-      memcpy(&v, h + k, sizeof v);
+      LIP_LOAD(f, w + k);
+      LIP_LOAD(v, h + k);
       lip_d8 t = __builtin_convertvector(f, lip_d8) * v;
       sum += (lip_d8)((lip_l8)t & INT64_MAX);
     }

@@ -6,28 +6,25 @@
 
 enum { ROWS = 4, WIDTH = 2 * LIP_LANES };
 
-#define LOAD(v, p) memcpy(&(v), (p), sizeof(v))
-#define STORE(p, v) memcpy((p), &(v), sizeof(v))
-
 /* m (1..ROWS) rows, WIDTH columns. */
 LIP_INLINE void tile(size_t m, size_t K, const double *A, size_t lda, const double *B, size_t ldb, double *C,
                      size_t ldc) {
   lip_d8 c[ROWS][2] = {{{0}}}, b0, b1;
   for (size_t k = 0; k < K; k++) {
-    LOAD(b0, B + k * ldb);
-    LOAD(b1, B + k * ldb + LIP_LANES);
+    LIP_LOAD(b0, B + k * ldb);
+    LIP_LOAD(b1, B + k * ldb + LIP_LANES);
     for (size_t i = 0; i < m; i++) {
       c[i][0] += A[i * lda + k] * b0;
       c[i][1] += A[i * lda + k] * b1;
     }
   }
   for (size_t i = 0; i < m; i++) {
-    LOAD(b0, C + i * ldc);
-    LOAD(b1, C + i * ldc + LIP_LANES);
+    LIP_LOAD(b0, C + i * ldc);
+    LIP_LOAD(b1, C + i * ldc + LIP_LANES);
     b0 += c[i][0];
     b1 += c[i][1];
-    STORE(C + i * ldc, b0);
-    STORE(C + i * ldc + LIP_LANES, b1);
+    LIP_STORE(C + i * ldc, b0);
+    LIP_STORE(C + i * ldc + LIP_LANES, b1);
   }
 }
 

@@ -264,24 +264,6 @@ LIP_HOT static double length_2(const float *g, size_t n) {
   return sqrt(lip_sum_lanes(&sum));
 }
 
-/* The next k (1..8) displacements, zeros behind them. */
-LIP_INLINE void load(lip_d8 *v, const double *x, size_t k) {
-  if (k >= LIP_LANES) {
-    memcpy(v, x, sizeof *v);
-  } else {
-    double t[LIP_LANES] = {0};
-    for (size_t i = 0; i < k; i++) t[i] = x[i];
-    memcpy(v, t, sizeof t);
-  }
-}
-
-LIP_INLINE void store(double *x, const lip_d8 *v, size_t k) {
-  if (k >= LIP_LANES)
-    memcpy(x, v, sizeof *v);
-  else
-    for (size_t i = 0; i < k; i++) x[i] = (*v)[i];
-}
-
 /* Returns whether any of the signs is not 0. */
 LIP_HOT static bool add_signs(const float *g, size_t n, double length, double *v) {
   const lip_d8 each = {length, length, length, length, length, length, length, length};
@@ -290,14 +272,14 @@ LIP_HOT static bool add_signs(const float *g, size_t n, double length, double *v
     lip_f8 f, size;
     lip_d8 to;
     lip_load(&f, g + k, n - k);
-    load(&to, v + k, n - k);
+    lip_load_d(&to, v + k, n - k);
     size = f;
     lip_abs(&size);
     lip_l8 live = __builtin_convertvector((size <= FLT_MAX) & (size > 0), lip_l8);
     lip_l8 sign = (lip_l8) __builtin_convertvector(f, lip_d8) & INT64_MIN;
     to += (lip_d8)(live & ((lip_l8)each | sign));
     any |= live;
-    store(v + k, &to, n - k);
+    lip_store_d(v + k, &to, n - k);
   }
   return (any[0] | any[1] | any[2] | any[3] | any[4] | any[5] | any[6] | any[7]) != 0;
 }

@@ -16,8 +16,8 @@ LIP_INLINE void tile(double (*out)[STRIP], const double *A, size_t la, const dou
   memset(sum, 0, sizeof sum);
   for (size_t k = 0; k < K; k++) {
     lip_d8 b0, b1;
-    memcpy(&b0, B + k * STRIP, sizeof b0);
-    memcpy(&b1, B + k * STRIP + LIP_LANES, sizeof b1);
+    LIP_LOAD(b0, B + k * STRIP);
+    LIP_LOAD(b1, B + k * STRIP + LIP_LANES);
     for (size_t i = 0; i < TILE; i++) {
       double a = A[i * la + k];
       sum[i][0] += a * b0;
@@ -125,9 +125,9 @@ LIP_HOT static void sum_up(const double *restrict v, const double *restrict c, c
   size_t k = 0;
   for (; k + LIP_LANES <= n; k += LIP_LANES) {
     lip_d8 a, b, h;
-    memcpy(&a, v + k, sizeof a);
-    memcpy(&b, c + k, sizeof b);
-    memcpy(&h, w + k, sizeof h);
+    LIP_LOAD(a, v + k);
+    LIP_LOAD(b, c + k);
+    LIP_LOAD(h, w + k);
     lip_d8 t = a * b, m = (lip_d8)((lip_l8)a & INT64_MAX);
     at += t;
     size += (lip_d8)((lip_l8)t & INT64_MAX);

@@ -138,10 +138,10 @@ LIP_INLINE void wide_outputs(const float *W, const float *b, size_t N, const dou
   size_t k = 0;
   for (; k + LIP_LANES <= N; k += LIP_LANES) {
     lip_d8 v;
-    memcpy(&v, x + k, sizeof v);
+    LIP_LOAD(v, x + k);
     for (size_t o = 0; o < n; o++) {
       lip_f8 w;
-      memcpy(&w, W + o * N + k, sizeof w);
+      LIP_LOAD(w, W + o * N + k);
       sum[o] += __builtin_convertvector(w, lip_d8) * v;
     }
   }

@@ -6,6 +6,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/norm/lanes.h"
 #include "core/norm/symmetric.h"
 #include "core/tensor/vec.h"
 
@@ -61,7 +62,7 @@ LIP_HOT static double dot(const double *restrict x, const double *restrict y, si
   for (; i + 8 <= n; i += 8)
     for (size_t k = 0; k < 8; k++) part[k] += x[i + k] * y[i + k];
   for (size_t k = 0; i + k < n; k++) part[k] += x[i + k] * y[i + k];
-  return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+  return LIP_SUM8(part);
 }
 LIP_HOT static void axpy(double *restrict y, double a, const double *restrict x, size_t n) {
   for (size_t i = 0; i < n; i++) y[i] += a * x[i];

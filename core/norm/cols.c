@@ -102,9 +102,9 @@ LIP_HOT static void soft(float *W, size_t M, size_t N, size_t n, const double *t
     for (size_t j = 0; j < n; j += LIP_LANES) {
       float *x = W + i * N + j;
       lip_f8 f, y;
-      lip_d8 t = {0};
+      lip_d8 t;
       lip_load(&f, x, n - j);
-      memcpy(&t, tau + j, (n - j < LIP_LANES ? n - j : LIP_LANES) * sizeof *tau);
+      lip_load_d(&t, tau + j, n - j);
       lip_i8 sign = (lip_i8)f & INT32_MIN;
       lip_abs(&f);
       lip_d8 d = __builtin_convertvector(f, lip_d8) - t;
@@ -121,9 +121,9 @@ LIP_HOT static void scale(float *W, size_t M, size_t N, size_t n, const double *
     for (size_t j = 0; j < n; j += LIP_LANES) {
       float *x = W + i * N + j;
       lip_f8 f, y;
-      lip_d8 t = {0};
+      lip_d8 t;
       lip_load(&f, x, n - j);
-      memcpy(&t, s + j, (n - j < LIP_LANES ? n - j : LIP_LANES) * sizeof *s);
+      lip_load_d(&t, s + j, n - j);
       lip_i8 sign = (lip_i8)f & INT32_MIN;
       lip_abs(&f);
       lip_d8 d = __builtin_convertvector(f, lip_d8) * t;

@@ -35,9 +35,7 @@ LIP_INLINE float sum16(const lip_f16 *v) {
   lip_f8 half[2];
   memcpy(half, v, sizeof half);
   half[0] += half[1];
-  float a = (half[0][0] + half[0][4]) + (half[0][2] + half[0][6]);
-  float b = (half[0][1] + half[0][5]) + (half[0][3] + half[0][7]);
-  return a + b;
+  return LIP_SUM8(half[0]);
 }
 
 /* Columns c to c + len of the rows. */

@@ -103,7 +103,7 @@ LIP_INLINE double dot(const double *x, const double *y, size_t n) {
   for (; i + LIP_LANES <= n; i += LIP_LANES)
     for (size_t l = 0; l < LIP_LANES; l++) part[l] += x[i + l] * y[i + l];
   for (; i < n; i++) part[0] += x[i] * y[i];
-  return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+  return LIP_SUM8(part);
 }
 
 /* Rows of Z (b,k) made orthonormal (modified Gram-Schmidt, repeated when a row loses most of its length), a row

@@ -7,17 +7,15 @@
 
 enum { TILE = 4, PANEL = 64, BLOCK = 32 };
 
-#define LOAD(v, p) memcpy(&(v), (p), sizeof(v))
-
 /* out[i][j] = sum_p a[i][p] b[j][p] for 4 rows of each. */
 LIP_INLINE void tile_dot(const double *a, size_t lda, const double *b, size_t ldb, size_t n,
                          double out[TILE][TILE]) {
   lip_d8 c[TILE][TILE] = {{{0}}};
   for (size_t p = 0; p < n; p += LIP_LANES) {
     lip_d8 x[TILE], y;
-    for (size_t i = 0; i < TILE; i++) LOAD(x[i], a + i * lda + p);
+    for (size_t i = 0; i < TILE; i++) LIP_LOAD(x[i], a + i * lda + p);
     for (size_t j = 0; j < TILE; j++) {
-      LOAD(y, b + j * ldb + p);
+      LIP_LOAD(y, b + j * ldb + p);
       for (size_t i = 0; i < TILE; i++) c[i][j] += x[i] * y;
     }
   }
@@ -154,16 +152,16 @@ LIP_INLINE double dot(const double *x, const double *y, size_t n) {
   lip_d8 s0 = {0}, s1 = {0}, a, b;
   size_t i = 0;
   for (; i + 2 * LIP_LANES <= n; i += 2 * LIP_LANES) {
-    LOAD(a, x + i);
-    LOAD(b, y + i);
+    LIP_LOAD(a, x + i);
+    LIP_LOAD(b, y + i);
     s0 += a * b;
-    LOAD(a, x + i + LIP_LANES);
-    LOAD(b, y + i + LIP_LANES);
+    LIP_LOAD(a, x + i + LIP_LANES);
+    LIP_LOAD(b, y + i + LIP_LANES);
     s1 += a * b;
   }
   for (; i < n; i += LIP_LANES) {
-    LOAD(a, x + i);
-    LOAD(b, y + i);
+    LIP_LOAD(a, x + i);
+    LIP_LOAD(b, y + i);
     s0 += a * b;
   }
   s0 += s1;
