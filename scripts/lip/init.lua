@@ -8,30 +8,40 @@ for name, value in next, lip do
   if type(value) == "table" then package.loaded["lip." .. name] = package.loaded["lip." .. name] or value end
 end
 
--- Functions that live in a module of another name.
+-- A function is its module lip.NAME, but for these: modules of another name, and one that has several functions.
+local space = "lip.sweep.space"
 local home = {
   params = "lip.args", asha = "lip.sweep.asha", median = "lip.sweep.median", sobol = "lip.sweep.sobol",
+  logspace = space, uniform = space, loguniform = space, integer = space, choice = space,
 }
 
--- Functions that are one of several in their module.
-local space = "lip.sweep.space"
-local member_of = { logspace = space, uniform = space, loguniform = space, integer = space, choice = space }
+-- For completion: what may be loaded. Everything public has its line in help(), or a section.
+local function names()
+  local list, seen = {}, {}
+  local function add(name)
+    if not name or seen[name] or rawget(lip, name) ~= nil then return end
+    list[#list + 1], seen[name] = name, true
+  end
+  for _, section in ipairs(require "lip.help_text") do
+    local where, lines = section[3], section[4]
+    add(where:match "^lip%.(.*)")
+    for line in (where == "lip" and lines or ""):gmatch "[^\n]+" do add(line:match "^[%w_]+") end
+  end
+  return list
+end
 
 setmetatable(lip, {
   __index = function(self, name)
     if type(name) ~= "string" then return nil end
-    local module = home[name] or member_of[name] or "lip." .. name
-    if not home[name] and not member_of[name] and not package.searchpath(module, package.path) then return nil end
+    local module = home[name] or "lip." .. name
+    if not home[name] and not package.searchpath(module, package.path) then return nil end
     local value = require(module)
-    if member_of[name] then value = value[name] end
+    if module == space then value = value[name] end
     rawset(self, name, value)
     return value
   end,
   __name = "lip",
-  -- for completion: what may be loaded
-  __names = { "args", "asha", "choice", "curve", "data", "doc", "figures", "help", "integer", "logspace",
-    "loguniform", "median", "plot", "provenance", "sobol", "sweep", "tensorboard",
-    "train", "trial", "uniform", "verify" },
+  __names = names,
 })
 
 return lip

@@ -99,8 +99,8 @@ local function each_field(v, visit)
     end
     local meta = debug.getmetatable(v)
     if type(meta) ~= "table" then return end
-    if type(meta.__names) == "table" then
-      for _, name in ipairs(meta.__names) do visit(name, true) end
+    if type(meta.__names) == "function" then
+      for _, name in ipairs(meta.__names()) do visit(name, true) end
     end
     v = meta.__index
     if type(v) == "function" then v = select(2, debug.getupvalue(v, 1)) end -- a C function over a table of methods

@@ -43,6 +43,23 @@ function tests.test_every_function_has_a_line()
   lu.assertEquals(missing, {}, "add a line for each to scripts/lip/help_text.lua")
 end
 
+-- What completion offers comes from these lines: nothing that is not there, and nothing of the engine's twice.
+function tests.test_names_that_may_be_loaded()
+  local names = getmetatable(lip).__names()
+  local offered = {}
+  for _, name in ipairs(names) do
+    lu.assertNil(offered[name], name)
+    offered[name] = true
+    local kind = type(lip[name])
+    lu.assertTrue(kind == "function" or kind == "table", ("lip.%s is %s"):format(name, kind))
+  end
+  lu.assertTrue(#names < 60 and not offered.tensor and not offered.file, table.concat(names, " "))
+  for name in ("train data sweep asha uniform figures trial help args"):gmatch "%w+" do
+    lu.assertTrue(offered[name] or rawget(lip, name) ~= nil, name) -- completion sees what is loaded anyway
+  end
+  lu.assertEquals(getmetatable(lip).__names(), {}, "now all of them are loaded")
+end
+
 function tests.test_lines_are_well_formed()
   local n = 0
   for _, section in ipairs(sections) do
