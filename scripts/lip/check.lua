@@ -1,4 +1,5 @@
 --- `lipwb check CERT MODEL [DATA]`: a certificate file, verified claim by claim by the checker of core/check.
+local commands = require "lip.command"
 local core = require "lip.core"
 
 local check = {}
@@ -24,14 +25,11 @@ local function load_data(name)
   return nil, message .. "; the known names are digits, mnist and fashion-mnist, each with -train or -test"
 end
 
--- Names in files may hold what moves a terminal's cursor.
-local function plain(text)
-  return (tostring(text):gsub("[%c\x7f]", function(c) return c == "\n" and c or "?" end))
-end
+local say = commands.complainer "lipwb check"
 
+-- 1 is for certificates that are refused.
 local function complain(message)
-  io.stderr:write("lipwb check: ", plain(message), "\n")
-  return 2
+  return say(message, commands.USAGE)
 end
 
 --- Verifies and says what was verified; returns the exit status.
@@ -49,7 +47,7 @@ function check.main(cert, model, data, ...)
   if not ok then return complain(result) end
   if not result then return complain(reason) end
   if not result.accepted then
-    print("refused: " .. plain(result.reason):gsub("\n", "?"))
+    print("refused: " .. commands.plain(result.reason):gsub("\n", "?"))
     return 1
   end
   print(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method, result.path,

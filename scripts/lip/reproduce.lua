@@ -5,6 +5,7 @@
 -- On the kernels of that time the bits must agree; on others sums are added in another order, and figures agree to a
 -- tolerance. Times, memory and paths are no figures.
 local argparse = require "argparse"
+local commands = require "lip.command"
 local lip = require "lip"
 local compare = require "lip.reproduce_compare"
 local journal = require "lip.sweep.journal"
@@ -228,17 +229,13 @@ end
 
 ---@return integer status
 function reproduce.main(...)
-  local parser = make_parser()
-  local ok, args = parser:pparse { ... }
-  if not ok then
-    io.stderr:write("lipwb reproduce: ", args, "\n", parser:get_usage(), "\n")
-    return 2
-  end
+  local complain = commands.complainer "lipwb reproduce"
+  local args, wrong = commands.parse(make_parser(), { ... }, complain)
+  if not args then return wrong end
   lip.process.signals "hold" -- what was begun is tidied up first
   local done, status = pcall(main, args)
-  if done then return status or 130 end
-  io.stderr:write("lipwb reproduce: ", tostring(status), "\n")
-  return 1
+  if done then return status or commands.INTERRUPTED end
+  return complain(status)
 end
 
 return reproduce

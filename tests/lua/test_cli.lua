@@ -564,4 +564,21 @@ function tests.test_coroutines()
   lu.assertEquals(i, #expected)
 end
 
+-- Every command tells of wrong words in the same way, and none of them hands on what moves a terminal's cursor.
+function tests.test_complaints_of_commands()
+  for _, name in ipairs { "runs ls", "report", "reproduce", "sweep", "sweep status", "check x.cert" } do
+    local command = name:match "%w+"
+    local status, out, err = run(name .. " " .. quote "--there-is-no-such\27[2J\7\ttab")
+    lu.assertTrue(status == 1 or status == 2, name .. ": " .. status)
+    lu.assertEquals(out, "", name)
+    lu.assertEquals(err:sub(1, #command + 8), "lipwb " .. command .. ": ", name)
+    lu.assertNil(err:find "[^%g \n]", name .. ": " .. err)
+  end
+  for _, name in ipairs { "runs", "report --there-is-no-such", "reproduce", "sweep", "sweep status", "check x" } do
+    local status, _, err = run(name)
+    lu.assertEquals(status, 2, name)
+    lu.assertStrContains(err:lower(), "usage: lipwb " .. name:match "%w+")
+  end
+end
+
 return tests

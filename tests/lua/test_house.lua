@@ -396,6 +396,15 @@ function tests.test_the_core_is_silent()
   lu.assertEquals(faults, {})
 end
 
+-- Words of the command line are read, and complaints made, in one place.
+function tests.test_commands_read_words_in_one_place()
+  local found = {}
+  for _, path in ipairs(scripts) do
+    if path:match "^scripts/.*%.lua$" and read(path):find ":p?parse[%s({]" then found[#found + 1] = path end
+  end
+  lu.assertEquals(found, { "scripts/lip/command.lua" })
+end
+
 function tests.test_top_level()
   local allowed = set [[core bindings scripts experiments tests CMakeLists.txt README.md LICENSE CHANGELOG.md
     .clang-format .editorconfig .gitignore .luacheckrc .ci]]

@@ -2,10 +2,13 @@
 local argparse = require "argparse"
 local lip = require "lip"
 local collect = require "lip.report.collect"
+local commands = require "lip.command"
 local page = require "lip.report.page"
 local records = require "lip.runs.records"
 
 local command = {}
+
+local complain = commands.complainer "lipwb report"
 
 local function make_parser()
   local parser = argparse("lipwb report", "Writes one self-contained page about the runs of a store.")
@@ -18,43 +21,24 @@ local function make_parser()
   return parser
 end
 
-local function complain(message)
-  local safe = message:gsub("[^\n]*", function(line) return (line:gsub("[%c\x7f]", "?")) end)
-  io.stderr:write("lipwb report: ", safe, "\n")
-end
-
 ---@return integer status 0 done, 1 failed, 2 wrong usage
 function command.main(...)
-  local parser = make_parser()
-  local ok, args = parser:pparse { ... }
-  if not ok then
-    complain(args .. "\n" .. parser:get_usage())
-    return 2
-  end
+  local args, status = commands.parse(make_parser(), { ... }, complain)
+  if not args then return status end
   local path = records.path(args.store or args.given)
   local store, message = records.open(path)
-  if not store then
-    complain(message)
-    return 1
-  end
+  if not store then return complain(message) end
   local context = { store = store, path = path, now = lip.now(),
     title = args.title or args.sweep or path:match "[^/]*$" }
-  local report, code
+  local report, done, code
   report, message, code = collect.all(context, args)
   if report then
     local text = page.text(report, context)
-    ok, message, code = lip.file.write(args.output, text)
-    if ok then
-      io.stdout:write(("%s: %d runs, %d kB\n"):format(args.output, #report.rows, #text // 1000))
-      report = true
-    else
-      report = nil
-    end
+    done, message, code = lip.file.write(args.output, text)
+    if done then io.stdout:write(("%s: %d runs, %d kB\n"):format(args.output, #report.rows, #text // 1000)) end
   end
   store:close()
-  if report then return 0 end
-  complain(message)
-  return code == "usage" and 2 or 1
+  return commands.status(complain, done, message, code)
 end
 
 return command

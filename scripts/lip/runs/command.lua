@@ -1,10 +1,13 @@
 --- `lipwb runs ...`: looking at the runs of a store.
 local argparse = require "argparse"
+local commands = require "lip.command"
 local lip = require "lip"
 local records = require "lip.runs.records"
 local text_table = require "lip.runs.table"
 
 local command = {}
+
+local complain = commands.complainer "lipwb runs"
 
 local function whole(text)
   local n = math.tointeger(tonumber(text))
@@ -137,37 +140,19 @@ local function joined(words)
   return out
 end
 
-local function complain(message)
-  local safe = message:gsub("[^\n]*", function(line) return (line:gsub("[%c\x7f]", "?")) end)
-  io.stderr:write("lipwb runs: ", safe, "\n")
-end
-
 ---@return integer status 0 done, 1 failed, 2 wrong usage
 function command.main(...)
-  local parser = make_parser()
-  local ok, args = parser:pparse(joined { ... })
-  if not ok then
-    complain(args .. "\n" .. parser:get_usage() .. "\nlipwb runs COMMAND --help tells more.")
-    return 2
-  end
-  if args.command == "rebuild" then
-    local done, why = rebuild(args.store)
-    if not done then complain(why) end
-    return done and 0 or 1
-  end
+  local args, status = commands.parse(make_parser(), joined { ... }, complain, "lipwb runs COMMAND --help tells more.")
+  if not args then return status end
+  if args.command == "rebuild" then return commands.status(complain, rebuild(args.store)) end
   local store, message = records.open(args.store, { readonly = not (args.command == "gc" and args.delete) })
-  if not store then
-    complain(message)
-    return 1
-  end
+  if not store then return complain(message) end
   local context = { store = store, path = records.path(args.store),
     width = lip.process.terminal() or tonumber(os.getenv "COLUMNS") or 80 }
   local done, code
   done, message, code = runs[args.command](context, args)
   if store.close then store:close() end
-  if done then return 0 end
-  complain(message or "failed")
-  return code == "usage" and 2 or 1
+  return commands.status(complain, done, message, code)
 end
 
 return command

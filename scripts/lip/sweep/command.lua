@@ -1,12 +1,13 @@
 --- `lipwb sweep FILE`: the command line of sweeps.
 local lip = require "lip"
 local argparse = require "argparse"
+local commands = require "lip.command"
 local plan = require "lip.sweep.plan"
 local view = require "lip.sweep.view"
 
 local command = {}
 
-local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+local OK, FAILED, USAGE, INTERRUPTED = commands.OK, commands.FAILED, commands.USAGE, commands.INTERRUPTED
 local OLD_STARTUP = 10 -- of searches described before that was written down
 local MAX_JOBS, MAX_THREADS, MAX_FAILURES = 1024, 64, 5
 
@@ -59,10 +60,7 @@ local function parser()
 end
 command.parser = parser
 
-local function complain(message, status)
-  io.stderr:write("lipwb sweep: ", message, "\n")
-  return status
-end
+local complain = commands.complainer "lipwb sweep"
 
 -- ---- preparation, shared with what runs elsewhere ----
 
@@ -350,14 +348,9 @@ function command.main(...)
   local of_slurm = { status = true, collect = true, cancel = true, task = true }
   if of_slurm[words[1]] then return require "lip.sweep.slurm".main(...) end
   local p = parser()
-  for _, word in ipairs(words) do
-    if word == "--help" or word == "-h" then
-      print(p:get_help())
-      return OK
-    end
-  end
-  local ok, options = p:pparse(words)
-  if not ok then return complain(options .. "\n" .. p:get_usage(), USAGE) end
+  if commands.helped(p, words) then return OK end
+  local options, wrong = commands.parse(p, words, complain)
+  if not options then return wrong end
   for _, name in ipairs { "partition", "time", "mem", "cpus", "chunk", "sbatch" } do
     local given = options[name] ~= nil and (name ~= "sbatch" or #options[name] > 0)
     if given and not options.slurm then return complain(("--%s belongs to --slurm"):format(name), USAGE) end

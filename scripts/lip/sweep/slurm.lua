@@ -4,18 +4,16 @@
 local lip = require "lip"
 local argparse = require "argparse"
 local batch = require "lip.sweep.batch"
+local commands = require "lip.command"
 local jobs = require "lip.sweep.jobs"
 local journal = require "lip.sweep.journal"
 
 local slurm = {}
 
-local OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+local OK, FAILED, USAGE, INTERRUPTED = commands.OK, commands.FAILED, commands.USAGE, commands.INTERRUPTED
 local SHOWN = 20 -- trials in one list of `status`
 
-local function complain(message, status)
-  io.stderr:write("lipwb sweep: ", message, "\n")
-  return status
-end
+local complain = commands.complainer "lipwb sweep"
 
 local function config_text(config)
   return require "lip.sweep.view".config(config)
@@ -329,14 +327,9 @@ function slurm.main(word, ...)
   if word == "task" and select("#", ...) == 1 then return task(...) end
   if not texts[word] then return complain("task: the folder of a trial expected", USAGE) end
   local p = parser(word, texts[word])
-  for _, text in ipairs { ... } do
-    if text == "--help" or text == "-h" then
-      print(p:get_help())
-      return OK
-    end
-  end
-  local ok, options = p:pparse { ... }
-  if not ok then return complain(options .. "\n" .. p:get_usage(), USAGE) end
+  if commands.helped(p, { ... }) then return OK end
+  local options, wrong = commands.parse(p, { ... }, complain)
+  if not options then return wrong end
   local name, store, grows = find(options)
   if not name then return complain(store, FAILED) end
   local _ <close> = store
