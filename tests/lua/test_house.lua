@@ -167,7 +167,7 @@ local function circles(graph)
   return found
 end
 
---- What `nm` says of the members of a library, or of several object files: { { name =, defines = {}, needs = {} }, ... }.
+--- What nm says of the members of a library, or of object files: { { name =, defines = {}, needs = {} }, ... }.
 local function objects(text)
   local list = {}
   for line in text:gmatch "[^\n]+" do
@@ -225,14 +225,14 @@ end
 
 --- What nm prints of files in the build; nil and the reason where it cannot be asked.
 local function symbols(files)
-  local text = table.concat(lines_of("cd " .. quote(build == "" and "." or build) .. " && nm " .. files .. " 2>/dev/null"),
-    "\n")
+  local folder = quote(build == "" and "." or build)
+  local text = table.concat(lines_of(("cd %s && nm %s 2>/dev/null"):format(folder, files)), "\n")
   if not text:find "%x %a %S" then return nil, ("no nm, or no %s beside the program"):format(files) end
   return text
 end
 
--- Circles that are known and wait to be opened, as `circles` gives them. A new one is a fault, and so is one in this list
--- that is no more.
+-- Circles that are known and wait to be opened, as `circles` gives them. A new one is a fault, and so is one in this
+-- list that is no more.
 local waiting = {
   { "bindings/bind_bound.c", "bindings/bind_cert.c", "bindings/bind_certificate.c", "bindings/bind_certificate_make.c",
     "bindings/bind_certify.c", "bindings/bind_io.c", "bindings/bind_local.c", "bindings/bind_net.c",
@@ -248,7 +248,7 @@ local function circle_faults(graph, folder)
   for _, circle in ipairs(circles(graph)) do seen[table.concat(circle, " ")] = true end
   for _, circle in ipairs(waiting) do
     local text = table.concat(circle, " ")
-    if circle[1]:find(folder) and not seen[text] then faults[#faults + 1] = "is open, take it off the list: " .. text end
+    if circle[1]:find(folder) and not seen[text] then faults[#faults + 1] = "is open, take it off: " .. text end
     seen[text] = nil
   end
   for text in pairs(seen) do faults[#faults + 1] = "call each other: " .. text end
