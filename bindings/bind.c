@@ -53,6 +53,13 @@ void lipL_newtype(lua_State *L, const char *name, const luaL_Reg *methods, const
   lua_pop(L, 1);
 }
 
+void lipL_addmethods(lua_State *L, const char *name, const luaL_Reg *methods) {
+  luaL_getmetatable(L, name);
+  lua_getfield(L, -1, "__index");
+  luaL_setfuncs(L, methods, 0);
+  lua_pop(L, 2);
+}
+
 void *lipL_newobject(lua_State *L, const char *type, size_t size, int user_values) {
   void *object = lua_newuserdatauv(L, size, user_values);
   memset(object, 0, size);

@@ -29,14 +29,20 @@
 
 /* Each file has one opener that adds its functions to the module table on top of the stack (and leaves it there). */
 void lipL_open_tensor(lua_State *L);
+void lipL_open_make(lua_State *L);
 void lipL_open_math(lua_State *L);
 void lipL_open_npy(lua_State *L);
 void lipL_open_rng(lua_State *L);
 void lipL_open_norm(lua_State *L);
 void lipL_open_spec(lua_State *L);
 void lipL_open_net(lua_State *L);
+void lipL_open_net_info(lua_State *L);
 void lipL_open_train(lua_State *L);
+void lipL_open_update(lua_State *L);
 void lipL_open_cert(lua_State *L);
+void lipL_open_bound(lua_State *L);
+void lipL_open_certify(lua_State *L);
+void lipL_open_certificate(lua_State *L);
 void lipL_open_check(lua_State *L);
 void lipL_open_attack(lua_State *L);
 void lipL_open_data(lua_State *L);
@@ -66,6 +72,8 @@ int lipL_refuse(lua_State *L, const char *path, const char *what, int error);
 /* Registers a metatable `name`: `methods` become __index, `meta` the metamethods (__gc, __tostring, __len, ...);
  * __metatable hides it. Either list may be NULL. */
 void lipL_newtype(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+/* Adds to the methods of a type that another file has registered. */
+void lipL_addmethods(lua_State *L, const char *name, const luaL_Reg *methods);
 /* Zeroed userdata of that type, pushed, with `user_values` user values: make the handle harmless, then fill it. */
 void *lipL_newobject(lua_State *L, const char *type, size_t size, int user_values);
 /* "dense spec", "nil", "number 3", "lip.tensor": what stands at idx, for messages. buf is returned. */
@@ -116,19 +124,9 @@ lip_spec *lipL_testspec(lua_State *L, int idx);  /* NULL when it is something el
 lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i);
 lip_net *lipL_checknet(lua_State *L, int idx); /* lent; raises on a net that failed to load */
 void lipL_pushnet(lua_State *L, lip_net *net); /* takes ownership (frees it should Lua fail) */
-/* Methods of lip.net that live in bind_net_info.c. */
-int lipL_net_weights(lua_State *L);
-int lipL_net_bias(lua_State *L);
-int lipL_net_parameters(lua_State *L);
-int lipL_net_weighted(lua_State *L);
-int lipL_net_deviation(lua_State *L);
-int lipL_net_info(lua_State *L);
-int lipL_net_tostring(lua_State *L);
 lip_loss *lipL_checkloss(lua_State *L, int idx);
 lip_optim *lipL_checkoptim(lua_State *L, int idx);
 void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */
-/* net:save, for the methods of nets (bind_io.c). */
-int lipL_net_save(lua_State *L);
 lip_dataset *lipL_checkdataset(lua_State *L, int idx);
 lip_dataset *lipL_testdataset(lua_State *L, int idx);
 
@@ -142,43 +140,11 @@ lip_arithmetic lipL_optarithmetic(lua_State *L, int idx, const char *what, bool 
 int lipL_wide_forward(lua_State *L, lip_net *net, const float *x, size_t B);
 int lipL_wide_predict(lua_State *L, lip_net *net, const float *x, size_t B);
 
-/* Methods of lip.net that live in bind_bound.c and bind_certify.c. */
-int lipL_net_bound(lua_State *L);
-int lipL_net_certify(lua_State *L);
-int lipL_net_certificate(lua_State *L); /* bind_certificate_make.c */
-
 /* ---- the process ---- */
 
 /* Threads and cancel flag shared by every net of this Lua state; made at the first use. */
 lip_engine *lipL_engine(lua_State *L);
 /* The cancel flag a SIGINT handler raises (one per process). */
 lip_cancel *lipL_cancel(void);
-
-/* ---- Ctrl-C: for the program; the module in a stock lua5.4 leaves signals alone ---- */
-
-/* From now on SIGINT stops what the state `L` runs: C code sees the cancel flag, Lua code (in any coroutine) an
- * error "interrupted". A second SIGINT before lipL_sigint_rearm ends the process with exit code 130. L is the main
- * thread; its coroutine.resume and coroutine.wrap are replaced by versions that tell who is running. */
-void lipL_sigint_install(lua_State *L);
-/* Forgets earlier interrupts: a session goes on. */
-void lipL_sigint_rearm(void);
-/* True when SIGINT came since the last rearm. */
-bool lipL_sigint_seen(void);
-/* lip.process.signals: what SIGINT, SIGTERM, SIGHUP and SIGUSR1 do; the word stands at idx. */
-void lipL_signals(lua_State *L, int idx);
-/* Pushes how many were held and the name of the last; returns how many values. */
-int lipL_pending(lua_State *L);
-/* "TERM" for 15, NULL when it has no name here; and back (with or without SIG), -1. */
-const char *lipL_signalname(int number);
-int lipL_signalnumber(const char *name);
-/* Sleeping calls end early: a signal came that no one has asked about, or the state is being stopped. */
-bool lipL_called(void);
-/* Before lipL_doze. False: no file descriptors left. */
-bool lipL_wake_open(void);
-/* Sleeps until that time of lip_seconds at most; the end of a child and any handled signal wake it, and so may a
- * second gone by. */
-void lipL_doze(double until);
-/* The state is about to be closed: from here on SIGINT ends the process. */
-void lipL_sigint_uninstall(void);
 
 #endif

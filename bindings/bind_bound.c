@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LIP_BOUND_T "lip.bound" /* metatable of the tables that net:bound returns */
+
 /* Rows first .. first+B-1 of a data set, in order. */
 static void gather(const lip_dataset *d, size_t first, size_t B, uint32_t *index, float *x) {
   for (size_t i = 0; i < B; i++) index[i] = (uint32_t)(first + i);
@@ -40,7 +42,7 @@ static void add_cell(luaL_Buffer *b, const char *fmt, double v) {
 }
 
 /* One line per layer, the interval below; works on whatever a script has made of the table. */
-int lipL_bound_tostring(lua_State *L) {
+static int bound_tostring(lua_State *L) {
   char line[200];
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -124,7 +126,7 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
  *   pairs      (C, C) the same for z_i - z_j
  *   lower      a quotient that two points attain, rounded down; tightness = lower / upper; lower_pairs with pairs=true
  *   seconds    of the method, without the search for lower */
-int lipL_net_bound(lua_State *L) {
+static int net_bound(lua_State *L) {
   static const char *const known[] = {"p",       "lower", "data", "points", "method", "pairs",
                                       "seconds", "x",     "eps",  "box",    "global", NULL};
   lip_net *net = lipL_checknet(L, 1);
@@ -186,7 +188,7 @@ int lipL_net_bound(lua_State *L) {
 }
 
 /* lip.bound_methods() -> {{name=, help=}, ...} in order of cost, "best" last */
-int lipL_bound_methods(lua_State *L) {
+static int bound_methods(lua_State *L) {
   lua_newtable(L);
   lua_Integer n = 0;
   for (size_t i = 0; lip_method_at(i); i++) {
@@ -200,4 +202,13 @@ int lipL_bound_methods(lua_State *L) {
   lipL_settext(L, "help", "all of them until `seconds` are used up; the smallest of each number");
   lua_rawseti(L, -2, ++n);
   return 1;
+}
+
+void lipL_open_bound(lua_State *L) {
+  static const luaL_Reg functions[] = {{"bound", net_bound}, {"bound_methods", bound_methods}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"bound", net_bound}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__tostring", bound_tostring}, {NULL, NULL}};
+  lipL_newtype(L, LIP_BOUND_T, NULL, meta);
+  lipL_addmethods(L, LIP_NET_T, methods);
+  luaL_setfuncs(L, functions, 0);
 }

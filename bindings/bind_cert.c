@@ -133,13 +133,7 @@ void lipL_pushpairs(lua_State *L, const double *pairs, size_t C, bool below) {
   for (size_t i = 0; i < C * C; i++) t->data[i] = below ? lipL_floatbelow(pairs[i]) : float_above(pairs[i]);
 }
 
-/* The two methods net:bound and net:certify belong to lip.net. */
 void lipL_open_cert(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"bound", lipL_net_bound}, {"bound_methods", lipL_bound_methods}, {NULL, NULL}};
   static const luaL_Reg guard[] = {{"__gc", holder_gc}, {NULL, NULL}};
-  static const luaL_Reg bound[] = {{"__tostring", lipL_bound_tostring}, {NULL, NULL}};
   lipL_newtype(L, LIP_CERTIFIER_T, NULL, guard);
-  lipL_newtype(L, LIP_BOUND_T, NULL, bound);
-  luaL_setfuncs(L, functions, 0);
 }

@@ -4,8 +4,6 @@
 
 #include "bindings/bind.h"
 
-#define LIP_BOUND_T "lip.bound" /* metatable of the tables that net:bound returns */
-
 /* What a call holds while it builds its result; collected should an error be raised. Pushed as LIP_CERTIFIER_T. */
 typedef struct lipL_cert {
   lip_bound bound;
@@ -53,8 +51,5 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
 /* Pushes (C, C) constants of differences of two logits, never rounded down; or, `below`, never up. */
 void lipL_pushpairs(lua_State *L, const double *pairs, size_t C, bool below);
 float lipL_floatbelow(double v);
-
-int lipL_bound_tostring(lua_State *L); /* of LIP_BOUND_T */
-int lipL_bound_methods(lua_State *L);
 
 #endif

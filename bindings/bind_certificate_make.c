@@ -342,7 +342,7 @@ static void check_arguments(lua_State *L, maker *m) {
 
 /* net:certificate(path[, dataset | x[, y]], {method="product", p=, eps=, seconds=, limit=, arithmetic="float32"}) ->
  * true | nil, message, code */
-int lipL_net_certificate(lua_State *L) {
+static int net_certificate(lua_State *L) {
   maker m = {.net = lipL_checknet(L, 1)};
   lip_err err;
   luaL_checktype(L, 2, LUA_TSTRING);
@@ -357,4 +357,9 @@ int lipL_net_certificate(lua_State *L) {
   if (lipL_certificate_save(path, m.c, &err)) return lipL_fault(L, &err);
   lua_pushboolean(L, 1);
   return 1;
+}
+
+void lipL_open_certificate(lua_State *L) {
+  static const luaL_Reg methods[] = {{"certificate", net_certificate}, {NULL, NULL}};
+  lipL_addmethods(L, LIP_NET_T, methods);
 }

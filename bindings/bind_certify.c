@@ -211,7 +211,7 @@ static void push_fractions(lua_State *L, const task *t) {
  *   reached    (n) how many of the numbers in eps the radius reaches, whatever the label
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
  *   clean and certified need labels */
-int lipL_net_certify(lua_State *L) {
+static int net_certify(lua_State *L) {
   task t = {.net = lipL_checknet(L, 1)};
   lip_err err;
   bool labelled = prepare(L, &t);
@@ -252,4 +252,9 @@ int lipL_net_certify(lua_State *L) {
   lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
   lua_setfield(L, -2, "pairs");
   return 1;
+}
+
+void lipL_open_certify(lua_State *L) {
+  static const luaL_Reg methods[] = {{"certify", net_certify}, {NULL, NULL}};
+  lipL_addmethods(L, LIP_NET_T, methods);
 }

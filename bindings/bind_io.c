@@ -42,7 +42,7 @@ static lip_progress check_progress(lua_State *L, int idx) {
 }
 
 /* net:save(path[, {optimizer=, progress={step=, epoch=, next=, seed=, text=}}]) -> true | nil, message, code */
-int lipL_net_save(lua_State *L) {
+static int net_save(lua_State *L) {
   static const char *const known[] = {"optimizer", "progress", NULL};
   lip_net *net = lipL_checknet(L, 1);
   luaL_checktype(L, 2, LUA_TSTRING); /* a number is no file name */
@@ -175,6 +175,8 @@ static int inspect(lua_State *L) {
 void lipL_open_io(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", loaded_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"load", load}, {"inspect", inspect}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"save", net_save}, {NULL, NULL}};
   lipL_newtype(L, LOADED_T, NULL, meta);
+  lipL_addmethods(L, LIP_NET_T, methods);
   luaL_setfuncs(L, functions, 0);
 }

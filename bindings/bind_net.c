@@ -1,5 +1,5 @@
-/* Networks in Lua: making one from specs, its training pieces, and looking inside. Bounds and certificates are in
- * bind_bound.c and bind_certify.c, files in bind_io.c. */
+/* Networks in Lua: making one from specs, and its training pieces. Other files add methods: bind_net_info.c looks
+ * inside, bounds and certificates are in bind_bound.c and bind_certify.c, files in bind_io.c. */
 #include "bindings/bind.h"
 
 #include <limits.h>
@@ -552,26 +552,11 @@ static int net_options_list(lua_State *L) {
 }
 
 void lipL_open_net(lua_State *L) {
-  static const luaL_Reg methods[] = {{"forward", net_forward},
-                                     {"backward", net_backward},
-                                     {"update", net_update},
-                                     {"project", net_project},
-                                     {"step", net_step},
-                                     {"reset", net_reset},
-                                     {"predict", net_predict},
-                                     {"evaluate", net_evaluate},
-                                     {"weights", lipL_net_weights},
-                                     {"bias", lipL_net_bias},
-                                     {"parameters", lipL_net_parameters},
-                                     {"weighted", lipL_net_weighted},
-                                     {"deviation", lipL_net_deviation},
-                                     {"info", lipL_net_info},
-                                     {"bound", lipL_net_bound},
-                                     {"certify", lipL_net_certify},
-                                     {"certificate", lipL_net_certificate},
-                                     {"save", lipL_net_save},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", net_gc}, {"__tostring", lipL_net_tostring}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"forward", net_forward}, {"backward", net_backward}, {"update", net_update},
+      {"project", net_project}, {"step", net_step},         {"reset", net_reset},
+      {"predict", net_predict}, {"evaluate", net_evaluate}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", net_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"net", net_new}, {"net_options", net_options_list}, {NULL, NULL}};
   lipL_newtype(L, LIP_NET_T, methods, meta);
   luaL_setfuncs(L, functions, 0);

@@ -32,16 +32,16 @@ static int push_named(lua_State *L, const char *name) {
 }
 
 /* net:weights(i), net:bias(i): lend the tensors of the i-th layer that has weights; bias may be nil */
-int lipL_net_weights(lua_State *L) {
+static int net_weights(lua_State *L) {
   return push_named(L, "weight");
 }
 
-int lipL_net_bias(lua_State *L) {
+static int net_bias(lua_State *L) {
   return push_named(L, "bias");
 }
 
 /* net:parameters() -> { {layer=, kind=, name=, value=view, grad=view}, ... } */
-int lipL_net_parameters(lua_State *L) {
+static int net_parameters(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1);
   lua_Integer at = 1;
   lua_newtable(L);
@@ -64,14 +64,14 @@ int lipL_net_parameters(lua_State *L) {
   return 1;
 }
 
-int lipL_net_weighted(lua_State *L) {
+static int net_weighted(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)lip_net_weighted(lipL_checknet(L, 1)));
   return 1;
 }
 
 /* net:deviation(size) -> how far an executed float32 output may be from the exact one, in the output's norm, over all
  * inputs of norm <= size; math.huge when a layer does not say */
-int lipL_net_deviation(lua_State *L) {
+static int net_deviation(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1);
   lip_deviation d = {luaL_checknumber(L, 2), 0};
   luaL_argcheck(L, d.size >= 0, 2, "a norm >= 0 expected");
@@ -100,7 +100,7 @@ static size_t count_numbers(const lip_layer *l) {
 }
 
 /* net:info() -> {parameters=, norm=, budget=, projection=, project_every=, init=, seed=, input=, output=, layers={...}} */
-int lipL_net_info(lua_State *L) {
+static int net_info(lua_State *L) {
   const lip_net *net = lipL_checknet(L, 1);
   char path[256];
   lua_newtable(L);
@@ -151,7 +151,7 @@ static void add_number(luaL_Buffer *b, const char *fmt, double v) {
 }
 
 /* One line per layer: kind, shapes, parameters, norm step, budget, bound now; the total below. */
-int lipL_net_tostring(lua_State *L) {
+static int net_tostring(lua_State *L) {
   lip_net *const *box = luaL_checkudata(L, 1, LIP_NET_T); /* the handle begins with the net */
   const lip_net *net = *box;
   if (!net) {
@@ -191,4 +191,19 @@ int lipL_net_tostring(lua_State *L) {
   add_number(&b, " %12.8g", upper);
   luaL_pushresult(&b);
   return 1;
+}
+
+void lipL_open_net_info(lua_State *L) {
+  static const luaL_Reg methods[] = {{"weights", net_weights},
+                                     {"bias", net_bias},
+                                     {"parameters", net_parameters},
+                                     {"weighted", net_weighted},
+                                     {"deviation", net_deviation},
+                                     {"info", net_info},
+                                     {NULL, NULL}};
+  lipL_addmethods(L, LIP_NET_T, methods);
+  luaL_getmetatable(L, LIP_NET_T);
+  lua_pushcfunction(L, net_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pop(L, 1);
 }

@@ -1,7 +1,8 @@
-/* lip.tensor: the handle, indexing, views, conversion. What makes tensors is in bind_make.c, arithmetic in bind_math.c.
+/* lip.tensor: indexing, views, conversion. The handle is in bind_handle.c, what makes tensors in bind_make.c, arithmetic
+ * in bind_math.c.
  *
- * A view holds the object whose memory it shows as its user value. Leaving the scope of a `local t <close>` frees
- * nothing: a view may still show the block; the collector frees it when nobody can see it any more. */
+ * Leaving the scope of a `local t <close>` frees nothing: a view may still show the block; the collector frees it when
+ * nobody can see it any more. */
 #include <math.h>
 #include <string.h>
 
@@ -10,179 +11,7 @@
 
 #define METHODS "__methods" /* field of the metatable: the methods, for completion and tests */
 
-/* ---- arguments ---- */
-
-/* Finalisers run in an order the script chooses: a finaliser may still hold a view whose owner is already finalised.
- * Every object that lends memory begins with a pointer that is NULL from then on. */
-static lip_tensor *check_alive(lua_State *L, int idx, lip_tensor *t) {
-  if (t->owner || lua_getiuservalue(L, idx, 1) != LUA_TUSERDATA) {
-    if (!t->owner) lua_pop(L, 1);
-    return t;
-  }
-  void *const *lender = lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  if (!*lender) luaL_argerror(L, idx, "the object whose memory this tensor shows is gone");
-  return t;
-}
-
-bool lipL_tensor_alive(lua_State *L, int idx) {
-  const lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
-  if (!t || !t->data) return false;
-  bool lent = !t->owner && lua_getiuservalue(L, idx, 1) == LUA_TUSERDATA;
-  bool alive = !lent || *(void *const *)lua_touserdata(L, -1);
-  if (!t->owner) lua_pop(L, 1);
-  return alive;
-}
-
-lip_tensor *lipL_testtensor(lua_State *L, int idx) {
-  lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
-  return t ? check_alive(L, idx, t) : NULL;
-}
-
-lip_tensor *lipL_checktensor(lua_State *L, int idx) {
-  return check_alive(L, idx, luaL_checkudata(L, idx, LIP_TENSOR_T));
-}
-
-size_t lipL_checkindex(lua_State *L, int idx, size_t n) {
-  lua_Integer i = luaL_checkinteger(L, idx), size = (lua_Integer)n;
-  if (i < 0 && i >= -size) return (size_t)(size + i);
-  if (i < 1 || i > size)
-    luaL_argerror(L, idx,
-                  lua_pushfstring(L, "index %I is outside 1..%I (or -%I..-1)", (LUAI_UACINT)i,
-                                  (LUAI_UACINT)size, (LUAI_UACINT)size));
-  return (size_t)(i - 1);
-}
-
-int lipL_checkdimension(lua_State *L, int idx, const lip_tensor *t, bool last) {
-  if (t->ndim == 0) luaL_error(L, "lip.tensor: a scalar has no dimensions");
-  if (last && lua_isnoneornil(L, idx)) return t->ndim - 1;
-  lua_Integer d = luaL_checkinteger(L, idx);
-  if (d < 0 && d >= -t->ndim) return (int)(t->ndim + d);
-  if (d < 1 || d > t->ndim)
-    luaL_argerror(L, idx, lua_pushfstring(L, "dimension %I is outside 1..%d", (LUAI_UACINT)d, t->ndim));
-  return (int)d - 1;
-}
-
-/* The entry -1 of a shape that must hold `size` elements. */
-static void infer_entry(lua_State *L, int idx, int ndim, size_t shape[LIP_MAX_DIMS], int open, size_t size) {
-  size_t rest = 1;
-  for (int d = 0; d < ndim; d++)
-    if (d != open && !lip_mul_fits(rest, shape[d], &rest)) luaL_argerror(L, idx, "shape too large");
-  if (rest == 0 || size % rest != 0)
-    luaL_argerror(L, idx,
-                  lua_pushfstring(L, "%I elements cannot be split into rows of %I", (LUAI_UACINT)size,
-                                  (LUAI_UACINT)rest));
-  shape[open] = size / rest;
-}
-
-int lipL_checkshape(lua_State *L, int idx, int top, const size_t *infer, size_t shape[LIP_MAX_DIMS]) {
-  bool table = lua_istable(L, idx);
-  lua_Integer n = table ? (lua_Integer)lua_rawlen(L, idx) : top - idx + 1;
-  int open = -1;
-  if (!table && n < 1)
-    luaL_argerror(L, idx, "a shape expected (numbers, or one table of numbers), got no value");
-  if (n > LIP_MAX_DIMS)
-    luaL_argerror(L, idx, lua_pushfstring(L, "at most %d dimensions, got %I", LIP_MAX_DIMS, (LUAI_UACINT)n));
-  for (int d = 0; d < (int)n; d++) {
-    char got[80];
-    int is_whole, arg = table ? idx : idx + d;
-    if (table) lua_rawgeti(L, idx, d + 1);
-    int at = table ? -1 : arg;
-    lua_Integer v = lua_type(L, at) == LUA_TNUMBER ? lua_tointegerx(L, at, &is_whole) : (is_whole = 0);
-    bool is_open = is_whole && v == -1 && infer && open < 0;
-    if (!is_open && (!is_whole || v < 0))
-      luaL_argerror(L, arg,
-                    lua_pushfstring(L, "dimension %d: a whole number >= 0 expected, got %s", d + 1,
-                                    lipL_typetext(L, at, got, sizeof got)));
-    if (is_open) open = d;
-    shape[d] = is_open ? 0 : (size_t)v;
-    if (table) lua_pop(L, 1);
-  }
-  if (open >= 0) infer_entry(L, idx, (int)n, shape, open, *infer);
-  return (int)n;
-}
-
-void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out) {
-  idx = lua_absindex(L, idx);
-  const lip_tensor *t = lipL_testtensor(L, idx);
-  if (!t && !lua_istable(L, idx))
-    luaL_typeerror(L, idx, "labels (a 1-D lip.tensor or a table of whole numbers)");
-  if (t && t->ndim != 1) {
-    char text[100];
-    luaL_argerror(L, idx,
-                  lua_pushfstring(L, "labels: one dimension expected, got a tensor of %s",
-                                  lip_shape_text(t->ndim, t->shape, text, sizeof text)));
-  }
-  size_t n = t ? t->shape[0] : (size_t)lua_rawlen(L, idx);
-  if (n != B)
-    luaL_argerror(
-        L, idx,
-        lua_pushfstring(L, "%I labels expected (one per row of x), got %I", (LUAI_UACINT)B, (LUAI_UACINT)n));
-  for (size_t i = 0; i < B; i++) {
-    double v = NAN;
-    if (t) {
-      lua_pushnumber(L, (lua_Number)t->data[i * t->stride[0]]);
-    } else {
-      lua_rawgeti(L, idx, (lua_Integer)i + 1);
-    }
-    if (lua_type(L, -1) == LUA_TNUMBER) v = lua_tonumber(L, -1);
-    if (!(v >= 0 && v < (double)classes && v == floor(v) && v <= INT32_MAX)) {
-      char got[80];
-      luaL_argerror(L, idx,
-                    lua_pushfstring(L, "label %I: a whole number in 0..%I expected, got %s",
-                                    (LUAI_UACINT)(i + 1), (LUAI_UACINT)classes - 1,
-                                    lipL_typetext(L, -1, got, sizeof got)));
-    }
-    out[i] = (int32_t)v;
-    lua_pop(L, 1);
-  }
-}
-
-/* ---- making and lending ---- */
-
-lip_tensor *lipL_newtensor(lua_State *L, int ndim, const size_t *shape) {
-  lip_err err;
-  lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof *t, 1);
-  lip_status status = lip_tensor_init(t, ndim, shape, &err);
-  if (status == LIP_MEMORY) { /* dead tensors may hold what is missing */
-    lua_gc(L, LUA_GCCOLLECT);
-    status = lip_tensor_init(t, ndim, shape, &err);
-  }
-  if (status) lipL_raise(L, &err);
-  lipL_account(L, lip_tensor_size(t) * sizeof(float));
-  return t;
-}
-
-lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent) {
-  parent = lua_absindex(L, parent);
-  const lip_tensor *above = lipL_testtensor(L, parent);
-  lip_tensor shown = *view; /* `view` may live in memory that a collection moves on from */
-  lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof *t, 1);
-  *t = shown;
-  t->owner = false;
-  /* a view of a view holds the owner, so that chains do not grow */
-  if (!above || above->owner || lua_getiuservalue(L, parent, 1) == LUA_TNIL) {
-    if (above && !above->owner) lua_pop(L, 1);
-    lua_pushvalue(L, parent);
-  }
-  lua_setiuservalue(L, -2, 1);
-  return t;
-}
-
-lip_tensor *lipL_clone(lua_State *L, const lip_tensor *t) {
-  lip_tensor *copy = lipL_newtensor(L, t->ndim, t->shape);
-  lip_tensor_copy(copy, t);
-  return copy;
-}
-
-const lip_tensor *lipL_contiguous(lua_State *L, int idx) {
-  idx = lua_absindex(L, idx);
-  const lip_tensor *t = lipL_checktensor(L, idx);
-  if (lip_tensor_is_contiguous(t)) return t;
-  t = lipL_clone(L, t);
-  lua_replace(L, idx);
-  return t;
-}
+/* ---- copying ---- */
 
 void lipL_assign(lua_State *L, lip_tensor *t, int idx) {
   idx = lua_absindex(L, idx);
@@ -504,5 +333,4 @@ void lipL_open_tensor(lua_State *L) {
   lua_pushcclosure(L, tensor_index, 1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
-  lipL_open_make(L);
 }

@@ -6,8 +6,6 @@
 
 /* Pushes the table of tensor methods. */
 void lipL_pushmethods(lua_State *L);
-/* lip.tensor, lip.zeros, ... into the module table on top of the stack. */
-void lipL_open_make(lua_State *L);
 
 /* Position 0..n-1 from a 1-based index; negative ones count from the end; raises naming the range. */
 size_t lipL_checkindex(lua_State *L, int idx, size_t n);

@@ -9,6 +9,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/program/program.h"
+#include "bindings/system/signal.h"
 
 #if defined(LIP_EDIT)
 #include <histedit.h>

@@ -5,6 +5,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/program/program.h"
+#include "bindings/system/signal.h"
 
 /* Lua ends the message of a statement that may go on with this word. */
 static bool unfinished(lua_State *L, int status) {

@@ -15,6 +15,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/system/process.h"
+#include "bindings/system/signal.h"
 
 extern char **environ;
 

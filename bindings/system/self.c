@@ -14,6 +14,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/system/process.h"
+#include "bindings/system/signal.h"
 
 /* ---- /proc ---- */
 

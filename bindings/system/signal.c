@@ -15,6 +15,13 @@
 #include <lualib.h>
 
 #include "bindings/bind.h"
+#include "bindings/system/signal.h"
+
+static lip_cancel cancel_flag;
+
+lip_cancel *lipL_cancel(void) {
+  return &cancel_flag;
+}
 
 static _Atomic(lua_State *) running; /* NULL: not installed */
 static atomic_int seen;              /* interrupts since the last rearm */

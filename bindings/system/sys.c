@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "bindings/system/signal.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
@@ -19,12 +20,6 @@ typedef struct engine_box {
 } engine_box;
 
 #define ENGINE_T "lip.engine"
-
-static lip_cancel cancel_flag;
-
-lip_cancel *lipL_cancel(void) {
-  return &cancel_flag;
-}
 
 static engine_box *get_box(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, ENGINE_T "_box");
@@ -63,7 +58,7 @@ static void new_box(lua_State *L) {
   if (get_box(L)) return;
   lipL_newtype(L, ENGINE_T, NULL, meta);
   engine_box *box = lipL_newobject(L, ENGINE_T, sizeof *box, 0);
-  box->engine.cancel = &cancel_flag;
+  box->engine.cancel = lipL_cancel();
   lua_setfield(L, LUA_REGISTRYINDEX, ENGINE_T "_box");
 }
 
@@ -98,7 +93,7 @@ static int sys_allocations(lua_State *L) {
 }
 
 static int sys_interrupted(lua_State *L) {
-  lua_pushboolean(L, lip_cancel_raised(&cancel_flag) || lipL_sigint_seen());
+  lua_pushboolean(L, lip_cancel_raised(lipL_cancel()) || lipL_sigint_seen());
   return 1;
 }
 

@@ -1,0 +1,79 @@
+/* Optimisers and nets together: one update, and going on from a checkpoint. */
+#include <string.h>
+
+#include "bindings/bind.h"
+
+/* opt:step(net[, project]): one update from net's gradients. With `project` true it also does what net:step does after
+ * an update: it projects when the net's project_every says so. One call, so that Ctrl-C cannot come in between. */
+static int optim_step(lua_State *L) {
+  lip_optim *o = lipL_checkoptim(L, 1);
+  lip_net *net = lipL_checknet(L, 2);
+  const size_t every = net->conf.project_every;
+  bool fresh = o->state == NULL;
+  lip_err err;
+  if (lip_net_update(net, o, &err)) return lipL_fault(L, &err);
+  if (lua_toboolean(L, 3) && every > 0 && o->t % every == 0) lip_net_project(net);
+  if (fresh) lipL_account(L, o->n * o->kind->slots * sizeof *o->state);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* ---- resuming ---- */
+
+static bool same_kinds(const lip_spec *a, const lip_spec *b) {
+  if (a->kind != b->kind || a->n_child != b->n_child) return false;
+  for (size_t i = 0; i < a->n_child; i++)
+    if (!same_kinds(a->child[i], b->child[i])) return false;
+  return true;
+}
+
+/* True when both nets have the same kinds of layers, with the same arrays in the same places. */
+static bool same_layout(const lip_net *a, const lip_net *b) {
+  if (a->n_params != b->n_params || a->n_leaf != b->n_leaf || !same_kinds(a->spec, b->spec)) return false;
+  for (size_t i = 0; i < a->n_leaf; i++) {
+    const lip_layer *l = a->leaf[i], *m = b->leaf[i];
+    if (l->n_param != m->n_param) return false;
+    for (size_t k = 0; k < l->n_param; k++)
+      if (l->param[k].offset != m->param[k].offset || l->param[k].ndim != m->param[k].ndim ||
+          memcmp(l->param[k].shape, m->param[k].shape,
+                 (size_t)l->param[k].ndim * sizeof *l->param[k].shape) != 0)
+        return false;
+  }
+  return true;
+}
+
+/* lip.restore(net, opt, saved_net, saved_opt): weights, dropout stream, warm starts, optimiser memory and count of updates as
+ * saved; options (learning rate, decay, budget, ...) stay as they are in net and opt. */
+static int restore(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1), *from = lipL_checknet(L, 3);
+  lip_optim *opt = lipL_checkoptim(L, 2), *old = lipL_checkoptim(L, 4);
+  lip_err err;
+  if (!same_layout(net, from))
+    return luaL_error(L, "restore: the saved net has other layers or shapes than this one");
+  if (opt->kind != old->kind)
+    return luaL_error(L, "restore: the saved optimiser is %s, this one is %s", old->kind->desc.name,
+                      opt->kind->desc.name);
+  if (old->state && old->n != from->n_params)
+    return luaL_error(L, "restore: the saved optimiser belongs to another net");
+  if (lip_optim_reserve(opt, net->n_params, &err) || lip_net_copy_pairs(net, from, &err))
+    return lipL_fault(L, &err);
+  const size_t bytes = opt->n * opt->kind->slots * sizeof *opt->state;
+  if (old->state)
+    memcpy(opt->state, old->state, bytes);
+  else
+    memset(opt->state, 0, bytes);
+  opt->t = old->t;
+  lip_net_touch(net);
+  memcpy(net->weights, from->weights, net->n_params * sizeof *net->weights);
+  lip_layer_copy_warm(net->root, from->root);
+  net->step = from->step;
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+void lipL_open_update(lua_State *L) {
+  static const luaL_Reg methods[] = {{"step", optim_step}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"restore", restore}, {NULL, NULL}};
+  lipL_addmethods(L, LIP_OPTIM_T, methods);
+  luaL_setfuncs(L, functions, 0);
+}
