@@ -53,6 +53,7 @@ void lipL_open_unpack(lua_State *L);
 void lipL_open_db(lua_State *L);
 void lipL_open_file(lua_State *L);
 void lipL_open_process(lua_State *L);
+void lipL_open_script(lua_State *L);
 /* The module: a new table with everything above; luaopen_lip_core returns it. */
 LUAMOD_API int luaopen_lip_core(lua_State *L);
 
@@ -146,5 +147,7 @@ int lipL_wide_predict(lua_State *L, lip_net *net, const float *x, size_t B);
 lip_engine *lipL_engine(lua_State *L);
 /* The cancel flag a SIGINT handler raises (one per process). */
 lip_cancel *lipL_cancel(void);
+/* Loads the text of a script as Lua loads a file (first line with #, byte-order mark); results as luaL_loadbuffer. */
+int lipL_loadscript(lua_State *L, const char *text, size_t n, const char *name);
 
 #endif

@@ -327,6 +327,35 @@ static int run_chunks(lua_State *L, int chunks) {
   return OK;
 }
 
+static int file_fault(lua_State *L, const char *what, const char *path) {
+  lua_pushfstring(L, "cannot %s %s: %s", what, path, strerror(errno));
+  return LUA_ERRFILE;
+}
+
+/* Pushes the function of a file (NULL: standard input), or why there is none. */
+static int load_file(lua_State *L, const char *path) {
+  int top = lua_gettop(L);
+  const char *shown = path ? path : "stdin";
+  FILE *file = path ? fopen(path, "rb") : stdin;
+  if (!file) return file_fault(L, "open", shown);
+  const char *name = lua_pushfstring(L, "%s%s", path ? "@" : "=", shown);
+  luaL_Buffer text;
+  luaL_buffinit(L, &text);
+  size_t n;
+  while ((n = fread(luaL_prepbuffer(&text), 1, LUAL_BUFFERSIZE, file)) > 0) luaL_addsize(&text, n);
+  bool bad = ferror(file);
+  int error = errno;
+  if (path) fclose(file);
+  luaL_pushresult(&text);
+  errno = error;
+  if (bad) return file_fault(L, "read", shown);
+  const char *code = lua_tolstring(L, -1, &n);
+  int status = lipL_loadscript(L, code, n, name);
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  return status;
+}
+
 /* Pushes the function that the word after the options names: a subcommand, else a file's chunk. */
 static int load_script(lua_State *L, const char *script) {
   const subcommand *sub = find_subcommand(script);
@@ -335,7 +364,7 @@ static int load_script(lua_State *L, const char *script) {
     snprintf(code, sizeof code, "return require '%s'.main(...)", sub->module);
     return luaL_loadstring(L, code);
   }
-  return luaL_loadfile(L, strcmp(script, "-") == 0 ? NULL : script);
+  return load_file(L, strcmp(script, "-") == 0 ? NULL : script);
 }
 
 /* Runs the script with the words of arg as its arguments; a row it returns goes to --json. */

@@ -225,6 +225,7 @@ help(what) -- this page; help(lip.dense), help "net", help(object)
 tensorboard{dir = ...} -- a writer of event files for TensorBoard
 plot{panels = ...} -- a figure through gnuplot: PNG, SVG, PDF or text; true, or nil, message, code
 doc(what) -- the reference as Markdown, or "stubs" for the Lua language server
+load_script(text, path) -- the text of a script as a function, as lipwb runs a file; nil, message
 to_json(value) -- a value as JSON on one line, keys in order
 info() -- version, matrix kernels, threads, compiler and its flags, processor, memory
 from_json(text) -- the value that a JSON text means; nil, message, code

@@ -47,7 +47,7 @@ function plan.run_file(path, set, text)
   if not (";" .. package.path):find(";" .. folder .. "/?.lua;", 1, true) then
     package.path = folder .. "/?.lua;" .. package.path
   end
-  local chunk, message = load(text, "@" .. path)
+  local chunk, message = core.load_script(text, path)
   if not chunk then fail("%s", message) end
   local sweep = chunk(path)
   local declared = settings.declared or false
@@ -106,6 +106,8 @@ function plan.load(path, set, name)
   else
     self.kind = "script"
     self.script, self.script_text = find_script(sweep.script, path)
+    local loaded, message = core.load_script(self.script_text, self.script)
+    if not loaded then fail("%s", message) end -- every trial would end so
     self.fixed = fixed_settings(self, declared and {} or set)
   end
   self.script_sha256 = core.sha256(self.script_text)

@@ -79,7 +79,7 @@ function settings.answer(folder, told)
     lip.file.write(folder .. "/answer", complaint or "")
     os.exit(0)
   end }
-  local chunk = load(lip.file.read(folder .. "/script.lua") or "", "@" .. told.script)
+  local chunk = lip.load_script(lip.file.read(folder .. "/script.lua") or "", told.script)
   if chunk then pcall(chunk) end
   return 0
 end

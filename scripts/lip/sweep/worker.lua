@@ -110,7 +110,7 @@ end
 -- ---- the run ----
 
 local function run_script(told, text)
-  local chunk, message = load(text, "@" .. told.script)
+  local chunk, message = lip.load_script(text, told.script)
   if not chunk then fail("%s", message) end
   local row, why = chunk()
   if next(told.config) ~= nil and not settings.declared then
