@@ -157,7 +157,7 @@ local function write_row(path, row)
   local full = {}
   if #row == 0 then full.lipwb, full.kernels = core.version, core.arch end
   for key, value in pairs(row) do full[key] = value end
-  local text = core.to_json(full)
+  local text = require "lip.decimal".json(full)
   local file = path == "-" and io.stdout or assert(io.open(path, "w"))
   assert(file:write(text, "\n"))
   if path ~= "-" then assert(file:close()) end

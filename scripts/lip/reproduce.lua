@@ -8,6 +8,7 @@ local argparse = require "argparse"
 local commands = require "lip.command"
 local lip = require "lip"
 local compare = require "lip.reproduce_compare"
+local decimal = require "lip.decimal"
 local journal = require "lip.sweep.journal"
 local records = require "lip.runs.records"
 
@@ -195,7 +196,7 @@ local function main(args)
   local folder, told = prepare(store, run, root, args)
   local cwd = working_folder(run)
   say("%s/%d, key %s: %s, %s", record.sweep, record.number, record.key, told.script or "its script",
-    lip.to_json(record.config))
+    decimal.json(record.config))
   if args.keep then say("the new run is in %s", folder) end
   io.stdout:flush()
   local now = run_again(run, folder, cwd)

@@ -1,5 +1,5 @@
 --- Two journals of one trial: what they say, and where their figures differ.
-local lip = require "lip"
+local decimal = require "lip.decimal"
 
 local compare = {}
 
@@ -59,8 +59,8 @@ end
 
 local function text(v)
   if v == nil then return "-" end
-  if math.type(v) == "float" then return ("%.17g"):format(v) end
-  local s = type(v) == "table" and lip.to_json(v) or tostring(v)
+  if type(v) == "number" then return decimal.text(v) end
+  local s = type(v) == "table" and decimal.json(v) or tostring(v)
   s = s:gsub("[%c\x7f]", "?")
   return #s > 40 and s:sub(1, utf8.offset(s, 0, 38) - 1) .. "..." or s
 end

@@ -234,7 +234,7 @@ local STRING, BOOL, FLOAT64 = 1, 2, 3
 local function hparam(v)
   if type(v) == "number" then return FLOAT64, double(2, v) end
   if type(v) == "boolean" then return BOOL, whole(4, v and 1 or 0) end
-  if type(v) == "table" and not getmetatable(v) then v = lip.to_json(v) end
+  if type(v) == "table" and not getmetatable(v) then v = require "lip.decimal".json(v) end
   return STRING, bytes(3, utf(v))
 end
 

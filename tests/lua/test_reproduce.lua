@@ -158,13 +158,14 @@ end
 -- The last bit of one figure is enough.
 function T:check_changed()
   local record = self:record("s", 1)
-  local was = ("%.17g"):format(record.row.bound)
+  local decimal = require "lip.decimal"
+  local was = decimal.text(record.row.bound)
   local next_up = string.unpack("<d", string.pack("<i8", string.unpack("<i8", string.pack("<d", record.row.bound)) + 1))
   self:tamper(1, '"bound":[%d.]+', ('"bound":%.17g'):format(next_up))
   local exit, output = self:reproduce "s/1"
   lu.assertEquals(exit, 1)
   lu.assertStrContains(output, "different: 1 value\n")
-  lu.assertStrMatches(output, ".*\n  row.bound +" .. ("%.17g"):format(next_up):gsub("%p", "%%%0") .. "  +"
+  lu.assertStrMatches(output, ".*\n  row.bound +" .. decimal.text(next_up):gsub("%p", "%%%0") .. "  +"
     .. was:gsub("%p", "%%%0") .. "  +%S+\n")
   lu.assertEquals(self:reproduce "s/1 --tolerance 1e-12", 0)
   self:tamper(2, '("values":{"accuracy":[%d.]+,"loss":)[%d.]+', "%15")

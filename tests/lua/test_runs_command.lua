@@ -199,6 +199,13 @@ function T:test_export()
   lu.assertEquals(rows[26][column["row.loss"]], "inf")
   local row = support.row { norm = "inf", budget = 64, seed = 1 }
   lu.assertEquals(tonumber(rows[25][column["row.certified@0.1"]]), row["certified@0.1"]) -- every bit
+  for k = 2, #rows do -- and no digit more
+    for _, text in ipairs(rows[k]) do
+      local x = text:find "%." and tonumber(text)
+      if x then lu.assertEquals(text, require "lip.decimal".text(x)) end
+    end
+  end
+  lu.assertNil(self:lines "export jsonl"[1]:find "%d%.%d*[09][09][09][09][09][09][09]%d")
   status, out = self:run "export jsonl --metrics"
   lu.assertEquals(status, 0)
   local n = 0

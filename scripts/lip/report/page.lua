@@ -1,5 +1,6 @@
 --- A report as one page that needs nothing else: text, tables, figures, the style and the script.
 local lip = require "lip"
+local decimal = require "lip.decimal"
 local html = require "lip.report.html"
 local list = require "lip.runs.list"
 local show = require "lip.runs.show"
@@ -151,7 +152,7 @@ end
 -- A number with all its digits, when the cell shows fewer.
 local function exact(v, cell)
   if type(v) ~= "number" then return "" end
-  local text = math.type(v) == "integer" and tostring(v) or ("%.17g"):format(v)
+  local text = decimal.text(v)
   return text ~= cell and v == v and math.abs(v) < math.huge and ' data-v="' .. text .. '"' or ""
 end
 

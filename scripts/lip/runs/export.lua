@@ -1,5 +1,6 @@
 --- `lipwb runs export FORMAT [TO]`: the runs for other programs.
 local lip = require "lip"
+local decimal = require "lip.decimal"
 local field = require "lip.runs.field"
 local records = require "lip.runs.records"
 
@@ -8,13 +9,8 @@ local export = {}
 -- RFC 4180; a text that a spreadsheet would take for a formula is not touched: the file is data.
 local function cell(v)
   if v == nil then return "" end
-  if type(v) == "number" then
-    if v ~= v then return "nan" end
-    if v == math.huge then return "inf" end
-    if v == -math.huge then return "-inf" end
-    return math.type(v) == "integer" and tostring(v) or ("%.17g"):format(v)
-  end
-  local s = type(v) == "table" and lip.to_json(v) or tostring(v)
+  if type(v) == "number" then return decimal.text(v) end
+  local s = type(v) == "table" and decimal.json(v) or tostring(v)
   if s:find '[",\r\n]' or s:find "^%s" or s:find "%s$" then return '"' .. s:gsub('"', '""') .. '"' end
   return s
 end
@@ -62,7 +58,7 @@ function export.jsonl(list, store)
     full.name = nil -- sweep and number say it
     full.provenance = record.provenance -- read from the database when it is asked for
     if store then full.metrics = store:metrics(record.id) or nil end
-    lines[i] = lip.to_json(full)
+    lines[i] = decimal.json(full)
   end
   return table.concat(lines, "\n") .. (#lines > 0 and "\n" or "")
 end

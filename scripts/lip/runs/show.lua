@@ -204,7 +204,7 @@ function show.show(context, args)
   local record, message, code = records.find(context.store, args.run)
   if not record then return nil, message, code end
   if args.json then
-    io.stdout:write(lip.to_json(record), "\n")
+    io.stdout:write(require "lip.decimal".json(record), "\n")
     return true
   end
   local width = args.wide and math.huge or context.width

@@ -1,6 +1,7 @@
 --- What has changed between two descriptions of a sweep, for people: field by field, and the script's text as `diff -u`
 -- shows it.
 local lip = require "lip"
+local decimal = require "lip.decimal"
 
 local difference = {}
 
@@ -11,7 +12,7 @@ end
 -- { ["search.space.budget"] = "[0.5,1,2]", ... }
 local function flatten(v, path, into)
   if is_value(v) then
-    into[path] = lip.to_json(v)
+    into[path] = decimal.json(v)
     return into
   end
   for key, element in pairs(v) do

@@ -3,6 +3,7 @@
 -- The journal holds one JSON object a line, { op_code, worker_id, ... } (optuna/storages/journal/_storage.py, 3.1 to
 -- 5.0).
 local core = require "lip.core"
+local decimal = require "lip.decimal"
 
 local export = {}
 
@@ -22,7 +23,7 @@ local function json(v)
   if type(v) == "number" and v - v ~= 0 then
     return v ~= v and "NaN" or v > 0 and "Infinity" or "-Infinity"
   end
-  return core.to_json(v)
+  return decimal.json(v)
 end
 
 -- An object with its keys in order; values that are already JSON come in `raw`.
