@@ -27,7 +27,7 @@ static const char usage_text[] =
     "session\n"
     "  --set NAME=VALUE   a setting the script declares with lip.args (repeatable)\n"
     "  --data DIR         where data sets lie (default: $LIPWB_DATA)\n"
-    "  --threads N        threads of the engine, 1 to 64 (default: all processors)\n"
+    "  --threads N        threads of the engine, 1 to 64 (default: the processors it may use)\n"
     "  --seed N           the setting 'seed' of the script\n"
     "  --plot FILE        the setting 'plot' of the script: where its figure goes, .png, .svg or .pdf\n"
     "  --json FILE        writes the result row the script returns, with version and kernels\n"
@@ -402,8 +402,10 @@ static int run(lua_State *L, command *c) {
   read_command(L, c, chunks);
   if (c->failed) return c->failed;
   lua_setfield(L, LUA_REGISTRYINDEX, "lip.settings");
-  if (c->version) return run_version(L);
   if (c->help && !c->script) return fputs(usage_text, stdout), OK;
+  lip_err err;
+  if (lip_default_threads(&err) == 0) return fprintf(stderr, "lipwb: %s\n", err.msg), USAGE;
+  if (c->version) return run_version(L);
   set_path(L, c->script);
   lipL_sigint_install(L);
   bool has_code = lua_rawlen(L, chunks) > 0;

@@ -1,7 +1,6 @@
 /* The process as seen from Lua: threads, the cancel flag, what this build is, and the program's settings. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bindings/bind.h"
 #include "bindings/system/signal.h"
@@ -15,7 +14,8 @@
 
 typedef struct engine_box {
   lip_engine engine;
-  size_t threads; /* wanted; 0: the machine's */
+  size_t threads; /* wanted; 0: the usual number */
+  size_t usual;   /* of this process, once it is known: asking takes a few files */
   lip_pool *pool[LIP_MAX_THREADS + 1];
 } engine_box;
 
@@ -38,10 +38,16 @@ static int engine_gc(lua_State *L) {
   return 0;
 }
 
+static size_t threads_of(lua_State *L, engine_box *box) {
+  if (box->threads) return box->threads;
+  lip_err err;
+  if (!box->usual && !(box->usual = lip_default_threads(&err))) lipL_raise(L, &err);
+  return box->usual;
+}
+
 lip_engine *lipL_engine(lua_State *L) {
   engine_box *box = get_box(L);
-  size_t n = box->threads ? box->threads : lip_default_threads();
-  if (n > LIP_MAX_THREADS) n = LIP_MAX_THREADS;
+  size_t n = threads_of(L, box);
   if (!box->pool[n]) {
     lip_err err;
     box->pool[n] = lip_pool_new(n, &err);
@@ -70,7 +76,7 @@ static int sys_threads(lua_State *L) {
                   "the number of threads is a whole number from 1 to 64");
     box->threads = (size_t)n;
   }
-  lua_pushinteger(L, (lua_Integer)(box->threads ? box->threads : lip_default_threads()));
+  lua_pushinteger(L, (lua_Integer)threads_of(L, box));
   return 1;
 }
 
@@ -137,14 +143,10 @@ static int sys_info(lua_State *L) {
   set_text(L, "compiler", compiler());
   set_text(L, "flags", LIP_FLAGS);
   set_text(L, "cpu", cpu_name(cpu));
-  lua_pushinteger(L, (lua_Integer)sysconf(_SC_NPROCESSORS_ONLN));
+  lua_pushinteger(L, (lua_Integer)lip_processors());
   lua_setfield(L, -2, "processors");
   set_text(L, "lua", LUA_RELEASE);
-  lua_pushinteger(L, (lua_Integer)get_box(L)->threads);
-  if (get_box(L)->threads == 0) {
-    lua_pop(L, 1);
-    lua_pushinteger(L, (lua_Integer)lip_default_threads());
-  }
+  lua_pushinteger(L, (lua_Integer)threads_of(L, get_box(L)));
   lua_setfield(L, -2, "threads");
   lua_pushinteger(L, (lua_Integer)lip_mem_used());
   lua_setfield(L, -2, "memory");

@@ -22,6 +22,7 @@
 #endif
 
 #include "core/base/mem.h"
+#include "core/base/processors.h"
 
 enum { SPINS = 5000 };
 
@@ -144,20 +145,11 @@ void lip_pool_run(lip_pool *p, bool flush, lip_task *task, void *arg) {
       sched_yield(); /* whoever has claimed a share may be waiting for this very core */
 }
 
-static size_t positive_env(const char *name) {
-  const char *text = getenv(name);
-  if (!text) return 0;
-  long n = strtol(text, NULL, 10);
-  return n > 0 ? (size_t)n : 0;
-}
-
-size_t lip_default_threads(void) {
-  size_t n = positive_env("LIPWB_THREADS");
-  if (n == 0) n = positive_env("SLURM_CPUS_PER_TASK");
-  if (n == 0) {
-    cpu_set_t set;
-    n = sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
-  }
+size_t lip_default_threads(lip_err *err) {
+  const char *text = getenv("LIPWB_THREADS");
+  size_t n = text && *text ? lip_whole(text) : lip_processors();
+  if (n == 0)
+    lip_fail(err, LIP_ARGUMENT, "LIPWB_THREADS expects a whole number of threads from 1 on, got '%s'", text);
   return n < LIP_MAX_THREADS ? n : LIP_MAX_THREADS;
 }
 
@@ -178,7 +170,7 @@ static bool start_workers(lip_pool *p) {
 }
 
 lip_pool *lip_pool_new(size_t threads, lip_err *err) {
-  if (threads == 0) threads = lip_default_threads();
+  if (threads == 0 && (threads = lip_default_threads(err)) == 0) return NULL;
   if (threads > LIP_MAX_THREADS) {
     lip_fail(err, LIP_ARGUMENT, "threads: at most %d, got %zu", LIP_MAX_THREADS, threads);
     return NULL;

@@ -13,14 +13,14 @@
 typedef struct lip_pool lip_pool;
 
 /* `threads` workers in all, the calling thread included (1: no thread is made); 0 means the
- * machine's processors, or what SLURM_CPUS_PER_TASK / LIPWB_THREADS allow. NULL + err on failure.
+ * processors that the process may use (core/base/processors.h), or what LIPWB_THREADS says. NULL + err on failure.
  * Workers block every signal. Owned by the caller: lip_pool_free. */
 lip_pool *lip_pool_new(size_t threads, lip_err *err);
 void lip_pool_free(lip_pool *pool);            /* accepts NULL */
 size_t lip_pool_threads(const lip_pool *pool); /* 1 for NULL */
 
-/* Number of threads that lip_pool_new(0) would take. */
-size_t lip_default_threads(void);
+/* Number of threads that lip_pool_new(0) would take; 0 + err: LIPWB_THREADS is no whole number. */
+size_t lip_default_threads(lip_err *err);
 
 /* One share of a parallel region. */
 typedef struct lip_worker {
