@@ -44,7 +44,8 @@ end
 function tests.test_sweeps_take_what_they_may()
   has_taskset()
   local dir = assert(lip.file.temporary())
-  assert(lip.file.write(dir .. "/s.lua", 'return require "lip".sweep { run = function() return {} end, grid = { a = { 1 } } }'))
+  assert(lip.file.write(dir .. "/s.lua",
+    'return require "lip".sweep { run = function() return {} end, grid = { a = { 1 } } }'))
   for _, words in ipairs { { "taskset", "-c", first_allowed(), program }, { "env", "SLURM_CPUS_PER_TASK=1", program } } do
     words[#words + 1], words.cwd = "sweep", dir
     table.move({ "s.lua", "--dry-run" }, 1, 2, #words + 1, words)
@@ -56,10 +57,12 @@ end
 
 function tests.test_threads_that_are_no_number()
   for _, text in ipairs { "abc", "4,2", "0", "-1", "2.5", "1e1", " 2" } do
-    for _, words in ipairs { { "-e", "print(1)" }, { "--threads", "1", "-e", "print(1)" }, { "runs", "ls" }, { "--version" } } do
+    for _, words in ipairs { { "-e", "print(1)" }, { "--threads", "1", "-e", "print(1)" }, { "runs", "ls" },
+      { "--version" } } do
       local result = run({ program, table.unpack(words) }, { LIPWB_THREADS = text })
       lu.assertEquals({ result.exit, result.output }, { 2, "" }, text)
-      lu.assertStrContains(result.errors, ("LIPWB_THREADS expects a whole number of threads from 1 on, got '%s'"):format(text))
+      lu.assertStrContains(result.errors,
+        ("LIPWB_THREADS expects a whole number of threads from 1 on, got '%s'"):format(text))
     end
   end
   lu.assertEquals(run({ program, "--help" }, { LIPWB_THREADS = "abc" }).exit, 0)
