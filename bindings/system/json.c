@@ -23,8 +23,7 @@ static int box_gc(lua_State *L) {
 
 /* JSON has no NaN; a text says it better than a missing value. */
 static lip_json *number_node(lua_State *L, int idx) {
-  if (lua_isinteger(L, idx) && lua_tointeger(L, idx) >= 0)
-    return lip_json_new_whole((uint64_t)lua_tointeger(L, idx));
+  if (lua_isinteger(L, idx)) return lip_json_new_signed(lua_tointeger(L, idx));
   double v = lua_tonumber(L, idx);
   return isnan(v) ? lip_json_new_text("nan") : lip_json_new_number(v);
 }

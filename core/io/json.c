@@ -245,12 +245,15 @@ lip_json *lip_json_new_number(double x) {
   return out_of(v);
 }
 
-lip_json *lip_json_new_whole(uint64_t x) {
-  if (x > INT64_MAX) return NULL;
+lip_json *lip_json_new_signed(int64_t x) {
   enter();
-  json_t *v = json_integer((json_int_t)x);
+  json_t *v = json_integer(x);
   leave();
   return out_of(v);
+}
+
+lip_json *lip_json_new_whole(uint64_t x) {
+  return x > INT64_MAX ? NULL : lip_json_new_signed((int64_t)x);
 }
 
 lip_json *lip_json_new_bool(bool x) {

@@ -58,6 +58,7 @@ lip_json *lip_json_new_object(void);
 lip_json *lip_json_new_array(void);
 lip_json *lip_json_new_text(const char *text);
 lip_json *lip_json_new_number(double v);  /* NULL for NaN; whole numbers are printed without a point */
+lip_json *lip_json_new_signed(int64_t v);
 lip_json *lip_json_new_whole(uint64_t v); /* NULL above 2^63-1 */
 lip_json *lip_json_new_bool(bool v);
 /* Both take `value` whatever happens; a NULL value gives false. */

@@ -77,6 +77,12 @@ local function convert_one(s, kind, text)
   return text
 end
 
+-- A value of a sweep has a type of its own. One that is not the setting's is taken as the word that people would write.
+local function convert_value(s, kind, v)
+  if type(v) == kind then return v end
+  return convert_one(s, kind, type(v) == "number" and require "lip.decimal".text(v) or tostring(v))
+end
+
 local function check(s, v, refuse)
   local where = "setting '" .. s.name .. "'"
   refuse = refuse or fail_usage
@@ -107,9 +113,17 @@ local function convert_list(s, text)
   return list
 end
 
-local function convert(s, text)
-  if s.type == "table" then return convert_list(s, text) end
-  return check(s, convert_one(s, s.type, text))
+-- `v` is a text, of the command line or of a sweep, or a number, truth value or list of a sweep. Elements of a list are
+-- values already: nothing in them separates.
+local function convert(s, v)
+  if type(v) == "string" and s.type == "table" then return convert_list(s, v) end
+  if s.type ~= "table" then
+    if type(v) == "table" then fail_usage("--set %s: expected a %s, got a list", s.name, s.type) end
+    return check(s, convert_value(s, s.type, v))
+  end
+  local list = {}
+  for i, x in ipairs(type(v) == "table" and v or { v }) do list[i] = check(s, convert_value(s, s.element, x)) end
+  return list
 end
 
 local function unknown(name, names)
@@ -192,9 +206,10 @@ local function refuse_word(word, settings, names)
     settings[name] and ("; settings are written --set %s=VALUE"):format(name) or "", table.concat(names, ", "))
 end
 
--- For a sweep that asks before it starts anything: what is wrong with the first of these values, or nil.
-local function complaint(settings, names, values)
-  local wanted = {}
+-- For a sweep that asks before it starts anything: { complaint = what is wrong with the first of these values, kinds =
+-- { [name] = type of the setting or of its elements }, same = { { name =, first =, second = }: values that are one } }.
+local function answer(settings, names, values)
+  local wanted, said = {}, { kinds = {}, same = {} }
   for name in pairs(values) do wanted[#wanted + 1] = name end
   table.sort(wanted)
   local ok, message = pcall(function()
@@ -202,16 +217,26 @@ local function complaint(settings, names, values)
       if not settings[name] then unknown(name, names) end
     end
     for _, name in ipairs(wanted) do
-      for _, text in ipairs(values[name]) do convert(settings[name], text) end
+      local s, seen = settings[name], {}
+      said.kinds[name] = s.element or s.type
+      for _, v in ipairs(values[name]) do
+        local text = core.to_json(convert(s, v))
+        if seen[text] == nil then
+          seen[text] = v
+        else
+          said.same[#said.same + 1] = { name = name, first = seen[text], second = v }
+        end
+      end
     end
   end)
-  return not ok and tostring(message) or nil
+  said.complaint = not ok and tostring(message) or nil
+  return said
 end
 
 -- The name of a figure that was asked for: refused now, not after an hour of work.
-local function check_plot(s, given, active)
+local function check_plot(s, given, value, active)
   local by_set = given.set.plot ~= nil
-  local name = given.set.plot or given.plot
+  local name = by_set and value or given.plot
   if not name or not s or s.type ~= "string" then return end
   local files = require "lip.plot.file"
   if by_set and not files.kind(s.default) then return end -- a setting of another meaning
@@ -235,7 +260,7 @@ local function args(declared)
   local given = core.settings
   read_words(given)
   given.declared = true
-  if given.try then given.try.tell(complaint(settings, names, given.try.values)) end
+  if given.try then given.try.tell(answer(settings, names, given.try.values)) end
   if given.help then
     print_help(settings, names)
     os.exit(0, true)
@@ -263,7 +288,7 @@ local function args(declared)
   end
   given.values = values -- as the run began: written down with its result
   local trial = package.loaded["lip.trial"] -- only a worker has loaded it before any script
-  check_plot(settings.plot, given, trial and trial.active)
+  check_plot(settings.plot, given, values.plot, trial and trial.active)
   if trial and trial.active then trial.settings(values) end
   return values
 end

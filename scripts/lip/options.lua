@@ -26,7 +26,7 @@ resume = false -- go on from the checkpoint if the file exists
 verbose = false -- print one line per epoch
 -> { epochs=, steps=, seconds=, loss=, history={info, ...}, stopped=, resumed= }, or nil, message, code]],
   ["lip.sweep"] = [[
-script = none -- file that every trial runs, its settings set as by --set; it returns a row
+script = none -- file that every trial runs, its settings set to these values; it returns a row
 run = none -- in place of a script: function(config, trial) returns a row
 grid = none -- {name = {values}, ...}: every combination, names in alphabetical order, the last fastest
 list = none -- {{name = value, ...}, ...}: these configurations

@@ -230,9 +230,11 @@ function T:test_what_is_told_must_be_right()
     lu.assertStrContains(output(folder), what)
   end
   local folder, told = self:trial {}
-  told.format = 2
-  self:tell(folder, told)
-  fails("format 2", folder)
+  for _, format in ipairs { 3, 0, 1.5, "2" } do
+    told.format = format
+    self:tell(folder, told)
+    fails(("format %s, this program knows 1 to 2"):format(format), folder)
+  end
   assert(file.write(folder .. "/trial.json", "{"))
   fails("bad JSON", folder)
   assert(file.mkdir(folder .. "x"))

@@ -161,15 +161,16 @@ function command.prepare(options, dry)
   local job = { jobs = options.jobs or processors(), data = data_folder(options.data or lip.settings.data) }
   job.threads = math.min(options.threads or math.max(1, processors() // job.jobs), MAX_THREADS)
   job.plan = plan.load(options.file, set_of(options), options.name)
-  job.trials, job.total = job.plan:trials(), job.plan:total()
   local sweep = job.plan.sweep
   if options.plot and not options.slurm then -- which refuses it by itself
     if not sweep.figure then error("--plot: this sweep describes no figure (lip.sweep{ figure = ... })", 0) end
     local unusable = require "lip.plot.file".refusal(options.plot)
     if unusable then error("--plot: " .. unusable, 0) end
   end
-  local refusal = require "lip.sweep.settings".refusal(job.plan, job.data)
+  local refusal, kinds = require "lip.sweep.settings".refusal(job.plan, job.data)
   if refusal then error(refusal, 0) end
+  job.plan:learn(kinds)
+  job.trials, job.total = job.plan:trials(), job.plan:total()
   job.retries, job.fail_fast = options.retries or sweep.retries, options.fail_fast
   if sweep.search.kind == "tpe" then
     job.search = require "lip.sweep.tpe"(sweep.search.space, { n = sweep.search.n, ahead = sweep.search.ahead,

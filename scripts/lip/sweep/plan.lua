@@ -1,9 +1,12 @@
 --- From a sweep file to what is run: its trials with keys and seeds, the description that resume compares, and the
 -- trial.json that a worker is told.
 local core = require "lip.core"
+local decimal = require "lip.decimal"
 local space = require "lip.sweep.space"
 
 local plan = {}
+
+local FORMAT = require "lip.sweep.settings".FORMAT
 
 local methods = {}
 
@@ -23,12 +26,14 @@ local function folder_of(path)
   return path:match "^(.*)/[^/]*$"
 end
 
--- A word of the command line as the value it means in a configuration.
-local function value_of(text)
+-- A word of the command line as the value it means in a configuration: a number where the script's setting is one, or
+-- where the number has this very text, else the text as it is. 007 is a number for a number, and a name for a text.
+local function value_of(text, kind)
   if text == "true" or text == "false" then return text == "true" end
   local number = tonumber(text)
-  if number and number == number and math.abs(number) < math.huge then return math.tointeger(number) or number end
-  return text
+  if not number or number ~= number or math.abs(number) == math.huge then return text end
+  number = math.tointeger(number) or number
+  return (kind == "number" or decimal.text(number) == text) and number or text
 end
 
 --- Runs a sweep file, its settings (lip.args) set from `set`.
@@ -89,9 +94,10 @@ end
 ---@param set? table name = text, of the command line: the file's own settings if it has some, else of the script
 ---@param name? string in place of the sweep's name
 function plan.load(path, set, name)
-  set = set or {}
+  set = space.config(set or {}, "--set") -- what cannot travel is refused
   local sweep, declared, text = plan.run_file(path, set)
-  local self = setmetatable({ sweep = sweep, file = path, file_text = text, settings = {}, fixed = {} },
+  local self = setmetatable({ sweep = sweep, file = path, file_text = text, settings = {}, fixed = {},
+    given = {} }, -- name = text, of the command line: those of `fixed` as they were written
     { __index = methods })
   self.name = name or sweep.name or path:match "([^/]*)$":gsub("%.lua$", "")
   if not self.name:find "^[%w_][%w_.@+-]*$" or #self.name > 100 then
@@ -108,13 +114,29 @@ function plan.load(path, set, name)
     self.script, self.script_text = find_script(sweep.script, path)
     local loaded, message = core.load_script(self.script_text, self.script)
     if not loaded then fail("%s", message) end -- every trial would end so
-    self.fixed = fixed_settings(self, declared and {} or set)
+    self.given = declared and {} or set
+    self.fixed = fixed_settings(self, self.given)
   end
   self.script_sha256 = core.sha256(self.script_text)
   return self
 end
 
+--- What is known of the script's settings decides what words of the command line mean; before any trial is asked for.
+---@param kinds table { [name] = type }
+function methods:learn(kinds)
+  for name, text in pairs(self.given) do self.fixed[name] = value_of(text, kinds[name]) end
+end
+
 -- ---- trials ----
+
+-- Texts that a worker of format 1 cut into pieces or lost: what it made of them is no result of these trials.
+local function was_split(config)
+  for _, v in pairs(config) do
+    for _, x in ipairs(type(v) == "table" and v or {}) do
+      if type(x) == "string" and (x == "" or x:find "[%s,;{}]") then return true end
+    end
+  end
+end
 
 --- One trial: { number=, config=, key=, seed= }.
 function methods:trial(number, config)
@@ -122,6 +144,7 @@ function methods:trial(number, config)
   for key, v in pairs(self.fixed) do full[key] = v end
   for key, v in pairs(config) do full[key] = v end
   local identity = { script = self.script_sha256, config = full }
+  if self.kind == "script" and was_split(full) then identity.format = FORMAT end
   -- a function sees the settings of its file; a suggestion may come twice and is then another sample
   if self.kind == "run" and next(self.settings) ~= nil then identity.set = self.settings end
   if self.sweep.search.kind == "tpe" then identity.number = number end
@@ -144,7 +167,7 @@ function methods:trials()
     local trial = self:trial(i, config)
     if seen[trial.key] then
       fail("trials %d and %d are the same: %s (a setting such as seed or rep tells them apart)", seen[trial.key], i,
-        core.to_json(trial.config))
+        decimal.json(trial.config))
     end
     seen[trial.key] = i
     list[i] = trial
@@ -194,8 +217,8 @@ end
 function methods:trial_file(record, job)
   local sweep = self.sweep
   return {
-    format = 1, key = record.key, sweep = self.name, number = record.number, config = record.config, seed = record.seed,
-    attempt = record.attempt, threads = job.threads, kind = self.kind, script = self.script,
+    format = FORMAT, key = record.key, sweep = self.name, number = record.number, config = record.config,
+    seed = record.seed, attempt = record.attempt, threads = job.threads, kind = self.kind, script = self.script,
     script_sha256 = self.script_sha256, set = self.kind == "run" and self.settings or {}, objects = "../../objects",
     data = job.data, provenance = job.provenance, scheduler = plain_fields(sweep.scheduler),
     maximise = sweep.maximise, minimise = sweep.minimise, tensorboard = job.tensorboard,

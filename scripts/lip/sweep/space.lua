@@ -82,16 +82,20 @@ local function plain(v, where, depth)
     return math.tointeger(v) or v
   elseif kind == "string" then
     if not utf8.len(v) then fail("%s: a text that is not UTF-8", where) end
+    if v:find("\0", 1, true) then fail("%s: a text with a zero byte", where) end
     return v
   elseif kind == "boolean" then
     return v
   elseif kind == "table" and depth < 1 then
-    local list = {}
-    for key, x in pairs(v) do
-      if math.type(key) ~= "integer" or key < 1 or key > #v then
+    local list, n = {}, rawlen(v)
+    for key, x in next, v do -- what stands in it, not what a metatable would answer
+      if math.type(key) ~= "integer" or key < 1 or key > n then
         fail("%s: expected a list of values, got the key %s", where, tostring(key))
       end
       list[key] = plain(x, where, depth + 1)
+    end
+    for i = 1, n do
+      if list[i] == nil then fail("%s: the list has a gap: no value %d", where, i) end
     end
     return list
   end
@@ -110,7 +114,7 @@ end
 function space.config(config, where)
   if type(config) ~= "table" then fail("%s: expected a table of settings, got a %s", where, type(config)) end
   local copy = {}
-  for name, v in pairs(config) do
+  for name, v in next, config do
     check_name(name, where)
     copy[name] = plain(v, where .. "." .. name, 0)
   end

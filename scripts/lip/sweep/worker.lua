@@ -2,7 +2,7 @@
 -- Status: 0 done, 1 failed, 2 wrong usage, 3 ended by the scheduler, 130 stopped by a signal (checkpoints are written).
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
-local set_text = require "lip.sweep.settings".text
+local settings_of = require "lip.sweep.settings"
 local stored = require "lip.sweep.row"
 
 -- A script may change the tables of the library and of Lua; what comes after it does not look there.
@@ -15,7 +15,7 @@ local pcall, error, assert = pcall, error, assert
 local worker = {}
 
 local STATUS = { done = 0, failed = 1, pruned = 3, stopped = 130 }
-local FORMAT = 1
+local FORMAT, OLDEST, JOURNAL = settings_of.FORMAT, settings_of.OLDEST, 1 -- of trial.json, and of what is written here
 worker.REMOVED = "the folder of the trial was removed or replaced while it ran"
 local OUTPUT_MAX = 16 * 1024 * 1024 -- bytes that a trial may print
 
@@ -30,8 +30,8 @@ local function read_told(folder)
   if not text then fail("%s", message) end
   local told, why = lip.from_json(text)
   if type(told) ~= "table" then fail("%s/trial.json: %s", folder, why or "not an object") end
-  if told.format ~= FORMAT then
-    fail("%s/trial.json has format %s, this program knows %d", folder, tostring(told.format), FORMAT)
+  if math.type(told.format) ~= "integer" or told.format < OLDEST or told.format > FORMAT then
+    fail("%s/trial.json has format %s, this program knows %d to %d", folder, tostring(told.format), OLDEST, FORMAT)
   end
   told.config, told.set = told.config or {}, told.set or {}
   return told
@@ -60,8 +60,10 @@ local function apply(told)
   if told.tensorboard then settings.tensorboard = ("%s/%s/%04d"):format(told.tensorboard, told.sweep, told.number) end
   if told.threads then lip.threads(told.threads) end
   if told.kind ~= "run" then
-    for name, v in pairs(told.set) do settings.set[name] = set_text(v) end
-    for name, v in pairs(told.config) do settings.set[name] = set_text(v) end
+    -- what ran under an older format runs again as it did
+    local as_told = told.format == OLDEST and settings_of.old_text or function(v) return v end
+    for name, v in pairs(told.set) do settings.set[name] = as_told(v) end
+    for name, v in pairs(told.config) do settings.set[name] = as_told(v) end
   end
   local first = 0
   while arg[first - 1] do first = first - 1 end
@@ -160,7 +162,7 @@ function run:begin()
   local provenance = package.searchpath("lip.provenance", package.path)
     and require("lip.provenance").together(told.provenance, told) or told.provenance
   self.seconds = lip.time()
-  assert(journal.append(self.folder, { event = "start", format = FORMAT, key = told.key, sweep = told.sweep,
+  assert(journal.append(self.folder, { event = "start", format = JOURNAL, key = told.key, sweep = told.sweep,
     number = told.number, config = told.config, seed = told.seed, attempt = told.attempt, time = lip.now(),
     pid = own.pid, pid_start = own.start, host = own.host, provenance = provenance }))
   self.begun = true
