@@ -180,7 +180,7 @@ function T:test_messages_name_what_is_wrong()
     { 2, "lipwb sweep: e.lua: grid.a: an empty list leaves nothing to try\n" })
   self:describe 'do return { sum = "high" } end'
   status, said = self:sweep "s.lua"
-  lu.assertEquals(status, 1)
+  lu.assertEquals(status, 2)
   lu.assertStrContains(said, "'sum' in the row is a text ('high')")
 end
 

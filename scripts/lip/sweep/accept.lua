@@ -1,6 +1,7 @@
 --- Another description for a sweep that is stored: its trials become those of the new one. A trial that is in both
 -- keeps its results and gets the number it has now; one that is only in the old leaves the sweep, its folder stays.
 local lip = require "lip"
+local aim = require "lip.sweep.aim"
 local ingest = require "lip.sweep.ingest"
 local journal = require "lip.sweep.journal"
 local record = require "lip.sweep.record"
@@ -17,11 +18,25 @@ local function drop(db, id)
   must(db:exec("DELETE FROM trials WHERE id = ?", id))
 end
 
+-- A trial that failed because its row has no such figure has come to its end: when the row has the one that is looked at
+-- now, it is done. The journal says so as well.
+local function finish_again(store, sweep, name, figure)
+  for _, r in ipairs(must(store:trials { sweep = sweep, state = "failed" })) do
+    local value = r.row and figure and r.row[figure]
+    if aim.lacks(r.message) and (type(value) == "number" or value == "inf" or value == "-inf") then
+      local folder = store:folder(r)
+      must(journal.append(folder, { event = "end", state = "done", sweep = name, attempt = r.attempt, row = r.row,
+        value = value, exit = 0, memory = r.memory, time = lip.now() }, { sync = true }))
+      ingest.run(store.db, r.id, folder)
+    end
+  end
+end
+
 -- What is looked at may be another figure of the same row.
-local function judge_again(db, sweep, aim)
+local function judge_again(db, sweep, figure)
   for _, row in ipairs(must(db:rows([[SELECT id, row FROM trials WHERE sweep = ? AND row IS NOT NULL
     AND state IN ('done', 'pruned')]], sweep))) do
-    local value = aim and (record.named(lip.from_json(row.row)) or {})[aim]
+    local value = figure and (record.named(lip.from_json(row.row)) or {})[figure]
     if value == "inf" or value == "-inf" then value = value == "inf" and math.huge or -math.huge end
     must(db:exec("UPDATE trials SET value = ? WHERE id = ?", type(value) == "number" and value or nil, row.id))
   end
@@ -29,12 +44,12 @@ end
 
 -- Scores under a rule, of figures that a trial has reported: lines for its journal.
 local function scores_of(store, id, name, description)
-  local fields, aim = description.scheduler, description.maximise or description.minimise
+  local fields, figure = description.scheduler, description.maximise or description.minimise
   local lines, values = {}, {}
   if not fields then return lines end
   local scheduler, rule = require("lip.sweep." .. fields.kind)(fields), rule_of(description)
   for _, m in ipairs(must(store:metrics(id))) do -- by name and step
-    if m.name == aim then
+    if m.name == figure then
       values[#values + 1] = description.minimise and -m.value or m.value
       local rung = scheduler:rung_of(m.step)
       local score = rung and (scheduler.score and scheduler:score(values) or values[#values])
@@ -93,7 +108,9 @@ local function replace(store, name, description, list)
     must(lip.file.append(store:sweep_file(name, ".trials.jsonl"), table.concat(lines), { sync = true }))
   end
   if rule_of(old) ~= rule_of(description) then rule_again(store, sweep, name, description) end
-  judge_again(db, sweep, description.maximise or description.minimise)
+  local figure = description.maximise or description.minimise
+  finish_again(store, sweep, name, figure)
+  judge_again(db, sweep, figure)
   must(store:enqueue(sweep, list))
   return sweep
 end

@@ -4,6 +4,7 @@
 -- Whatever happens to a worker, its trial ends with a line in its journal: its own, or one written here. Several
 -- runners may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
 local lip = require "lip"
+local aim = require "lip.sweep.aim"
 local journal = require "lip.sweep.journal"
 local rungs = require "lip.sweep.rungs"
 local view = require "lip.sweep.view"
@@ -234,16 +235,24 @@ function methods:tell(record)
   end
 end
 
--- A figure that nobody has ever reported would cost every trial: the first ends the sweep and is still to be tried.
+-- A figure that nobody has ever shown would cost every trial: the first ends the sweep. One that a scheduler missed is
+-- still to be tried; one that has come to its end keeps its row, which --accept with another figure takes.
 function methods:watch_aim(record)
-  local message = record.state == "failed" and record.message
+  local message, db = record.state == "failed" and record.message, self.job.store.db
   local other = self.stopping and self.stopping ~= "misuse"
-  if not message or other or not message:find(rungs.unshown, 1, true) then return end
-  local seen = must(self.job.store.db:row([[SELECT 1 AS yes FROM metrics m JOIN trials t ON t.id = m.trial
-    WHERE t.sweep = ? AND m.name = ? LIMIT 1]], self.job.sweep, self.goal))
+  if not message or other then return end
+  local unshown, lacks = message:find(rungs.unshown, 1, true), aim.lacks(message)
+  if not unshown and not lacks then return end
+  local seen = must(unshown and db:row([[SELECT 1 AS yes FROM metrics m JOIN trials t ON t.id = m.trial
+    WHERE t.sweep = ? AND m.name = ? LIMIT 1]], self.job.sweep, self.goal) or lacks and db:row([[SELECT 1 AS yes
+    FROM trials WHERE sweep = ? AND state = 'done' AND value IS NOT NULL LIMIT 1]], self.job.sweep))
   if seen then return end
-  must(self.job.store:requeue(record))
+  if unshown then must(self.job.store:requeue(record)) end
   self.misuse = view.plain(message:match "^[^\n]*")
+  if not unshown then
+    self.misuse = ("trial %d: %s%s"):format(record.number, self.misuse, record.row
+      and "; its row is kept: --accept takes it when the sweep file names a figure that it has" or "")
+  end
   self:stop "misuse"
 end
 

@@ -4,6 +4,7 @@ local lip = require "lip"
 local journal = require "lip.sweep.journal"
 local settings_of = require "lip.sweep.settings"
 local stored = require "lip.sweep.row"
+local value_of = require "lip.sweep.aim".value
 
 -- A script may change the tables of the library and of Lua; what comes after it does not look there.
 local append, now, time, interrupted = journal.append, lip.now, lip.time, lip.interrupted
@@ -143,13 +144,8 @@ local function judge(noted, row, aim)
   if noted.fault then return "failed", noted.fault, nil, row end
   if noted.pruned then return "pruned", nil, nil, row end
   if not aim then return "done", nil, nil, row end
-  local value = row and back[aim] ~= nil and row[aim]
-  if value and type(value) ~= "number" then
-    local kind = type(value) == "string" and ("a text ('%s')"):format(value:sub(1, 40)) or "a " .. type(value)
-    return "failed", ("'%s' in the row is %s: the sweep looks at it as a number"):format(aim, kind), nil, row
-  elseif not value then
-    return "failed", ("the row has no figure '%s', which the sweep looks at"):format(aim), nil, row
-  end
+  local value, message = value_of(row, back, aim)
+  if not value then return "failed", message, nil, row end
   if value ~= value then return "failed", ("'%s' is no number (NaN)"):format(aim), nil, row end
   return "done", nil, value, row
 end
