@@ -168,7 +168,8 @@ local function refuse_sweep(settings, row)
   local meta = type(row) == "table" and getmetatable(row)
   if type(meta) ~= "table" or meta.__name ~= "lip.sweep" then return end
   settings.wrong_usage = true
-  local message = ("this file describes a sweep: lipwb sweep %s"):format(settings.script or "FILE")
+  local message = ("this file describes a sweep: lipwb sweep %s"):format(
+    settings.script and require "lip.shell".word(settings.script) or "FILE")
   error(setmetatable({}, { __tostring = function() return message end }), 0)
 end
 

@@ -3,6 +3,7 @@ local lip = require "lip"
 local decimal = require "lip.decimal"
 local html = require "lip.report.html"
 local list = require "lip.runs.list"
+local shell = require "lip.shell"
 local show = require "lip.runs.show"
 local style = require "lip.report.style"
 local script = require "lip.report.script"
@@ -217,7 +218,7 @@ local function run_table(report, context)
 $$body
 </tbody></table></div>
 <p><button type="button" class="button" id="more" hidden>Show all</button></p></section>
-]], { store = context.path, chips = chips(report), n = plural(#report.rows, "run"),
+]], { store = shell.word(context.path), chips = chips(report), n = plural(#report.rows, "run"),
     heads = heads(columns, right, goal), body = body })
 end
 
@@ -286,7 +287,7 @@ end
 
 -- Each run without the settings that all runs of its sweep share.
 local function data_of(report, context)
-  local data = { store = show.word(context.path), config = {}, provenance = {}, runs = {} }
+  local data = { store = shell.word(context.path), config = {}, provenance = {}, runs = {} }
   local shared = {}
   for _, sweep in ipairs(report.sweeps) do
     local common = {}

@@ -283,7 +283,7 @@ local function best_of(context, args, done)
   local footer = { ("%s %s of %d"):format(better and "largest" or "smallest", goal, #ranked) }
   footer[2] = list.pooled(done, by)
   if not by then footer[#footer + 1] = ("lipwb runs show %s tells all about the first"):format(
-    require "lip.runs.show".word(tostring(shown[1].name))) end
+    require "lip.shell".word(tostring(shown[1].name))) end
   show(columns, shown, args.wide and math.huge or context.width, footer)
   return true
 end

@@ -2,6 +2,7 @@
 local lip = require "lip"
 local field = require "lip.runs.field"
 local records = require "lip.runs.records"
+local shell = require "lip.shell"
 local text_table = require "lip.runs.table"
 
 local show = {}
@@ -13,21 +14,6 @@ local function sorted_keys(t)
   return keys
 end
 
---- A word as a shell reads it.
-local function word(text)
-  local plain = text:find "^[%w%._/+-][%w%._/+:,@=-]*$"
-  return plain and text or "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-show.word = word
-
--- Words as the line that a shell takes.
-local function command_line(words)
-  local parts = {}
-  for i, text in ipairs(words) do parts[i] = word(tostring(text)) end
-  return table.concat(parts, " ")
-end
-
 --- Tables inside tables as one level: { git = { commit = "x" } } gives "git.commit". Lists stay whole, but for the
 -- words of a command.
 function show.flat(t, into, prefix)
@@ -37,7 +23,7 @@ function show.flat(t, into, prefix)
     if type(value) == "table" and #value == 0 and next(value) ~= nil then
       show.flat(value, into, name .. ".")
     else
-      into[name] = name == "argv" and type(value) == "table" and command_line(value) or value
+      into[name] = name == "argv" and type(value) == "table" and shell.line(value) or value
     end
   end
   return into
@@ -71,7 +57,7 @@ end
 
 --- The command that runs it again.
 function show.command(record, path)
-  return ("lipwb reproduce %s --store %s"):format(record.key, word(path))
+  return shell.line { "lipwb", "reproduce", record.key, "--store", path }
 end
 
 --- The lines of a text.

@@ -3,6 +3,7 @@ local lip = require "lip"
 local argparse = require "argparse"
 local commands = require "lip.command"
 local plan = require "lip.sweep.plan"
+local shell = require "lip.shell"
 local view = require "lip.sweep.view"
 
 local command = {}
@@ -281,8 +282,8 @@ end
 -- ---- running ----
 
 local function show_words(job, number, options)
-  local store = options.store and " --store " .. options.store or ""
-  return ("lipwb runs show %s/%d%s"):format(job.plan.name, number, store)
+  return shell.line { "lipwb", "runs", "show", ("%s/%d"):format(job.plan.name, number),
+    table.unpack(options.store and { "--store", options.store } or {}) }
 end
 
 local function summary(job, result, options)

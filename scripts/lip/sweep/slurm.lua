@@ -7,6 +7,7 @@ local batch = require "lip.sweep.batch"
 local commands = require "lip.command"
 local jobs = require "lip.sweep.jobs"
 local journal = require "lip.sweep.journal"
+local shell = require "lip.shell"
 
 local slurm = {}
 
@@ -141,8 +142,20 @@ local function show(view)
   end)
 end
 
-local function advice(view, file)
-  local command = "lipwb sweep " .. file .. " --slurm"
+-- The sweep's file and what else names it, as the words that were given.
+local function words_of(options)
+  local words = { options.file }
+  for _, name in ipairs { "store", "name" } do
+    if options[name] then table.move({ "--" .. name, options[name] }, 1, 2, #words + 1, words) end
+  end
+  for _, pair in ipairs(options.set or {}) do
+    table.move({ "--set", pair[1] .. "=" .. pair[2] }, 1, 2, #words + 1, words)
+  end
+  return shell.line(words)
+end
+
+local function advice(view, options)
+  local command = "lipwb sweep " .. words_of(options) .. " --slurm"
   if view.counts.missing > 0 then print(command .. " submits what is missing") end
   if view.counts.failed > 0 then print(command .. " --retry failed runs again what failed") end
 end
@@ -190,7 +203,7 @@ function words.status(name, store, options)
   if not view then return complain(message, FAILED) end
   print(("%s: %s"):format(name, totals(view)))
   show(view)
-  advice(view, options.file)
+  advice(view, options)
   return OK
 end
 
@@ -222,12 +235,12 @@ local function watch(name, store, options, grows)
       if not more then return message end
     end
     if view.alive == 0 and more == 0 then
-      advice(view, options.file)
+      advice(view, options)
       return view.counts.failed > 0 and FAILED or OK
     end
     lip.process.sleep(options.every)
     if lip.process.pending() > 0 then
-      print(("the jobs go on; lipwb sweep cancel %s ends them"):format(options.file))
+      print(("the jobs go on; lipwb sweep cancel %s ends them"):format(words_of(options)))
       return INTERRUPTED
     end
   end
@@ -242,7 +255,7 @@ function words.collect(name, store, options, grows)
   local view, message = jobs.look(store, name)
   if not view then return complain(message, FAILED) end
   print(("%s: %s"):format(name, totals(view)))
-  advice(view, options.file)
+  advice(view, options)
   return view.counts.failed > 0 and FAILED or OK
 end
 
