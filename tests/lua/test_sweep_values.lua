@@ -213,6 +213,11 @@ end
 
 -- ---- older stores ----
 
+function T:described(name)
+  local text = assert(lip.file.read(self.dir .. "/runs.db.d/sweeps/" .. name .. ".json"))
+  return lip.from_json(text).description
+end
+
 -- Keys are those of before: SHA-256 of the script's and the configuration, by a program of its own.
 function T:test_keys()
   local function key(config)
@@ -228,6 +233,31 @@ function T:test_keys()
   -- where an older version handed on something else, its result is another's
   records = self:send({ { texts = { "a b" } } }, {}, "v")
   lu.assertNotEquals(records[1].key, key '{"texts":["a b"]}')
+  for name, format in pairs { s = 1, u = 1, v = 2 } do
+    lu.assertEquals(self:described(name).format, format)
+  end
+end
+
+-- A sweep of before whose lists were cut is another now; trials whose lists were not keep their results.
+function T:test_a_sweep_of_before()
+  local list = { { texts = { "a b" } }, { texts = { "p", "q" } }, { number = 0.5 } }
+  local records = self:send(list)
+  do -- as an older program left it
+    local store <close> = assert(require "lip.sweep.store".open(self.dir .. "/runs.db"))
+    local description = assert(store:describe "s")
+    description.format = 1
+    assert(store:replace_description("s", description))
+    assert(store.db:exec("UPDATE trials SET key = ? WHERE key = ?", ("0"):rep(16), records[1].key))
+  end
+  local status, said = self:sweep("s.lua", "-j", "1")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(said, "format: 1 -> 2")
+  lu.assertStrContains(said, "older programs cut the texts in lists")
+  status, said = self:sweep("s.lua", "-j", "1", "--accept")
+  lu.assertEquals(status, 0, said)
+  lu.assertStrContains(said, "1 trial left the sweep")
+  lu.assertEquals(#self:records "s", 3)
+  lu.assertEquals(self:records "s"[1].row.texts, typed { "a b" })
 end
 
 -- A run of before is run again as it was.

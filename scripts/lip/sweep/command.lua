@@ -87,6 +87,9 @@ local function show_difference(job, before)
   local now = job.plan:description()
   local lines = { ("the sweep '%s' in %s is another than this one:"):format(job.plan.name, job.store.path) }
   for _, text in ipairs(difference.fields(before, now)) do lines[#lines + 1] = "  " .. text end
+  if before.format ~= now.format then
+    lines[#lines + 1] = "  (older programs cut the texts in lists at blanks and commas: such trials are run again)"
+  end
   if before.script_sha256 ~= now.script_sha256 then
     local text = job.store:object(before.script_sha256)
     local diff = text

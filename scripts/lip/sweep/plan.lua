@@ -198,11 +198,23 @@ local function plain_fields(t)
   return copy
 end
 
+-- Whether some of the trials are not what an older version made of them: the sweep is another then, too.
+local function any_split(self)
+  local search = self.sweep.search
+  for _, config in ipairs(search.list or {}) do
+    if was_split(config) then return true end
+  end
+  for _, values in pairs(search.kind == "grid" and search.space or {}) do
+    if was_split(values) then return true end
+  end
+  return was_split(self.fixed)
+end
+
 --- What makes this sweep the same when it is run again.
 function methods:description()
   local sweep = self.sweep
   return {
-    format = 1, name = self.name, kind = self.kind, script = self.script:match "[^/]*$",
+    format = self.kind == "script" and any_split(self) and FORMAT or 1, name = self.name, kind = self.kind, script = self.script:match "[^/]*$",
     script_sha256 = self.script_sha256, search = sweep.search, set = next(self.fixed) and self.fixed or nil,
     settings = next(self.settings) and self.settings or nil,
     maximise = sweep.maximise, minimise = sweep.minimise, scheduler = plain_fields(sweep.scheduler),
