@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/bound/found.h"
+
 #define LIP_BOUND_T "lip.bound" /* metatable of the tables that net:bound returns */
 
 /* Rows first .. first+B-1 of a data set, in order. */
@@ -41,51 +43,75 @@ static void add_cell(luaL_Buffer *b, const char *fmt, double v) {
   luaL_addstring(b, text);
 }
 
+/* The text of a field of the table at idx, at most `size - 1` bytes; `def` when it is none. */
+static const char *field_text(lua_State *L, int idx, const char *name, const char *def, char *buf,
+                              size_t size) {
+  lua_getfield(L, idx, name);
+  snprintf(buf, size, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : def);
+  lua_pop(L, 1);
+  return buf;
+}
+
+static void add_layer(lua_State *L, int idx, lua_Integer i, luaL_Buffer *b) {
+  char line[200], kind[41], step[21];
+  double budget = field_number(L, idx, "budget"), upper = field_number(L, idx, "upper");
+  snprintf(line, sizeof line, "%3d  %-12s %-10s", (int)i, field_text(L, idx, "kind", "?", kind, sizeof kind),
+           field_text(L, idx, "step", "?", step, sizeof step));
+  luaL_addstring(b, line);
+  add_cell(b, " %14.9g", upper);
+  add_cell(b, " %14.9g", isinf(budget) ? (double)NAN : budget);
+  luaL_addchar(b, '\n');
+}
+
+/* What one method of "best" came to. */
+static void add_tried(lua_State *L, int idx, lua_Integer i, luaL_Buffer *b) {
+  char line[100 + LIP_REASON], method[21], reason[LIP_REASON];
+  (void)i;
+  double upper = field_number(L, idx, "upper"), seconds = field_number(L, idx, "seconds");
+  snprintf(line, sizeof line, "\n     %-12s %14.9g  %8.3g s  %s",
+           field_text(L, idx, "method", "?", method, sizeof method), upper, seconds,
+           field_text(L, idx, "reason", "", reason, sizeof reason));
+  luaL_addstring(b, line);
+}
+
+/* The tables of the list at stack place `list`; `row` is a free place. */
+static void add_rows(lua_State *L, int list, int row, luaL_Buffer *b,
+                     void (*add)(lua_State *, int, lua_Integer, luaL_Buffer *)) {
+  lua_Integer n = lua_istable(L, list) ? (lua_Integer)lua_rawlen(L, list) : 0;
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, list, i);
+    lua_replace(L, row);
+    if (lua_istable(L, row)) add(L, row, i, b);
+  }
+}
+
 /* One line per layer, the interval below; works on whatever a script has made of the table. */
 static int bound_tostring(lua_State *L) {
-  char line[200];
+  enum { LAYERS = 2, TRIED, ROW };
+  char line[100 + LIP_REASON], text[LIP_REASON];
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_getfield(L, 1, "layers");
-  lua_Integer n = lua_istable(L, 2) ? luaL_len(L, 2) : 0;
+  lua_getfield(L, 1, "tried");
   luaL_Buffer b;
-  lua_settop(L, 6); /* fixed slots 3..6 below the buffer */
+  lua_settop(L, ROW); /* fixed slots below the buffer */
   luaL_buffinit(L, &b);
   snprintf(line, sizeof line, "%3s  %-12s %-10s %14s %14s\n", "", "layer", "step", "upper", "budget");
   luaL_addstring(&b, line);
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_geti(L, 2, i);
-    lua_replace(L, 3);
-    if (!lua_istable(L, 3)) continue;
-    lua_getfield(L, 3, "kind");
-    lua_replace(L, 4);
-    lua_getfield(L, 3, "step");
-    lua_replace(L, 5);
-    const char *kind = lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "?";
-    const char *step = lua_type(L, 5) == LUA_TSTRING ? lua_tostring(L, 5) : "?";
-    double budget = field_number(L, 3, "budget");
-    snprintf(line, sizeof line, "%3d  %-12.40s %-10.20s", (int)i, kind, step);
-    luaL_addstring(&b, line);
-    add_cell(&b, " %14.9g", field_number(L, 3, "upper"));
-    add_cell(&b, " %14.9g\n", isinf(budget) ? (double)NAN : budget);
-    if (isinf(budget)) luaL_addchar(&b, '\n');
-  }
-  lua_getfield(L, 1, "pq");
-  lua_replace(L, 4);
-  lua_getfield(L, 1, "unknown");
-  lua_replace(L, 5);
+  add_rows(L, LAYERS, ROW, &b, add_layer);
   snprintf(line, sizeof line, "%3s  %-12s %-10.20s", "", "net",
-           lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "");
+           field_text(L, 1, "pq", "", text, sizeof text));
   luaL_addstring(&b, line);
   add_cell(&b, " %14.9g", field_number(L, 1, "upper"));
   double lower = field_number(L, 1, "lower"), slack = field_number(L, 1, "slack");
   if (!isnan(slack)) add_cell(&b, "  (%.6g of the budget)", slack);
   if (!isnan(lower)) add_cell(&b, "\n     attained from below: %.9g", lower);
-  if (lua_type(L, 5) == LUA_TSTRING) {
-    snprintf(line, sizeof line, "\n     unknown: the layer '%.60s' states no constant for this norm",
-             lua_tostring(L, 5));
-    luaL_addstring(&b, line);
-  }
+  snprintf(line, sizeof line, "\n     unknown: the layer '%.60s' states no constant for this norm",
+           field_text(L, 1, "unknown", "", text, sizeof text));
+  if (*text) luaL_addstring(&b, line);
+  snprintf(line, sizeof line, "\n     reason: %s", field_text(L, 1, "reason", "", text, sizeof text));
+  if (*text) luaL_addstring(&b, line);
+  add_rows(L, TRIED, ROW, &b, add_tried);
   luaL_pushresult(&b);
   return 1;
 }
@@ -121,14 +147,17 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
 }
 
 /* net:bound([{method="product", p=, pairs=false, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
- * tightness=, slack=, method=, seconds=, unknown=, pq=, pairs=, lower_pairs=, layers={...}}
+ * tightness=, slack=, method=, seconds=, unknown=, reason=, tried=, pq=, pairs=, lower_pairs=, layers={...}}
  *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
  *   pairs      (C, C) the same for z_i - z_j
  *   lower      a quotient that two points attain, rounded down; tightness = lower / upper; lower_pairs with pairs=true
- *   seconds    of the method, without the search for lower */
+ *   seconds    of the method, without the search for lower
+ *   reason     what the method could not do, and why; absent when it could
+ *   tried      of "best": {{method=, upper=, seconds=, reason=}, ...}
+ *   progress   function({method=, done=, total=, seconds=}), called twice a second at most; false: no line on a terminal */
 static int net_bound(lua_State *L) {
-  static const char *const known[] = {"p",       "lower", "data", "points", "method", "pairs",
-                                      "seconds", "x",     "eps",  "box",    "global", NULL};
+  static const char *const known[] = {"p", "lower", "data", "points", "method",   "pairs", "seconds",
+                                      "x", "eps",   "box",  "global", "progress", NULL};
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;
@@ -137,9 +166,9 @@ static int net_bound(lua_State *L) {
   lipL_checkfields(L, 2, "bound", known);
   bool search = lipL_optfield_bool(L, 2, "bound", "lower", false);
   bool pairs = lipL_optfield_bool(L, 2, "bound", "pairs", false);
-  double seconds = lipL_optseconds(L, 2, "bound");
   size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B;
   bool other = lipL_optpath(L, 2, "bound", net, &path);
+  double seconds = lipL_optseconds(L, 2, "bound", &path);
   lipL_local local;
   lipL_optlocal(L, 2, "bound", &local);
   if (local.wanted && search)
@@ -149,11 +178,14 @@ static int net_bound(lua_State *L) {
   lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
   if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
     return lipL_fault(L, &err);
-  if (local.wanted) {
-    if (lipL_runlocal(L, h, &local, net, &path, pairs, seconds, &err)) return lipL_fault(L, &err);
-  } else if (lipL_runmethod(h, method, net, &path, pairs, seconds, &err)) {
-    return lipL_fault(L, &err);
-  }
+  lipL_watch watch;
+  lip_watch *progress = lipL_watch_begin(L, 2, "bound", net, &watch);
+  lip_status status = local.wanted ? lipL_runlocal(L, h, &local, net, &path, pairs, seconds, progress, &err)
+                                   : lipL_runmethod(h, method, net, &path, pairs, seconds, progress, &err);
+  lipL_watch_end(&watch);
+  if (status) return lipL_fault(L, &err);
+  if (!*h->found.reason && h->found.upper > h->bound.upper)
+    lip_because(h->found.reason, "above the product of the layers' norms, %.9g", h->bound.upper);
   double took = lip_seconds() - began, *low = NULL;
   if (search) {
     size_t C = net->root->n_out;
@@ -173,6 +205,7 @@ static int net_bound(lua_State *L) {
   lipL_setnumber(L, "seconds", took);
   lipL_settext(L, "pq", lip_pq_name(h->bound.pq));
   if (h->found.upper == INFINITY && h->bound.unknown) lipL_settext(L, "unknown", h->bound.unknown);
+  lipL_setreasons(L, &h->found);
   if (pairs) {
     lipL_pushpairs(L, h->found.pair, net->root->n_out, false);
     lua_setfield(L, -2, "pairs");

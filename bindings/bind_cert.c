@@ -107,7 +107,7 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what) {
 }
 
 lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, const lip_path *path,
-                          bool pairs, double seconds, lip_err *err) {
+                          bool pairs, double seconds, lip_watch *progress, lip_err *err) {
   bool product = strcmp(name, "product") == 0; /* needs no copy of the matrices */
   lip_status status = product ? LIP_OK : lip_affine_init(&h->affine, net, err);
   if (status) return status;
@@ -118,14 +118,35 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
                  .q = lip_path_at(path, lip_net_weighted(net)),
                  .pairs = pairs,
                  .carried = h->carried,
-                 .seconds = seconds};
+                 .seconds = seconds,
+                 .progress = progress};
   return lip_method_run(name, &ask, &h->found, err);
 }
 
-double lipL_optseconds(lua_State *L, int idx, const char *what) {
-  double seconds = lipL_optfield_number(L, idx, what, "seconds", INFINITY);
+double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path) {
+  const double patience = 8; /* a proof that has begun runs to its end: 10 in all */
+  double seconds = lipL_optfield_number(L, idx, what, "seconds", -1);
+  bool given = lua_istable(L, idx) && lua_getfield(L, idx, "seconds") != LUA_TNIL;
+  if (lua_istable(L, idx)) lua_pop(L, 1);
+  if (!given) return lip_path_at(path, 0) == LIP_PINF ? patience : (double)INFINITY;
   if (!(seconds > 0)) luaL_error(L, "%s: option 'seconds' expects a number above 0", what);
   return seconds;
+}
+
+void lipL_setreasons(lua_State *L, const lip_found *f) {
+  if (*f->reason) lipL_settext(L, "reason", f->reason);
+  if (f->n_tried == 0) return;
+  lua_createtable(L, (int)f->n_tried, 0);
+  for (size_t i = 0; i < f->n_tried; i++) {
+    const lip_tried *t = &f->tried[i];
+    lua_createtable(L, 0, 4);
+    lipL_settext(L, "method", t->method);
+    lipL_setnumber(L, "upper", t->upper);
+    lipL_setnumber(L, "seconds", t->seconds);
+    if (*t->reason) lipL_settext(L, "reason", t->reason);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "tried");
 }
 
 void lipL_pushpairs(lua_State *L, const double *pairs, size_t C, bool below) {

@@ -28,8 +28,25 @@ bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, l
 const char *lipL_optmethod(lua_State *L, int idx, const char *what);
 /* The option `eps`: a number or a list of numbers >= 0, n of them; NULL: absent. Leaves the owner on the stack. */
 const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n);
-/* The option `seconds`, > 0. */
-double lipL_optseconds(lua_State *L, int idx, const char *what);
+/* The option `seconds`, > 0. Absent: nothing from the norm inf takes long without being asked, others may. */
+double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path);
+
+/* The option `progress`, for the time of one call; it lives where the call's other variables do. */
+typedef struct lipL_watch {
+  lip_watch progress;
+  const char *what;
+  lua_State *L;
+  const lip_net *net;
+  int slot;      /* of the function, later of what it raised */
+  float *before; /* (n_params) the weights, for a function that could change them */
+  bool failed, shown;
+} lipL_watch;
+/* Leaves the function and more on the stack, where they must stay. NULL: nobody is told. */
+lip_watch *lipL_watch_begin(lua_State *L, int idx, const char *what, const lip_net *net, lipL_watch *w);
+/* When the method is over, however that went: raises what the function raised. */
+void lipL_watch_end(lipL_watch *w);
+/* Fields `reason` and `tried` of the table on top of the stack, as far as there is something to say. */
+void lipL_setreasons(lua_State *L, const lip_found *f);
 
 /* The options of method "local": verdicts and constants for balls. */
 typedef struct lipL_local {
@@ -43,11 +60,11 @@ typedef struct lipL_local {
 void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local);
 /* method = "local" of net:bound: the ball of `eps` around `x`. */
 lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, const lip_net *net,
-                         const lip_path *path, bool pairs, double seconds, lip_err *err);
+                         const lip_path *path, bool pairs, double seconds, lip_watch *progress, lip_err *err);
 
 /* Runs a method; what it holds belongs to h. */
 lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, const lip_path *path,
-                          bool pairs, double seconds, lip_err *err);
+                          bool pairs, double seconds, lip_watch *progress, lip_err *err);
 /* Pushes (C, C) constants of differences of two logits, never rounded down; or, `below`, never up. */
 void lipL_pushpairs(lua_State *L, const double *pairs, size_t C, bool below);
 float lipL_floatbelow(double v);

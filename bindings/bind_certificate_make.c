@@ -16,6 +16,8 @@ typedef struct maker {
   lipL_rows rows;
   const char *method, *arithmetic;
   double seconds;
+  int options; /* index of the table */
+  lip_watch *progress;
   lip_path path;
   uint32_t *index;    /* (BATCH) */
   lip_radius *radius; /* (BATCH) */
@@ -273,7 +275,8 @@ static lip_status make(maker *m, lip_err *err) {
   f->carried = true;
   lip_status status = lipL_model_init(&c->model, m->net, err);
   if (!status) status = lip_bound_along(m->net, &m->path, &f->bound, err);
-  if (!status && more) status = lipL_runmethod(f, m->method, m->net, &m->path, true, m->seconds, err);
+  if (!status && more)
+    status = lipL_runmethod(f, m->method, m->net, &m->path, true, m->seconds, m->progress, err);
   lip_certify_conf conf = {.path = &m->path, .pairs = f->found.pair};
   if (!status) status = lip_certifier_new(m->net, &conf, &f->certifier, err);
   if (!status) status = take_proof(c, f->found.proof, err);
@@ -314,17 +317,19 @@ static void check_eps(lua_State *L, int idx, maker *m) {
 }
 
 static void check_arguments(lua_State *L, maker *m) {
-  static const char *const known[] = {"eps", "limit", "method", "seconds", "p", "arithmetic", NULL};
+  static const char *const known[] = {"eps", "limit",      "method",   "seconds",
+                                      "p",   "arithmetic", "progress", NULL};
   bool set = lipL_testdataset(L, 3) != NULL || lua_isnoneornil(L, 3);
   int options = set ? 4 : 5;
+  m->options = options;
   lua_settop(L, options);
   lipL_checkfields(L, options, "certificate", known);
   m->rows = (lipL_rows){.width = m->net->root->n_in};
   if (!lua_isnil(L, 3)) m->rows = lipL_checkdata(L, 3, "certificate", m->net);
   m->method = lipL_optmethod(L, options, "certificate");
   m->arithmetic = check_arithmetic(L, options);
-  m->seconds = lipL_optseconds(L, options, "certificate");
   lipL_optpath(L, options, "certificate", m->net, &m->path);
+  m->seconds = lipL_optseconds(L, options, "certificate", &m->path);
   if (!set && !lua_isnil(L, 4)) {
     int32_t *labels = lua_newuserdatauv(L, (m->rows.n ? m->rows.n : 1) * sizeof *labels, 0);
     size_t C = m->net->root->n_out;
@@ -341,7 +346,7 @@ static void check_arguments(lua_State *L, maker *m) {
 }
 
 /* net:certificate(path[, dataset | x[, y]], {method="product", p=, eps=, seconds=, limit=, arithmetic="float32"}) ->
- * true | nil, message, code */
+ * true[, what the method could not do] | nil, message, code */
 static int net_certificate(lua_State *L) {
   maker m = {.net = lipL_checknet(L, 1)};
   lip_err err;
@@ -353,10 +358,15 @@ static int net_certificate(lua_State *L) {
   if (m.net->capacity != before)
     lipL_account(L, m.net->capacity * (m.net->root->cache + 2 * m.net->root->n_in) * sizeof(float));
   m.found = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *m.found, 0);
-  if (make(&m, &err)) return lipL_fault(L, &err);
-  if (lipL_certificate_save(path, m.c, &err)) return lipL_fault(L, &err);
+  lipL_watch watch;
+  m.progress = lipL_watch_begin(L, m.options, "certificate", m.net, &watch);
+  lip_status status = make(&m, &err);
+  lipL_watch_end(&watch);
+  if (status || lipL_certificate_save(path, m.c, &err)) return lipL_fault(L, &err);
   lua_pushboolean(L, 1);
-  return 1;
+  if (!*m.found->found.reason) return 1;
+  lua_pushstring(L, m.found->found.reason); /* made all the same: what is missing is the product's */
+  return 2;
 }
 
 void lipL_open_certificate(lua_State *L) {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bound/found.h"
+
 /* One call: where the rows come from and what is counted. */
 typedef struct task {
   lip_net *net;
@@ -14,6 +16,8 @@ typedef struct task {
   const char *method;    /* of the pair constants; lent by the options */
   lipL_local local;
   double seconds;
+  int options; /* index of the table */
+  lip_watch *progress;
   lip_path path;
   lip_arithmetic arithmetic;
   bool tight;
@@ -81,10 +85,12 @@ static lip_status local_new(const task *t, double *eps, lip_local **out, lip_err
 
 static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_err *err) {
   size_t n_in = t->net->root->n_in;
+  lip_watch_begin(t->progress, "rows", t->n);
   for (size_t i = 0; i < t->n; i += t->batch) {
     size_t B = t->n - i < t->batch ? t->n - i : t->batch;
     const int32_t *labels = t->labels ? t->labels + i : NULL;
-    if (lip_cancel_raised(t->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
+    if (lip_cancel_raised(t->net->engine.cancel) || !lip_watch_tell(t->progress, false))
+      return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
     if (t->data) {
       for (size_t r = 0; r < B; r++) t->index[r] = (uint32_t)(i + r);
       if (t->data->labels) labels = t->data->labels + i;
@@ -96,6 +102,7 @@ static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_e
       status = lip_local_certify(local, t->data ? t->net->input : t->x + i * n_in, B, t->radius, err);
     if (status) return status;
     count_rows(t, i, B, labels);
+    lip_watch_add(t->progress, B);
   }
   return LIP_OK;
 }
@@ -138,11 +145,13 @@ static bool is_small(const lip_net *net) {
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
-  static const char *const known[] = {"eps",   "limit", "batch",    "method", "seconds", "p", "arithmetic",
-                                      "tight", "box",   "halvings", "global", "table",   NULL};
+  static const char *const known[] = {"eps",    "limit",      "batch",    "method", "seconds",
+                                      "p",      "arithmetic", "tight",    "box",    "halvings",
+                                      "global", "table",      "progress", NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
+  t->options = options;
   lua_settop(L, options);
   lipL_checkfields(L, options, "certify", known);
   if (t->data) {
@@ -154,8 +163,8 @@ static bool prepare(lua_State *L, task *t) {
   bool labelled = t->data ? t->data->labels != NULL : !lua_isnil(L, 3);
   lipL_optlocal(L, options, "certify", &t->local);
   t->method = t->local.wanted ? t->local.global : lipL_optmethod(L, options, "certify");
-  t->seconds = lipL_optseconds(L, options, "certify");
   lipL_optpath(L, options, "certify", t->net, &t->path);
+  t->seconds = lipL_optseconds(L, options, "certify", &t->path);
   /* constants of pairs and relaxation prove different points */
   if (!t->method) t->method = is_small(t->net) ? "recursion" : "product";
   t->arithmetic = lipL_optarithmetic(L, options, "certify", true);
@@ -197,9 +206,41 @@ static void push_fractions(lua_State *L, const task *t) {
   lua_setfield(L, -2, "certified");
 }
 
+/* What stands in the way of the method that was asked for; the constants are then the product's. */
+static void explain(const task *t, lipL_cert *h) {
+  size_t C = t->net->root->n_out;
+  const double *pairs = lip_certifier_pairs(h->certifier);
+  bool known = true;
+  for (size_t i = 0; i < C * C; i++) known = known && pairs[i] < INFINITY;
+  const char *unknown = h->local ? lip_local_unknown(h->local) : NULL;
+  if (unknown)
+    lip_because(h->found.reason, "no balls can be looked at: %s%s%s",
+                strcmp(unknown, "size") ? "the layer '" : "",
+                strcmp(unknown, "size") ? unknown : "the matrices have more than 2^25 numbers",
+                strcmp(unknown, "size") ? "' is no matrix and no slopes unit by unit" : "");
+  else if (!known && !*h->found.reason)
+    lip_because(h->found.reason,
+                "a layer states no finite constant for these norms (print(net:bound()) names it): "
+                "radii are 0");
+}
+
+/* From here to the last radius no finaliser of a script may run: it could change the weights that were measured; what
+ * the function `progress` does is looked at. */
+static lip_status work(task *t, lipL_cert *h, lip_err *err) {
+  bool more = strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
+  lip_status status = LIP_OK;
+  if (more) status = lipL_runmethod(h, t->method, t->net, &t->path, true, t->seconds, t->progress, err);
+  lip_certify_conf conf = {&t->path, h->found.pair, t->arithmetic, t->tight};
+  if (!status) status = lip_certifier_new(t->net, &conf, &h->certifier, err);
+  if (!status && t->local.wanted) status = local_new(t, t->sorted, &h->local, err);
+  if (status) return status;
+  explain(t, h);
+  return certify_all(t, h->certifier, h->local, err);
+}
+
 /* net:certify(dataset | x[, y], {eps={...}, method="product", p=, seconds=, limit=, batch=512,
  * arithmetic="float32", tight=false}) -> {n=, clean=, certified={[eps]=fraction}, radii=, margins=, labels=, pairs=,
- * method=, p=, arithmetic=} | nil, message, code
+ * method=, p=, arithmetic=, reason=, tried=} | nil, message, code
  *   radii      (n) rounded down: no float32 input within that distance (in the norm of the net's input or p, the distance
  *              itself included) is given another label by the net as executed; 0 for ties and whatever is not finite
  *   arithmetic what is executed: "float32" net:predict(x), "double" net:predict(x, {arithmetic="double"}), "real"
@@ -236,18 +277,19 @@ static int net_certify(lua_State *L) {
     t.table = lipL_newtensor(L, 2, (size_t[]){t.n, t.net->root->n_out})->data;
     lua_setfield(L, -2, "table");
   }
-  /* from here to the last radius no finaliser of a script may run: it could change the weights that were measured */
-  bool more = strcmp(t.method, "product") != 0; /* the certifier makes that one itself */
-  if (more && lipL_runmethod(h, t.method, t.net, &t.path, true, t.seconds, &err)) return lipL_fault(L, &err);
-  lip_certify_conf conf = {&t.path, h->found.pair, t.arithmetic, t.tight};
-  if (lip_certifier_new(t.net, &conf, &h->certifier, &err)) return lipL_fault(L, &err);
-  if (t.local.wanted && local_new(&t, t.sorted, &h->local, &err)) return lipL_fault(L, &err);
-  if (certify_all(&t, h->certifier, h->local, &err)) return lipL_fault(L, &err);
+  int result = lua_gettop(L);
+  lipL_watch watch;
+  t.progress = lipL_watch_begin(L, t.options, "certify", t.net, &watch);
+  lip_status status = work(&t, h, &err);
+  lipL_watch_end(&watch);
+  if (status) return lipL_fault(L, &err);
+  lua_settop(L, result);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");
   if (labelled) push_fractions(L, &t);
   lipL_settext(L, "arithmetic", lip_arithmetic_names[t.arithmetic]);
-  lipL_settext(L, "method", t.local.wanted ? "local" : more ? h->found.method : "product");
+  lipL_settext(L, "method", t.local.wanted ? "local" : h->found.method ? h->found.method : "product");
+  lipL_setreasons(L, &h->found);
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
   lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
   lua_setfield(L, -2, "pairs");

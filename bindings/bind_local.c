@@ -66,7 +66,8 @@ void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local) {
 }
 
 lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, const lip_net *net,
-                         const lip_path *path, bool pairs, double seconds, lip_err *err) {
+                         const lip_path *path, bool pairs, double seconds, lip_watch *progress,
+                         lip_err *err) {
   size_t B;
   lua_getfield(L, 2, "x");
   if (!lipL_testtensor(L, -1)) {
@@ -88,7 +89,8 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
                  .p = lip_path_at(path, 0),
                  .q = lip_path_at(path, lip_net_weighted(net)),
                  .pairs = pairs,
-                 .seconds = seconds};
+                 .seconds = seconds,
+                 .progress = progress};
   lip_region region = {
       x, ask.p, eps, local->boxed, local->from, local->to, LIP_EXECUTED_EXACT, net->engine.cancel};
   return lip_local_bound(method, &ask, &region, &h->found, err);

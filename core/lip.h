@@ -19,6 +19,7 @@
 #include "core/bound/bound.h"
 #include "core/bound/lmi.h"
 #include "core/bound/method.h"
+#include "core/bound/watch.h"
 #include "core/cert/certify.h"
 #include "core/cert/local.h"
 #include "core/cert/relax.h"

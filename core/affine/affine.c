@@ -120,13 +120,18 @@ lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err) {
     a->n_in = chain->n_in;
     a->n_out = chain->n_out;
     a->unknown = chain->child[i]->kind->desc.name;
+    a->unknown_at = i;
+    a->too_large = !fits(chain->child[i]->n_out, chain->child[i]->n_in);
     return LIP_OK;
   }
   /* the last block is a matrix alone */
   if (a->n == 0 || !is_plain(&a->block[a->n - 1])) {
     if (!fits(a->n_out, a->n_out)) {
+      size_t last = chain->n_child ? chain->n_child - 1 : 0;
       lip_affine_free(a);
-      a->unknown = chain->n_child ? chain->child[chain->n_child - 1]->kind->desc.name : "net";
+      a->unknown = chain->n_child ? chain->child[last]->kind->desc.name : "net";
+      a->unknown_at = last;
+      a->too_large = true;
     } else if (!add_identity(a, a->n_out)) {
       lip_affine_free(a);
       return no_memory(err);

@@ -33,6 +33,8 @@ typedef struct lip_affine {
   lip_block *block;    /* owned */
   size_t n_in, n_out;  /* of the net */
   const char *unknown; /* kind of a layer that has no such form (n is then 0), or NULL */
+  size_t unknown_at;   /* its place in the chain, from 0 */
+  bool too_large;      /* it has, with a matrix of too many entries */
 } lip_affine;
 
 /* The net's weights as they are now, copied. Layers without this form, or matrices of more than 2^27 entries:

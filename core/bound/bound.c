@@ -36,7 +36,10 @@ lip_status lip_bound_along(const lip_net *net, const lip_path *path, lip_bound *
       lip_free(row);
       return status;
     }
-    if (isinf(row[i].upper) && !out->unknown) out->unknown = l->kind->desc.name;
+    if (isinf(row[i].upper) && !out->unknown) {
+      out->unknown = l->kind->desc.name;
+      out->unknown_at = i;
+    }
     fenv_t saved;
     lip_ieee_enter(&saved);
     product = lip_up_mul(product, row[i].upper);

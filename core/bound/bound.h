@@ -19,6 +19,7 @@ typedef struct lip_bound {
   double slack;        /* upper / budget; NaN without a budget */
   const char *method;  /* "product" */
   const char *unknown; /* kind of the first layer without a bound, or NULL */
+  size_t unknown_at;   /* its row */
   lip_pq pq;           /* from the norm of the input to the norm of the logits */
   size_t n;
   lip_bound_row *row; /* owned */

@@ -62,18 +62,22 @@ typedef struct chain {
   double *wide;   /* (n_in) */
   double *column; /* (C) */
   double deadline;
+  double work, took; /* multiplications of products so far, and their seconds */
 } chain;
 
-static bool takes(const lip_ask *ask) {
+static bool takes(const lip_ask *ask, char *why) {
   const lip_affine *a = ask->affine;
   size_t terms = 0;
-  if (a->n == 0 || !lip_pq_tractable((lip_pq){ask->p, ask->q})) return false;
+  if (!lip_pq_tractable((lip_pq){ask->p, ask->q}))
+    return lip_because(why, "no norms from %s to %s can be worked out", lip_p_name(ask->p), lip_p_name(ask->q));
+  if (!lip_ask_has_form(ask, why)) return false;
   for (size_t l = 0; l < a->n; l++) {
     const lip_block *k = &a->block[l];
-    if (k->M > MOST_ENTRIES / (a->n_in > k->N ? a->n_in : k->N)) return false;
+    if (k->M > MOST_ENTRIES / (a->n_in > k->N ? a->n_in : k->N))
+      return lip_because(why, "the layers are too large: a matrix of more than 2^27 entries would be needed");
     terms += k->N + k->M + 8;
   }
-  return terms < MOST_TERMS;
+  return terms < MOST_TERMS || lip_because(why, "the layers are too large: sums of more than 2^20 terms");
 }
 
 static bool all_finite(const lip_block *k) {
@@ -341,21 +345,44 @@ static lip_status take_upper(const chain *s, lip_found *out, lip_err *err) {
   return LIP_OK;
 }
 
+/* Whether n multiplications would end behind the deadline, as fast as those before (the first: 2e9 a second). */
+static bool too_late(const chain *s, double n) {
+  double speed = s->took > 0.01 ? s->work / s->took : 2e9;
+  return !(lip_seconds() + n / speed <= s->deadline);
+}
+
+/* carry, with an eye on the clock. *late: nothing was done. */
+static lip_status carry_in_time(chain *s, size_t j, mat *G, bool *late, lip_err *err) {
+  const lip_block *k = &s->a->block[j];
+  double n = (double)k->M * (double)k->N * (double)G->cols, began = lip_seconds();
+  if (lip_cancel_raised(s->ask->net->engine.cancel) || !lip_watch_tell(s->ask->progress, false))
+    return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
+  *late = too_late(s, n);
+  if (*late) return LIP_OK;
+  lip_status status = carry(s, j, G, err);
+  s->work += n;
+  s->took += lip_seconds() - began;
+  return status;
+}
+
 static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
+  lip_watch_begin(s->ask->progress, "abs", s->a->n);
   for (size_t j = 0; j < s->a->n; j++) {
     const lip_block *k = &s->a->block[j];
     lip_status status = LIP_OK;
     for (size_t i = 0; i < k->M * k->N; i++) s->W[i] = (double)k->W[i];
     for (size_t q = 0; !status && q < s->sources; q++) {
-      if (lip_cancel_raised(s->ask->net->engine.cancel))
-        return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-      if (lip_seconds() > s->deadline) return LIP_OK;
-      status = carry(s, j, &s->G[q], err);
+      bool late = false;
+      status = carry_in_time(s, j, &s->G[q], &late, err);
+      if (!late) continue;
+      lip_out_of_time(s->ask, out->reason, j, s->a->n, "matrices");
+      return LIP_OK;
     }
     if (!status) status = begin(s, j, &s->G[j], err);
     if (status) return status;
     s->sources = j + 1;
     bound_cut(s, &s->at[j + 1]);
+    lip_watch_add(s->ask->progress, 1);
   }
   if (s->ask->pairs) take_pairs(s, out);
   return take_upper(s, out, err);
@@ -365,8 +392,11 @@ static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
 static lip_status take_product(const lip_ask *ask, lip_found *out, lip_err *err) {
   lip_found product;
   size_t pairs = ask->pairs ? ask->net->root->n_out * ask->net->root->n_out : 0;
-  lip_status status = lip_method_apply(&lip_method_product, ask, &product, err);
+  lip_ask plain = *ask;
+  plain.progress = NULL;
+  lip_status status = lip_method_apply(&lip_method_product, &plain, &product, err);
   if (status) return status;
+  if (!*out->reason) memcpy(out->reason, product.reason, sizeof out->reason);
   if (!(out->upper <= product.upper)) out->upper = product.upper;
   for (size_t i = 0; i < pairs; i++)
     if (!(out->pair[i] <= product.pair[i])) out->pair[i] = product.pair[i];
@@ -383,6 +413,7 @@ static lip_status run(const lip_ask *ask, lip_found *out, lip_err *err) {
   lip_ieee_enter(&saved);
   lip_status status = chain_init(&s, err);
   if (!status && finite) status = run_chain(&s, out, err);
+  if (!finite) lip_because(out->reason, "a weight or slope is not finite");
   lip_ieee_leave(&saved);
   chain_free(&s);
   return status ? status : take_product(ask, out, err);

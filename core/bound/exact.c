@@ -26,7 +26,7 @@
 #include "core/affine/wide.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
-#include "core/bound/method.h"
+#include "core/bound/found.h"
 #include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 
@@ -83,10 +83,19 @@ static double work(const lip_ask *ask) {
   return ldexp(once * (double)a->n_in, (int)free_units(a));
 }
 
-static bool takes(const lip_ask *ask) {
+static bool takes(const lip_ask *ask, char *why) {
   const double most = 1e9; /* a few seconds */
-  if (ask->affine->n == 0 || !lip_pq_tractable((lip_pq){ask->p, ask->q})) return false;
-  return free_units(ask->affine) <= MOST_UNITS && work(ask) <= most;
+  if (!lip_pq_tractable((lip_pq){ask->p, ask->q}))
+    return lip_because(why, "no norms from %s to %s can be worked out", lip_p_name(ask->p),
+                       lip_p_name(ask->q));
+  if (!lip_ask_has_form(ask, why)) return false;
+  size_t units = free_units(ask->affine);
+  if (units > MOST_UNITS)
+    return lip_because(why, "%zu units have two slopes, and it takes %d at most", units, MOST_UNITS);
+  if (work(ask) > most)
+    return lip_because(why, "the patterns of %zu units need %.2g multiplications, more than %.0g", units,
+                       work(ask), most);
+  return true;
 }
 
 /* ---- life ---- */
@@ -315,6 +324,8 @@ static void finish(search *s, lip_found *out) {
 /* Patterns in the order of binary numbers: the slopes of the last blocks change most often. */
 static lip_status all_patterns(search *s, lip_found *out, lip_err *err) {
   double end = lip_seconds() + s->ask->seconds;
+  size_t all = (size_t)1 << s->n_free;
+  lip_watch_begin(s->ask->progress, "exact", all);
   measure_error(s);
   carry(s, 0, 0);
   take(s);
@@ -324,7 +335,14 @@ static lip_status all_patterns(search *s, lip_found *out, lip_err *err) {
     while (changed >> (top + 1)) top++;
     if (lip_cancel_raised(s->ask->net->engine.cancel))
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-    if (pattern % 64 == 0 && lip_seconds() > end) return LIP_OK;
+    if (pattern % 64 == 0) {
+      lip_watch_add(s->ask->progress, 64);
+      if (!lip_watch_tell(s->ask->progress, false)) return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
+      if (lip_seconds() > end) {
+        lip_out_of_time(s->ask, out->reason, pattern, all, "patterns");
+        return LIP_OK;
+      }
+    }
     switch_on(s, s->free_block[top], pattern);
     carry(s, s->free_block[top] + 1, pattern);
     take(s);
@@ -335,7 +353,10 @@ static lip_status all_patterns(search *s, lip_found *out, lip_err *err) {
 
 static lip_status run(const lip_ask *ask, lip_found *out, lip_err *err) {
   const lip_affine *a = ask->affine;
-  if (!all_finite(a)) return LIP_OK;
+  if (!all_finite(a)) {
+    lip_because(out->reason, "a weight or slope is not finite");
+    return LIP_OK;
+  }
   search s = {.ask = ask, .a = a, .n_in = a->n_in, .C = a->n_out};
   fenv_t saved;
   lip_ieee_enter(&saved);

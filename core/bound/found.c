@@ -2,6 +2,8 @@
 #include "core/bound/found.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #include "core/base/mem.h"
 
@@ -23,8 +25,37 @@ lip_status lip_found_init(const lip_ask *ask, const char *method, lip_found *f, 
 
 lip_status lip_method_apply(const lip_method *m, const lip_ask *ask, lip_found *out, lip_err *err) {
   lip_status status = lip_found_init(ask, m->name, out, err);
-  if (!status && m->takes(ask)) status = m->run(ask, out, err);
+  if (!status && m->takes(ask, out->reason)) {
+    lip_watch_begin(ask->progress, m->name, 0);
+    status = m->run(ask, out, err);
+  }
   if (status) lip_found_free(out);
   if (!(out->upper >= 0)) out->upper = INFINITY; /* NaN */
   return status;
+}
+
+/* ---- reasons ---- */
+
+bool lip_because(char *why, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  vsnprintf(why, LIP_REASON, format, args);
+  va_end(args);
+  return false;
+}
+
+bool lip_ask_has_form(const lip_ask *ask, char *why) {
+  const lip_affine *a = ask->affine;
+  if (a->n > 0) return true;
+  if (!a->unknown) return lip_because(why, "the net is not known as matrices with slopes between them");
+  if (a->too_large)
+    return lip_because(why, "layer %zu (%s) is a matrix of more than 2^27 entries", a->unknown_at + 1,
+                       a->unknown);
+  return lip_because(why, "layer %zu (%s) is no matrix and no slopes unit by unit, which this method needs",
+                     a->unknown_at + 1, a->unknown);
+}
+
+void lip_out_of_time(const lip_ask *ask, char *why, size_t done, size_t total, const char *what) {
+  lip_because(why, "out of time after %.3g s with %zu of %zu %s done (seconds)", ask->seconds, done, total,
+              what);
 }

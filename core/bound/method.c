@@ -19,6 +19,7 @@ static const lip_method *const table[] = {
 };
 
 LIP_REGISTRY(lip_method, lip_method, table, name)
+_Static_assert(sizeof table / sizeof *table <= LIP_METHODS, "lip_found.tried has no room for every method");
 
 /* Keeps the smaller of each number; the name and the proof go with the pairs, or with the upper where there are none. */
 static void take_smaller(lip_found *best, lip_found *f, size_t pairs) {
@@ -36,22 +37,44 @@ static void take_smaller(lip_found *best, lip_found *f, size_t pairs) {
   f->proof = old;
 }
 
-static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
+/* One method of "best", unless there is a reason not to. */
+static lip_status try_one(const lip_method *m, const lip_ask *ask, lip_found *best, lip_err *err) {
   size_t C = ask->net->root->n_out;
+  lip_tried *t = &best->tried[best->n_tried++];
+  double began = lip_seconds();
+  *t = (lip_tried){.method = m->name, .upper = INFINITY};
+  if (ask->carried && m->bare) {
+    lip_because(t->reason, "a certificate file cannot carry its proof");
+    return LIP_OK;
+  }
+  if (best->n_tried > 1 && !(ask->seconds > 0)) {
+    lip_because(t->reason, "no time is left for it");
+    return LIP_OK;
+  }
+  lip_found f;
+  lip_status status = lip_method_apply(m, ask, &f, err);
+  if (status) return status;
+  t->upper = f.upper;
+  t->seconds = lip_seconds() - began;
+  memcpy(t->reason, f.reason, sizeof t->reason);
+  take_smaller(best, &f, ask->pairs ? C * C : 0);
+  lip_found_free(&f);
+  return LIP_OK;
+}
+
+/* The product comes first whatever the time, so that nothing here is ever worse. */
+static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   double finish = lip_seconds() + ask->seconds;
   lip_status status = lip_found_init(ask, "product", out, err);
   const lip_method *m;
-  for (size_t i = 0; !status && (m = lip_method_at(i)) && (i == 0 || lip_seconds() < finish); i++) {
-    if (ask->carried && m->bare) continue;
+  for (size_t i = 0; !status && (m = lip_method_at(i)); i++) {
     lip_ask part = *ask;
     part.seconds = finish - lip_seconds();
-    lip_found f;
-    status = lip_method_apply(m, &part, &f, err);
-    if (status) break;
-    take_smaller(out, &f, ask->pairs ? C * C : 0);
-    lip_found_free(&f);
+    part.known = i > 0 && !ask->pairs ? out->upper : 0;
+    status = try_one(m, &part, out, err);
   }
   if (status) lip_found_free(out);
+  if (!status && !(out->upper < INFINITY)) memcpy(out->reason, out->tried[0].reason, sizeof out->reason);
   return status;
 }
 

@@ -9,6 +9,7 @@
 #include "core/base/cancel.h"
 #include "core/base/error.h"
 #include "core/bound/lmi.h"
+#include "core/bound/watch.h"
 #include "core/net/net.h"
 #include "core/norm/pnorm.h"
 
@@ -19,8 +20,19 @@ typedef struct lip_ask {
   lip_p p, q;               /* its ends: norms of the input and of the logits */
   bool pairs;               /* also the table of pairs */
   bool carried;             /* "best" leaves out what a certificate file cannot carry */
-  double seconds; /* what a method that improves step by step may take; INFINITY: until it has settled */
+  double seconds; /* what a method may take; INFINITY: until it has settled */
+  double known;        /* without pairs: an upper that is not below this is of no use, unless it is 0 */
+  lip_watch *progress; /* who is told how far it is, or NULL */
 } lip_ask;
+
+enum { LIP_REASON = 160, LIP_METHODS = 8 };
+
+/* What "best" has seen of one method. */
+typedef struct lip_tried {
+  const char *method; /* static */
+  double upper, seconds;
+  char reason[LIP_REASON]; /* as in lip_found */
+} lip_tried;
 
 typedef struct lip_found {
   double upper; /* of ||f(x) - f(x')||_q / ||x - x'||_p; INFINITY = unknown */
@@ -29,13 +41,18 @@ typedef struct lip_found {
   lip_proof
       *proof; /* what the pairs (or, without, the upper) rest on; NULL: nothing beside the weights. Owned */
   const char *method; /* static */
+  char reason[LIP_REASON]; /* for people: why numbers are missing (INFINITY) or the product's; "": none is */
+  size_t n_tried;          /* of "best" */
+  lip_tried tried[LIP_METHODS];
 } lip_found;
 
 typedef struct lip_method {
   const char *name, *help;
   bool bare; /* neither leaves a proof nor can be repeated by core/check */
-  bool (*takes)(const lip_ask *ask); /* false: INFINITY without trying */
-  /* `out` arrives with INFINITY everywhere and `pair` allocated when asked for. LIP_MEMORY, LIP_CANCELLED. */
+  /* false: INFINITY without trying; `why` (LIP_REASON characters) says which layer, norm or size is in the way */
+  bool (*takes)(const lip_ask *ask, char *why);
+  /* `out` arrives with INFINITY everywhere and `pair` allocated when asked for; what stays so gets out->reason.
+   * LIP_MEMORY, LIP_CANCELLED. */
   lip_status (*run)(const lip_ask *ask, lip_found *out, lip_err *err);
 } lip_method;
 

@@ -4,11 +4,12 @@
 
 #include "core/affine/rounding.h"
 #include "core/bound/bound.h"
-#include "core/bound/method.h"
+#include "core/bound/found.h"
 #include "core/norm/round.h"
 
-static bool product_takes(const lip_ask *ask) {
+static bool product_takes(const lip_ask *ask, char *why) {
   (void)ask;
+  (void)why;
   return true;
 }
 
@@ -43,6 +44,11 @@ static lip_status product_run(const lip_ask *ask, lip_found *out, lip_err *err) 
   out->upper = b.upper;
   if (ask->pairs) product_pairs(ask, &b, out);
   lip_ieee_leave(&saved);
+  if (b.unknown)
+    lip_because(out->reason, "layer %zu (%s) states no finite constant for the norms %s", b.unknown_at + 1,
+                b.unknown, lip_pq_name(b.row[b.unknown_at].pq));
+  else if (!(b.upper < INFINITY))
+    lip_because(out->reason, "the product of the layers' norms is too large for a number");
   lip_bound_free(&b);
   return LIP_OK;
 }

@@ -6,19 +6,29 @@
 
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/bound/found.h"
 #include "core/norm/round.h"
 
 enum { SLACKS = 3 };
 static const double slack[SLACKS] = {1e-6, 1e-5,
                                      1e-3}; /* when multipliers are too close to the limit to be proved */
 
-bool lip_propose_takes(const lip_ask *ask) {
-  return ask->affine->n > 1 && lip_lmi_fits(ask->affine) && (ask->p == LIP_P2 || ask->p == LIP_PINF) &&
-         (ask->q == LIP_P2 || ask->q == LIP_PINF);
+bool lip_propose_takes(const lip_ask *ask, char *why) {
+  bool p = ask->p == LIP_P2 || ask->p == LIP_PINF, q = ask->q == LIP_P2 || ask->q == LIP_PINF;
+  if (!p || !q)
+    return lip_because(why, "it knows the norms 2 and inf, not %s of the %s", lip_p_name(p ? ask->q : ask->p),
+                       p ? "outputs" : "input");
+  if (!lip_ask_has_form(ask, why)) return false;
+  if (ask->affine->n < 2)
+    return lip_because(why, "the net is a single matrix, whose norm is what the product says already");
+  if (!lip_lmi_fits(ask->affine))
+    return lip_because(why, "the layers are too wide: its proof would have more than 2^25 numbers");
+  return true;
 }
 
 bool lip_propose_stop(const lip_proposer *p) {
-  return lip_cancel_raised(p->ask->net->engine.cancel) || lip_seconds() > p->finish;
+  return lip_cancel_raised(p->ask->net->engine.cancel) || !lip_watch_tell(p->ask->progress, true) ||
+         lip_seconds() > p->finish;
 }
 
 double lip_propose_closed(lip_proposer *p) {
@@ -41,7 +51,9 @@ typedef struct job {
   size_t n, pairs; /* targets; the first of them are pairs */
   size_t C;        /* classes */
   double began, finish;
-  atomic_size_t next; /* target that nobody has taken */
+  _Atomic double longest; /* seconds of a target that could not be cut short */
+  atomic_bool useless;    /* one row alone is as large as what is known */
+  atomic_size_t next;     /* target that nobody has taken */
   atomic_int status;
 } job;
 
@@ -73,7 +85,8 @@ static bool no_rows(const lip_affine *a, lip_rows r) {
   return true;
 }
 
-static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_multipliers *m, lip_err *err) {
+static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_multipliers *m, double *began,
+                             lip_err *err) {
   size_t n_in = t->ask->affine->n_in;
   if (no_rows(t->ask->affine, m->rows)) {
     m->rho = 0;
@@ -81,6 +94,7 @@ static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_mu
   }
   lip_elim_target(p->elim, m->rows);
   double rho = t->propose(p);
+  if (t->propose != lip_propose_closed) *began = lip_seconds();
   if (!(rho < INFINITY)) return LIP_OK;
   if (p->d) {
     if (!(m->d = lip_alloc(n_in, sizeof *m->d)))
@@ -98,23 +112,52 @@ static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_mu
   }
 }
 
-/* Time for a target: an equal part of what is left for it and those behind it. */
+/* Time for a target: an equal part of what is left for it and those behind it, less what cannot be cut short. */
 static double share_of_time(const job *t, size_t at) {
   double now = lip_seconds();
   double threads = (double)lip_pool_threads(t->ask->net->engine.pool);
-  return now + (t->finish - now) * fmin(1, threads / (double)(t->n - at));
+  return now + (t->finish - now) * fmin(1, threads / (double)(t->n - at)) - atomic_load(&t->longest);
+}
+
+/* Whether no further target fits into the time that is left. */
+static bool too_late(job *t) {
+  return lip_seconds() + atomic_load(&t->longest) > t->finish;
+}
+
+static bool is_over(job *t) {
+  return too_late(t) || atomic_load(&t->useless);
+}
+
+/* The proof runs to its end, the search before it only where it does not look at the clock; a race costs nothing. */
+static void note_time(job *t, double took) {
+  if (took > atomic_load(&t->longest)) atomic_store(&t->longest, took);
+}
+
+/* sqrt(rho sum d), rounded up; 0 needs no multipliers. */
+static double constant_of(const job *t, const lip_multipliers *m) {
+  if (m->rho == 0) return 0;
+  if (!(m->rho < INFINITY)) return INFINITY;
+  double sum = m->d ? 0 : 1;
+  for (size_t k = 0; m->d && k < t->ask->affine->n_in; k++) sum = lip_up(sum + m->d[k]);
+  return lip_sqrt_up(lip_mul_up(m->rho, sum));
 }
 
 static lip_status run_targets(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *err) {
-  for (;;) {
+  while (!lip_watch_waits(t->ask->progress)) {
     size_t k = atomic_fetch_add(&t->next, 1);
     if (lip_cancel_raised(t->ask->net->engine.cancel))
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-    if (k >= t->n || atomic_load(&t->status) || lip_seconds() > t->finish) return LIP_OK;
+    if (k >= t->n || atomic_load(&t->status) || is_over(t)) return LIP_OK;
     p->finish = share_of_time(t, k);
-    lip_status status = run_target(t, p, lmi, &t->proof->item[k], err);
+    double began = lip_seconds();
+    lip_status status = run_target(t, p, lmi, &t->proof->item[k], &began, err);
     if (status) return status;
+    note_time(t, lip_seconds() - began);
+    double alone = constant_of(t, &t->proof->item[k]);
+    if (t->ask->known > 0 && alone >= t->ask->known && alone < INFINITY) atomic_store(&t->useless, true);
+    lip_watch_add(t->ask->progress, 1);
   }
+  return LIP_OK;
 }
 
 static void share(void *arg, const lip_worker *me) {
@@ -129,15 +172,6 @@ static void share(void *arg, const lip_worker *me) {
   if (status) atomic_store(&t->status, (int)status);
   lip_lmi_free(lmi);
   proposer_free(&p);
-}
-
-/* sqrt(rho sum d), rounded up; 0 needs no multipliers. */
-static double constant_of(const job *t, const lip_multipliers *m) {
-  if (m->rho == 0) return 0;
-  if (!(m->rho < INFINITY)) return INFINITY;
-  double sum = m->d ? 0 : 1;
-  for (size_t k = 0; m->d && k < t->ask->affine->n_in; k++) sum = lip_up(sum + m->d[k]);
-  return lip_sqrt_up(lip_mul_up(m->rho, sum));
 }
 
 static void fill(const job *t, lip_found *out) {
@@ -165,19 +199,45 @@ static void name_targets(job *t) {
     (m++)->rows = (lip_rows){t->ask->q == LIP_P2 ? LIP_NO_ROW : i, LIP_NO_ROW};
 }
 
+/* One region after the other: where somebody is to be told how far this is, they end for that. */
+static void run_regions(job *t) {
+  const lip_ask *ask = t->ask;
+  do {
+    fenv_t saved;
+    lip_ieee_enter(&saved);
+    lip_pool_run(ask->net->engine.pool, false, share, t);
+    lip_ieee_leave(&saved);
+    if (!lip_watch_tell(ask->progress, false)) atomic_store(&t->status, (int)LIP_CANCELLED);
+  } while (atomic_load(&t->next) < t->n && !atomic_load(&t->status) && !is_over(t));
+}
+
+/* Which constants are missing, and why. */
+static void explain(job *t, char *why) {
+  size_t proved = 0;
+  for (size_t k = 0; k < t->n; k++) proved += t->proof->item[k].rho < INFINITY;
+  if (proved == t->n) return;
+  if (atomic_load(&t->useless))
+    lip_because(why, "cannot be below %.9g, which is known: one output alone is not", t->ask->known);
+  else if (too_late(t))
+    lip_out_of_time(t->ask, why, proved, t->n, "pairs and rows");
+  else
+    lip_because(why, "no multipliers could be proved for %zu of %zu pairs and rows", t->n - proved, t->n);
+}
+
 lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *out, lip_err *err) {
   size_t C = ask->affine->n_out, pairs = ask->pairs ? C * (C - 1) / 2 : 0;
   job t = {.ask = ask, .propose = propose, .pairs = pairs, .C = C, .n = pairs + (ask->q == LIP_P2 ? 1 : C)};
-  if (!all_finite(ask->affine)) return LIP_OK;
+  if (!all_finite(ask->affine)) {
+    lip_because(out->reason, "a weight is not finite");
+    return LIP_OK;
+  }
   t.began = lip_seconds();
   t.finish = t.began + ask->seconds;
   lip_status status = lip_proof_new(t.n, lip_affine_units(ask->affine), &t.proof, err);
   if (status) return status;
   name_targets(&t);
-  fenv_t saved;
-  lip_ieee_enter(&saved);
-  lip_pool_run(ask->net->engine.pool, false, share, &t);
-  lip_ieee_leave(&saved);
+  lip_watch_begin(ask->progress, out->method, t.n);
+  run_regions(&t);
   status = (lip_status)atomic_load(&t.status);
   if (status) {
     lip_proof_free(t.proof);
@@ -185,6 +245,7 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
                     status == LIP_CANCELLED ? "bound: cancelled" : "out of memory for multipliers");
   }
   fill(&t, out);
+  explain(&t, out->reason);
   out->proof = t.proof;
   return LIP_OK;
 }

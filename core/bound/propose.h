@@ -28,7 +28,7 @@ double lip_propose_closed(lip_proposer *p);
 lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *out, lip_err *err);
 /* p = 2 or inf from the input, q = 2 or inf at the logits, and a net of matrices with slopes between (of a single
  * matrix the product is the norm itself). */
-bool lip_propose_takes(const lip_ask *ask);
-bool lip_propose_stop(const lip_proposer *p); /* cancelled, or out of time */
+bool lip_propose_takes(const lip_ask *ask, char *why);
+bool lip_propose_stop(const lip_proposer *p); /* cancelled, or out of time; tells how far things are */
 
 #endif

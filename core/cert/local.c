@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/bound/found.h"
 #include "core/norm/round.h"
 
 struct lip_local {
@@ -180,6 +181,10 @@ lip_status lip_local_bound(const char *method, const lip_ask *ask, const lip_reg
   lip_ieee_leave(&saved);
   if (!status && lip_cancel_raised(region->cancel)) status = lip_fail(err, LIP_CANCELLED, "bound: cancelled");
   if (!status) status = lip_method_run(method, &near, out, err);
+  if (!status && !g && !*out->reason) {
+    if (lip_ask_has_form(ask, out->reason))
+      lip_because(out->reason, "the ball was not looked at: the matrices have more than 2^25 numbers");
+  }
   lip_affine_free(&narrow);
   lip_ranges_free(g);
   lip_relax_free(relax);

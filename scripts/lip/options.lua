@@ -234,8 +234,9 @@ eps = none -- local: radius of the ball
 box = none -- local: {from, to}, only inputs in it count
 global = best -- local: what runs with the slopes of the ball, one of lip.bound_methods() or "best"
 pairs = false -- also the constants of the differences of two outputs
-seconds = none -- what a method that improves step by step may take
--> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget]],
+seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
+progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
+-> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, reason=, tried=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget; reason: what the method could not do and why, nil when it could; tried: of "best", {{method=, upper=, seconds=, reason=}, ...}]],
   ["net:forward"] = [[
 training = false -- dropout is active, and backward may follow; plain true says the same
 arithmetic = float32 -- "double": sums and activations in double, rounded to float32 at the end
@@ -251,20 +252,22 @@ method = product -- of the constants of pairs: one of lip.bound_methods(), "best
 box = none -- local: {from, to}, only inputs in it count
 halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
 global = recursion (layers of at most 1024), else product -- local: method of the constants that come first
-seconds = none -- what a method that improves step by step may take
+seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
+progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic= }; clean, certified: shares of the n rows; reached: how many of eps each row's radius reaches, whatever its label]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic=, reason=, tried= }; reason, tried: as of net:bound; clean, certified: shares of the n rows; reached: how many of eps each row's radius reaches, whatever its label]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms
 eps = none -- a radius or a list of radii where certified rows are counted
 limit = all -- the first so many rows only
-seconds = none -- what a method that improves step by step may take
+seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
+progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
--> true, or nil, message, code; lipwb check verifies the file]],
+-> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file]],
   ["lip.verify"] = [[
 eps = required -- size of the balls
 p = the net's path -- norm of the balls
