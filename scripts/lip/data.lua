@@ -1,5 +1,6 @@
 --- Data sets: the readers, and finding, downloading and verifying the well-known ones.
 local core = require "lip.core"
+local arguments = require "lip.arguments"
 local check_options = require("lip.options").check
 local unpacked = require "lip.unpacked"
 
@@ -382,4 +383,8 @@ function data.cifar100(folder)
   return load_cifar("cifar100", folder, "cifar-100-binary", 2, 100, { "train.bin" }, { "test.bin" })
 end
 
-return data
+return arguments.module("lip.data.", data, {
+  mnist = "options options?", fashion_mnist = "options options?", main_dataset = "options options?",
+  digits = "options options?", idx = "images text, labels text?", cifar10 = "folder text?", cifar100 = "folder text?",
+  download = "urls texts, path text, sha256 text",
+})

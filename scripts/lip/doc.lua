@@ -135,8 +135,8 @@ end
 --- The reference as text.
 ---@param what? "page"|"stubs"
 ---@return string
-return function(what)
+return require "lip.arguments".checked("lip.doc", "what text?", function(what)
   if what == nil or what == "page" then return markdown() end
   if what == "stubs" then return stubs() end
-  error("lip.doc expects \"page\" or \"stubs\", got " .. tostring(what), 2)
-end
+  error("lip.doc: argument 1 (what) expects \"page\" or \"stubs\", got " .. what, 2)
+end)

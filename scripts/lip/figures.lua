@@ -7,6 +7,7 @@
 -- A record is what a store of sweeps holds of a trial: { config = {...}, row = {...}, seed =, state =, ... }.
 local lip = require "lip"
 local panel = require "lip.plot.panel"
+local arguments = require "lip.arguments"
 local check_options = require("lip.options").check
 local records_of = require "lip.figures.records"
 local nets = require "lip.figures.nets"
@@ -21,8 +22,7 @@ local blue, orange = panel.palette[1], panel.palette[2]
 
 -- ---- certified accuracy against radius ----
 
-local function curves_of(given, what)
-  if type(given) ~= "table" then error("figures.radius: " .. what .. " is a table {x=, y=}", 4) end
+local function curves_of(given)
   return given.x and { given } or given
 end
 
@@ -46,7 +46,7 @@ end
 ---@param options? table help "figures.radius"
 function figures.radius(curve, attack, options)
   local o = check_options(options, "lip.figures.radius")
-  local curves, attacks = curves_of(curve, "the curve"), attack and curves_of(attack, "the attack") or {}
+  local curves, attacks = curves_of(curve), attack and curves_of(attack) or {}
   local single = #curves == 1
   local series = {}
   for k, c in ipairs(curves) do
@@ -78,7 +78,8 @@ end
 ---@param options? table help "figures.certified"
 function figures.certified(net, data, report, options)
   local o = check_options(options, "lip.figures.certified")
-  local full = lip.curve(report, data, { max = o.max })
+  local made, full = pcall(lip.curve, report, data, { max = o.max })
+  if not made then error((full:gsub("^.-lip%.curve", "lip.figures.certified")), 2) end
   local curves, attacks, n = { full }, {}, math.min(o.attack or 0, report.n)
   full.title = n > 0 and ("certified, all %d"):format(report.n) or "certified"
   local what = "certified accuracy"
@@ -206,4 +207,15 @@ function figures.css(is_dark)
   return table.concat(lines, " ")
 end
 
-return figures
+return arguments.module("lip.figures.", figures, {
+  value = "record table, name text", budget = "records tables, options options?",
+  pareto = "records tables, x text, y text, options options?",
+  front = "points tables, minimise_x boolean?, minimise_y boolean?",
+  moment = "net net, step number?", bounds = "moments tables, options options?",
+  weights = "net net, options options?", singular = "net net, options options?",
+  histogram = "values numbers, bins whole", images = "x tensor, adversarial tensor, options options?",
+  fit = "x numbers, y numbers, net net, slope limit?, options options?",
+  radius = "curve curves, attack curves?, options options?",
+  certified = "net net, data labels, report report, options options?",
+  losses = "runs tables, options options?", draw = "file text?, figure table", css = "dark boolean?",
+})

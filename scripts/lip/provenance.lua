@@ -135,4 +135,6 @@ function provenance.together(common, told)
   return all
 end
 
-return provenance
+return require "lip.arguments".module("lip.provenance.", provenance, {
+  common = "options options?", git = "folder text?", together = "common table?, told table?",
+})

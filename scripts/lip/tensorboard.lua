@@ -151,10 +151,7 @@ end
 
 --- An event at `step`; true, or nil, message, code. `aside`: it belongs to the run as a whole, and voids nothing.
 function writer:event(step, body, aside)
-  if self.closed then error("tensorboard: this writer is closed", 3) end
-  if math.tointeger(step) == nil or step < 0 then
-    error("tensorboard: a step is a whole number >= 0, got " .. tostring(step), 3)
-  end
+  if self.closed then error("tensorboard: this writer is closed", 2) end
   if not self.file then
     local ok, message, code = self:open()
     if not ok then return nil, message, code end
@@ -174,9 +171,6 @@ end
 
 --- One number of a curve.
 function writer:scalar(tag, value, step)
-  if type(value) ~= "number" then
-    error(("tensorboard: scalar '%s' expects a number, got %s"):format(tag, type(value)), 2)
-  end
   return self:event(step, summary(tag, float(2, value)))
 end
 
@@ -253,6 +247,7 @@ end
 ---@param options? { failed: boolean?, step: integer?, group: string? }
 function writer:hparams(config, row, options)
   options = options or {}
+  if self.closed then error("tensorboard: this writer is closed", 2) end
   local infos, values, metrics = {}, {}, {}
   for _, name in ipairs(sorted_names(config)) do
     local kind, value = hparam(config[name])
@@ -285,6 +280,11 @@ function writer:hparams(config, row, options)
   if not ok then return nil, message, code end
   return true
 end
+
+require "lip.arguments".methods("tensorboard:", writer, {
+  scalar = "tag text, number float, step step", histogram = "tag text, tensor tensor, step step, bins count?",
+  image = "tag text, tensor tensor, step step", hparams = "config table, row table?, options table?",
+})
 
 function writer:close()
   if self.file then self.file:close() end

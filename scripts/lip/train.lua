@@ -79,6 +79,15 @@ local function check_options(given)
   return o
 end
 
+-- A shape without its sides of 1, which change no order.
+local function sides(shape)
+  local list = {}
+  for _, d in ipairs(shape) do
+    if d ~= 1 then list[#list + 1] = d end
+  end
+  return table.concat(list, "x")
+end
+
 --- Raises on the caller's line when net, data and loss cannot work together, before anything is trained.
 local function check_data(net, dataset, loss, what)
   local info, shape = dataset:info(), net:info()
@@ -86,8 +95,11 @@ local function check_data(net, dataset, loss, what)
   for _, d in ipairs(shape.input) do takes = takes * d end
   for _, d in ipairs(shape.output) do outputs = outputs * d end
   local function refuse(format, ...) error(("train: the %s " .. format):format(what, ...), 4) end
+  local samples, inputs = table.concat(info.shape, "x"), table.concat(shape.input, "x")
   if info.features ~= takes then
-    refuse("has samples of %s, the net takes %s", table.concat(info.shape, "x"), table.concat(shape.input, "x"))
+    refuse("has samples of %s, the net takes %s", samples, inputs)
+  elseif #info.shape > 1 and #shape.input > 1 and sides(info.shape) ~= sides(shape.input) then
+    refuse("has samples of %s, the net takes %s: the same numbers in another order", samples, inputs)
   end
   if type(loss) == "function" then return end
   local wants, has = loss:target(), info.targets and "values" or info.classes and "labels"
@@ -273,6 +285,15 @@ function run:batch()
   return value
 end
 
+--- net:evaluate with the loss. Of a loss that is a function nothing is known: then the accuracy, where there is one.
+function run:evaluate(data)
+  if type(self.o.loss) ~= "function" then return self.net:evaluate(data, { loss = self.o.loss }) end
+  local outputs = 1
+  for _, d in ipairs(self.net:info().output) do outputs = outputs * d end
+  if not data:info().classes or outputs == 1 then return {} end
+  return self.net:evaluate(data)
+end
+
 --- After the last batch of an epoch: info for the history and the callback; nil, message, code on failure. Changes
 --- nothing: an epoch whose end was interrupted is ended again.
 function run:end_epoch(began)
@@ -282,8 +303,7 @@ function run:end_epoch(began)
     loss = self.tally.sum / self.tally.rows, lr = self.tally.lr, seconds = seconds, rate = self.tally.rows / seconds,
   }
   if o.validation then
-    local seen, message, code = self.net:evaluate(o.validation,
-      { loss = type(o.loss) ~= "function" and o.loss or nil })
+    local seen, message, code = self:evaluate(o.validation)
     if not seen then return nil, message, code end
     info.validation = { accuracy = seen.accuracy, loss = seen.loss }
   end
@@ -307,7 +327,7 @@ function run:measure(name)
     local seen = net:certify(data, { eps = { eps } })
     return seen and seen.certified[eps]
   elseif name == "clean" or name == "accuracy" then
-    local seen = net:evaluate(data)
+    local seen = self:evaluate(data)
     return seen and seen.accuracy
   end
 end
@@ -403,13 +423,6 @@ end
 ---@return string|nil message
 ---@return string|nil code  "cancelled" (the checkpoint is written), "not_finite", "pruned" (in a trial), "io", ...
 local function train(net, dataset, options)
-  if type_name(net) ~= "lip.net" then error("train: the first argument must be a net, got " .. type_name(net), 2) end
-  if type_name(dataset) ~= "lip.dataset" then
-    error("train: the second argument must be a data set, got " .. type_name(dataset), 2)
-  end
-  if options ~= nil and type(options) ~= "table" then
-    error("train: the options are a table, got " .. type_name(options), 2)
-  end
   local o = check_options(options or {})
   if not o.augment then check_data(net, dataset, o.loss, "data set") end
   if o.validation then check_data(net, o.validation, o.loss, "data set 'validation'") end
@@ -442,4 +455,4 @@ local function train(net, dataset, options)
   }
 end
 
-return train
+return require "lip.arguments".checked("lip.train", "net net, data dataset, options options?", train)

@@ -89,7 +89,8 @@ function trial.report(step, values, total)
   if type(values) ~= "table" then error("trial.report: expects a table of numbers by name, got " .. type(values), 2) end
   for name, v in pairs(values) do
     if type(name) ~= "string" or type(v) ~= "number" then
-      error(("trial.report: '%s' expects a number, got a %s"):format(tostring(name), type(v)), 2)
+      error(type(name) ~= "string" and "trial.report: argument 2 (values) expects numbers by name, got a list"
+        or ("trial.report: '%s' expects a number, got a %s"):format(name, type(v)), 2)
     end
   end
   if not trial.active then return true end
@@ -185,4 +186,7 @@ function trial.begin(told_, folder)
   return noted
 end
 
-return trial
+return require "lip.arguments".module("lip.trial.", trial, {
+  report = "step whole, values table, total whole?", file = "kind text, name text", wrote = "kind text, path text",
+  data = "name text, sha256 text?, samples whole?", wanted = "step whole",
+})

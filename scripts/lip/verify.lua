@@ -4,6 +4,7 @@
 --   violated  a float32 input of the ball (in the box) is given another one: found by lip.attack, or the point itself
 --   unproven  neither
 local lip = require "lip"
+local arguments = require "lip.arguments"
 local check_options = require("lip.options").check
 
 local function rows_of(data, labels)
@@ -80,4 +81,4 @@ local function verify(net, data, y, options)
     rows = rows, adversarial = points, p = report.p, eps = o.eps }
 end
 
-return verify
+return arguments.checked("lip.verify", "net net, data rows", verify)

@@ -126,7 +126,7 @@ function tests.test_pareto()
   lu.assertEquals(fig.series[1].y, { 40, 40, 60 })
   check_drawn(fig)
   check_refused(figures.pareto({}, "clean", "certified"))
-  lu.assertErrorMsgContains("names of values", figures.pareto, {}, "clean")
+  lu.assertErrorMsgContains("argument 3 (y) expects a text", figures.pareto, {}, "clean")
 end
 
 -- Another radius is another guarantee, unless the measure says which; clean accuracies have none.

@@ -2,6 +2,7 @@
 local lu = require "luaunit"
 local lip = require "lip"
 local program = require "support_program".program
+local folder_of_tests = debug.getinfo(1, "S").source:match "^@(.*)/" or "."
 
 local here = debug.getinfo(1, "S").short_src
 local tests = {}
@@ -146,6 +147,29 @@ function tests.test_no_gnuplot()
   file:close()
   os.remove(out)
   lu.assertEquals(text, "nil\tplot: gnuplot is not installed (package gnuplot-nox)\tnot_found\n")
+end
+
+-- Every documented function that is written in Lua, with nil, a number, a text, tables and a function for each of its
+-- arguments: what is refused is refused on the script's line, and named.
+function tests.test_functions_in_lua_name_their_arguments()
+  local folder = lip.file.temporary()
+  local ended = assert(lip.process.run { program, lip.file.absolute(folder_of_tests .. "/arguments_run.lua"), cwd = folder,
+    env = { LIPWB_OFFLINE = "1", LIPWB_DATA = folder, HOME = folder }, timeout = 120 })
+  local found = lip.file.read(folder .. "/wrong.json")
+  lip.file.remove_tree(folder)
+  lu.assertEquals(ended.exit, 0, ended.errors)
+  found = assert(lip.from_json(found))
+  lu.assertEquals(found.wrong, "")
+  lu.assertTrue(found.calls > 400)
+end
+
+function tests.test_one_message_in_full()
+  complains({ 'lip.curve: argument 1 (report) expects what net:certify returned, got nil' }, lip.curve)
+  complains({ "lip.curve: argument 1 (report) expects what net:certify returned, got a table without tensors labels" },
+    lip.curve, {}, labelled)
+  complains({ 'lip.figures.budget: argument 1 (records) expects a list of tables, got element 2 that is a number' },
+    lip.figures.budget, { {}, 7 })
+  complains({ "lip.train: argument 1 (net) expects a net, got nil" }, lip.train)
 end
 
 return tests

@@ -275,8 +275,8 @@ end
 
 function Train.test_wrong_arguments_raise()
   local data, net = points(100, 1), new_net()
-  raises("must be a net", lip.train, 1, data)
-  raises("must be a data set", lip.train, net, { 1, 2 })
+  raises("expects a net", lip.train, 1, data)
+  raises("expects a data set", lip.train, net, { 1, 2 })
   raises("unknown option 'epoch' (known: augment, batch, ", lip.train, net, data, { epoch = 3 })
   raises("'epochs' expects a whole number >= 1, got 0", lip.train, net, data, { epochs = 0 })
   raises("'batch' expects a whole number >= 1, got 1.5", lip.train, net, data, { batch = 1.5 })

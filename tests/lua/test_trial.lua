@@ -424,7 +424,7 @@ function T.test_nothing_happens_outside()
   lu.assertErrorMsgContains("a step is a whole number", trial.report, 0, {})
   lu.assertErrorMsgContains("'loss' expects a number, got a string", trial.report, 1, { loss = "x" })
   lu.assertErrorMsgContains("expects a table", trial.report, 1)
-  lu.assertErrorMsgContains("a kind and a name", trial.file, "figure")
+  lu.assertErrorMsgContains("argument 2 (name) expects a text", trial.file, "figure")
 end
 
 return T

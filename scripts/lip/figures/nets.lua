@@ -187,6 +187,12 @@ end
 function nets.fit(x, y, net, slope, options)
   local o = check_options(options, "lip.figures.fit")
   x, y, slope = numbers(x), numbers(y), slope or net:bound().upper
+  local takes = table.concat(net:info().input, "x")
+  if takes ~= "1" then
+    error(("lip.figures.fit: argument 3 (net) takes %s numbers, a net of one variable is expected"):format(takes), 2)
+  elseif #x == 0 then
+    error("lip.figures.fit: argument 1 (x) has no numbers", 2)
+  end
   local low, high = math.huge, -math.huge
   for _, v in ipairs(x) do low, high = math.min(low, v), math.max(high, v) end
   local n = o.points or 401

@@ -94,4 +94,4 @@ local function sobol(dimensions, seed)
   return self
 end
 
-return sobol
+return require "lip.arguments".checked("lip.sobol", "dimensions any, seed any?", sobol)

@@ -258,4 +258,7 @@ function space.seed(config, key)
   return math.tointeger(own)
 end
 
-return space
+return require "lip.arguments".module("lip.", space, {
+  logspace = "a float, b float, n float", uniform = "a number, b number", loguniform = "a number, b number",
+  integer = "a number, b number", choice = "values table",
+})
