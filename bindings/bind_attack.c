@@ -135,6 +135,7 @@ static void check_conf(lua_State *L, int idx, task *t) {
   t->conf.targets = check_targets(L, idx);
   t->conf.seed = lipL_optfield_size(L, idx, "attack", "seed", 1);
   check_box(L, idx, &t->conf);
+  if (t->conf.boxed) lipL_warn_wide("attack", t->conf.p, t->conf.eps, t->conf.low, t->conf.high);
 }
 
 /* ---- the call ---- */
@@ -239,6 +240,11 @@ static int attack(lua_State *L) {
   lua_createtable(L, 0, 16);
   t.found = push_tensor(L, &t, "adversarial", true);
   float *labels = push_tensor(L, &t, "labels", false), *found = push_tensor(L, &t, "found", false);
+  for (int i = 0; i < 2; i++) {
+    lua_getfield(L, -1, i ? "found" : "labels");
+    lipL_mean(L, -1, LIPL_CLASSES);
+    lua_pop(L, 1);
+  }
   float *margins = push_tensor(L, &t, "margins", false), *broken = push_tensor(L, &t, "broken", false);
   lua_createtable(L, (int)t.n, 0);
   lua_setfield(L, -2, "distance");

@@ -2,6 +2,7 @@
 #include "bindings/bind_cert.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static int holder_gc(lua_State *L) {
@@ -25,20 +26,44 @@ void lipL_settext(lua_State *L, const char *name, const char *text) {
   lua_setfield(L, -2, name);
 }
 
+/* The same sides in the same order; a side of 1 changes no order. */
+static bool same_sides(const size_t *a, int na, const size_t *b, int nb) {
+  int i = 0, j = 0;
+  for (;;) {
+    while (i < na && a[i] == 1) i++;
+    while (j < nb && b[j] == 1) j++;
+    if (i == na || j == nb) return i == na && j == nb;
+    if (a[i++] != b[j++]) return false;
+  }
+}
+
+/* Whether samples of these sides are what the net takes: the same sides, the numbers in one row, or sides of any kind for
+ * a net that takes a row. The numbers of another order (H x W x C for C x H x W) fit as well, and would all be wrong. */
+static bool fits(const lip_net *net, const size_t *side, int n) {
+  const lip_shape *in = &net->root->in;
+  size_t size = 1;
+  for (int i = 0; i < n; i++)
+    if (!lip_mul_fits(size, side[i], &size)) return false;
+  return size == net->root->n_in && (n == 1 || in->ndim == 1 || same_sides(side, n, in->dim, in->ndim));
+}
+
 const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B) {
   const lip_tensor *t = lipL_checktensor(L, idx);
-  size_t size = lip_tensor_size(t), n_in = net->root->n_in;
-  if (t->ndim >= 1 && t->shape[0] > 0 && size / t->shape[0] == n_in && size % n_in == 0)
+  const lip_shape *in = &net->root->in;
+  if (t->ndim >= 2 && fits(net, t->shape + 1, t->ndim - 1))
     *B = t->shape[0];
-  else if (size == n_in)
+  else if (t->ndim == 1 && net->root->n_in == 1)
+    *B = t->shape[0];
+  else if (lip_tensor_size(t) == net->root->n_in && same_sides(t->shape, t->ndim, in->dim, in->ndim))
     *B = 1;
   else {
     char want[64], got[64];
+    lip_shape_describe(in, want, sizeof want);
+    lip_shape_text(t->ndim, t->shape, got, sizeof got);
     luaL_argerror(L, idx,
-                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s, got %s",
-                                  lip_shape_describe(&net->root->in, want, sizeof want),
-                                  lip_shape_text(t->ndim, t->shape, got, sizeof got)));
+                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want, want, got));
   }
+  if (*B == 0) luaL_argerror(L, idx, "the batch has no rows");
   return lipL_contiguous(L, idx)->data;
 }
 
@@ -46,6 +71,10 @@ void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, co
   if (d->features != net->root->n_in)
     luaL_error(L, "%s: the data set has %d features, the net takes %d", what, (int)d->features,
                (int)net->root->n_in);
+  char want[64], got[64];
+  if (!fits(net, d->shape, d->ndim))
+    luaL_error(L, "%s: the data set has samples of %s, the net takes %s: the same numbers in another order", what,
+               lip_shape_text(d->ndim, d->shape, got, sizeof got), lip_shape_describe(&net->root->in, want, sizeof want));
 }
 
 float lipL_floatbelow(double v) {
@@ -121,6 +150,12 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
                  .seconds = seconds,
                  .progress = progress};
   return lip_method_run(name, &ask, &h->found, err);
+}
+
+void lipL_warn_wide(const char *what, lip_p p, double eps, double from, double to) {
+  if (p != LIP_PINF || !(eps > to - from) || !isfinite(eps)) return;
+  fprintf(stderr, "lipwb: WARNING: %s: eps = %g is wider than the box {%g, %g}%s\n", what, eps, from, to,
+          eps == floor(eps) && to - from == 1 && eps < 256 ? ": a step of a pixel is 1/255 there, not 1" : "");
 }
 
 double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path) {

@@ -18,9 +18,9 @@ typedef struct lipL_cert {
 void lipL_setnumber(lua_State *L, const char *name, double v);
 void lipL_settext(lua_State *L, const char *name, const char *text);
 
-/* Rows of inputs: (B, n_in), (B, dims of one sample...), or one sample alone. */
+/* Rows of inputs: (B, n_in), (B, dims of one sample...), one sample alone, or (B) for nets of one input. */
 const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B);
-/* Raises unless the data set has as many features as the net takes. */
+/* Raises unless the data set has as many features as the net takes, in its order. */
 void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net);
 /* The option `p` as a path that the net can follow; false: absent, and the path is the net's own. */
 bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, lip_path *path);
@@ -28,6 +28,8 @@ bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, l
 const char *lipL_optmethod(lua_State *L, int idx, const char *what);
 /* The option `eps`: a number or a list of numbers >= 0, n of them; NULL: absent. Leaves the owner on the stack. */
 const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n);
+/* Says on stderr, once for each call, that a ball from l_inf is wider than the box: eps in steps of 1/255, most likely. */
+void lipL_warn_wide(const char *what, lip_p p, double eps, double from, double to);
 /* The option `seconds`, > 0. Absent: nothing from the norm inf takes long without being asked, others may. */
 double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path);
 

@@ -337,6 +337,8 @@ static void check_arguments(lua_State *L, maker *m) {
     m->rows.labels = labels;
   }
   size_t limit = lipL_optfield_size(L, options, "certificate", "limit", m->rows.n);
+  if (limit == 0 && m->rows.n > 0)
+    luaL_error(L, "certificate: option 'limit' is 0: leave the data out for a file without radii");
   if (limit < m->rows.n) m->rows.n = limit;
   m->c = lipL_newcertificate(L);
   check_eps(L, options, m);

@@ -2,10 +2,13 @@
 #include "bindings/bind_cert.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/bound/found.h"
+
+#define LIP_CERTIFIED_T "lip.certified" /* metatable of certified={[eps]=} */
 
 /* One call: where the rows come from and what is counted. */
 typedef struct task {
@@ -176,6 +179,10 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
   t->eps = lipL_opteps(L, options, "certify", &t->n_eps);
+  for (size_t k = 0; t->local.boxed && k < t->n_eps; k++) {
+    lipL_warn_wide("certify", lip_path_at(&t->path, 0), t->eps[k], t->local.from, t->local.to);
+    if (t->eps[k] > t->local.to - t->local.from) break;
+  }
   if (t->local.wanted && t->arithmetic == LIP_ARITHMETIC_DOUBLE)
     luaL_error(L, "certify: method 'local' is about float32 as executed or \"real\", not \"double\"");
   if (t->local.wanted && t->n_eps == 0)
@@ -195,6 +202,37 @@ static bool prepare(lua_State *L, task *t) {
   return labelled;
 }
 
+/* The shortest text that means this number. */
+static const char *number_text(double v, char *buf, size_t size) {
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(buf, size, "%.*g", digits, v);
+    if (strtod(buf, NULL) == v) break;
+  }
+  return buf;
+}
+
+/* certified[eps] of a radius that nobody asked for: nil would be taken for nothing certified. */
+static int certified_index(lua_State *L) {
+  char key[80], one[40];
+  lua_settop(L, 2);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  if (lua_type(L, 2) == LUA_TNUMBER)
+    number_text(lua_tonumber(L, 2), key, sizeof key);
+  else
+    lipL_typetext(L, 2, key, sizeof key);
+  lua_pushliteral(L, ""); /* at 3: those there are */
+  for (lua_pushnil(L); lua_next(L, 1);) {
+    bool number = lua_type(L, -2) == LUA_TNUMBER;
+    lua_pop(L, 1);
+    if (!number) continue;
+    lua_pushfstring(L, "%s%s%s", lua_tostring(L, 3), lua_rawlen(L, 3) ? ", " : "",
+                    number_text(lua_tonumber(L, -1), one, sizeof one));
+    lua_replace(L, 3);
+  }
+  return luaL_error(L, "certified[%s]: certify was not asked about this radius: option 'eps' was %s", key,
+                    lua_rawlen(L, 3) ? lua_tostring(L, 3) : "not given");
+}
+
 static void push_fractions(lua_State *L, const task *t) {
   lipL_setnumber(L, "clean", (double)t->clean / (double)t->n);
   lua_createtable(L, 0, (int)t->n_eps);
@@ -203,6 +241,7 @@ static void push_fractions(lua_State *L, const task *t) {
     lua_pushnumber(L, (double)t->certified[k] / (double)t->n);
     lua_rawset(L, -3);
   }
+  luaL_setmetatable(L, LIP_CERTIFIED_T);
   lua_setfield(L, -2, "certified");
 }
 
@@ -268,6 +307,7 @@ static int net_certify(lua_State *L) {
   t.margins = lipL_newtensor(L, 1, &t.n)->data;
   lua_setfield(L, -2, "margins");
   t.found = lipL_newtensor(L, 1, &t.n)->data;
+  lipL_mean(L, -1, LIPL_CLASSES);
   lua_setfield(L, -2, "labels");
   if (t.n_eps > 0) {
     t.reached = lipL_newtensor(L, 1, &t.n)->data;
@@ -298,5 +338,7 @@ static int net_certify(lua_State *L) {
 
 void lipL_open_certify(lua_State *L) {
   static const luaL_Reg methods[] = {{"certify", net_certify}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__index", certified_index}, {NULL, NULL}};
   lipL_addmethods(L, LIP_NET_T, methods);
+  lipL_newtype(L, LIP_CERTIFIED_T, NULL, meta);
 }

@@ -168,9 +168,10 @@ static void push_batch_tensors(lua_State *L, const lip_dataset *d, size_t B) {
   shape[1] = d->target_width;
   if (d->targets)
     lipL_newtensor(L, 2, shape);
-  else if (d->labels)
+  else if (d->labels) {
     lipL_newtensor(L, 1, shape);
-  else
+    lipL_mean(L, -1, LIPL_CLASSES);
+  } else
     lua_pushnil(L);
 }
 
@@ -196,6 +197,7 @@ static int dataset_labels(lua_State *L) {
   if (!d->labels) return 0;
   lip_tensor *t = lipL_newtensor(L, 1, &d->n);
   for (size_t i = 0; i < d->n; i++) t->data[i] = (float)d->labels[i];
+  lipL_mean(L, -1, LIPL_CLASSES);
   return 1;
 }
 

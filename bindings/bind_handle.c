@@ -5,6 +5,22 @@
 
 #include "bindings/bind_tensor.h"
 
+/* The userdata; for everybody else it is a lip_tensor. */
+typedef struct handle {
+  lip_tensor t;
+  lipL_meaning meaning;
+} handle;
+
+lipL_meaning lipL_meaning_of(lua_State *L, int idx) {
+  const handle *h = luaL_testudata(L, idx, LIP_TENSOR_T);
+  return h ? h->meaning : LIPL_NUMBERS;
+}
+
+void lipL_mean(lua_State *L, int idx, lipL_meaning meaning) {
+  handle *h = luaL_checkudata(L, idx, LIP_TENSOR_T);
+  h->meaning = meaning;
+}
+
 /* ---- arguments ---- */
 
 /* Finalisers run in an order the script chooses: a finaliser may still hold a view whose owner is already finalised.
@@ -108,6 +124,10 @@ void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *
                   lua_pushfstring(L, "labels: one dimension expected, got a tensor of %s",
                                   lip_shape_text(t->ndim, t->shape, text, sizeof text)));
   }
+  if (t && lipL_meaning_of(L, idx) == LIPL_POSITIONS)
+    luaL_argerror(L, idx,
+                  "labels count from 0, and these are positions, which count from 1 (argmax, argmin, sort): "
+                  "take t:classes() in place of t:argmax(2)");
   size_t n = t ? t->shape[0] : (size_t)lua_rawlen(L, idx);
   if (n != B)
     luaL_argerror(
@@ -137,7 +157,7 @@ void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *
 
 lip_tensor *lipL_newtensor(lua_State *L, int ndim, const size_t *shape) {
   lip_err err;
-  lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof *t, 1);
+  lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof(handle), 1);
   lip_status status = lip_tensor_init(t, ndim, shape, &err);
   if (status == LIP_MEMORY) { /* dead tensors may hold what is missing */
     lua_gc(L, LUA_GCCOLLECT);
@@ -152,7 +172,8 @@ lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent) {
   parent = lua_absindex(L, parent);
   const lip_tensor *above = lipL_testtensor(L, parent);
   lip_tensor shown = *view; /* `view` may live in memory that a collection moves on from */
-  lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof *t, 1);
+  lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof(handle), 1);
+  lipL_mean(L, -1, lipL_meaning_of(L, parent));
   *t = shown;
   t->owner = false;
   /* a view of a view holds the owner, so that chains do not grow */
@@ -164,9 +185,12 @@ lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent) {
   return t;
 }
 
-lip_tensor *lipL_clone(lua_State *L, const lip_tensor *t) {
+lip_tensor *lipL_clone(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  const lip_tensor *t = lipL_checktensor(L, idx);
   lip_tensor *copy = lipL_newtensor(L, t->ndim, t->shape);
   lip_tensor_copy(copy, t);
+  lipL_mean(L, -1, lipL_meaning_of(L, idx));
   return copy;
 }
 
@@ -174,7 +198,7 @@ const lip_tensor *lipL_contiguous(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
   const lip_tensor *t = lipL_checktensor(L, idx);
   if (lip_tensor_is_contiguous(t)) return t;
-  t = lipL_clone(L, t);
+  t = lipL_clone(L, idx);
   lua_replace(L, idx);
   return t;
 }

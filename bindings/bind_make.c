@@ -69,9 +69,8 @@ lip_tensor *lipL_fromtable(lua_State *L, int idx) {
 }
 
 static int make_tensor(lua_State *L) {
-  const lip_tensor *from = lipL_testtensor(L, 1);
-  if (from) {
-    lipL_clone(L, from);
+  if (lipL_testtensor(L, 1)) {
+    lipL_clone(L, 1);
   } else if (lua_istable(L, 1)) {
     lipL_fromtable(L, 1);
   } else {

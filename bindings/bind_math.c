@@ -20,6 +20,17 @@ static const lip_tensor *operand(lua_State *L, int idx, lip_tensor *box, float *
   return t;
 }
 
+/* Positions beside classes: every answer would be off by one. */
+static void check_meanings(lua_State *L, const char *name, int a, int b) {
+  lipL_meaning x = lipL_meaning_of(L, a), y = lipL_meaning_of(L, b);
+  if (x != LIPL_NUMBERS && y != LIPL_NUMBERS && x != y)
+    luaL_error(
+        L,
+        "lip.tensor %s: one holds classes, which count from 0, the other positions, which count from 1 "
+        "(argmax, argmin, sort): take z:classes() in place of z:argmax(2), or subtract 1",
+        name);
+}
+
 /* Arguments of one operation: the tensors (or numbers) and the numeric parameters, in the order self, numbers, other. */
 typedef struct arguments {
   lip_op op;
@@ -36,7 +47,10 @@ static void read_arguments(lua_State *L, arguments *x) {
   if (numbers > 0) x->p = (float)luaL_checknumber(L, next++);
   if (numbers > 1) x->q = (float)luaL_checknumber(L, next++);
   if (x->op == LIP_OP_CLAMP) luaL_argcheck(L, x->p <= x->q, 2, "clamp: low <= high expected");
-  if (lip_op_tensors(x->op) == 2) x->b = operand(L, next, &x->box_b, &x->value_b);
+  if (lip_op_tensors(x->op) == 2) {
+    x->b = operand(L, next, &x->box_b, &x->value_b);
+    check_meanings(L, lip_op_name(x->op), 1, next);
+  }
 }
 
 static int apply_op(lua_State *L) {
@@ -66,9 +80,10 @@ static int apply_in_place(lua_State *L) {
       return luaL_error(L, "lip.tensor %s_: shapes do not match: a %s, b %s (a cannot grow in place)",
                         lip_op_name(x.op), lip_shape_text(to->ndim, to->shape, ta, sizeof ta),
                         lip_shape_text(x.b->ndim, x.b->shape, tb, sizeof tb));
-    if (lip_tensor_overlaps(to, x.b)) x.b = lipL_clone(L, x.b);
+    if (lip_tensor_overlaps(to, x.b)) x.b = lipL_clone(L, 2 + lip_op_numbers(x.op));
   }
   lip_tensor_apply(x.op, to, to, x.b, x.p, x.q);
+  lipL_mean(L, 1, LIPL_NUMBERS);
   lua_settop(L, 1);
   return 1;
 }
@@ -138,6 +153,43 @@ static int arg(lua_State *L) {
   lip_tensor scalar = lip_tensor_wrap(&one, 0, NULL);
   lip_tensor_arg_dim(out, t, dim, largest);
   lip_tensor_apply(LIP_OP_ADD, out, out, &scalar, 0, 0);
+  lipL_mean(L, -1, LIPL_POSITIONS);
+  return 1;
+}
+
+/* The class of one row of logits, as net:predict has it: the first among equals, -1 where one is NaN. */
+static lua_Integer class_of(const lip_tensor *row) {
+  lua_Integer best = 0;
+  double top = -INFINITY;
+  for (size_t j = 0; j < row->shape[0]; j++) {
+    double v = (double)row->data[j * row->stride[0]];
+    if (isnan(v)) return -1;
+    if (v > top) {
+      best = (lua_Integer)j;
+      top = v;
+    }
+  }
+  return best;
+}
+
+/* z:classes(): of logits (B, C) the classes (B) from 0, to be compared with labels; of one row (C) a number */
+static int tensor_classes(lua_State *L) {
+  const lip_tensor *t = lipL_checktensor(L, 1);
+  size_t C = t->ndim > 0 ? t->shape[t->ndim - 1] : 0;
+  char shape[100];
+  if (t->ndim < 1 || t->ndim > 2 || C < 2 || C >= 1 << 24)
+    return luaL_error(L, "lip.tensor classes: rows of at least two outputs expected, (B, C), got %s",
+                      lip_shape_text(t->ndim, t->shape, shape, sizeof shape));
+  if (t->ndim == 1) {
+    lua_pushinteger(L, class_of(t));
+    return 1;
+  }
+  lip_tensor *out = lipL_newtensor(L, 1, t->shape);
+  for (size_t r = 0; r < t->shape[0]; r++) {
+    lip_tensor row = lip_tensor_select(t, 0, r);
+    out->data[r] = (float)class_of(&row);
+  }
+  lipL_mean(L, -1, LIPL_CLASSES);
   return 1;
 }
 
@@ -153,6 +205,7 @@ static int tensor_sort(lua_State *L) {
   float one = 1;
   lip_tensor scalar = lip_tensor_wrap(&one, 0, NULL);
   lip_tensor_apply(LIP_OP_ADD, index, index, &scalar, 0, 0);
+  lipL_mean(L, -1, LIPL_POSITIONS);
   return 2;
 }
 
@@ -160,6 +213,7 @@ static int tensor_sort(lua_State *L) {
 
 static int tensor_equal(lua_State *L) {
   const lip_tensor *a = lipL_checktensor(L, 1), *b = lipL_checktensor(L, 2);
+  check_meanings(L, "equal", 1, 2);
   lua_pushboolean(L, lip_tensor_equal(a, b, 0));
   return 1;
 }
@@ -167,6 +221,7 @@ static int tensor_equal(lua_State *L) {
 /* a == b, where either may be something else: then they differ */
 static int tensor_eq(lua_State *L) {
   const lip_tensor *a = lipL_testtensor(L, 1), *b = lipL_testtensor(L, 2);
+  check_meanings(L, "==", 1, 2);
   lua_pushboolean(L, a && b && lip_tensor_equal(a, b, 0));
   return 1;
 }
@@ -176,6 +231,7 @@ static int tensor_allclose(lua_State *L) {
   const lip_tensor *a = lipL_checktensor(L, 1), *b = lipL_checktensor(L, 2);
   double tolerance = luaL_optnumber(L, 3, 1e-6);
   luaL_argcheck(L, tolerance >= 0, 3, "a tolerance >= 0 expected");
+  check_meanings(L, "allclose", 1, 2);
   lua_pushboolean(L, lip_tensor_equal(a, b, tolerance));
   return 1;
 }
@@ -308,6 +364,7 @@ static void set_closure(lua_State *L, const char *name, lua_CFunction f, int upv
 void lipL_open_math(lua_State *L) {
   static const luaL_Reg methods[] = {{"norm", tensor_norm},
                                      {"sort", tensor_sort},
+                                     {"classes", tensor_classes},
                                      {"equal", tensor_equal},
                                      {"allclose", tensor_allclose},
                                      {"all_finite", tensor_all_finite},

@@ -1,6 +1,6 @@
 /* Networks in Lua: making one from specs, and its training pieces. Other files add methods: bind_net_info.c looks
  * inside, bounds and certificates are in bind_bound.c and bind_certify.c, files in bind_io.c. */
-#include "bindings/bind.h"
+#include "bindings/bind_cert.h"
 
 #include <limits.h>
 #include <math.h>
@@ -203,35 +203,6 @@ static int net_new(lua_State *L) {
 
 /* ---- arguments ---- */
 
-/* Rows of inputs: (B, n_in), (B, dims of one sample...), one sample alone, or (B) for nets of one input. */
-static const float *check_rows(lua_State *L, int idx, const lip_net *net, size_t *B) {
-  const lip_tensor *given = lipL_checktensor(L, idx);
-  const lip_shape *in = &net->root->in;
-  bool batch = given->ndim == in->ndim + 1, single = given->ndim == in->ndim;
-  for (int i = 0; i < in->ndim; i++) {
-    batch = batch && given->shape[i + 1] == in->dim[i];
-    single = single && given->shape[i] == in->dim[i];
-  }
-  /* rows may come flat, and a net of flat inputs takes rows of any shape; other layouts are not guessed at */
-  bool rows = given->ndim >= 2 && lip_tensor_size(given) == given->shape[0] * net->root->n_in;
-  if (batch || (rows && (given->ndim == 2 || in->ndim == 1)))
-    *B = given->shape[0];
-  else if (given->ndim == 1 && net->root->n_in == 1)
-    *B = given->shape[0];
-  else if (single)
-    *B = 1;
-  else {
-    char want[64], got[64];
-    lip_shape_describe(in, want, sizeof want);
-    lip_shape_text(given->ndim, given->shape, got, sizeof got);
-    luaL_argerror(L, idx,
-                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want,
-                                  want, got));
-  }
-  if (*B == 0) luaL_argerror(L, idx, "the batch has no rows");
-  return lipL_contiguous(L, idx)->data;
-}
-
 /* Labels (B) or values (B, n_out), as the loss wants. */
 static lip_targets check_targets(lua_State *L, int idx, net_box *box, lip_target kind, size_t B, size_t C) {
   lip_targets t = {.kind = kind};
@@ -294,7 +265,9 @@ static int net_forward(lua_State *L) {
   static const char *const known[] = {"training", "arithmetic", NULL};
   lip_net *net = lipL_checknet(L, 1);
   size_t B;
-  const float *x = check_rows(L, 2, net, &B);
+  const float *x = lipL_checkrows(L, 2, net, &B);
+  if (!lua_isnoneornil(L, 3) && !lua_istable(L, 3))
+    luaL_checktype(L, 3, LUA_TBOOLEAN); /* "false" would be true */
   bool training = lua_toboolean(L, 3);
   if (lua_istable(L, 3)) {
     lipL_checkfields(L, 3, "forward", known);
@@ -373,7 +346,7 @@ static int net_step(lua_State *L) {
   lip_err err;
   size_t B, C = net->root->n_out;
   double value;
-  const float *x = check_rows(L, 2, net, &B);
+  const float *x = lipL_checkrows(L, 2, net, &B);
   if (C < loss->kind->min_outputs)
     return luaL_argerror(L, 5,
                          lua_pushfstring(L, "%s needs at least %d outputs, the net has %d",
@@ -413,7 +386,11 @@ static int net_predict(lua_State *L) {
   static const char *const known[] = {"arithmetic", NULL};
   lip_net *net = lipL_checknet(L, 1);
   size_t B, C = net->root->n_out;
-  const float *x = check_rows(L, 2, net, &B);
+  const float *x = lipL_checkrows(L, 2, net, &B);
+  if (C < 2)
+    return luaL_error(
+        L, "predict: a net of one output has no classes to choose from: net:forward(x) gives its value "
+           "(lip.loss.hinge takes what is above 0 for label 1)");
   if (!lua_isnoneornil(L, 3)) {
     luaL_checktype(L, 3, LUA_TTABLE);
     lipL_checkfields(L, 3, "predict", known);
@@ -448,10 +425,18 @@ static void supply_rows(void *arg, size_t r0, size_t r1) {
   lip_dataset_gather(s->data, s->index + r0, r1 - r0, s->net->input + r0 * s->net->root->n_in, NULL, NULL);
 }
 
+/* The class that the executed logits of row r mean. One output separates two classes, by its sign: label 1 is the
+ * positive side, as the losses of margins have it. */
+static int32_t class_of_row(const lip_net *net, size_t r) {
+  size_t C = net->root->n_out;
+  const float *z = net->logits + r * C;
+  if (C > 1 || isnan(z[0])) return argmax(z, C);
+  return z[0] > 0;
+}
+
 static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *loss, const uint32_t *index,
                            size_t B, float *targets, tally *sum) {
   lip_net *net = box->net;
-  size_t C = net->root->n_out;
   supply rows = {net, d, index};
   lip_dataset_gather(d, index, B, NULL, d->labels ? box->labels : NULL, targets);
   lip_net_stream(net, net->input, B, &(lip_stream){supply_rows, NULL, &rows});
@@ -460,19 +445,23 @@ static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *l
     lip_targets t = {loss->kind->target, box->labels, targets};
     sum->loss += lip_net_loss(net, loss, &t, B, false) * (double)B;
   }
-  for (size_t r = 0; d->labels && r < B; r++)
-    sum->correct += argmax(net->logits + r * C, C) == box->labels[r];
+  for (size_t r = 0; d->labels && r < B; r++) sum->correct += class_of_row(net, r) == box->labels[r];
   sum->n += B;
   return true;
 }
 
 static void check_evaluation(lua_State *L, const lip_net *net, const lip_dataset *d, const lip_loss *loss) {
-  if (d->features != net->root->n_in)
-    luaL_error(L, "evaluate: the data set has %d features, the net takes %d", (int)d->features,
-               (int)net->root->n_in);
-  if (d->labels && d->classes > net->root->n_out && net->root->n_out > 1)
-    luaL_error(L, "evaluate: the data set has %d classes, the net %d outputs", (int)d->classes,
-               (int)net->root->n_out);
+  size_t C = net->root->n_out;
+  lipL_checkfeatures(L, "evaluate", d, net);
+  if (d->labels && d->classes > (C > 1 ? C : 2))
+    luaL_error(L, "evaluate: the data set has %d classes, the net %d outputs", (int)d->classes, (int)C);
+  if (!loss && !d->labels)
+    luaL_error(
+        L, "evaluate: the data set has %s: an accuracy needs labels, a loss is told by the option 'loss'%s",
+        d->targets ? "values" : "neither labels nor values", d->targets ? ", such as lip.loss.mse()" : "");
+  if (!loss && C == 1)
+    luaL_error(L, "evaluate: one output names no class by itself: the option 'loss' says how it is read, as "
+                  "lip.loss.hinge() does (above 0 it is label 1)");
   if (!loss) return;
   bool fits = loss->kind->target == LIP_TARGET_LABELS ? d->labels != NULL
                                                       : d->targets && d->target_width == net->root->n_out;

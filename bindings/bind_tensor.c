@@ -32,7 +32,7 @@ void lipL_assign(lua_State *L, lip_tensor *t, int idx) {
                lip_shape_text(from->ndim, from->shape, b, sizeof b));
   }
   bool overlap = lip_tensor_overlaps(t, from);
-  if (overlap) from = lipL_clone(L, from);
+  if (overlap) from = lipL_clone(L, is_table ? -1 : idx);
   lip_tensor_copy(t, from);
   lua_pop(L, (is_table ? 1 : 0) + (overlap ? 1 : 0));
 }
@@ -99,7 +99,7 @@ static int tensor_tostring(lua_State *L) {
 }
 
 static int tensor_clone(lua_State *L) {
-  lipL_clone(L, lipL_checktensor(L, 1));
+  lipL_clone(L, 1);
   return 1;
 }
 
@@ -200,6 +200,7 @@ static int tensor_pairs(lua_State *L) {
 
 static int tensor_copy(lua_State *L) {
   lipL_assign(L, lipL_checktensor(L, 1), 2);
+  lipL_mean(L, 1, lipL_meaning_of(L, 2));
   lua_settop(L, 1);
   return 1;
 }
@@ -207,6 +208,7 @@ static int tensor_copy(lua_State *L) {
 static int tensor_fill(lua_State *L) {
   lip_tensor *t = lipL_checktensor(L, 1);
   lip_tensor_fill(t, (float)luaL_checknumber(L, 2));
+  lipL_mean(L, 1, LIPL_NUMBERS);
   lua_settop(L, 1);
   return 1;
 }

@@ -14,8 +14,8 @@ int lipL_checkdimension(lua_State *L, int idx, const lip_tensor *t, bool last);
 /* Shape from a table at idx, or from all numbers from idx up to index `top`. Returns the number of dimensions. With
  * `infer`, one entry may be -1 and is worked out from it, the number of elements there must be. */
 int lipL_checkshape(lua_State *L, int idx, int top, const size_t *infer, size_t shape[LIP_MAX_DIMS]);
-/* Pushes a contiguous copy. */
-lip_tensor *lipL_clone(lua_State *L, const lip_tensor *t);
+/* Pushes a contiguous copy of the tensor at idx, which means the same. */
+lip_tensor *lipL_clone(lua_State *L, int idx);
 /* Copies the value at idx (tensor of the same shape, nested table, or number: fills) into t. */
 void lipL_assign(lua_State *L, lip_tensor *t, int idx);
 /* Pushes a new tensor with the numbers of the nested table at idx. */

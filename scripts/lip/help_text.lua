@@ -44,8 +44,9 @@ sum(dim) -- sum of all, or along a dimension
 mean(dim) -- mean of all, or along a dimension
 max(dim) -- largest of all, or along a dimension
 min(dim) -- smallest of all, or along a dimension
-argmax(dim) -- where the largest stands
-argmin(dim) -- where the smallest stands
+argmax(dim) -- where the largest stands: positions, from 1 (not classes)
+argmin(dim) -- where the smallest stands, from 1
+classes() -- of outputs (B, C): the class of each row, from 0 as labels count; -1 where one is NaN
 norm(p, dim) -- 1-, 2- (default) or math.huge-norm of all, or along a dimension
 abs() -- magnitudes
 sign() -- -1, 0 or 1
@@ -56,7 +57,7 @@ tanh() -- hyperbolic tangents
 relu() -- max(x, 0)
 pow(k) -- powers
 clamp(lo, hi) -- limited to a range
-sort(dim, descending) -- sorted along a dimension, and where each came from
+sort(dim, descending) -- sorted along a dimension, and where each came from, from 1
 eq(u) -- 1 where equal, else 0
 ne(u) -- 1 where different
 lt(u) -- 1 where smaller
@@ -108,8 +109,8 @@ update(optim) -- one update from the gradients
 project(options) -- weights back onto their budgets
 step(x, y, optim, loss) -- forward, loss, backward, update, project: the mean loss
 reset(seed) -- weights back to their start
-predict(x, options) -- the most likely class of each row
-evaluate(data, options) -- accuracy and loss on a data set
+predict(x, options) -- the most likely class of each row, from 0 as labels count; of at least two outputs
+evaluate(data, options) -- accuracy (of labels) and loss (if given) on a data set
 weights(i) -- a view of the weights of the i-th layer that has some
 bias(i) -- a view of its bias
 parameters() -- every block of weights with its gradient
@@ -158,7 +159,7 @@ size() -- the number of samples
 info() -- name, shape, classes, SHA-256
 named(name) -- the same data under another name
 batch(first, last) -- x and y of a range, or of a table of indices
-labels() -- all labels
+labels() -- all labels, from 0
 targets() -- all targets
 subset(first, last) -- a view of a range
 batches(options) -- a loader: the samples in batches]] },

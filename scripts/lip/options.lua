@@ -220,9 +220,9 @@ input_gradient = false -- return the gradient in x]],
 exact = true -- false: as inside of a step, in norm 2 approximate]],
   ["net:evaluate"] = [[
 batch = 500 -- rows at a time
-loss = none -- a loss whose mean is wanted
+loss = none -- a loss whose mean is wanted; without it the data must have labels and the net two outputs
 limit = all -- the first so many rows only
--> { n=, accuracy=, loss= }]],
+-> { n=, accuracy=, loss= }; accuracy: of data with labels; one output is read as its loss has it: above 0 is label 1]],
   ["net:bound"] = [[
 p = the net's path -- along another norm or path of norms
 lower = false -- also search a value that is attained (about a second); with pairs for each of them
@@ -238,7 +238,7 @@ seconds = 8 from norm inf, else none -- what the method may take; math.huge: unt
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 -> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, reason=, tried=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget; reason: what the method could not do and why, nil when it could; tried: of "best", {{method=, upper=, seconds=, reason=}, ...}]],
   ["net:forward"] = [[
-training = false -- dropout is active, and backward may follow; plain true says the same
+training = false -- true or false: dropout is active, and backward may follow; plain true says the same
 arithmetic = float32 -- "double": sums and activations in double, rounded to float32 at the end
 -> the outputs, (B, classes)]],
   ["net:predict"] = [[
@@ -258,7 +258,7 @@ p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic=, reason=, tried= }; reason, tried: as of net:bound; clean, certified: shares of the n rows; reached: how many of eps each row's radius reaches, whatever its label]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic=, reason=, tried= }; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms

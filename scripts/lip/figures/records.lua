@@ -56,6 +56,24 @@ local function distinct(records, name)
   return #list > 0 and list or nil
 end
 
+-- A quantity that no record has is a wrong name or a radius nobody asked about, and not an empty figure.
+local function check_names(what, records, names)
+  for _, name in ipairs(#records > 0 and names or {}) do
+    if not distinct(records, name) then
+      local seen, list = {}, {}
+      for _, r in ipairs(records) do
+        for known in pairs(r.row) do
+          if type(known) == "string" and not seen[known] then
+            seen[known], list[#list + 1] = true, known
+          end
+        end
+      end
+      table.sort(list)
+      error(("%s: no record has '%s' (their rows have: %s)"):format(what, tostring(name), table.concat(list, ", ")), 3)
+    end
+  end
+end
+
 local function groups(records, by)
   local values = by and distinct(records, by)
   if not values then return { { records = records } } end
@@ -189,6 +207,7 @@ function records_of.budget(records, options)
   records = done(records)
   local x, by = o.x or "budget", o.by == nil and "norm" or o.by or nil
   local names = type(o.y) == "string" and { o.y } or o.y or default_names(records)
+  if o.y then check_names("lip.figures.budget", records, names) end
   local log = o.logx ~= false
   local tics, xrange
   local split, panels, banded, fewest = groups(records, by), {}, false, math.huge
@@ -347,8 +366,8 @@ end
 ---@param options? table help "figures.pareto"
 function records_of.pareto(records, x, y, options)
   local o = check_options(options, "lip.figures.pareto")
-  if type(x) ~= "string" or type(y) ~= "string" then error("figures.pareto: x and y are names of values", 2) end
   records = done(records)
+  check_names("lip.figures.pareto", records, { x, y })
   local least_x, least_y = contains(o.minimise, x), contains(o.minimise, y)
   local fx, fy = is_share(x, records) and 100 or 1, is_share(y, records) and 100 or 1
   local series, points_of = {}, {}
