@@ -154,7 +154,8 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
  *   seconds    of the method, without the search for lower
  *   reason     what the method could not do, and why; absent when it could
  *   tried      of "best": {{method=, upper=, seconds=, reason=}, ...}
- *   progress   function({method=, done=, total=, seconds=}), called twice a second at most; false: no line on a terminal */
+ *   progress   function({method=, done=, total=, seconds=}), twice a second at most; false: no line on a
+ *              terminal */
 static int net_bound(lua_State *L) {
   static const char *const known[] = {"p", "lower", "data", "points", "method",   "pairs", "seconds",
                                       "x", "eps",   "box",  "global", "progress", NULL};

@@ -37,8 +37,9 @@ static bool same_sides(const size_t *a, int na, const size_t *b, int nb) {
   }
 }
 
-/* Whether samples of these sides are what the net takes: the same sides, the numbers in one row, or sides of any kind for
- * a net that takes a row. The numbers of another order (H x W x C for C x H x W) fit as well, and would all be wrong. */
+/* Whether samples of these sides are what the net takes: the same sides, the numbers in one row, or sides of any
+ * kind for a net that takes a row. The numbers of another order (H x W x C for C x H x W) fit as well, and would
+ * all be wrong. */
 static bool fits(const lip_net *net, const size_t *side, int n) {
   const lip_shape *in = &net->root->in;
   size_t size = 1;
@@ -61,7 +62,8 @@ const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B
     lip_shape_describe(in, want, sizeof want);
     lip_shape_text(t->ndim, t->shape, got, sizeof got);
     luaL_argerror(L, idx,
-                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want, want, got));
+                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want,
+                                  want, got));
   }
   if (*B == 0) luaL_argerror(L, idx, "the batch has no rows");
   return lipL_contiguous(L, idx)->data;
@@ -73,8 +75,9 @@ void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, co
                (int)net->root->n_in);
   char want[64], got[64];
   if (!fits(net, d->shape, d->ndim))
-    luaL_error(L, "%s: the data set has samples of %s, the net takes %s: the same numbers in another order", what,
-               lip_shape_text(d->ndim, d->shape, got, sizeof got), lip_shape_describe(&net->root->in, want, sizeof want));
+    luaL_error(L, "%s: the data set has samples of %s, the net takes %s: the same numbers in another order",
+               what, lip_shape_text(d->ndim, d->shape, got, sizeof got),
+               lip_shape_describe(&net->root->in, want, sizeof want));
 }
 
 float lipL_floatbelow(double v) {
@@ -159,7 +162,8 @@ void lipL_warn_wide(const char *what, lip_p p, double eps, double from, double t
 }
 
 double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path) {
-  const double patience = 8; /* a proof that has begun runs to its end: 10 in all */
+  /* 10 in all: a proof that has begun runs to its end, and those of a file are looked at again */
+  const double patience = strcmp(what, "certificate") == 0 ? 5 : 8;
   double seconds = lipL_optfield_number(L, idx, what, "seconds", -1);
   bool given = lua_istable(L, idx) && lua_getfield(L, idx, "seconds") != LUA_TNIL;
   if (lua_istable(L, idx)) lua_pop(L, 1);

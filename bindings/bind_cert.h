@@ -28,7 +28,7 @@ bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, l
 const char *lipL_optmethod(lua_State *L, int idx, const char *what);
 /* The option `eps`: a number or a list of numbers >= 0, n of them; NULL: absent. Leaves the owner on the stack. */
 const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n);
-/* Says on stderr, once for each call, that a ball from l_inf is wider than the box: eps in steps of 1/255, most likely. */
+/* Says on stderr that a ball from l_inf is wider than the box: eps in steps of 1/255, most likely. */
 void lipL_warn_wide(const char *what, lip_p p, double eps, double from, double to);
 /* The option `seconds`, > 0. Absent: nothing from the norm inf takes long without being asked, others may. */
 double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path);

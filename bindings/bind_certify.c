@@ -263,8 +263,8 @@ static void explain(const task *t, lipL_cert *h) {
                 "radii are 0");
 }
 
-/* From here to the last radius no finaliser of a script may run: it could change the weights that were measured; what
- * the function `progress` does is looked at. */
+/* From here to the last radius no finaliser of a script may run: it could change the weights that were measured;
+ * what the function `progress` does is looked at. */
 static lip_status work(task *t, lipL_cert *h, lip_err *err) {
   bool more = strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
   lip_status status = LIP_OK;

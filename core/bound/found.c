@@ -49,13 +49,13 @@ bool lip_ask_has_form(const lip_ask *ask, char *why) {
   if (a->n > 0) return true;
   if (!a->unknown) return lip_because(why, "the net is not known as matrices with slopes between them");
   if (a->too_large)
-    return lip_because(why, "layer %zu (%s) is a matrix of more than 2^27 entries", a->unknown_at + 1,
-                       a->unknown);
+    return lip_because(why, "layer %zu (%s) is too large: its inputs by its outputs are more than 2^27",
+                       a->unknown_at + 1, a->unknown);
   return lip_because(why, "layer %zu (%s) is no matrix and no slopes unit by unit, which this method needs",
                      a->unknown_at + 1, a->unknown);
 }
 
 void lip_out_of_time(const lip_ask *ask, char *why, size_t done, size_t total, const char *what) {
-  lip_because(why, "out of time after %.3g s with %zu of %zu %s done (seconds)", ask->seconds, done, total,
-              what);
+  lip_because(why, "out of time: %zu of %zu %s done within %.3g s (option seconds)", done, total, what,
+              ask->seconds);
 }

@@ -57,6 +57,7 @@ static lip_status try_one(const lip_method *m, const lip_ask *ask, lip_found *be
   t->upper = f.upper;
   t->seconds = lip_seconds() - began;
   memcpy(t->reason, f.reason, sizeof t->reason);
+  best->longest = fmax(best->longest, f.longest);
   take_smaller(best, &f, ask->pairs ? C * C : 0);
   lip_found_free(&f);
   return LIP_OK;
@@ -70,6 +71,7 @@ static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   for (size_t i = 0; !status && (m = lip_method_at(i)); i++) {
     lip_ask part = *ask;
     part.seconds = finish - lip_seconds();
+    part.longest = out->longest;
     part.known = i > 0 && !ask->pairs ? out->upper : 0;
     status = try_one(m, &part, out, err);
   }

@@ -22,6 +22,7 @@ typedef struct lip_ask {
   bool carried;             /* "best" leaves out what a certificate file cannot carry */
   double seconds; /* what a method may take; INFINITY: until it has settled */
   double known;        /* without pairs: an upper that is not below this is of no use, unless it is 0 */
+  double longest;      /* seconds that one pair or row took another method, 0: not known */
   lip_watch *progress; /* who is told how far it is, or NULL */
 } lip_ask;
 
@@ -42,7 +43,8 @@ typedef struct lip_found {
       *proof; /* what the pairs (or, without, the upper) rest on; NULL: nothing beside the weights. Owned */
   const char *method; /* static */
   char reason[LIP_REASON]; /* for people: why numbers are missing (INFINITY) or the product's; "": none is */
-  size_t n_tried;          /* of "best" */
+  double longest; /* seconds that one pair or row took at most, 0: not known */
+  size_t n_tried; /* of "best" */
   lip_tried tried[LIP_METHODS];
 } lip_found;
 

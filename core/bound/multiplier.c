@@ -82,7 +82,7 @@ static double improve(lip_proposer *p) {
   size_t n = lip_elim_params(p->elim), n_in = p->d ? p->ask->affine->n_in : 0;
   double *closed = p->room[6], sum = p->d ? 0 : 1, rho = lip_propose_closed(p);
   search s = {p, n, n_in, p->room[0], p->room[1], p->room[2], p->room[3], p->room[4], p->room[5]};
-  if (!(rho > 0 && rho < INFINITY)) return rho;
+  if (!(rho > 0 && rho < INFINITY) || lip_propose_stop(p)) return rho;
   memcpy(closed, p->lambda, lip_elim_count(p->elim) * sizeof *closed);
   if (!lip_elim_param(p->elim, p->lambda, s.value)) return rho;
   for (size_t k = 0; k < n; k++) s.theta[k] = log(s.value[k]);

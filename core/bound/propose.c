@@ -52,6 +52,7 @@ typedef struct job {
   size_t C;        /* classes */
   double began, finish;
   _Atomic double longest; /* seconds of a target that could not be cut short */
+  _Atomic double whole;   /* seconds of a target */
   atomic_bool useless;    /* one row alone is as large as what is known */
   atomic_size_t next;     /* target that nobody has taken */
   atomic_int status;
@@ -129,8 +130,8 @@ static bool is_over(job *t) {
 }
 
 /* The proof runs to its end, the search before it only where it does not look at the clock; a race costs nothing. */
-static void note_time(job *t, double took) {
-  if (took > atomic_load(&t->longest)) atomic_store(&t->longest, took);
+static void note_time(_Atomic double *longest, double took) {
+  if (took > atomic_load(longest)) atomic_store(longest, took);
 }
 
 /* sqrt(rho sum d), rounded up; 0 needs no multipliers. */
@@ -149,10 +150,11 @@ static lip_status run_targets(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *er
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
     if (k >= t->n || atomic_load(&t->status) || is_over(t)) return LIP_OK;
     p->finish = share_of_time(t, k);
-    double began = lip_seconds();
+    double began = lip_seconds(), start = began;
     lip_status status = run_target(t, p, lmi, &t->proof->item[k], &began, err);
     if (status) return status;
-    note_time(t, lip_seconds() - began);
+    note_time(&t->longest, lip_seconds() - began);
+    note_time(&t->whole, lip_seconds() - start);
     double alone = constant_of(t, &t->proof->item[k]);
     if (t->ask->known > 0 && alone >= t->ask->known && alone < INFINITY) atomic_store(&t->useless, true);
     lip_watch_add(t->ask->progress, 1);
@@ -233,6 +235,7 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
   }
   t.began = lip_seconds();
   t.finish = t.began + ask->seconds;
+  atomic_store(&t.longest, ask->longest);
   lip_status status = lip_proof_new(t.n, lip_affine_units(ask->affine), &t.proof, err);
   if (status) return status;
   name_targets(&t);
@@ -246,6 +249,7 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
   }
   fill(&t, out);
   explain(&t, out->reason);
+  out->longest = atomic_load(&t.whole);
   out->proof = t.proof;
   return LIP_OK;
 }

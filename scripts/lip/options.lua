@@ -264,7 +264,7 @@ method = product -- of the constants of pairs: product, abs, recursion, multipli
 p = the net's path -- radii in another norm, or along another path of norms
 eps = none -- a radius or a list of radii where certified rows are counted
 limit = all -- the first so many rows only
-seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
+seconds = 5 from norm inf, else none -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
 -> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file]],
@@ -279,7 +279,7 @@ steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
 limit = all -- the first so many rows only
 seed = 1 -- of the attack
--> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps= }; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
+-> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, reason= }; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
   ["lip.attack"] = [[
 eps = required -- how far points may be from their input
 method = apgd -- one of lip.attacks()

@@ -78,7 +78,7 @@ local function verify(net, data, y, options)
   for _, verdict in ipairs(verdicts) do count[verdict] = count[verdict] + 1 end
   return { n = report.n, verified = count.verified / report.n, violated = count.violated / report.n,
     unproven = count.unproven / report.n, clean = clean / report.n, verdicts = verdicts, labels = report.labels,
-    rows = rows, adversarial = points, p = report.p, eps = o.eps }
+    rows = rows, adversarial = points, p = report.p, eps = o.eps, reason = report.reason }
 end
 
 return arguments.checked("lip.verify", "net net, data rows", verify)

@@ -51,8 +51,8 @@ local function walk(label, f, prefix)
 end
 
 -- Functions of one table are about its fields, and those that print or take anything have nothing to refuse.
-local own = { ["lip.args"] = true, ["lip.sweep"] = true, ["lip.asha"] = true, ["lip.median"] = true, ["lip.plot"] = true,
-  ["lip.tensorboard"] = true, ["lip.help"] = true, ["lip.provenance.own"] = true }
+local own = { ["lip.args"] = true, ["lip.sweep"] = true, ["lip.asha"] = true, ["lip.median"] = true,
+  ["lip.plot"] = true, ["lip.tensorboard"] = true, ["lip.help"] = true, ["lip.provenance.own"] = true }
 
 local owners = { lip = lip, ["lip.figures"] = lip.figures, ["lip.data"] = lip.data, ["lip.trial"] = lip.trial,
   ["lip.provenance"] = lip.provenance }

@@ -153,7 +153,8 @@ end
 -- arguments: what is refused is refused on the script's line, and named.
 function tests.test_functions_in_lua_name_their_arguments()
   local folder = lip.file.temporary()
-  local ended = assert(lip.process.run { program, lip.file.absolute(folder_of_tests .. "/arguments_run.lua"), cwd = folder,
+  local script = lip.file.absolute(folder_of_tests .. "/arguments_run.lua")
+  local ended = assert(lip.process.run { program, script, cwd = folder,
     env = { LIPWB_OFFLINE = "1", LIPWB_DATA = folder, HOME = folder }, timeout = 120 })
   local found = lip.file.read(folder .. "/wrong.json")
   lip.file.remove_tree(folder)

@@ -7,7 +7,8 @@ local tests = {}
 local raises = lu.assertErrorMsgContains
 
 local function net(outputs, norm)
-  return lip.net { input = 4, norm = norm or "inf", seed = 2, lip.dense { out = 8 }, lip.relu(), lip.dense { out = outputs } }
+  return lip.net { input = 4, norm = norm or "inf", seed = 2, lip.dense { out = 8 }, lip.relu(),
+    lip.dense { out = outputs } }
 end
 
 local x = lip.rand(1, { 60, 4 })
@@ -130,7 +131,8 @@ end
 
 -- One output separates two classes by its sign; it was counted as class 0.
 function tests.test_one_output_and_labels()
-  local n = lip.net { input = 4, norm = "2", budget = 8, seed = 1, lip.dense { out = 8 }, lip.relu(), lip.dense { out = 1 } }
+  local n = lip.net { input = 4, norm = "2", budget = 8, seed = 1, lip.dense { out = 8 }, lip.relu(),
+    lip.dense { out = 1 } }
   local y = {}
   for i = 1, 60 do y[i] = x[i][1] > 0.5 and 1 or 0 end
   local data = lip.data.tensors(x, y)
@@ -148,14 +150,15 @@ end
 -- ---- the same numbers in another order ----
 
 function tests.test_images_of_another_order_are_refused()
-  local conv = lip.net { input = { 3, 6, 5 }, norm = "inf", lip.conv2d { channels = 4, kernel = 3 }, lip.relu(), lip.flatten(),
-    lip.dense { out = 3 } }
+  local conv = lip.net { input = { 3, 6, 5 }, norm = "inf", lip.conv2d { channels = 4, kernel = 3 }, lip.relu(),
+    lip.flatten(), lip.dense { out = 3 } }
   local wrong, right = lip.rand(1, { 2, 6, 5, 3 }), lip.rand(1, { 2, 3, 6, 5 })
   local flat = right:reshape(2, 90)
   local bad, good = lip.data.tensors(wrong, { 0, 1 }), lip.data.tensors(right, { 0, 1 })
   local calls = {
     forward = function(t) return conv:forward(t) end, predict = function(t) return conv:predict(t) end,
-    certify = function(t) return conv:certify(t) end, attack = function(t) return lip.attack(conv, t, { eps = 0.1 }) end,
+    certify = function(t) return conv:certify(t) end,
+    attack = function(t) return lip.attack(conv, t, { eps = 0.1 }) end,
     bound = function(t) return conv:bound { lower = true, data = t } end,
   }
   for name, f in pairs(calls) do
@@ -164,7 +167,8 @@ function tests.test_images_of_another_order_are_refused()
     lu.assertNotNil(f(flat), name)
   end
   for name, f in pairs {
-    certify = calls.certify, attack = calls.attack, bound = calls.bound, evaluate = function(d) return conv:evaluate(d) end,
+    certify = calls.certify, attack = calls.attack, bound = calls.bound,
+    evaluate = function(d) return conv:evaluate(d) end,
     train = function(d) return lip.train(conv, d, { epochs = 1 }) end,
     verify = function(d) return lip.verify(conv, d, { eps = 0.1 }) end,
   } do
@@ -172,7 +176,8 @@ function tests.test_images_of_another_order_are_refused()
     lu.assertNotNil(f(good), name)
     lu.assertNotNil(f(lip.data.tensors(flat, { 0, 1 })), name)
   end
-  local grey = lip.net { input = { 1, 6, 5 }, norm = "inf", lip.conv2d { channels = 2, kernel = 3 }, lip.flatten(), lip.dense { out = 2 } }
+  local grey = lip.net { input = { 1, 6, 5 }, norm = "inf", lip.conv2d { channels = 2, kernel = 3 }, lip.flatten(),
+    lip.dense { out = 2 } }
   for _, shape in ipairs { { 2, 6, 5 }, { 2, 1, 6, 5 }, { 2, 30 } } do
     lu.assertEquals(grey:forward(lip.rand(1, shape)):shape(), { 2, 2 })
     lu.assertEquals(grey:certify(lip.rand(1, shape)).n, 2)
@@ -187,7 +192,8 @@ end
 -- ---- switches and counts ----
 
 function tests.test_training_is_true_or_false()
-  local n = lip.net { input = 4, norm = "inf", lip.dense { out = 30 }, lip.dropout { rate = 0.5 }, lip.dense { out = 2 } }
+  local n = lip.net { input = 4, norm = "inf", lip.dense { out = 30 }, lip.dropout { rate = 0.5 },
+    lip.dense { out = 2 } }
   for _, wrong in ipairs { "false", 0, 1, "no" } do raises("boolean", n.forward, n, x, wrong) end
   lu.assertTrue(n:forward(x, false):equal(n:forward(x)))
 end
