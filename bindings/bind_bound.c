@@ -233,7 +233,7 @@ static int bound_methods(lua_State *L) {
   }
   lua_createtable(L, 0, 2);
   lipL_settext(L, "name", "best");
-  lipL_settext(L, "help", "all of them until `seconds` are used up; the smallest of each number");
+  lipL_settext(L, "help", "all of them until `seconds` are used up; the smallest of each number, and what each came to");
   lua_rawseti(L, -2, ++n);
   return 1;
 }
