@@ -1,6 +1,7 @@
 #include "bindings/bind.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,10 +70,11 @@ void *lipL_newobject(lua_State *L, const char *type, size_t size, int user_value
 
 const char *lipL_typetext(lua_State *L, int idx, char *buf, size_t size) {
   int type = lua_type(L, idx);
-  if (type == LUA_TUSERDATA && luaL_getmetafield(L, idx, "__name") == LUA_TSTRING) {
-    snprintf(buf, size, "%s", lua_tostring(L, -1));
-    lua_pop(L, 1);
-  } else if (type == LUA_TNUMBER) {
+  int name = type == LUA_TUSERDATA ? luaL_getmetafield(L, idx, "__name") : LUA_TNIL;
+  if (name == LUA_TSTRING) snprintf(buf, size, "%s", lua_tostring(L, -1));
+  if (name != LUA_TNIL) lua_pop(L, 1);
+  if (name == LUA_TSTRING) return buf;
+  if (type == LUA_TNUMBER) {
     double v = lua_tonumber(L, idx);
     snprintf(buf, size, "the number %.14g", isnan(v) ? fabs(v) : v); /* never "-nan" */
   } else if (type == LUA_TSTRING) {
@@ -274,6 +276,33 @@ void lipL_pushoptions(lua_State *L, const lip_desc *desc) {
   lua_pop(L, 1); /* the box */
 }
 
+void lipL_owntable(lua_State *L, int idx, const char *const *fields) {
+  idx = lua_absindex(L, idx);
+  luaL_checkstack(L, 8, "options");
+  lua_Integer n = (lua_Integer)lua_rawlen(L, idx);
+  lua_createtable(L, n < INT_MAX ? (int)n : INT_MAX,
+                  8); /* room for all: the copy has the same length, holes or not */
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, idx, i);
+    lua_rawseti(L, -2, i);
+  }
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    if (lua_type(L, -2) == LUA_TNUMBER) {
+      lua_pop(L, 1);
+      continue;
+    }
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+  for (; *fields; fields++) {
+    lua_getfield(L, idx, *fields);
+    lua_setfield(L, -2, *fields);
+  }
+  lua_replace(L, idx);
+}
+
 void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const *known) {
   if (lua_isnoneornil(L, idx)) return;
   luaL_checktype(L, idx, LUA_TTABLE);
@@ -292,6 +321,7 @@ void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const
     }
     lua_pop(L, 1);
   }
+  lipL_owntable(L, idx, known);
 }
 
 /* Pushes the field (nil when there is no table); true when it is not nil. */

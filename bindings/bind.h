@@ -101,7 +101,11 @@ void lipL_pushoption(lua_State *L, const lip_opt *opt, const void *conf);
 bool lipL_optfield_bool(lua_State *L, int idx, const char *what, const char *name, bool def);
 double lipL_optfield_number(lua_State *L, int idx, const char *what, const char *name, double def);
 size_t lipL_optfield_size(lua_State *L, int idx, const char *what, const char *name, size_t def);
-/* Raises unless every string key of the table at idx is in the NULL-terminated list. */
+/* Replaces the table at idx by one that only this call knows: its list, raw, its other pairs, and the fields in the
+ * NULL-terminated list as metamethods give them, each asked once. What is read later (and what is borrowed: texts,
+ * elements) then depends on no code of the script's, which may run in __index and in any finaliser. */
+void lipL_owntable(lua_State *L, int idx, const char *const *fields);
+/* Raises unless every string key of the table at idx is in the list; then lipL_owntable. */
 void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const *known);
 
 /* ---- tensors ---- */

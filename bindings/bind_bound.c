@@ -162,12 +162,12 @@ static int net_bound(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;
-  double lower = NAN, began = lip_seconds();
+  double lower = NAN, *low = NULL;
   lua_settop(L, 2);
   lipL_checkfields(L, 2, "bound", known);
   bool search = lipL_optfield_bool(L, 2, "bound", "lower", false);
   bool pairs = lipL_optfield_bool(L, 2, "bound", "pairs", false);
-  size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B;
+  size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B = 0;
   bool other = lipL_optpath(L, 2, "bound", net, &path);
   double seconds = lipL_optseconds(L, 2, "bound", &path);
   lipL_local local;
@@ -177,23 +177,23 @@ static int net_bound(lua_State *L) {
         L, "bound: option 'lower' searches everywhere, method 'local' is about one ball: give one of them");
   const char *method = local.wanted ? "local" : lipL_optmethod(L, 2, "bound");
   lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
-  if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
-    return lipL_fault(L, &err);
+  const size_t C = net->root->n_out;
+  const float *x = search ? search_points(L, 2, net, points, &B) : NULL;
+  if (search && pairs) low = lua_newuserdatauv(L, C * C * sizeof *low, 0);
   lipL_watch watch;
   lip_watch *progress = lipL_watch_begin(L, 2, "bound", net, &watch);
+  /* from here no finaliser of a script may run: both ends are about the same weights */
+  double began = lip_seconds();
+  if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
+    return lipL_fault(L, &err);
   lip_status status = local.wanted ? lipL_runlocal(L, h, &local, net, &path, pairs, seconds, progress, &err)
                                    : lipL_runmethod(h, method, net, &path, pairs, seconds, progress, &err);
   lipL_watch_end(&watch);
   if (status) return lipL_fault(L, &err);
   if (!*h->found.reason && h->found.upper > h->bound.upper)
     lip_because(h->found.reason, "above the product of the layers' norms, %.9g", h->bound.upper);
-  double took = lip_seconds() - began, *low = NULL;
-  if (search) {
-    size_t C = net->root->n_out;
-    const float *x = search_points(L, 2, net, points, &B);
-    if (pairs) low = lua_newuserdatauv(L, C * C * sizeof *low, 0);
-    if (lip_bound_lower(net, &path, x, B, &lower, low, &err)) return lipL_fault(L, &err);
-  }
+  double took = lip_seconds() - began;
+  if (search && lip_bound_lower(net, &path, x, B, &lower, low, &err)) return lipL_fault(L, &err);
   lua_createtable(L, 0, 10);
   lipL_setnumber(L, "upper", h->found.upper);
   if (search) {

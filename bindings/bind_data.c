@@ -281,10 +281,13 @@ static lip_csv_column check_column(lua_State *L, const char *option) {
   return c;
 }
 
-/* Columns of option `target`: one, or a list; in a userdata that is pushed (or nil). */
+/* Columns of option `target`: one, or a list; in a userdata that is pushed (or nil), with their names in a table below
+ * it: a list of the script's may change before the file is read. */
 static void check_targets(lua_State *L, int options, lip_csv_conf *conf) {
   if (lua_getfield(L, options, "target") == LUA_TNIL) return;
+  static const char *const none[] = {NULL};
   bool list = lua_istable(L, -1);
+  if (list) lipL_owntable(L, -1, none);
   size_t n = list ? lua_rawlen(L, -1) : 1;
   lip_csv_column *c = lua_newuserdatauv(L, (n + 1) * sizeof *c, 0);
   for (size_t i = 0; i < n; i++) {
@@ -295,7 +298,6 @@ static void check_targets(lua_State *L, int options, lip_csv_conf *conf) {
     c[i] = check_column(L, "target");
     lua_pop(L, 1);
   }
-  lua_remove(L, -2);
   conf->targets = c;
   conf->target_count = n;
 }

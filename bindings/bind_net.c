@@ -165,11 +165,12 @@ static lip_reals check_groups(lua_State *L, int idx, lip_spec *const *layers, si
 
 /* lip.net{ input=, norm=, budget=, ..., spec, spec, ... } */
 static int net_new(lua_State *L) {
-  static const char *const own[] = {"norm", NULL};
+  static const char *const own[] = {"norm", NULL}, *const read[] = {"norm", "budget", "budgets", NULL};
   lip_net_conf conf = {0};
   lip_err err;
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
+  lipL_owntable(L, 1, read); /* which keeps the layers, whatever is asked of the script's own */
   const net_options *o = lipL_checkconf(L, 1, &net_desc, own);
   check_path(L, 1, &conf.path);
   check_input(L, &o->input, &conf.input);
@@ -187,7 +188,7 @@ static int net_new(lua_State *L) {
   lip_spec **layers = lua_newuserdatauv(L, n * sizeof *layers, 0);
   for (size_t i = 0; i < n; i++) {
     lua_rawgeti(L, 1, (lua_Integer)i + 1);
-    layers[i] = lipL_checkelement(L, "net", i + 1); /* the table at 1 keeps it alive */
+    layers[i] = lipL_checkelement(L, "net", i + 1); /* kept alive by the table at 1 */
     lua_pop(L, 1);
   }
   if (lua_getfield(L, 1, "budgets") == LUA_TTABLE) {

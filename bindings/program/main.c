@@ -1,6 +1,7 @@
 /* The program lipwb: Lua 5.4 with the engine inside, where to find its Lua modules, and the settings of a run. */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -370,8 +371,9 @@ static int load_script(lua_State *L, const char *script) {
 /* Runs the script with the words of arg as its arguments; a row it returns goes to --json. */
 static int run_script(lua_State *L, const char *script) {
   if (load_script(L, script)) return failed(L);
-  lua_getglobal(L, "arg");
-  int n = (int)luaL_len(L, -1);
+  lua_getglobal(L, "arg"); /* a chunk of -e may have put anything there */
+  if (!lua_istable(L, -1)) return luaL_error(L, "the global 'arg' is no table any more");
+  int n = lua_rawlen(L, -1) < INT_MAX / 2 ? (int)lua_rawlen(L, -1) : INT_MAX / 2;
   luaL_checkstack(L, n + 3, "too many arguments to script");
   for (int i = 1; i <= n; i++) lua_rawgeti(L, -i, i);
   lua_remove(L, -n - 1);

@@ -356,8 +356,9 @@ static int db_row(lua_State *L) {
 
 /* db:exec(sql, ...) -> number of rows changed | nil, message, code. Without values, sql may be several statements. */
 static int db_exec(lua_State *L) {
+  const char *sql = luaL_checkstring(L, 2),
+             *tail = NULL; /* a number becomes a text: before the look at the handle */
   database *h = check_open(L);
-  const char *sql = luaL_checkstring(L, 2), *tail = NULL;
   int last = lua_gettop(L), rc = SQLITE_OK;
   sqlite3_int64 before = sqlite3_total_changes64(h->db), after = before;
   do {

@@ -130,6 +130,20 @@ function tests.test_arguments()
   lu.assertEquals(out, "2\ta\tb\n")
 end
 
+-- A chunk before the script may put anything into the global.
+function tests.test_arguments_that_are_none()
+  for _, code in ipairs { "arg = 'abc'", "arg = 7", "arg = nil", "arg = print" } do
+    local status, out, err = run(("-e %s - a b"):format(quote(code)), "print 'started'")
+    lu.assertEquals({ status, out }, { 1, "" }, code)
+    lu.assertStrContains(err, "'arg' is no table")
+  end
+  for _, length in ipairs { "-5", "1 << 40", "0 / 0" } do
+    local code = ("setmetatable(arg, { __len = function() return %s end })"):format(length)
+    local status, out = run(("-e %s - a b"):format(quote(code)), "print(...)")
+    lu.assertEquals({ status, out }, { 0, "a\tb\n" }, code)
+  end
+end
+
 function tests.test_threads()
   local code = "print(require 'lip'.threads())"
   local _, out = run_script(code, "--threads 3")
