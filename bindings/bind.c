@@ -76,7 +76,7 @@ const char *lipL_typetext(lua_State *L, int idx, char *buf, size_t size) {
   if (name == LUA_TSTRING) return buf;
   if (type == LUA_TNUMBER) {
     double v = lua_tonumber(L, idx);
-    snprintf(buf, size, "the number %.14g", isnan(v) ? fabs(v) : v); /* never "-nan" */
+    snprintf(buf, size, "the number %.14g", lip_plain(v));
   } else if (type == LUA_TSTRING) {
     snprintf(buf, size, "the string \"%.40s\"", lua_tostring(L, idx));
   } else if (type == LUA_TBOOLEAN) {
@@ -324,6 +324,10 @@ void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const
   lipL_owntable(L, idx, known);
 }
 
+int lipL_argerror(lua_State *L, int idx, const char *message) {
+  return idx > 0 ? luaL_argerror(L, idx, message) : luaL_error(L, "%s", message);
+}
+
 /* Pushes the field (nil when there is no table); true when it is not nil. */
 static bool get_field(lua_State *L, int idx, const char *name) {
   if (lua_isnoneornil(L, idx)) {
@@ -365,4 +369,14 @@ size_t lipL_optfield_size(lua_State *L, int idx, const char *what, const char *n
   if (!(v >= 0 && v <= 0x1p48 && v == floor(v)))
     luaL_error(L, "%s: option '%s' expects a whole number >= 0, got %f", what, name, v);
   return (size_t)v;
+}
+
+bool lipL_optfield_object(lua_State *L, int idx, const char *what, const char *name, const char *type,
+                          const char *expected) {
+  if (!get_field(L, idx, name)) return false;
+  char got[80];
+  if (!luaL_testudata(L, -1, type))
+    luaL_error(L, "%s: option '%s' expects %s, got %s", what, name, expected,
+               lipL_typetext(L, -1, got, sizeof got));
+  return true;
 }

@@ -65,6 +65,8 @@ int lipL_raise(lua_State *L, const lip_err *err);
 int lipL_fail(lua_State *L, const lip_err *err);
 /* By code: IO, NOT_FOUND, FORMAT, CANCELLED, MEMORY, NOT_FINITE give nil, message, code; the others raise. */
 int lipL_fault(lua_State *L, const lip_err *err);
+/* luaL_argerror for an argument of the call; for a value that is none (idx < 0) an error without a number. */
+int lipL_argerror(lua_State *L, int idx, const char *message);
 /* nil, "path: cannot <what>: <why>", code for an errno; returns 3. */
 int lipL_refuse(lua_State *L, const char *path, const char *what, int error);
 
@@ -100,6 +102,9 @@ void lipL_pushoption(lua_State *L, const lip_opt *opt, const void *conf);
 /* Field helpers for tables of named arguments; idx is the table (or nil: absent). They raise naming `what.name`. */
 bool lipL_optfield_bool(lua_State *L, int idx, const char *what, const char *name, bool def);
 double lipL_optfield_number(lua_State *L, int idx, const char *what, const char *name, double def);
+/* Pushes the field: nil (false), or an object of that type; raises naming what was `expected`. */
+bool lipL_optfield_object(lua_State *L, int idx, const char *what, const char *name, const char *type,
+                          const char *expected);
 size_t lipL_optfield_size(lua_State *L, int idx, const char *what, const char *name, size_t def);
 /* Replaces the table at idx by one that only this call knows: its list, raw, its other pairs, and the fields in the
  * NULL-terminated list as metamethods give them, each asked once. What is read later (and what is borrowed: texts,

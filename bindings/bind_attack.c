@@ -75,7 +75,7 @@ static size_t check_targets(lua_State *L, int idx) {
   const char *text = type == LUA_TSTRING ? lua_tostring(L, -1) : "";
   if (strcmp(text, "all") == 0) return LIP_ALL_TARGETS;
   if (strcmp(text, "untargeted") == 0) return 0;
-  if (type != LUA_TNUMBER || !lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1)
+  if (type != LUA_TNUMBER || lua_tointeger(L, -1) < 1)
     luaL_error(
         L,
         "attack: option 'targets' expects \"all\", \"untargeted\" or a whole number >= 1 (so many of the "

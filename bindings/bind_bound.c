@@ -128,7 +128,7 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
       luaL_error(L, "bound: option 'data' expects a tensor or a data set, got %s",
                  lipL_typetext(L, -1, got, sizeof got));
     }
-    const float *x = lipL_checkrows(L, lua_gettop(L), net, B);
+    const float *x = lipL_optrows(L, "bound", "data", net, B);
     if (*B > points) *B = points;
     return x;
   }

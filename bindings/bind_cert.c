@@ -48,25 +48,37 @@ static bool fits(const lip_net *net, const size_t *side, int n) {
   return size == net->root->n_in && (n == 1 || in->ndim == 1 || same_sides(side, n, in->dim, in->ndim));
 }
 
-const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B) {
-  const lip_tensor *t = lipL_checktensor(L, idx);
+/* Rows in the tensor at idx; 0 and a pushed message: they do not fit. */
+static size_t count_rows(lua_State *L, const lip_tensor *t, const lip_net *net) {
   const lip_shape *in = &net->root->in;
+  size_t B = 0;
   if (t->ndim >= 2 && fits(net, t->shape + 1, t->ndim - 1))
-    *B = t->shape[0];
+    B = t->shape[0];
   else if (t->ndim == 1 && net->root->n_in == 1)
-    *B = t->shape[0];
+    B = t->shape[0];
   else if (lip_tensor_size(t) == net->root->n_in && same_sides(t->shape, t->ndim, in->dim, in->ndim))
-    *B = 1;
+    B = 1;
   else {
     char want[64], got[64];
     lip_shape_describe(in, want, sizeof want);
     lip_shape_text(t->ndim, t->shape, got, sizeof got);
-    luaL_argerror(L, idx,
-                  lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want,
-                                  want, got));
+    lua_pushfstring(L, "inputs do not fit the net: it takes rows of %s (B x %s), got %s", want, want, got);
+    return 0;
   }
-  if (*B == 0) luaL_argerror(L, idx, "the batch has no rows");
+  if (B == 0) lua_pushliteral(L, "the batch has no rows");
+  return B;
+}
+
+const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B) {
+  *B = count_rows(L, lipL_checktensor(L, idx), net);
+  if (*B == 0) luaL_argerror(L, idx, lua_tostring(L, -1));
   return lipL_contiguous(L, idx)->data;
+}
+
+const float *lipL_optrows(lua_State *L, const char *what, const char *option, const lip_net *net, size_t *B) {
+  *B = count_rows(L, lipL_testtensor(L, -1), net);
+  if (*B == 0) luaL_error(L, "%s: option '%s': %s", what, option, lua_tostring(L, -1));
+  return lipL_contiguous(L, -1)->data;
 }
 
 void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net) {
@@ -105,7 +117,7 @@ static bool check_path(lua_State *L, int idx, const char *what, lip_path *path) 
   else if (lua_tonumber(L, -1) == 1 || lua_tonumber(L, -1) == 2)
     text = lua_tonumber(L, -1) == 1 ? "1" : "2";
   else if (!isinf(lua_tonumber(L, -1)) || lua_tonumber(L, -1) < 0)
-    luaL_error(L, "%s: option 'p' expects 1, 2 or math.huge, got %f", what, lua_tonumber(L, -1));
+    luaL_error(L, "%s: option 'p' expects 1, 2 or math.huge, got %f", what, lip_plain(lua_tonumber(L, -1)));
   if (lip_path_parse(text, path, &err)) luaL_error(L, "%s: option 'p': %s", what, err.msg);
   lua_pop(L, 1);
   return true;

@@ -20,6 +20,8 @@ void lipL_settext(lua_State *L, const char *name, const char *text);
 
 /* Rows of inputs: (B, n_in), (B, dims of one sample...), one sample alone, or (B) for nets of one input. */
 const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B);
+/* The same for an option, a tensor on top of the stack. */
+const float *lipL_optrows(lua_State *L, const char *what, const char *option, const lip_net *net, size_t *B);
 /* Raises unless the data set has as many features as the net takes, in its order. */
 void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net);
 /* The option `p` as a path that the net can follow; false: absent, and the path is the net's own. */

@@ -77,7 +77,8 @@ static lip_status check_counts(const task *t, lip_err *err) {
   const lipL_certificate *c = t->c;
   for (size_t k = 0; k < c->n_eps; k++)
     if (!(c->eps[k] >= 0) || c->count[k] != (double)lipL_certificate_count(c, c->eps[k]))
-      return lip_fail(err, LIP_FORMAT, "certified at eps %g: not the number of such rows", c->eps[k]);
+      return lip_fail(err, LIP_FORMAT, "certified at eps %g: not the number of such rows",
+                      lip_plain(c->eps[k]));
   return LIP_OK;
 }
 

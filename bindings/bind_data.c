@@ -123,11 +123,16 @@ static int dataset_named(lua_State *L) {
   return 1;
 }
 
-/* A whole number 1..n at idx, as an index from 0. */
-static size_t check_index(lua_State *L, int idx, const char *what, size_t n) {
-  lua_Integer i = luaL_checkinteger(L, idx);
+/* The whole number 1..n on top of the stack, element `at` of a list, as an index from 0. */
+static size_t check_index(lua_State *L, size_t at, size_t n) {
+  int whole = 0;
+  char got[80];
+  lua_Integer i = lua_tointegerx(L, -1, &whole);
+  if (!whole)
+    luaL_error(L, "batch: element %I is no number of a sample but %s", (LUAI_UACINT)at,
+               lipL_typetext(L, -1, got, sizeof got));
   if (i < 1 || (size_t)i > n)
-    luaL_error(L, "%s %I is not a sample (1 to %I)", what, (LUAI_UACINT)i, (LUAI_UACINT)n);
+    luaL_error(L, "batch: %I is not a sample (1 to %I)", (LUAI_UACINT)i, (LUAI_UACINT)n);
   return (size_t)i - 1;
 }
 
@@ -151,7 +156,7 @@ static uint32_t *check_samples(lua_State *L, int idx, size_t n, size_t *count) {
   for (size_t i = 0; i < *count; i++) {
     if (list) {
       lua_rawgeti(L, idx, (lua_Integer)i + 1);
-      index[i] = (uint32_t)check_index(L, -1, "batch:", n);
+      index[i] = (uint32_t)check_index(L, i + 1, n);
       lua_pop(L, 1);
     } else {
       index[i] = (uint32_t)(first + i);
@@ -271,7 +276,7 @@ static lip_csv_column check_column(lua_State *L, const char *option) {
   lip_csv_column c = {NULL, 0};
   if (lua_type(L, -1) == LUA_TSTRING) {
     c.name = lua_tostring(L, -1);
-  } else if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1) {
+  } else if (lua_type(L, -1) == LUA_TNUMBER && lua_tointeger(L, -1) >= 1) { /* 0 for what is not whole */
     c.index = (size_t)lua_tointeger(L, -1) - 1;
   } else {
     char got[80];

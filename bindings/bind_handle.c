@@ -32,7 +32,7 @@ static lip_tensor *check_alive(lua_State *L, int idx, lip_tensor *t) {
   }
   void *const *lender = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  if (!*lender) luaL_argerror(L, idx, "the object whose memory this tensor shows is gone");
+  if (!*lender) lipL_argerror(L, idx, "the object whose memory this tensor shows is gone");
   return t;
 }
 

@@ -27,6 +27,10 @@ static uint64_t progress_counter(lua_State *L, int idx, const char *name) {
 static lip_progress check_progress(lua_State *L, int idx) {
   static const char *const known[] = {"step", "epoch", "next", "seed", "text", NULL};
   lip_progress p = {.present = true};
+  if (!lua_istable(L, idx)) {
+    char got[80];
+    luaL_error(L, "save: option 'progress' expects a table, got %s", lipL_typetext(L, idx, got, sizeof got));
+  }
   lipL_checkfields(L, idx, "save: progress", known);
   p.step = progress_counter(L, idx, "step");
   p.epoch = progress_counter(L, idx, "epoch");
@@ -55,7 +59,8 @@ static int net_save(lua_State *L) {
   lua_settop(L, 3);
   lipL_checkfields(L, 3, "save", known);
   if (lua_istable(L, 3)) {
-    if (lua_getfield(L, 3, "optimizer") != LUA_TNIL) opt = lipL_checkoptim(L, -1);
+    if (lipL_optfield_object(L, 3, "save", "optimizer", LIP_OPTIM_T, "an optimiser such as lip.optim.adam()"))
+      opt = lipL_checkoptim(L, -1);
     if (lua_getfield(L, 3, "progress") != LUA_TNIL) progress = check_progress(L, lua_gettop(L));
   }
   if (lip_bound_product(net, &bound, &err)) return lipL_fault(L, &err);

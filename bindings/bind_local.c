@@ -75,7 +75,7 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
     luaL_error(L, "bound: method 'local' takes the ball around option 'x', a tensor, got %s",
                lipL_typetext(L, -1, got, sizeof got));
   }
-  const float *x = lipL_checkrows(L, lua_gettop(L), net, &B);
+  const float *x = lipL_optrows(L, "bound", "x", net, &B);
   if (B != 1) luaL_error(L, "bound: option 'x' expects one input, got %d", (int)B);
   double eps = lipL_optfield_number(L, 2, "bound", "eps", -1);
   if (!(eps >= 0))

@@ -113,7 +113,8 @@ static void check_path(lua_State *L, int idx, lip_path *path) {
       lua_pop(L, 1);
       lua_pushliteral(L, "inf");
     }
-    if (lua_type(L, -1) != LUA_TNUMBER && lua_type(L, -1) != LUA_TSTRING)
+    bool nan = lua_type(L, -1) == LUA_TNUMBER && isnan(lua_tonumber(L, -1));
+    if (nan || (lua_type(L, -1) != LUA_TNUMBER && lua_type(L, -1) != LUA_TSTRING))
       luaL_error(L, "net: option 'norm' expects " NORM_TEXT ", got %s",
                  lipL_typetext(L, -1, got, sizeof got));
     lua_Number whole = lua_tonumber(L, -1);
@@ -133,7 +134,7 @@ static void check_input(lua_State *L, const lip_reals *input, lip_shape *shape) 
   shape->ndim = (int)input->n;
   for (size_t i = 0; i < input->n; i++) {
     if (input->v[i] != floor(input->v[i]))
-      luaL_error(L, "net: option 'input' expects whole numbers, got %f", input->v[i]);
+      luaL_error(L, "net: option 'input' expects whole numbers, got %f", lip_plain(input->v[i]));
     shape->dim[i] = (size_t)input->v[i];
   }
 }
@@ -481,7 +482,8 @@ static int net_evaluate(lua_State *L) {
   lipL_checkfields(L, 3, "evaluate", known);
   size_t batch = lipL_optfield_size(L, 3, "evaluate", "batch", 500);
   size_t limit = lipL_optfield_size(L, 3, "evaluate", "limit", d->n);
-  if (lua_istable(L, 3) && lua_getfield(L, 3, "loss") != LUA_TNIL) loss = lipL_checkloss(L, -1);
+  if (lipL_optfield_object(L, 3, "evaluate", "loss", LIP_LOSS_T, "a loss such as lip.loss.cross_entropy()"))
+    loss = lipL_checkloss(L, -1);
   check_evaluation(L, net, d, loss);
   if (limit > d->n) limit = d->n;
   if (batch > limit) batch = limit;

@@ -1,5 +1,6 @@
 /* Operator norms and projections of single matrices, for hand-written loops: the same code the layers use. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bindings/bind.h"
@@ -8,8 +9,10 @@
 static lip_pq check_pq(lua_State *L, int idx) {
   lip_path path;
   lip_err err;
-  if (lua_type(L, idx) == LUA_TNUMBER && lua_tonumber(L, idx) == HUGE_VAL) {
-    lua_pushliteral(L, "inf");
+  if (lua_type(L, idx) == LUA_TNUMBER) { /* as text 4/2 would be "2.0" */
+    char text[40];
+    snprintf(text, sizeof text, "%.14g", lip_plain(lua_tonumber(L, idx)));
+    lua_pushstring(L, text);
     lua_replace(L, idx);
   }
   if (lip_path_parse(luaL_checkstring(L, idx), &path, &err)) luaL_argerror(L, idx, err.msg);

@@ -86,7 +86,7 @@ static int loss_new(lua_State *L) {
 
 lip_loss *lipL_checkloss(lua_State *L, int idx) {
   lip_loss *loss = luaL_checkudata(L, idx, LIP_LOSS_T);
-  if (!loss->conf) luaL_argerror(L, idx, "this loss is closed");
+  if (!loss->conf) lipL_argerror(L, idx, "this loss is closed");
   return loss;
 }
 
@@ -223,7 +223,7 @@ static int optim_new(lua_State *L) {
 
 lip_optim *lipL_checkoptim(lua_State *L, int idx) {
   optim_box *box = luaL_checkudata(L, idx, LIP_OPTIM_T);
-  if (!box->opt) luaL_argerror(L, idx, "this optimiser is closed");
+  if (!box->opt) lipL_argerror(L, idx, "this optimiser is closed");
   return box->opt;
 }
 
@@ -263,7 +263,7 @@ static int optim_lr(lua_State *L) {
     double v = luaL_checknumber(L, 2);
     if (!(v >= row->low && v <= row->high))
       luaL_error(L, "%s: the learning rate must be a number in [%f, %f], got %f", o->kind->desc.name,
-                 row->low, row->high, v);
+                 row->low, row->high, lip_plain(v));
     o->lr = v;
   }
   lua_pushnumber(L, o->lr);
@@ -322,7 +322,7 @@ static int schedule_new(lua_State *L) {
 
 static const lip_schedule *check_schedule(lua_State *L, int idx) {
   const lip_schedule *s = luaL_checkudata(L, idx, LIP_SCHEDULE_T);
-  if (!s->conf) luaL_argerror(L, idx, "this schedule is closed");
+  if (!s->conf) lipL_argerror(L, idx, "this schedule is closed");
   return s;
 }
 

@@ -33,12 +33,12 @@ static lip_status check_conf(const lip_net *net, const lip_attack_conf *c, lip_e
                     net->root->n_out);
   if (!(c->eps >= 0 && c->eps <= LIP_LARGEST_EPS))
     return lip_fail(err, LIP_OPTION, "attack: eps is a finite number from 0 to %g, got %g", LIP_LARGEST_EPS,
-                    c->eps);
+                    lip_plain(c->eps));
   if (!(c->step >= 0 && c->step <= LIP_LARGEST_EPS))
-    return lip_fail(err, LIP_OPTION, "attack: step is a finite number > 0, got %g", c->step);
+    return lip_fail(err, LIP_OPTION, "attack: step is a finite number > 0, got %g", lip_plain(c->step));
   if (c->boxed && !(c->low <= c->high && c->low >= -(double)FLT_MAX && c->high <= (double)FLT_MAX))
-    return lip_fail(err, LIP_OPTION, "attack: box is {low, high} with low <= high, got {%g, %g}", c->low,
-                    c->high);
+    return lip_fail(err, LIP_OPTION, "attack: box is {low, high} with low <= high, got {%g, %g}",
+                    lip_plain(c->low), lip_plain(c->high));
   if (c->kind->single && c->steps > 1)
     return lip_fail(err, LIP_OPTION, "attack: %s takes one step, got steps = %zu", c->kind->name, c->steps);
   return LIP_OK;

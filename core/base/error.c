@@ -1,7 +1,12 @@
 #include "core/base/error.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+double lip_plain(double v) {
+  return isnan(v) ? fabs(v) : v;
+}
 
 lip_status lip_fail(lip_err *err, lip_status code, const char *fmt, ...) {
   if (err) {

@@ -37,6 +37,9 @@ typedef struct lip_err {
 #define LIP_PRINTF(fmt, first)
 #endif
 
+/* A number for a message: NaN without its sign, which means nothing ("nan", never "-nan"). */
+double lip_plain(double v);
+
 /* Writes `code` and the formatted message into `err` (may be NULL) and returns `code`. */
 lip_status lip_fail(lip_err *err, lip_status code, const char *fmt, ...) LIP_PRINTF(3, 4);
 

@@ -111,12 +111,12 @@ static lip_status check_range(const lip_desc *desc, const lip_opt *o, double v, 
   if (ok) return LIP_OK;
   if (o->type == LIP_OPT_SIZE && any)
     return lip_fail(err, LIP_OPTION, "%s: option '%s' expects a whole number >= 0, got %.17g", desc->name,
-                    o->name, v);
+                    o->name, lip_plain(v));
   if (any)
     return lip_fail(err, LIP_OPTION, "%s: option '%s' expects a finite number, got %g", desc->name, o->name,
-                    v);
+                    lip_plain(v));
   return lip_fail(err, LIP_OPTION, "%s: option '%s' expects %s in [%g, %g], got %.17g", desc->name, o->name,
-                  o->type == LIP_OPT_SIZE ? "a whole number" : "a number", o->low, o->high, v);
+                  o->type == LIP_OPT_SIZE ? "a whole number" : "a number", o->low, o->high, lip_plain(v));
 }
 
 lip_status lip_conf_set_number(const lip_desc *desc, void *conf, const char *name, double v, lip_err *err) {
@@ -125,12 +125,12 @@ lip_status lip_conf_set_number(const lip_desc *desc, void *conf, const char *nam
   if (o->type == LIP_OPT_REALS) return lip_conf_set_reals(desc, conf, name, &v, 1, err);
   if (o->type == LIP_OPT_ENUM) { /* {1, 2, "inf"} is natural for norms */
     char word[32];
-    snprintf(word, sizeof word, isinf(v) && v > 0 ? "inf" : "%.17g", v);
+    snprintf(word, sizeof word, isinf(v) && v > 0 ? "inf" : "%.17g", lip_plain(v));
     return lip_conf_set_text(desc, conf, name, word, err);
   }
   if (o->type != LIP_OPT_SIZE && o->type != LIP_OPT_REAL) {
     char got[40];
-    snprintf(got, sizeof got, "the number %g", v);
+    snprintf(got, sizeof got, "the number %g", lip_plain(v));
     return lip_opt_wrong_type(desc, o, got, err);
   }
   if (check_range(desc, o, v, err)) return err ? err->code : LIP_OPTION;

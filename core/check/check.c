@@ -185,7 +185,7 @@ static lip_status norm_claim(lip_check *c, size_t l, lip_err *err) {
   if (claim == INFINITY ||
       (b->p == 2 && b->q == 2 ? claim >= 0 && lip_check_spectral(c, b, claim) : claim >= plain_norm(b)))
     return LIP_OK;
-  return lip_fail(err, LIP_FORMAT, "norm %zu: %.17g is not proved for this matrix", l + 1, claim);
+  return lip_fail(err, LIP_FORMAT, "norm %zu: %.17g is not proved for this matrix", l + 1, lip_plain(claim));
 }
 
 static double norm_of(const lip_check *c, const block *b) {
@@ -212,7 +212,7 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
   double claim = a->pair[i * c->C + j], y = (double)i, z = (double)j;
   bool own = false, proved = true;
   if (!(claim >= 0) || claim != a->pair[j * c->C + i] || (i == j && claim != 0))
-    return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: %.17g is not a constant", i, j, claim);
+    return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: %.17g is not a constant", i, j, lip_plain(claim));
   for (size_t t = 0; t < a->targets; t++) {
     double u = a->target[2 * t], v = a->target[2 * t + 1];
     if (!(u == y && v == z) && !(u == z && v == y)) continue;
@@ -225,7 +225,7 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
   if (!own && i != j && claim < INFINITY && !(claim >= product))
     proved = (a->evidence & LIP_CHECK_ABS) && claim >= lip_check_abs(c, i, j);
   if (proved) return LIP_OK;
-  return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, claim);
+  return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, lip_plain(claim));
 }
 
 /* z = b + sum_k h_k (column k), t = the same of absolute values. */
@@ -316,7 +316,8 @@ static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err
   bool finite = distance(x, NULL, c->net->n_in, 1, 1) < INFINITY;
   if (!(label >= -1 && label < (double)c->C && label == floor(label)) || !(R >= 0 && R <= 0x1p120) ||
       (R > 0 && (label < 0 || !finite)))
-    return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1, label, R);
+    return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
+                    lip_plain(label), lip_plain(R));
   if (!finite) return LIP_OK;
   centre(c, x);
   off = ball(c, R, &away);

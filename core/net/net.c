@@ -86,7 +86,7 @@ static lip_status copy_conf(lip_net *net, const lip_net_conf *conf, lip_err *err
   net->conf = *conf;
   net->conf.layer_budgets = (lip_reals){0};
   if (!(conf->budget > 0 || (conf->budget == 0 && given->n > 0)))
-    return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got %g", conf->budget);
+    return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got %g", lip_plain(conf->budget));
   if (given->n == 0) return LIP_OK;
   net->conf.layer_budgets.v = lip_alloc(given->n, sizeof(double));
   if (!net->conf.layer_budgets.v) return lip_fail(err, LIP_MEMORY, "net: out of memory");

@@ -11,6 +11,7 @@
 local core = require "lip.core"
 local options = require "lip.options"
 local space = require "lip.sweep.space"
+local shown = require "lip.shown"
 
 local SEARCHES = { "grid", "list", "random", "sobol", "tpe" }
 local SAMPLED = { random = true, sobol = true, tpe = true } -- those that need n
@@ -22,14 +23,14 @@ end
 local function whole(v, name, low, high)
   local n = math.tointeger(v)
   if type(v) ~= "number" or not n or n < low or n > high then
-    fail("%s expects a whole number from %d to %d, got %s", name, low, high, tostring(v))
+    fail("%s expects a whole number from %d to %d, got %s", name, low, high, shown(v))
   end
   return n
 end
 
 local function text(v, name)
   if v ~= nil and (type(v) ~= "string" or v == "" or not utf8.len(v)) then
-    fail("%s expects a text, got %s", name, tostring(v))
+    fail("%s expects a text, got %s", name, shown(v))
   end
   return v
 end

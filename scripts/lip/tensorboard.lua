@@ -3,6 +3,7 @@
 -- (tensorflow/core/lib/io/record_writer.h, tensorboard/compat/proto/{event,summary}.proto). Each record leaves in one
 -- write, so a killed run leaves a file that can be read to its end.
 local lip = require "lip"
+local shown = require "lip.shown"
 
 local pack = string.pack
 
@@ -152,6 +153,9 @@ end
 --- An event at `step`; true, or nil, message, code. `aside`: it belongs to the run as a whole, and voids nothing.
 function writer:event(step, body, aside)
   if self.closed then error("tensorboard: this writer is closed", 2) end
+  if math.tointeger(step) == nil or step < 0 then
+    error("tensorboard: a step is a whole number >= 0, got " .. shown(step), 2)
+  end
   if not self.file then
     local ok, message, code = self:open()
     if not ok then return nil, message, code end

@@ -4,6 +4,7 @@
 -- anywhere (an error in a callback, Ctrl-C between any two instructions) and its checkpoint is still exact.
 -- The options stand in lip.options: help "train" prints them.
 local lip = require "lip.core"
+local shown = require "lip.shown"
 
 local defaults = {
   epochs = 10, batch = 128, seed = 1, shuffle = true, drop_last = false, checkpoint_every = 0, shift = 0,
@@ -63,7 +64,7 @@ local function check_options(given)
     local uncalled = type(v) == "function" and constructor(v)
     if uncalled or not fits(kind, name, v) then
       local got = uncalled and ("%s itself: call it, as in %s()"):format(uncalled, uncalled)
-        or type(v) == "number" and tostring(v) or type(v) == "string" and ("%q"):format(v) or type_name(v)
+        or type(v) == "number" and shown(v) or type(v) == "string" and ("%q"):format(v) or type_name(v)
       error(("train: option '%s' expects %s, got %s"):format(name, expected[kind], got), 3)
     end
     o[name] = (kind == "count" or kind == "whole") and math.tointeger(v) or v

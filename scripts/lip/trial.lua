@@ -3,6 +3,7 @@
 --
 -- Everything is a line in the trial's journal (sweep/README.md); nothing here is kept in memory only.
 local lip = require "lip"
+local shown = require "lip.shown"
 
 ---@class lip.trial
 ---@field active boolean whether this process runs a trial
@@ -85,12 +86,12 @@ end
 ---@return boolean go_on
 function trial.report(step, values, total)
   local n = math.tointeger(step)
-  if not n or n < 1 then error("trial.report: a step is a whole number from 1 on, got " .. tostring(step), 2) end
+  if not n or n < 1 then error("trial.report: a step is a whole number from 1 on, got " .. shown(step), 2) end
   if type(values) ~= "table" then error("trial.report: expects a table of numbers by name, got " .. type(values), 2) end
   for name, v in pairs(values) do
     if type(name) ~= "string" or type(v) ~= "number" then
       error(type(name) ~= "string" and "trial.report: argument 2 (values) expects numbers by name, got a list"
-        or ("trial.report: '%s' expects a number, got a %s"):format(name, type(v)), 2)
+        or ("trial.report: '%s' expects a number, got a %s"):format(shown(name), type(v)), 2)
     end
   end
   if not trial.active then return true end

@@ -1,7 +1,7 @@
 -- Tables whose metamethods change them while they are read: every function that takes a table, and every method, is
 -- called with such tables in place of honest ones. A call returns or raises; it never crashes, and it reads no memory
 -- that was given back (which shows under LIP_SANITIZE). What is tested is found by walking `lip` and its types; a
--- function that takes options by name also needs a sound call in `calls` below, so that the tables are read to the end.
+-- function that takes options by name also needs a sound call in `calls` below: its tables are read to the end.
 --
 -- After a crash, LIPWB_TRACE=1 shows the call that was being tested.
 local lu = require "luaunit"
@@ -21,7 +21,8 @@ local skip = {
   ["lip.program.finish"] = "ends the program", ["lip.reproduce.main"] = "starts programs",
   ["lip.bench.main"] = "measures for a minute", ["lip.check.main"] = "prints", ["lip.doc"] = "writes a book",
   ["lip.data.download"] = "reaches out of the machine", ["lip.data.mnist"] = "may download",
-  ["lip.data.fashion_mnist"] = "may download", ["lip.data.main_dataset"] = "may download", ["lip.data.cifar10"] = "may download",
+  ["lip.data.fashion_mnist"] = "may download", ["lip.data.main_dataset"] = "may download",
+  ["lip.data.cifar10"] = "may download",
   ["lip.data.cifar100"] = "may download", ["lip.data.idx"] = "prints", ["lip.trial"] = "belongs to workers",
   ["lip.trial_notes"] = "belongs to workers",
   ["lip.bench"] = "measures for a minute", ["lip.check"] = "prints", ["lip.reproduce"] = "starts programs",
@@ -177,7 +178,8 @@ table.sort(way_names)
 
 local net_of, images, labels
 function net_of()
-  return lip.net { input = 4, norm = "inf", budget = 4, seed = 1, lip.dense { out = 5 }, lip.relu {}, lip.dense { out = 3 } }
+  return lip.net { input = 4, norm = "inf", budget = 4, seed = 1, lip.dense { out = 5 }, lip.relu {},
+    lip.dense { out = 3 } }
 end
 function images() return lip.rand(1, { 6, 4 }) end
 function labels() return { 0, 1, 2, 0, 1, 2 } end
@@ -198,7 +200,8 @@ local make = {
 
 local calls = {
   ["lip.net"] = function()
-    return { input = { 4 }, norm = { 1, "inf" }, budgets = { dense = 2 }, init = text "on_|ball", lip.dense { out = 5 },
+    return { input = { 4 }, norm = { 1, "inf" }, budgets = { dense = 2 }, init = text "on_|ball",
+      lip.dense { out = 5 },
       lip.relu(), lip.dense { out = 3 } }
   end,
   ["lip.chain"] = function() return { lip.relu(), lip.dense { out = 3 } } end,
@@ -214,7 +217,8 @@ local calls = {
   ["lip.file.append"] = function() return folder .. "/log", "line\n", { sync = false } end,
   ["lip.file.stat"] = function() return folder .. "/a.csv", { follow = true } end,
   ["lip.process.run"] = function()
-    return { text "tr|ue", text "some longer argument| of the program which nothing else holds", input = text "in|put",
+    return { text "tr|ue", text "some longer argument| of the program which nothing else holds",
+      input = text "in|put",
       cwd = folder .. text "/|.", env = { A = text "some longer value |of a variable" }, timeout = 20, limit = 100 }
   end,
   ["lip.process.spawn"] = function()
@@ -223,7 +227,8 @@ local calls = {
   end,
   ["lip.process.wait_any"] = function() return { make["lip.process"](), make["lip.process"]() }, 5 end,
   ["lip.attack"] = function()
-    return net_of(), images(), labels(), { method = text "pg|d", p = text "in|f", eps = 0.1, steps = 2, targets = text "al|l",
+    return net_of(), images(), labels(), { method = text "pg|d", p = text "in|f", eps = 0.1, steps = 2,
+      targets = text "al|l",
       box = { 0, 1 }, limit = 4, batch = 2 }
   end,
   ["lip.tensor"] = function() return { { 1, 2 }, { 3, 4 } } end,
@@ -231,20 +236,23 @@ local calls = {
   ["lip.to_json"] = function() return { a = { 1, { b = text "c|d" } }, c = text "longer |text of its own" } end,
   ["lip.train"] = function() return net_of(), data(), { epochs = 1, batch = 3, validation = data() } end,
   ["lip.net:bound"] = function(net)
-    return net, { method = text "recur|sion", p = text "in|f", lower = true, points = 4, data = images(), pairs = true }
+    return net, { method = text "recur|sion", p = text "in|f", lower = true, points = 4, data = images(),
+      pairs = true }
   end,
   ["lip.net:bound local"] = function(net)
     return net, { method = text "lo|cal", x = images()[1], eps = 0.1, box = { 0, 1 }, global = text "recur|sion" }
   end,
   ["lip.net:certify"] = function(net)
-    return net, images(), labels(), { method = text "recur|sion", eps = { 0.1, 0.2 }, arithmetic = text "re|al", table = true }
+    return net, images(), labels(), { method = text "recur|sion", eps = { 0.1, 0.2 }, arithmetic = text "re|al",
+      table = true }
   end,
   ["lip.net:certify local"] = function(net)
     return net, images(), labels(), { method = text "lo|cal", eps = { 0.1, 0.2 }, global = text "recur|sion",
       box = { 0, 1 }, halvings = 2 }
   end,
   ["lip.net:certificate"] = function(net)
-    return net, folder .. "/c", images(), labels(), { method = text "recur|sion", arithmetic = text "re|al", eps = { 0.1 } }
+    return net, folder .. "/c", images(), labels(), { method = text "recur|sion", arithmetic = text "re|al",
+      eps = { 0.1 } }
   end,
   ["lip.net:evaluate"] = function(net) return net, data(), { batch = 2, loss = lip.loss.cross_entropy() } end,
   ["lip.net:forward"] = function(net) return net, images(), { arithmetic = text "dou|ble" } end,
@@ -256,13 +264,15 @@ local calls = {
     return net, lip.rand(1, { 6, 3 }), { input_gradient = true }
   end,
   ["lip.net:save"] = function(net)
-    return net, folder .. "/n", { optimizer = lip.optim.adam(), progress = { step = 1, text = text "some |longer text" } }
+    return net, folder .. "/n", { optimizer = lip.optim.adam(), progress = { step = 1,
+      text = text "some |longer text" } }
   end,
   ["lip.dataset:batches"] = function(d) return d, { size = 2, shuffle = true, drop_last = true } end,
   ["lip.dataset:batch"] = function(d) return d, { 1, 2, 3 } end,
   ["lip.rng:state"] = function(rng) return rng, rng:state() end,
   ["lip.process:signal"] = function(p) return p, text "TE|RM", { group = false } end,
-  ["lip.db:rows"] = function(db) return db, text "select :first| as a, :second as b", { first = text "x|y", second = 2 } end,
+  ["lip.db:rows"] = function(db) return db, text "select :first| as a, :second as b", { first = text "x|y",
+    second = 2 } end,
   ["lip.db:row"] = function(db) return db, text "select :first| as a", { first = text "x|y" } end,
   ["lip.db:exec"] = function(db) return db, text "create table if not exists t| (a)" end,
   ["lip.loss:value"] = function(l) return l, lip.rand(1, { 6, 3 }), labels() end,
@@ -284,6 +294,7 @@ local function attempt(label, f, ...)
   if not ok and type(message) == "string" then
     lu.assertNotEquals(message, "", label)
     lu.assertNil(message:find("(null)", 1, true), label)
+    lu.assertNil(message:find("#-", 1, true), label .. ": " .. message)
   end
   return ok, message
 end
@@ -312,7 +323,8 @@ local function try_way(label, f, arguments_of, way)
     local value = arguments
     for _, key in ipairs(found[number]) do value = value[key] end
     ways[way](value)
-    attempt(label .. " " .. way .. " " .. table.concat(found[number], "."), f, table.unpack(arguments, 1, arguments.n))
+    attempt(label .. " " .. way .. " " .. table.concat(found[number], "."), f, table.unpack(arguments, 1,
+      arguments.n))
   end
 end
 
@@ -323,7 +335,8 @@ local function options_of(f, arguments)
     if type(list[i]) == "table" and not getmetatable(list[i]) then
       list[i] = setmetatable({ no_such_option = 1 }, nil)
       local ok, message = pcall(f, table.unpack(list, 1, list.n))
-      local known = not ok and type(message) == "string" and message:match "unknown option 'no_such_option' %(known: ([^)]*)%)"
+      local known = not ok and type(message) == "string"
+        and message:match "unknown option 'no_such_option' %(known: ([^)]*)%)"
       if known then
         local names = {}
         for name in known:gmatch "[%w_]+" do names[#names + 1] = name end
@@ -462,7 +475,8 @@ function T.test_every_table_of_options_has_a_call()
   for name in pairs(calls) do known[functions[name:match "^%S+"]] = true end
   for name, f in pairs(functions) do
     local self = self_of(name)
-    local fillers = { { images(), labels() }, { net_of(), data() }, { net_of(), images() }, { data() }, { folder .. "/x", "text" },
+    local fillers = { { images(), labels() }, { net_of(), data() }, { net_of(), images() }, { data() },
+      { folder .. "/x", folder .. "/y" },
       { lip.rand(1, { 6, 3 }) }, {} }
     for _, filler in ipairs(debug.getinfo(f, "S").what == "C" and fillers or {}) do
       for n = 0, #filler do
@@ -530,7 +544,7 @@ end
 function T.test_a_bound_with_a_made_up_length()
   local bound = net_of():bound()
   local lines = select(2, tostring(bound):gsub("\n", ""))
-  setmetatable(bound.layers, { __len = function() return 10000000 end })
+  setmetatable(bound.layers, { __len = function() return 1 << 40 end })
   lu.assertEquals(select(2, tostring(bound):gsub("\n", "")), lines)
 end
 

@@ -1,5 +1,6 @@
 --- What a figure may hold: raises on the line that called lip.plot.
 local options = require "lip.options"
+local shown = require "lip.shown"
 
 local check = {}
 
@@ -79,7 +80,7 @@ local function fields(t, what, ...)
     local kind = kinds[key]
     if kind and not kind[1](value) then
       refuse("%s%s expects %s, got %s", what == "the figure" and "" or what .. ": ", key, kind[2],
-        type(value) == "table" and "a table" or tostring(value))
+        type(value) == "table" and "a table" or shown(value))
     end
   end
 end

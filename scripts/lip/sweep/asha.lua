@@ -7,6 +7,7 @@
 --
 -- Scores are to be maximised: what is minimised is handed over with its sign turned. A trial whose score is NaN ends.
 local check_options = require("lip.options").check
+local shown = require "lip.shown"
 
 ---@class lip.asha.scheduler
 local methods = {}
@@ -34,7 +35,7 @@ local function whole(o, name, default)
   local v = o[name] == nil and default or o[name]
   local n = math.tointeger(v)
   if not n or n < 1 then
-    error(("asha: option '%s' expects a whole number >= 1, got %s"):format(name, tostring(v)), 3)
+    error(("asha: option '%s' expects a whole number >= 1, got %s"):format(name, shown(v)), 3)
   end
   return n
 end
@@ -45,7 +46,7 @@ local function asha(options)
   local self = { kind = "asha", min = whole(o, "min", 1), max = whole(o, "max"), eta = o.eta or 3,
     resource = o.resource or "epoch" }
   if type(self.eta) ~= "number" or not (self.eta > 1 and self.eta < math.huge) then
-    error(("asha: option 'eta' expects a number above 1, got %s"):format(tostring(o.eta)), 2)
+    error(("asha: option 'eta' expects a number above 1, got %s"):format(shown(o.eta)), 2)
   end
   if self.max < self.min then error(("asha: max (%d) is below min (%d)"):format(self.max, self.min), 2) end
   if type(self.resource) ~= "string" then error("asha: option 'resource' expects a word, such as \"epoch\"", 2) end

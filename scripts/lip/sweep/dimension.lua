@@ -7,6 +7,8 @@
 --
 -- A list is short for a choice, a single value for a choice among one. Searches work in the unit cube and know nothing
 -- of units: whole numbers and choices own an interval each (a cell), numbers own a point.
+local shown = require "lip.shown"
+
 local dimension = {}
 
 local KINDS = { uniform = true, loguniform = true, integer = true, choice = true }
@@ -40,12 +42,12 @@ end
 
 local function check_range(d, name)
   if not finite(d.low) or not finite(d.high) then
-    fail(name, "%s needs two finite numbers, got %s and %s", d.kind, tostring(d.low), tostring(d.high))
+    fail(name, "%s needs two finite numbers, got %s and %s", d.kind, shown(d.low), shown(d.high))
   end
   if d.low > d.high then fail(name, "%s from %s down to %s: the smaller first", d.kind, d.low, d.high) end
   if d.values ~= nil then fail(name, "%s has low and high, no values", d.kind) end
   if d.log ~= nil and d.kind ~= "integer" then fail(name, "log is for whole numbers; take loguniform") end
-  if d.log ~= nil and type(d.log) ~= "boolean" then fail(name, "log expects true or false, got %s", tostring(d.log)) end
+  if d.log ~= nil and type(d.log) ~= "boolean" then fail(name, "log expects true or false, got %s", shown(d.log)) end
   if d.kind == "integer" and not (math.tointeger(d.low) and math.tointeger(d.high)) then
     fail(name, "integer needs whole numbers, got %s and %s", d.low, d.high)
   end

@@ -8,6 +8,7 @@
 -- with it the best of the trial's own values, or its own score when the values are not given (a stricter rule).
 -- Scores are to be maximised: what is minimised is handed over with its sign turned. A trial whose score is NaN ends.
 local check_options = require("lip.options").check
+local shown = require "lip.shown"
 
 ---@class lip.median.scheduler
 local methods = {}
@@ -57,7 +58,7 @@ local function whole(o, name, default)
   local v = o[name] == nil and default or o[name]
   local n = math.tointeger(v)
   if not n or n < 1 then
-    error(("median: option '%s' expects a whole number >= 1, got %s"):format(name, tostring(v)), 3)
+    error(("median: option '%s' expects a whole number >= 1, got %s"):format(name, shown(v)), 3)
   end
   return n
 end

@@ -10,6 +10,7 @@
 -- With a seed all points are moved by one random number for each coordinate, added bit by bit (a digital shift): they
 -- stay such nets, and the mean over seeds of an average is free of bias.
 local lip = require "lip.core"
+local shown = require "lip.shown"
 
 local BITS = 32
 
@@ -59,7 +60,7 @@ local methods = {}
 function methods:point(i)
   local n = math.tointeger(i)
   if not n or n < 1 or n > 1 << BITS then
-    error(("sobol: points are counted from 1 to 2^%d, got %s"):format(BITS, tostring(i)), 2)
+    error(("sobol: points are counted from 1 to 2^%d, got %s"):format(BITS, shown(i)), 2)
   end
   n = n - 1
   local gray, point = n ~ (n >> 1), {}
@@ -80,10 +81,10 @@ end
 local function sobol(dimensions, seed)
   local count = math.tointeger(dimensions)
   if not count or count < 1 or count > MOST then
-    error(("sobol: 1 to %d dimensions are known, got %s"):format(MOST, tostring(dimensions)), 2)
+    error(("sobol: 1 to %d dimensions are known, got %s"):format(MOST, shown(dimensions)), 2)
   end
   if seed ~= nil and not math.tointeger(seed) then
-    error(("sobol: the seed is a whole number, got %s"):format(tostring(seed)), 2)
+    error(("sobol: the seed is a whole number, got %s"):format(shown(seed)), 2)
   end
   local self = setmetatable({ dimensions = count, directions = {}, shift = {} }, { __index = methods })
   local rng = seed and lip.rng(seed)

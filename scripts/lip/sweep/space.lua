@@ -4,6 +4,7 @@
 -- fastest; a list stays as written; random and sobol give a longer sweep the same beginning.
 local core = require "lip.core"
 local dimension = require "lip.sweep.dimension"
+local shown = require "lip.shown"
 
 local space = {}
 
@@ -31,7 +32,7 @@ end
 ---@return number[]
 function space.logspace(a, b, n)
   if not (finite(a) and finite(b) and a > 0 and b > 0) then
-    error(("logspace expects two finite numbers above 0, got %s and %s"):format(tostring(a), tostring(b)), 2)
+    error(("logspace expects two finite numbers above 0, got %s and %s"):format(shown(a), shown(b)), 2)
   end
   n = math.tointeger(n)
   if not n or n < 1 or n > MOST or (n == 1 and a ~= b) then
@@ -253,7 +254,7 @@ function space.seed(config, key)
   local own = config.seed
   if own == nil then return tonumber(key:sub(1, 8), 16) end
   if not math.tointeger(own) or own < 0 then
-    fail("seed: expected a whole number, at least 0, got %s", tostring(own))
+    fail("seed: expected a whole number, at least 0, got %s", shown(own))
   end
   return math.tointeger(own)
 end

@@ -160,7 +160,7 @@ end)
 -- ---- trials in ----
 
 local function check_id(sweep, what)
-  if math.type(sweep) ~= "integer" then
+  if type(sweep) ~= "number" or not math.tointeger(sweep) then
     error(("%s: the id of a sweep expected, got %s"):format(what, tostring(sweep)), 0)
   end
 end
@@ -223,7 +223,7 @@ Store.trials = guarded(function(self, wanted)
   local where, values = {}, {}
   for name, value in pairs(wanted or {}) do
     if name == "sweep" then
-      where[#where + 1] = math.type(value) == "integer" and "t.sweep = :sweep" or "s.name = :sweep"
+      where[#where + 1] = type(value) == "number" and "t.sweep = :sweep" or "s.name = :sweep"
     elseif filters[name] then
       where[#where + 1] = filters[name]
     else
@@ -460,7 +460,7 @@ end)
 ---@return number[]|nil scores, string? message, string? code "not_finite": NaN is no score
 Store.rung = writing(function(self, sweep, key, rung, value, rule)
   if value ~= value then return nil, "the score is not a number", "not_finite" end
-  local column = math.type(sweep) == "integer" and "s.id" or "s.name"
+  local column = type(sweep) == "number" and "s.id" or "s.name"
   local row = must(self.db:row(([[SELECT t.id, t.sweep, s.description FROM trials t JOIN sweeps s ON s.id = t.sweep
     WHERE %s = ? AND t.key = ?]]):format(column), sweep, key))
   if not row then error(("rung: sweep %s has no trial %s"):format(sweep, key), 0) end

@@ -14,6 +14,7 @@
 local lip = require "lip.core"
 local dimension = require "lip.sweep.dimension"
 local sobol = require "lip.sweep.sobol"
+local shown = require "lip.shown"
 
 -- ---- normal distribution ----
 
@@ -296,7 +297,7 @@ local function whole(o, name, default, least)
   local v = o[name] == nil and default or o[name]
   local n = math.tointeger(v)
   if not n or n < least then
-    error(("tpe: '%s' expects a whole number >= %d, got %s"):format(name, least, tostring(v)), 3)
+    error(("tpe: '%s' expects a whole number >= %d, got %s"):format(name, least, shown(v)), 3)
   end
   return n
 end
@@ -318,7 +319,7 @@ local function tpe(space, options)
     startup = whole(o, "startup", 10, 1), candidates = whole(o, "candidates", 24, 1), gamma = o.gamma or 0.15,
     minimise = o.minimise or false }
   if type(self.gamma) ~= "number" or not (self.gamma > 0 and self.gamma < 1) then
-    error(("tpe: 'gamma' expects a number between 0 and 1, got %s"):format(tostring(o.gamma)), 2)
+    error(("tpe: 'gamma' expects a number between 0 and 1, got %s"):format(shown(o.gamma)), 2)
   end
   for _, d in ipairs(dimensions) do self.size = self.size * dimension.count(d) end
   self.points = sobol(math.min(#names, 32), self.seed)
