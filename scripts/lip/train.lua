@@ -4,6 +4,7 @@
 -- anywhere (an error in a callback, Ctrl-C between any two instructions) and its checkpoint is still exact.
 -- The options stand in lip.options: help "train" prints them.
 local lip = require "lip.core"
+local callback = require "lip.callback"
 local shown = require "lip.shown"
 
 local defaults = {
@@ -228,22 +229,38 @@ end
 
 -- ---- the loop ----
 
+function run:logits(x)
+  local augment = self.o.augment
+  if not augment then return self.net:forward(x, true) end
+  return callback.blame("train: augment", augment, function() return (self.net:forward(x, true)) end)
+end
+
 --- One update with a loss written in Lua, in pieces; value | nil, message, code.
 function run:step_by_pieces(x, y)
-  local value, dz = self.o.loss(self.net:forward(x, true), y)
+  local value, dz = callback.call("train: the loss", self.o.loss, self:logits(x), y)
   self.value = value
   if type(value) ~= "number" or type_name(dz) ~= "lip.tensor" then
-    error(("train: the loss must return a number and a tensor, got %s and %s"):format(type_name(value),
-      type_name(dz)), 0)
+    error(("train: the loss (%s) must return a number and a tensor, got %s and %s"):format(
+      callback.where(self.o.loss), type_name(value), type_name(dz)), 0)
   end
   if value ~= value or value == math.huge or value == -math.huge then
     return nil, ("the loss is %s at update %d; the weights are as before it"):format(
       value ~= value and "nan" or ("%g"):format(value), self.step + 1), "not_finite"
   end
-  self.net:backward(dz)
+  callback.blame("train: the loss", self.o.loss, function() self.net:backward(dz) end)
   local ok, message, code = self.opt:step(self.net, true)
   if not ok then return nil, message, code end
   return value
+end
+
+--- One update with a loss of the engine; value | nil, message, code.
+function run:step_at_once(x, y)
+  local o = self.o
+  if not o.augment then return self.net:step(x, y, self.opt, o.loss) end
+  return callback.blame("train: augment", o.augment, function()
+    local value, message, code = self.net:step(x, y, self.opt, o.loss)
+    return value, message, code
+  end)
 end
 
 --- Adds the loss of update `step` to those of its epoch. Done with one assignment, as an interrupt may come between any
@@ -264,21 +281,22 @@ function run:batch()
   local o, x, y = self.o, self.loader:next()
   if not x then x, y = self.loader:next() end -- nil marks the end of an epoch
   if o.augment then
-    local x2, y2 = o.augment(x, y, lip.rng(o.seed, self.step))
+    local x2, y2 = callback.call("train: augment", o.augment, x, y, lip.rng(o.seed, self.step))
     x, y = x2 or x, y2 or y
   end
   if o.schedule then
-    local factor = o.schedule(self.step, self.total, self.per_epoch)
+    local factor = callback.call("train: the schedule", o.schedule, self.step, self.total, self.per_epoch)
     if type(factor) ~= "number" then
-      error("train: the schedule must return a number, got " .. type_name(factor), 0)
+      error(("train: the schedule (%s) must return a number, got %s"):format(callback.where(o.schedule),
+        type_name(factor)), 0)
     end
-    self.opt:lr(self.rate * factor)
+    callback.blame("train: the schedule", o.schedule, function() self.opt:lr(self.rate * factor) end)
   end
   local value, message, code
   if type(o.loss) == "function" then
     value, message, code = self:step_by_pieces(x, y)
   else
-    value, message, code = self.net:step(x, y, self.opt, o.loss)
+    value, message, code = self:step_at_once(x, y)
   end
   if not value then return nil, message, code end
   self:count(self.step + 1, value)
@@ -347,16 +365,16 @@ function run:after(value, began)
   local o, go_on = self.o, true
   local ends = self.step % self.per_epoch == 0
   if o.on_batch and value then
-    go_on = o.on_batch {
+    go_on = callback.call("train: on_batch", o.on_batch, {
       epoch = (self.step - 1) // self.per_epoch + 1, step = self.step, total = self.total, loss = value,
       lr = self.opt:lr(),
-    } ~= false
+    }) ~= false
     self.stopped = not go_on
   end
   if ends then
     local info, message, code = self:end_epoch(began)
     if not info then return nil, message, code end
-    if o.on_epoch and o.on_epoch(info) == false then go_on = false end
+    if o.on_epoch and callback.call("train: on_epoch", o.on_epoch, info) == false then go_on = false end
     self.stopped = not go_on
     if o.trial and not self:report(info) then go_on, self.pruned = false, true end
     local last = self.history[#self.history]

@@ -173,4 +173,51 @@ function tests.test_one_message_in_full()
   complains({ "lip.train: argument 1 (net) expects a net, got nil" }, lip.train)
 end
 
+-- Functions of the script: its file and the line where the function begins, not the line that called it.
+function tests.test_callbacks_are_named()
+  local entropy = lip.loss.cross_entropy()
+  local function line_of(f)
+    return f == math.floor and "written in C" or ("%s:%d"):format(here, debug.getinfo(f, "S").linedefined)
+  end
+  local function complains_about(what, texts, options, f)
+    local ok, message = pcall(lip.train, net(), labelled, options)
+    lu.assertFalse(ok, what)
+    lu.assertStrContains(message, ("train: %s (%s)"):format(what, line_of(f)))
+    for _, text in ipairs(texts) do lu.assertStrContains(message, text) end
+    lu.assertNil(message:find("%.lua:%d+: "), message) -- no other position
+  end
+  local wrong_loss = {
+    [function(z) return 1, lip.zeros(2, 2):add(0 * z:sum()) end] = "gradient does not fit",
+    [function() return 1 end] = "must return a number and a tensor, got integer and nil",
+    [function() error("my own words", 2) end] = "my own words",
+  }
+  for f, text in pairs(wrong_loss) do complains_about("the loss", { text }, { loss = f }, f) end
+  local wrong_schedule = {
+    [function() return "half" end] = "must return a number, got string", [function() return 0 / 0 end] = "got nan",
+    [function() return -1 end] = "the learning rate must be a number",
+    [function() error("my own words", 2) end] = "my own words",
+  }
+  for f, text in pairs(wrong_schedule) do complains_about("the schedule", { text }, { schedule = f }, f) end
+  local function narrow() return lip.zeros(6, 3) end
+  complains_about("augment", { "inputs do not fit" }, { augment = narrow }, narrow)
+  complains_about("augment", { "inputs do not fit" },
+    { augment = narrow, loss = function(z, y) return entropy:gradient(z, y) end }, narrow)
+  local function lost() error("my own words", 2) end
+  for _, name in ipairs { "augment", "on_batch", "on_epoch" } do
+    complains_about(name, { "my own words" }, { [name] = lost }, lost)
+    complains_about(name, { "bad argument #1" }, { [name] = math.floor }, math.floor)
+  end
+  -- errors with a position of their own pass as they are, and so do objects
+  local own = { {}, "a text", 7 }
+  for _, e in ipairs(own) do
+    for _, name in ipairs { "loss", "schedule", "on_batch", "on_epoch", "augment" } do
+      local ok, message = pcall(lip.train, net(), labelled, { [name] = function() error(e, 0) end })
+      lu.assertEquals({ ok, message }, { false, e })
+    end
+  end
+  local ok, message = pcall(lip.train, net(), labelled, { on_batch = function() local t = nil; return t.x end })
+  lu.assertFalse(ok)
+  lu.assertStrMatches(message, ".*test_messages%.lua:%d+: attempt to index a nil value.*")
+end
+
 return tests

@@ -1,6 +1,7 @@
 --- `lipwb sweep FILE`: the command line of sweeps.
 local lip = require "lip"
 local argparse = require "argparse"
+local callback = require "lip.callback"
 local commands = require "lip.command"
 local plan = require "lip.sweep.plan"
 local shell = require "lip.shell"
@@ -323,7 +324,7 @@ local function summary(job, result, options)
 end
 
 local function draw_figure(job, path)
-  local made = job.plan.sweep.figure(job.store:trials { sweep = job.sweep })
+  local made = callback.call("sweep: figure", job.plan.sweep.figure, job.store:trials { sweep = job.sweep })
   made.file = path
   local ok, message = lip.plot(made)
   if not ok then return complain("--plot: " .. message, FAILED) end
