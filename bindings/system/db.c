@@ -59,6 +59,8 @@ static const char *code_of(int rc) {
  * SQL of the caller's there is no misuse: the file itself is not as it should be. */
 static int refuse(lua_State *L, int rc, sqlite3 *db, const char *sql) {
   char message[400]; /* a copy: anything below may use the database */
+  if ((rc & 0xff) == SQLITE_BUSY && lip_cancel_raised(lipL_cancel()))
+    rc = SQLITE_INTERRUPT; /* waited no longer */
   const char *code = code_of(rc), *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
   if (!code && !sql) code = "format";
   snprintf(message, sizeof message, "%.200s%s%.160s", text, code ? "" : " in: ", code ? "" : sql);
@@ -73,10 +75,10 @@ static int refuse(lua_State *L, int rc, sqlite3 *db, const char *sql) {
 
 /* ---- waiting for others ---- */
 
-/* Sleeps a little longer every time; false once the time is over. */
+/* Sleeps a little longer every time; false once the time is over, or at an interrupt. */
 static bool wait_a_little(database *h, int count) {
   int delay = count < 4 ? 1 << count : 20;
-  if (h->waited >= h->timeout) return false;
+  if (h->waited >= h->timeout || lip_cancel_raised(lipL_cancel())) return false;
   nanosleep(&(struct timespec){.tv_nsec = delay * 1000000L}, NULL);
   h->waited += delay;
   return true;
@@ -84,6 +86,15 @@ static bool wait_a_little(database *h, int count) {
 
 static int on_busy(void *h, int count) {
   return wait_a_little(h, count);
+}
+
+/* Asked by SQLite every STEPS steps of a statement, which is some milliseconds: short statements, such as those that
+ * tidy up, come to their end. */
+enum { STEPS = 100000 };
+
+static int on_progress(void *unused) {
+  (void)unused;
+  return lip_cancel_raised(lipL_cancel());
 }
 
 /* SQLite does not ask the busy handler where waiting could be a deadlock (change of the journal mode, recovery of a
@@ -474,6 +485,7 @@ static bool has_log(const char *path) {
 static int connect(database *h, const char *name, int flags) {
   int rc = sqlite3_open_v2(name, &h->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
   if (!rc) rc = sqlite3_busy_handler(h->db, on_busy, h);
+  if (!rc) sqlite3_progress_handler(h->db, STEPS, on_progress, NULL);
   /* what a file of somebody else's declares must not do anything */
   if (!rc) rc = sqlite3_db_config(h->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   if (!rc) rc = sqlite3_db_config(h->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);

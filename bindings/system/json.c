@@ -1,6 +1,7 @@
 /* lip.to_json(value): a Lua value as JSON on one line, for result rows. Keys in alphabetical order, so that equal rows
  * give equal lines. lip.from_json(text): the way back. lip.utf8(text): a text that to_json accepts. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bindings/bind.h"
@@ -32,8 +33,11 @@ static lip_json *leaf(lua_State *L, int idx) {
   switch (lua_type(L, idx)) {
   case LUA_TNUMBER: return number_node(L, idx);
   case LUA_TBOOLEAN: return lip_json_new_bool(lua_toboolean(L, idx));
-  default: return lip_json_new_text(luaL_tolstring(L, idx, NULL)); /* tensors and the like: as they print */
+  default: break;
   }
+  size_t n;
+  const char *text = luaL_tolstring(L, idx, &n); /* tensors and the like: as they print */
+  return strlen(text) == n ? lip_json_new_text(text) : NULL;
 }
 
 static bool is_list(lua_State *L, int idx) {
@@ -51,8 +55,10 @@ static lip_json *new_node(lua_State *L, int idx) {
 
 static bool fill(lua_State *L, int idx, lip_json *container, int depth);
 
-/* Puts the value on top of the stack into `parent` (under `key`, or at the end of a list) and pops it. */
+/* Puts the value on top of the stack into `parent` (under `key`, or at the end of a list) and pops it. False at an
+ * interrupt, too. */
 static bool put(lua_State *L, lip_json *parent, const char *key, int depth) {
+  if (lip_cancel_raised(lipL_cancel())) return false;
   lip_json *v = new_node(L, lua_gettop(L));
   bool ok = key ? lip_json_set(parent, key, v) : lip_json_append(parent, v);
   ok = ok && fill(L, lua_gettop(L), v, depth + 1);
@@ -70,7 +76,19 @@ static bool add_elements(lua_State *L, int idx, lip_json *array, int depth) {
   return ok;
 }
 
-/* The keys of the table at idx as a sorted list, pushed: numbers are written as texts ("0.03"). */
+/* A key as it is written, and which one it is: texts of numbers and objects need not be the key itself. */
+typedef struct member {
+  const char *text;
+  lua_Integer at;
+} member;
+
+static int by_text(const void *a, const void *b) {
+  const member *u = a, *v = b;
+  int order = strcmp(u->text, v->text); /* bytes: equal rows give equal lines in every locale */
+  return order ? order : u->at < v->at ? -1 : u->at > v->at;
+}
+
+/* Pushes a list {text, key, text, key, ...} of the table at idx: numbers are written as texts ("0.03"). */
 static lua_Integer push_keys(lua_State *L, int idx) {
   lua_newtable(L);
   int keys = lua_gettop(L);
@@ -78,51 +96,40 @@ static lua_Integer push_keys(lua_State *L, int idx) {
   lua_pushnil(L);
   while (lua_next(L, idx)) {
     lua_pop(L, 1);
-    lua_createtable(L, 2, 0);
-    luaL_tolstring(L, -2, NULL);
-    lua_rawseti(L, -2, 1);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, -2, 2);
-    lua_rawseti(L, keys, ++n);
+    luaL_tolstring(L, -1, NULL);
+    lua_rawseti(L, keys, 2 * n + 1);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, keys, 2 * n + 2);
+    n++;
   }
   return n;
 }
 
-static bool less(lua_State *L, int keys, lua_Integer i, lua_Integer j) {
-  lua_rawgeti(L, keys, i);
-  lua_rawgeti(L, -1, 1);
-  lua_rawgeti(L, keys, j);
-  lua_rawgeti(L, -1, 1);
-  bool result = lua_compare(L, -3, -1, LUA_OPLT);
-  lua_pop(L, 4);
-  return result;
-}
-
-/* Insertion sort: a row has a dozen keys. */
-static void sort_keys(lua_State *L, int keys, lua_Integer n) {
-  for (lua_Integer i = 2; i <= n; i++)
-    for (lua_Integer j = i; j > 1 && less(L, keys, j, j - 1); j--) {
-      lua_rawgeti(L, keys, j);
-      lua_rawgeti(L, keys, j - 1);
-      lua_rawseti(L, keys, j);
-      lua_rawseti(L, keys, j - 1);
-    }
+/* Pushes the n members of the list at `keys`, sorted; their texts are lent by it. NULL: a text with a zero byte. */
+static const member *push_members(lua_State *L, int keys, lua_Integer n) {
+  member *list = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *list, 0);
+  for (lua_Integer i = 0; i < n; i++) {
+    lua_rawgeti(L, keys, 2 * i + 1);
+    list[i] = (member){lua_tostring(L, -1), 2 * i + 1};
+    bool whole = strlen(list[i].text) == lua_rawlen(L, -1);
+    lua_pop(L, 1);
+    if (!whole) return NULL;
+  }
+  qsort(list, (size_t)n, sizeof *list, by_text);
+  return list;
 }
 
 static bool add_members(lua_State *L, int idx, lip_json *object, int depth) {
-  bool ok = true;
   lua_Integer n = push_keys(L, idx);
   int keys = lua_gettop(L);
-  sort_keys(L, keys, n);
-  for (lua_Integer i = 1; ok && i <= n; i++) {
-    lua_rawgeti(L, keys, i);
-    lua_rawgeti(L, -1, 1);
-    lua_rawgeti(L, -2, 2);
+  const member *list = push_members(L, keys, n);
+  bool ok = list != NULL;
+  for (lua_Integer i = 0; ok && i < n; i++) {
+    lua_rawgeti(L, keys, list[i].at + 1);
     lua_rawget(L, idx);
-    ok = put(L, object, lua_tostring(L, -2), depth);
-    lua_pop(L, 2);
+    ok = put(L, object, list[i].text, depth);
   }
-  lua_pop(L, 1);
+  lua_pop(L, 2);
   return ok;
 }
 
@@ -140,9 +147,11 @@ static int to_json(lua_State *L) {
   box->root = new_node(L, 1);
   lip_str text = {0};
   if (!box->root || !fill(L, 1, box->root, 0) || !lip_json_print(box->root, &text)) {
+    const lip_err cancelled = {LIP_CANCELLED, "to_json: cancelled by the user"};
     lip_str_free(&text);
-    return luaL_error(
-        L, "to_json: the value is nested too deeply, holds a text that is not UTF-8, or memory is out");
+    if (lip_cancel_raised(lipL_cancel())) return lipL_fail(L, &cancelled);
+    return luaL_error(L, "to_json: the value is nested too deeply, holds a text that is not UTF-8 or has a "
+                         "zero byte, or memory is out");
   }
   char *copy = lua_newuserdatauv(L, text.len, 0);
   memcpy(copy, text.text, text.len);
@@ -155,7 +164,7 @@ static int to_json(lua_State *L) {
 
 static void push_value(lua_State *L, const lip_json *v);
 
-static void push_members(lua_State *L, const lip_json *v) {
+static void push_object(lua_State *L, const lip_json *v) {
   void *iter = NULL;
   const char *key;
   const lip_json *value;
@@ -183,7 +192,7 @@ static void push_value(lua_State *L, const lip_json *v) {
   bool flag;
   luaL_checkstack(L, 4, "JSON");
   switch (lip_json_typeof(v)) {
-  case LIP_JSON_OBJECT: push_members(L, v); return;
+  case LIP_JSON_OBJECT: push_object(L, v); return;
   case LIP_JSON_ARRAY: push_elements(L, v); return;
   case LIP_JSON_TEXT: lua_pushstring(L, lip_json_text(v, &text) ? text : ""); return;
   case LIP_JSON_BOOL: lua_pushboolean(L, lip_json_bool(v, &flag) && flag); return;
