@@ -2,6 +2,8 @@
 -- stands on the line that called it.
 --
 --   return arguments.checked("lip.curve", "report report, data labels, options options?", curve)
+local plain = require "lip.shown"
+
 local arguments = {}
 local signatures_of = setmetatable({}, { __mode = "k" })
 
@@ -81,7 +83,7 @@ local kinds = {
 }
 
 local function shown(v)
-  if type(v) == "number" then return "number " .. tostring(v) end
+  if type(v) == "number" then return "number " .. plain(v) end
   if type(v) == "string" then return #v <= 40 and ("%q"):format(v):gsub("\n", "n") or "a text of " .. #v .. " bytes" end
   return type_name(v)
 end
