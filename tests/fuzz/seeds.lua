@@ -1,0 +1,220 @@
+-- Seeds for the harnesses: lipwb tests/fuzz/seeds.lua FOLDER writes FOLDER/READER/NAME, small files of every kind that
+-- a reader takes and some that it must refuse, and FOLDER/READER.dict, words that a mutation may use.
+local lip = require "lip"
+
+local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
+local folder = assert((...), "usage: lipwb tests/fuzz/seeds.lua FOLDER")
+local path = folder .. "/scratch"
+
+local function write(reader, name, text)
+  assert(lip.file.mkdir(folder .. "/" .. reader))
+  assert(lip.file.write(("%s/%s/%s"):format(folder, reader, name), text))
+end
+
+local function words(reader, list)
+  local lines = {}
+  for i, word in ipairs(list) do
+    lines[i] = '"' .. word:gsub("[^%w _.,:/%-]", function(c) return ("\\x%02x"):format(c:byte()) end) .. '"'
+  end
+  assert(lip.file.write(("%s/%s.dict"):format(folder, reader), table.concat(lines, "\n") .. "\n"))
+end
+
+-- What a file written by `save` holds.
+local function written(save)
+  assert(save(path))
+  local text = assert(lip.file.read(path))
+  os.remove(path)
+  return text
+end
+
+-- Two files in one input: the length of the second, the second, the first.
+local function pair(first, second)
+  second = second or ""
+  return (">I2"):pack(#second) .. second .. first
+end
+
+local big = ("\1\2\3\4\5\6\7\8"):rep(40)
+
+-- ---- idx ----
+
+local function idx(type, shape, values)
+  return ("\0\0" .. string.char(type, #shape)) .. (">" .. ("I4"):rep(#shape)):pack(table.unpack(shape)) .. values
+end
+
+for type, size in pairs { [0x08] = 1, [0x09] = 1, [0x0B] = 2, [0x0C] = 4, [0x0D] = 4, [0x0E] = 8 } do
+  write("idx", "type" .. type, pair(idx(type, { 2, 2, 3 }, big:sub(1, 12 * size)), idx(0x08, { 2 }, "\0\1")))
+end
+write("idx", "channels", pair(idx(0x08, { 1, 3, 2, 2 }, big:sub(1, 12))))
+write("idx", "vectors", pair(idx(0x08, { 3, 4 }, big:sub(1, 12)), idx(0x0C, { 3 }, (">I4I4I4"):pack(0, 2, 1))))
+write("idx", "packed", pair(lip.deflate(idx(0x08, { 40, 8 }, big)), lip.deflate(idx(0x08, { 40 }, ("\1"):rep(40)))))
+write("idx", "empty", pair(idx(0x08, { 0, 2, 2 }, "")))
+-- a packed header that claims what deflate could hold, and one that claims more
+write("idx", "claim", pair(lip.deflate(idx(0x0E, { 3000 }, big:rep(8)))))
+write("idx", "lie", pair(lip.deflate(idx(0x08, { 4000000000, 2 }, ""))))
+
+-- ---- npy ----
+
+local function npy(descr, order, shape, values, version)
+  local dict = ("{'descr': '%s', 'fortran_order': %s, 'shape': (%s), }"):format(descr, order, shape)
+  dict = dict .. (" "):rep((64 - (11 + #dict) % 64) % 64) .. "\n"
+  version = version or 1
+  return ("\x93NUMPY%c\0"):format(version) .. (version == 1 and "<I2" or "<I4"):pack(#dict) .. dict .. values
+end
+
+for _, type in ipairs { "<f4", ">f4", "<f8", ">f8", "|u1", "|i1", "<i2", ">u2", "<i4", ">i8", "<u8", "|b1" } do
+  local values = big:sub(1, 6 * tonumber(type:sub(3)))
+  write("npy", "type" .. lip.sha256(type):sub(1, 6), pair(npy(type, "False", "2, 3", values)))
+  write("npy", "fortran" .. lip.sha256(type):sub(1, 6), pair(npy(type, "True", "3, 2", values, 2)))
+end
+local three = npy("<f4", "False", "3, 2", big:sub(1, 24))
+write("npy", "labels", pair(three, npy("<i8", "False", "3,", ("<i8i8i8"):pack(0, 2, 1))))
+write("npy", "targets", pair(three, npy("<f8", "False", "3, 1", big:sub(1, 24))))
+write("npy", "images", pair(npy("|u1", "False", "2, 1, 4, 4", big:sub(1, 32)), npy("|u1", "False", "2,", "\0\1")))
+write("npy", "number", pair(npy("<f4", "False", "", "\0\0\0\0")))
+write("npy", "packed", pair(lip.deflate(npy("|u1", "False", "40, 8", big, 3))))
+write("npy", "claim", pair(lip.deflate(npy("|u1", "False", "3000, 2", big))))
+write("npy", "lie", pair(npy("<f4", "False", "4000000000, 4000000000", "")))
+write("npy", "objects", pair(npy("|O", "False", "2,", "abc")))
+words("npy", { "'descr'", "'fortran_order'", "'shape'", "True", "False", "'<f4'", "'>f8'", "'|u1'", "(", "), }", "0, ",
+  "18446744073709551615" })
+
+-- ---- csv: the first byte chooses the options (fuzz_csv.c) ----
+
+local texts = {
+  plain = "1,2,3\n4,5,6\n", header = "a,b,y\n1,2,0\n3,4,1\n", crlf = "1,2\r\n3,4\r\n", cr = "1,2\r3,4\r",
+  quotes = '"a","b ""c"" ",y\n"1","2",0\n 3 , "4",1\n', mark = "\xEF\xBB\xBF1,2\n3,4\n", blank = "\n\n1,2\n\n3,4\n\n",
+  missing = "y,label\n1,\nNA,2\n?,nan\n", numbers = "1e3,-2.5E-4,+7\n.5,0.,1e38\n", semicolons = "1;2\n3;4\n",
+  tabs = "1\t2\n3\t4\n", ragged = "1,2\n3\n", labels = "0,1\n1,2\n2,3\n", packed = lip.deflate(("1,2,3\n"):rep(50)),
+  counting = "0,1,2\n5,6,7\n", one = "1",
+}
+local n = 0
+for _, name in ipairs { "plain", "header", "crlf", "cr", "quotes", "mark", "blank", "missing", "numbers", "semicolons",
+  "tabs", "ragged", "labels", "packed", "counting", "one" } do
+  for _, how in ipairs { 0, 0x22, 0x40, 0x52, 0x60, 0x80, 0xA2, 0x15, 0x19 } do
+    n = n + 1
+    write("csv", ("%s%02x"):format(name, how), string.char(how) .. texts[name])
+  end
+end
+words("csv", { "\r\n", '""', "NA", "nan", "null", "1e38", "1e39", "-0", "label", "\xEF\xBB\xBF", "65536" })
+
+-- ---- cifar ----
+
+local function records(count, label_bytes)
+  local list = {}
+  for i = 1, count do
+    list[i] = string.char(i % 10):rep(label_bytes) .. string.char(i, 255 - i):rep(3 * 32 * 32 // 2)
+  end
+  return table.concat(list)
+end
+
+write("cifar", "one", "\0" .. records(1, 1))
+write("cifar", "two", "\0" .. records(2, 1))
+write("cifar", "fine", "\1" .. records(2, 2))
+write("cifar", "files", "\2" .. records(2, 1))
+write("cifar", "packed", "\0" .. lip.deflate(records(9, 1)))
+write("cifar", "both", "\2" .. lip.deflate(records(2, 1)) .. lip.deflate(records(2, 1)))
+write("cifar", "cut", "\0" .. records(1, 1):sub(1, 100))
+
+-- ---- gz ----
+
+write("gz", "empty", lip.deflate "")
+write("gz", "text", lip.deflate "hello, hello, hello")
+write("gz", "zlib", lip.deflate(big, "zlib"))
+write("gz", "members", lip.deflate "one" .. lip.deflate "two" .. lip.deflate "")
+write("gz", "behind", lip.deflate "one" .. "two")
+write("gz", "zeros", lip.deflate(("\0"):rep(100000)))
+write("gz", "cut", lip.deflate(big):sub(1, -9))
+write("gz", "plain", "not packed")
+write("gz", "head", "\x1f\x8b")
+write("gz", "name", "\x1f\x8b\8\8\0\0\0\0\0\3name\0" .. lip.deflate("named"):sub(11))
+
+-- ---- json ----
+
+for i, text in ipairs { "{}", "[]", '{"a":[1,-2,3.5,1e300,true,false,null,"x"]}', ("["):rep(64) .. ("]"):rep(64),
+  ("["):rep(65) .. ("]"):rep(65), '{"\\u00e4\\ud83d\\ude00\\n\\"":"\\/\\b\\f\\r\\t"}', '{"a":1,"a":2}',
+  "[9223372036854775807,-9223372036854775808,9223372036854775808]", '["inf","-inf","nan",1e999,-0.0,-0]',
+  '[" \\u0000"]', "[1,]", '{"a":{"b":{"c":[{}]}}}', "\xEF\xBB\xBF{}", '["\xC3\xA4\xF0\x9F\x98\x80"]', '["\xff"]', "5" } do
+  write("json", "seed" .. i, text)
+end
+words("json", { "\\ud83d\\ude00", "\\u0000", "true", "false", "null", "1e308", "-0.0", '"inf"', "[[[[[[[[", '{"a":' })
+
+-- ---- nets: specs, checkpoints, safetensors ----
+
+local layers = {
+  dense = function() return lip.dense { out = 3 } end,
+  conv2d = function() return lip.conv2d { channels = 2, kernel = 3 } end,
+  groupsort = function() return lip.groupsort { size = 2 } end,
+  standardise = function() return lip.standardise { mean = { 0.5 }, std = { 2 } } end,
+  residual = function() return lip.residual { lip.dense { out = 4 }, lip.relu {} } end,
+  chain = function() return lip.chain { lip.dense { out = 4 }, lip.maxmin {} } end,
+}
+
+local function small(norm, ...)
+  return lip.net { input = 4, norm = norm, budget = 2, seed = 1, ... }
+end
+
+-- A saved net, whose metadata are what the spec reader gets.
+local function add(name, net, options)
+  local text = written(function(to) return net:save(to, options) end)
+  assert(lip.file.write(path, text))
+  local meta = assert(lip.inspect(path)).metadata
+  os.remove(path)
+  write("checkpoint", name, text)
+  write("safetensors", name, text)
+  write("spec", name, ('{"net":%s,"layers":%s}'):format(meta.net, meta.layers))
+end
+
+local function trained(net, kind)
+  local opt = lip.optim[kind] {}
+  local x, y = lip.rand(lip.rng(1), 6, 4), lip.tensor { 0, 1, 2, 0, 1, 2 }
+  assert(lip.train(net, lip.data.tensors(x, y), { epochs = 1, batch = 3, opt = opt }))
+  return net, { optimizer = opt }
+end
+
+for _, kind in ipairs(lip.layers()) do
+  local made = layers[kind.name] or lip[kind.name]
+  local image = kind.name == "conv2d" or kind.name == "standardise"
+  local ok, net = pcall(function()
+    return lip.net { input = image and { 1, 4, 4 } or 4, norm = "inf", seed = 1, made {}, lip.flatten {},
+      lip.dense { out = 3 } }
+  end)
+  if not ok then error(("no seed for layer %s: give it options here (%s)"):format(kind.name, net)) end
+  add("layer_" .. kind.name, net)
+end
+for _, norm in ipairs { "1", "2", "inf", "1->2->inf" } do
+  add("norm" .. lip.sha256(norm):sub(1, 4), small(norm, lip.dense { out = 4 }, lip.relu {}, lip.dense { out = 3 }))
+end
+add("adam", trained(small("2", lip.dense { out = 4 }, lip.relu {}, lip.dense { out = 3 }), "adam"))
+add("sgd", trained(small("inf", lip.dense { out = 4 }, lip.maxmin {}, lip.dense { out = 3 }), "sgd"))
+
+local quoted, seen = {}, {}
+for _, name in ipairs(assert(lip.file.list(folder .. "/spec"))) do
+  for word in lip.file.read(folder .. "/spec/" .. name):gmatch '"[^"]*"' do
+    if not seen[word] then quoted[#quoted + 1] = word end
+    seen[word] = true
+  end
+end
+local whole = { '"children":[', '{"kind":"dense","options":{"out":3}}', '{"kind":"relu","options":{}}', '"inf"' }
+for _, word in ipairs(whole) do
+  quoted[#quoted + 1] = word
+end
+words("spec", quoted)
+words("safetensors", { '"dtype":"F32"', '"dtype":"F64"', '"shape":[', '"data_offsets":[', '"__metadata__":{', "[0,0]",
+  "18446744073709551615", "9223372036854775807" })
+words("checkpoint", { '"dtype":"F64"', '"shape":[', '"data_offsets":[', '\\"kind\\":\\"dense\\"', '\\"out\\":1000000',
+  '\\"budget\\":', '\\"kernel\\":', "[100000,1]", '\\"stride\\":', "1e308" })
+
+-- ---- certificates ----
+
+local net, x = dofile(here .. "/certified_net.lua")(lip)
+local labels = net:predict(x)
+for _, method in ipairs { "product", "abs", "recursion", "multiplier", "best" } do
+  for _, arithmetic in ipairs { "float32", "real" } do
+    write("certificate", method .. arithmetic, written(function(to)
+      return net:certificate(to, x, labels, { method = method, eps = 0.01, arithmetic = arithmetic })
+    end))
+  end
+end
+write("certificate", "constants", written(function(to) return net:certificate(to, nil, { method = "recursion" }) end))
+words("certificate", { '"norm"', '"pair"', '"proof.rho"', '"proof.lambda"', '"proof.weight"', '"radius"', '"label"',
+  '"truth"', '"eps"', '"certified"', '"shape":[', "float32", "real", "best", "product", "abs", "2->inf", "1->2" })
