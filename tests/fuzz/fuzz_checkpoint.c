@@ -5,7 +5,7 @@
 #include "core/io/checkpoint.h"
 #include "fuzz.h"
 
-enum { SCRATCH = 64 << 20 }; /* of a net with norms of matrices, whatever its size */
+enum { SCRATCH = 4 << 20 }; /* of a net with norms of matrices, whatever its size */
 
 static void run(lip_net *net) {
   lip_err err;
