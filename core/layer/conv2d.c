@@ -208,8 +208,8 @@ static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1)
   if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
 
-static void project(lip_layer *l, size_t u0, size_t u1) {
-  lip_conv_project(l->state, l->param[0].value, l->budget, u0, u1);
+static void project(lip_layer *l, size_t u0, size_t u1, void *scratch) {
+  lip_conv_project(l->state, l->param[0].value, l->budget, u0, u1, scratch);
 }
 
 static lip_status project_exact(lip_layer *l, lip_err *err) {

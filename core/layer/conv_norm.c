@@ -290,20 +290,21 @@ size_t lip_conv_project_units(const lip_conv *c) {
   return is_spectral(c->pq) ? c->groups : lip_projector_units(c->projector[0]);
 }
 
-void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1) {
+void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1, void *scratch) {
   const double radius = radius_of(c, budget);
   if (isinf(budget)) return;
   if (is_spectral(c->pq)) {
     for (size_t g = u0; g < u1; g++)
-      if (!(schur(c, w, g) <= budget)) lip_project(c->projector[g], w + g * c->OUTg * c->K, radius, 0, 1);
+      if (!(schur(c, w, g) <= budget))
+        lip_project(c->projector[g], w + g * c->OUTg * c->K, radius, 0, 1, scratch);
   } else if (by_columns(c->pq)) {
     bool single = lip_projector_units(c->projector[0]) == gathered_rows(c);
     size_t r0 = single ? u0 : 0, r1 = single ? u1 : gathered_rows(c);
     exchange_rows(c, w, r0, r1, false);
-    lip_project(c->projector[0], c->gathered, radius, u0, u1);
+    lip_project(c->projector[0], c->gathered, radius, u0, u1, scratch);
     exchange_rows(c, w, r0, r1, true);
   } else {
-    lip_project(c->projector[0], w, radius, u0, u1);
+    lip_project(c->projector[0], w, radius, u0, u1, scratch);
   }
 }
 

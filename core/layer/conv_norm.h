@@ -44,7 +44,7 @@ lip_status lip_conv_norm_quick(const lip_conv *c, const float *w, lip_pq pq, dou
 double lip_conv_abs_norm_upper(const lip_conv *c, const float *w, lip_pq pq);
 
 size_t lip_conv_project_units(const lip_conv *c);
-void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1);
+void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1, void *scratch);
 /* The warm start of the i-th projector; false past the end. */
 bool lip_conv_warm(const lip_conv *c, size_t i, lip_warm *out);
 lip_status lip_conv_project_exact(lip_conv *c, float *w, double budget, lip_err *err);

@@ -191,8 +191,8 @@ static void dense_grad(const lip_layer *l, const lip_pass *pass, size_t u0, size
   if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
 
-static void dense_project(lip_layer *l, size_t u0, size_t u1) {
-  lip_project(projector_of(l), l->param[0].value, l->budget, u0, u1);
+static void dense_project(lip_layer *l, size_t u0, size_t u1, void *scratch) {
+  lip_project(projector_of(l), l->param[0].value, l->budget, u0, u1, scratch);
 }
 
 static lip_status dense_project_exact(lip_layer *l, lip_err *err) {

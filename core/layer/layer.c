@@ -189,7 +189,7 @@ void lip_layer_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 lip_status lip_layer_project_exact(lip_layer *l, lip_err *err) {
   if (l->kind->project_exact) return l->kind->project_exact(l, err);
-  if (l->kind->project && l->project_units > 0) l->kind->project(l, 0, l->project_units);
+  if (l->kind->project && l->project_units > 0) l->kind->project(l, 0, l->project_units, NULL);
   return LIP_OK;
 }
 

@@ -175,9 +175,10 @@ struct lip_layer_kind {
   /* Units u0..u1 will be used by the next step as they stand: a chance to keep them in a faster form, which forward
    * and backward take when pass->prepared and l->prepared. (optional) */
   void (*prepare)(lip_layer *l, size_t u0, size_t u1);
-  /* Keeps the bound within `budget` after an update: units u0..u1 (project_units > 0). */
-  void (*project)(lip_layer *l, size_t u0, size_t u1);
-  /* The same made rigorous (allocates). (optional: then `project` is already exact) */
+  /* Keeps the bound within `budget` after an update: units u0..u1 (project_units > 0). scratch: as in lip_pass. */
+  void (*project)(lip_layer *l, size_t u0, size_t u1, void *scratch);
+  /* The same made rigorous (allocates). (optional: then `project` is already exact, and needs
+   * no scratch) */
   lip_status (*project_exact)(lip_layer *l, lip_err *err);
   /* The i-th array that a later `project` depends on beside the parameters (warm starts): checkpoints keep it, so that
    * a run continues with the same bits. False past the end. (optional: there is none) */

@@ -192,7 +192,7 @@ static void run_project(void *arg, const lip_worker *me) {
     turn.id = (me->id + i) % me->count; /* layers of a single unit go to different threads */
     size_t u0, u1;
     lip_share(&turn, l->project_units, 16, &u0, &u1);
-    if (u0 < u1) l->kind->project(l, u0, u1);
+    if (u0 < u1) l->kind->project(l, u0, u1, j->net->scratch + me->id * j->net->scratch_each);
   }
 }
 
@@ -240,7 +240,7 @@ static void finish_units(void *arg, size_t a, size_t b) {
     size_t row = lip_param_size(&l->param[k]) / l->units, at = l->param[k].offset;
     update_range(j, at + a * row, at + b * row);
   }
-  if (j->project && l->project_by_unit) l->kind->project(l, a, b);
+  if (j->project && l->project_by_unit) l->kind->project(l, a, b, ((const finishing *)arg)->scratch);
   if (prepares(j, l)) l->kind->prepare(l, a, b);
 }
 

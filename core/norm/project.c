@@ -16,7 +16,7 @@
 const char *const lip_project_method_names[] = {"euclidean", "rowwise", "radial", NULL};
 
 typedef enum units { ROWS, COLUMNS, WHOLE } units;
-typedef void project_fn(lip_projector *p, float *W, double radius, size_t u0, size_t u1);
+typedef void project_fn(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch);
 
 struct lip_projector {
   size_t M, N;
@@ -31,15 +31,18 @@ struct lip_projector {
 
 /* ---- the projections: W finite or not, 0 < radius < infinity ---- */
 
-static void rows_l1(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void rows_l1(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
+  (void)scratch;
   for (size_t i = u0; i < u1; i++) lip_l1_row(W + i * p->N, p->N, radius, &p->tau[i]);
 }
 
-static void rows_clamp(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void rows_clamp(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
+  (void)scratch;
   lip_row_clamp(W + u0 * p->N, (u1 - u0) * p->N, lip_float_down(radius));
 }
 
-static void rows_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void rows_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
+  (void)scratch;
   lip_p dual = lip_p_dual(p->pq.p);
   for (size_t i = u0; i < u1; i++) {
     float *x = W + i * p->N;
@@ -49,9 +52,9 @@ static void rows_scale(lip_projector *p, float *W, double radius, size_t u0, siz
   }
 }
 
-static void whole_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void whole_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
   double high = INFINITY;
-  (void)u0, (void)u1;
+  (void)u0, (void)u1, (void)scratch;
   if (lip_opnorm_upper(W, p->M, p->N, p->pq, &high, NULL) != LIP_OK || high <= radius || !isfinite(high))
     return;
   lip_row_scale(W, p->M * p->N, lip_scale_inside(radius, high));
@@ -69,7 +72,7 @@ static lip_interval quick_norm(const float *x, size_t n, lip_p p) {
 }
 
 /* Rows outside the ball of the dual norm, scaled; one pass decides about nearly every row, a second one scales. */
-static void rows_shrink(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void rows_shrink(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
   lip_p dual = lip_p_dual(p->pq.p);
   for (size_t i = u0; i < u1; i++) {
     float *x = W + i * p->N;
@@ -79,13 +82,13 @@ static void rows_shrink(lip_projector *p, float *W, double radius, size_t u0, si
     if (s > 0)
       lip_row_shrink(x, p->N, s);
     else
-      rows_scale(p, W, radius, i, i + 1);
+      rows_scale(p, W, radius, i, i + 1, scratch);
   }
 }
 
 /* A matrix whose norm is the largest of its rows' dual norms, scaled as a whole; enclosed in double only close to the
  * radius. */
-static void rows_radial(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void rows_radial(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
   lip_p dual = lip_p_dual(p->pq.p);
   lip_interval top = {0, 0};
   for (size_t i = 0; i < p->M; i++) {
@@ -98,24 +101,26 @@ static void rows_radial(lip_projector *p, float *W, double radius, size_t u0, si
   if (s > 0)
     lip_row_shrink(W, p->M * p->N, s);
   else
-    whole_scale(p, W, radius, u0, u1);
+    whole_scale(p, W, radius, u0, u1, scratch);
 }
 
-static void cols_l1(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void cols_l1(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
+  (void)scratch;
   lip_cols_l1(W, p->M, p->N, radius, &p->cols, u0, u1);
 }
 
-static void cols_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void cols_scale(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
+  (void)scratch;
   lip_cols_scale(W, p->M, p->N, p->pq.q, radius, &p->cols, u0, u1);
 }
 
-static void spectral_clip(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+static void spectral_clip(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
   (void)u0, (void)u1;
-  lip_spectral_clip(p->spectral, W, radius);
+  lip_spectral_clip(p->spectral, W, radius, scratch);
 }
 
-static void spectral_radial(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
-  (void)u0, (void)u1;
+static void spectral_radial(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
+  (void)u0, (void)u1, (void)scratch;
   lip_power_radial(p->power, W, radius);
 }
 
@@ -243,16 +248,19 @@ static void zero(const lip_projector *p, float *W, size_t u0, size_t u1) {
       if (!isnan(W[i * p->N + j])) W[i * p->N + j] = 0;
 }
 
-void lip_project(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+void lip_project(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch) {
   fenv_t saved;
   if (u0 >= u1 || p->M == 0 || p->N == 0 || !(radius < INFINITY)) return;
   lip_ieee_enter(&saved);
   if (radius <= 0)
     zero(p, W, u0, u1);
   else
-    p->project(p, W, radius, u0, u1);
+    p->project(p, W, radius, u0, u1, scratch);
   lip_ieee_leave(&saved);
 }
+
+/* The most rounds it may take: `shrink` is 1 after 22 of them, which gives zeros. */
+enum { ROUNDS = 32 };
 
 /* Every other pair is exact already; 2->2 is clipped in double, and what rounding to float32 (or a decomposition that
  * failed) left outside is scaled until the proof holds. */
@@ -263,20 +271,23 @@ lip_status lip_project_exact(lip_projector *p, float *W, double radius, lip_err 
     return lip_fail(err, LIP_NOT_FINITE, "a weight is NaN or infinite: nothing to project");
   if (!(radius < INFINITY)) return LIP_OK;
   if (!spectral || radius <= 0) {
-    lip_project(p, W, radius, 0, lip_projector_units(p));
+    lip_project(p, W, radius, 0, lip_projector_units(p), NULL);
     return LIP_OK;
   }
-  for (;;) {
+  for (int i = 0; i < ROUNDS; i++) {
     lip_status st = lip_opnorm_upper(W, p->M, p->N, p->pq, &upper, err);
     if (st != LIP_OK) return st;
     if (upper <= radius) return LIP_OK;
+    if (!(upper < INFINITY)) break;
     if (!clipped) {
       st = lip_spectral_clip_exact(W, p->M, p->N, radius * (1 - 0x1p-22), err);
-      if (st == LIP_MEMORY) return st;
+      if (st == LIP_MEMORY || st == LIP_NOT_FINITE || st == LIP_CANCELLED) return st;
       clipped = true;
       if (st == LIP_OK) continue;
     }
     lip_row_scale(W, p->M * p->N, shrink < 1 ? radius / upper * (1 - shrink) : 0);
     shrink *= 2;
   }
+  return lip_fail(err, LIP_NOT_FINITE, "a %zux%zu matrix has no finite norm to project to %g", p->M, p->N,
+                  radius);
 }

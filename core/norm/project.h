@@ -55,12 +55,13 @@ size_t lip_projector_units(const lip_projector *p);
 /* True when unit i is row i of the matrix. */
 bool lip_projector_by_rows(const lip_projector *p);
 /* Projects units [u0, u1). Ranges may run at the same time on different threads and give the same bits as one call.
- * Does not allocate. For 2->2 this is the cheap step used after every update: warm-started, feasible up to the
+ * Does not allocate. scratch: lip_gemm_scratch() bytes, aligned to 64, one for each thread: 2 MB, which a net has once
+ * and not in every layer. For 2->2 this is the cheap step used after every update: warm-started, feasible up to the
  * convergence of the singular vectors, and `exact` below is what makes the norm certain. How far outside it left the
  * layers of a 784-256-256-10 network of budget 1, Adam at rates of 1e-3 and 1e-2: radial 0.2 % at most (15 % during the
  * first twenty steps); euclidean, which lowers at most 16 singular values a step, 12 % and 57 % (many more than 16 rise
  * in a step that is large beside the budget). */
-void lip_project(lip_projector *p, float *W, double radius, size_t u0, size_t u1);
+void lip_project(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch);
 /* The same made rigorous: afterwards lip_opnorm_upper(W) <= radius. Allocates for 2->2. LIP_MEMORY, LIP_NOT_FINITE. */
 lip_status lip_project_exact(lip_projector *p, float *W, double radius, lip_err *err);
 

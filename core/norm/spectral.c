@@ -6,6 +6,7 @@
  * a contraction, so it never raises a singular value, converged or not; with b = k it is the exact projection. */
 #include "core/norm/spectral.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -29,7 +30,7 @@ struct lip_spectral {
   float *warm;          /* behind Q, so that both are stored as one array: 0 until Q has been started */
   float *Q, *P, *C, *R; /* (b,k), (b,n), (b, max(k,n)) and (b,b) */
   double *Z;            /* (b,k) */
-  void *gemm;
+  void *gemm;           /* the caller's, during a call */
 };
 
 lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block) {
@@ -43,9 +44,8 @@ lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block) {
   s->C = lip_alloc(s->b, s->n * sizeof(float));
   s->R = lip_alloc(s->b, s->b * sizeof(float));
   s->Z = lip_alloc(s->b, s->k * sizeof(double));
-  s->gemm = lip_alloc(lip_gemm_scratch(), 1);
   if (s->Q) s->warm = s->Q + s->b * s->k;
-  if (s->Q && s->P && s->C && s->R && s->Z && s->gemm) return s;
+  if (s->Q && s->P && s->C && s->R && s->Z) return s;
   lip_spectral_free(s);
   return NULL;
 }
@@ -57,7 +57,6 @@ void lip_spectral_free(lip_spectral *s) {
   lip_free(s->C);
   lip_free(s->R);
   lip_free(s->Z);
-  lip_free(s->gemm);
   lip_free(s);
 }
 
@@ -228,11 +227,12 @@ static void start(lip_spectral *s, const float *W, float alpha) {
   *s->warm = 1;
 }
 
-void lip_spectral_clip(lip_spectral *s, float *W, double radius) {
+void lip_spectral_clip(lip_spectral *s, float *W, double radius, void *scratch) {
   double sigma[MAX_BLOCK];
   float top = lip_row_abs_max(W, s->M * s->N);
   if (top == 0 || !isfinite(top)) return;
   float alpha = near_one(top);
+  s->gemm = scratch;
   if (*s->warm == 0) start(s, W, alpha);
   if (!ritz(s, W, alpha, sigma)) return;
   size_t rank = 0;
@@ -262,15 +262,24 @@ lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, 
   if (st != LIP_OK) goto done;
   size_t rank = 0;
   while (rank < k && sigma[rank] > radius) rank++;
+  bool fits = true;
   for (size_t i = 0; i < M; i++) {
-    for (size_t j = 0; j < N; j++) a[j] = (double)W[i * N + j];
+    double *row = a + i * N; /* the decomposition has used it up */
+    for (size_t j = 0; j < N; j++) row[j] = (double)W[i * N + j];
     for (size_t r = 0; r < rank; r++) {
       double f = u[i * k + r] * (sigma[r] - radius);
       const double *v = vt + r * N;
-      for (size_t j = 0; j < N; j++) a[j] -= f * v[j];
+      for (size_t j = 0; j < N; j++) row[j] -= f * v[j];
     }
-    for (size_t j = 0; j < N; j++) W[i * N + j] = (float)a[j];
+    for (size_t j = 0; j < N; j++) fits = fits && fabs(row[j]) <= (double)FLT_MAX;
   }
+  if (!fits) {
+    st = lip_fail(err, LIP_NOT_FINITE,
+                  "the nearest %zux%zu matrix of norm %g has entries beyond the largest float32", M, N,
+                  radius);
+    goto done;
+  }
+  for (size_t i = 0; i < M * N; i++) W[i] = (float)a[i];
 done:
   lip_free(a);
   lip_free(u);

@@ -24,10 +24,13 @@ lip_spectral *lip_spectral_new(size_t M, size_t N, size_t block); /* NULL: no me
 void lip_spectral_free(lip_spectral *s);                          /* accepts NULL */
 /* The basis and whether it has been started: what the next call depends on beside W. Lent. */
 float *lip_spectral_warm(lip_spectral *s, size_t *n);
-/* Lowers the singular values above `radius` in the span of the basis to it. */
-void lip_spectral_clip(lip_spectral *s, float *W, double radius);
+/* Lowers the singular values above `radius` in the span of the basis to it. scratch: lip_gemm_scratch() bytes, aligned
+ * to 64. */
+void lip_spectral_clip(lip_spectral *s, float *W, double radius, void *scratch);
 
-/* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. */
+/* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. LIP_MEMORY;
+ * LIP_NOT_FINITE when an entry would leave float32's range (near FLT_MAX the nearest point may have larger ones): W is
+ * as it was. */
 lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, lip_err *err);
 
 #endif

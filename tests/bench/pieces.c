@@ -19,6 +19,7 @@
 #include "core/norm/project.h"
 #include "core/norm/quick.h"
 #include "core/norm/rows.h"
+#include "core/tensor/gemm.h"
 
 enum { MOVES = 4, BATCH = 128 };
 
@@ -28,6 +29,7 @@ typedef struct bench {
   float *g, *state, *x;
   double *v;
   lip_projector *p;
+  void *scratch; /* of one projection */
   lip_optim *opt;
   lip_dataset *data;
   uint32_t index[BATCH];
@@ -121,7 +123,7 @@ static void move(bench *b) {
   for (size_t i = 0; i < b->M * b->N; i++) b->W[i] = b->rest[i] + by[i];
 }
 static void run_project(bench *b) {
-  lip_project(b->p, b->W, b->radius, 0, lip_projector_units(b->p));
+  lip_project(b->p, b->W, b->radius, 0, lip_projector_units(b->p), b->scratch);
 }
 static void run_row_sums(bench *b) {
   for (size_t i = 0; i < b->M; i++) b->sink += lip_quick_abs_sum(b->W + i * b->N, b->N);
@@ -180,6 +182,7 @@ static void tell_projection(bench *b, size_t k) {
   lip_err err;
   size_t n = b->M * b->N;
   double norm;
+  b->scratch = lip_alloc(lip_gemm_scratch() + 1, 1);
   must(lip_projector_new(b->M, b->N, projections[k].pq, projections[k].method, &b->p, &err), &err);
   lip_rng_fill_normal(&rng, b->rest, n, 0, 1);
   must(lip_opnorm_upper(b->rest, b->M, b->N, projections[k].pq, &norm, &err), &err);
@@ -192,6 +195,7 @@ static void tell_projection(bench *b, size_t k) {
   for (int m = 0; m < MOVES; m++) lip_rng_fill_normal(&rng, b->move[m], n, 0, (float)(0.01 * mean));
   tell(b, projections[k].name, move, run_project, (double)n, 0, 0, false);
   lip_projector_free(b->p);
+  lip_free(b->scratch);
 }
 
 static void tell_update(bench *b, const char *kind, const char *name, size_t arrays) {

@@ -285,7 +285,7 @@ static void check_projection(const test_case *c, rig *r, lip_project_method meth
     REQUIRE(c, lip_layer_project_exact(l, &err) == LIP_OK && memcmp(w, before, n * sizeof *w) == 0,
             "an infinite budget changes weights");
     l->budget = 2 * bound_of(c, l, l->pq);
-    if (has_exact_set(l)) l->kind->project(l, 0, l->project_units);
+    if (has_exact_set(l)) l->kind->project(l, 0, l->project_units, r->scratch);
     REQUIRE(c, memcmp(w, before, n * sizeof *w) == 0, "%s: projection moves what is inside",
             lip_pq_name(l->pq));
     l->budget = K;
@@ -334,7 +334,7 @@ static void projection_may_be_split(void **state) {
           l->budget = 0.3;
           fill_normal(l->param[0].value, weight_size(l), 77, 1);
           size_t take = k == 0 ? l->project_units : 1;
-          for (size_t u = 0; u < l->project_units; u += take) l->kind->project(l, u, u + take);
+          for (size_t u = 0; u < l->project_units; u += take) l->kind->project(l, u, u + take, r[k].scratch);
         }
       REQUIRE(c, memcmp(r[0].weights, r[1].weights, r[0].n_params * sizeof(float)) == 0,
               "%s: projection by units gives other bits", lip_pq_name(steps[s]));

@@ -91,11 +91,11 @@ static void rows_close_to_the_ball(void **state) {
       float *x = normal(N, k, 1), *first = normal(N, 99, before[b]);
       lip_projector *p = NULL;
       assert_int_equal(lip_projector_new(1, N, pq, LIP_EUCLIDEAN, &p, NULL), LIP_OK);
-      lip_project(p, first, 1, 0, 1);
+      lip_project(p, first, 1, 0, 1, NULL);
       double norm = lip_row_norm(x, N, LIP_P1).high, radius = norm / (1 + outside[k]), moved = 0;
       float *y = lip_alloc(N, sizeof *y);
       memcpy(y, x, N * sizeof *y);
-      lip_project(p, y, radius, 0, 1);
+      lip_project(p, y, radius, 0, 1, NULL);
       assert_true(lip_row_norm(y, N, LIP_P1).high <= radius);
       assert_true(lip_row_norm(y, N, LIP_P1).low >= radius * (1 - 0x1p-22));
       for (size_t i = 0; i < N; i++) moved = fmax(moved, fabs((double)x[i] - (double)y[i]));

@@ -17,6 +17,7 @@
 #include "core/base/thread.h"
 #include "core/norm/opnorm.h"
 #include "core/norm/project.h"
+#include "core/tensor/gemm.h"
 #include "core/tensor/linalg.h"
 
 static const lip_pq pairs[] = {{LIP_P1, LIP_P1},     {LIP_P1, LIP_P2}, {LIP_P1, LIP_PINF},
@@ -55,8 +56,14 @@ static lip_projector *projector(size_t M, size_t N, lip_pq pq, int method) {
   return p;
 }
 
+static void project_units(lip_projector *p, float *W, double radius, size_t u0, size_t u1) {
+  void *scratch = aligned_alloc(64, (lip_gemm_scratch() + 64) / 64 * 64); /* not counted by base/mem */
+  lip_project(p, W, radius, u0, u1, scratch);
+  free(scratch);
+}
+
 static void project(lip_projector *p, float *W, double radius) {
-  lip_project(p, W, radius, 0, lip_projector_units(p));
+  project_units(p, W, radius, 0, lip_projector_units(p));
 }
 
 /* The rigorous variant, which for every pair but 2->2 must do exactly what the cheap one does. */
@@ -197,7 +204,7 @@ static void split_ranges_give_the_same_bits(void **state) {
         for (size_t u = 0; u < units;) {
           size_t next = u + 1 + lip_rng_below(&rng, 20);
           next = next < units ? next : units;
-          lip_project(split, Y, radius, u, next);
+          project_units(split, Y, radius, u, next);
           u = next;
         }
         assert_memory_equal(X, Y, M * N * sizeof *X);
@@ -220,7 +227,7 @@ static void task(void *arg, const lip_worker *me) {
   job *j = arg;
   size_t begin, end;
   lip_share(me, lip_projector_units(j->p), 1, &begin, &end);
-  lip_project(j->p, j->W, j->radius, begin, end);
+  project_units(j->p, j->W, j->radius, begin, end);
 }
 
 /* Inside a region that flushes denormals the result must be what it is outside, and the mode must come back. */
@@ -495,8 +502,35 @@ static void steps_do_not_allocate_and_exact_survives(void **state) {
     }
 }
 
+/* Near the largest float the nearest point may lie outside of float32: then it is refused and nothing is touched. What
+ * fits is projected, and nothing goes on for ever. */
+static void near_the_largest_float(void **state) {
+  (void)state;
+  enum { N = 3 };
+  static const float signs[N * N] = {-1, 1, 1, 1, 1, -1, 1, -1, -1};
+  static const double radii[] = {8.7e38, 8.54e38, 8e38, 6e38, 3e38, 1e38, 1, 1e-30};
+  for (int m = 0; m < LIP_PROJECT_METHODS; m++)
+    for (size_t c = 0; c < PAIRS; c++)
+      for (size_t k = 0; k < sizeof radii / sizeof *radii; k++) {
+        float W[N * N], before[N * N];
+        for (size_t i = 0; i < (size_t)N * N; i++) before[i] = W[i] = signs[i] * FLT_MAX;
+        lip_projector *p = projector(N, N, pairs[c], m);
+        lip_err err;
+        lip_status st = lip_project_exact(p, W, radii[k], &err);
+        if (st == LIP_OK) {
+          assert_true(upper_of(W, N, N, pairs[c]) <= radii[k]);
+        } else {
+          assert_int_equal(st, LIP_NOT_FINITE);
+          assert_true(spectral(pairs[c]) && m != LIP_RADIAL && radii[k] > 4e38);
+          assert_memory_equal(W, before, sizeof W);
+        }
+        lip_projector_free(p);
+      }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(near_the_largest_float),
       cmocka_unit_test(feasible_and_idempotent),
       cmocka_unit_test(adversarial_magnitudes),
       cmocka_unit_test(zero_infinite_and_not_finite),
