@@ -23,9 +23,19 @@ static uint64_t progress_counter(lua_State *L, int idx, const char *name) {
   return (uint64_t)v;
 }
 
+/* A field that is true, false or absent. */
+static bool check_flag(lua_State *L, int idx, const char *what, const char *name) {
+  int type = lua_getfield(L, idx, name);
+  if (type != LUA_TNIL && type != LUA_TBOOLEAN)
+    luaL_error(L, "%s%s expects true or false, got a %s", what, name, lua_typename(L, type));
+  bool v = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return v;
+}
+
 /* The progress at idx (a table; its text stays on the stack). */
 static lip_progress check_progress(lua_State *L, int idx) {
-  static const char *const known[] = {"step", "epoch", "next", "seed", "text", NULL};
+  static const char *const known[] = {"step", "epoch", "next", "seed", "text", "training", NULL};
   lip_progress p = {.present = true};
   if (!lua_istable(L, idx)) {
     char got[80];
@@ -36,6 +46,7 @@ static lip_progress check_progress(lua_State *L, int idx) {
   p.epoch = progress_counter(L, idx, "epoch");
   p.next = progress_counter(L, idx, "next");
   p.seed = progress_counter(L, idx, "seed");
+  p.training = check_flag(L, idx, "save: progress.", "training");
   int type = lua_getfield(L, idx, "text");
   if (type != LUA_TNIL && type != LUA_TSTRING)
     luaL_error(L, "save: progress.text expects a string, got a %s", lua_typename(L, type));
@@ -45,7 +56,7 @@ static lip_progress check_progress(lua_State *L, int idx) {
   return p;
 }
 
-/* net:save(path[, {optimizer=, progress={step=, epoch=, next=, seed=, text=}}]) -> true | nil, message, code */
+/* net:save(path[, {optimizer=, progress={step=, epoch=, next=, seed=, text=, training=}}]) -> true | nil, message, code */
 static int net_save(lua_State *L) {
   static const char *const known[] = {"optimizer", "progress", NULL};
   lip_net *net = lipL_checknet(L, 1);
@@ -104,7 +115,7 @@ static int loaded_gc(lua_State *L) {
 }
 
 static void push_progress(lua_State *L, const lip_progress *p) {
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 6);
   lua_pushinteger(L, (lua_Integer)p->step);
   lua_setfield(L, -2, "step");
   lua_pushinteger(L, (lua_Integer)p->epoch);
@@ -115,15 +126,25 @@ static void push_progress(lua_State *L, const lip_progress *p) {
   lua_setfield(L, -2, "seed");
   lua_pushstring(L, p->text); /* nil when there is none */
   lua_setfield(L, -2, "text");
+  if (p->training) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "training");
+  }
 }
 
-/* lip.load(path) -> net, optimizer or nil, progress or nil | nil, message, code */
+/* lip.load(path[, {resume = true}]) -> net, optimizer or nil, progress or nil | nil, message, code */
 static int load(lua_State *L) {
+  static const char *const known[] = {"resume", NULL};
   const char *path = luaL_checkstring(L, 1);
   const lip_engine *engine = lipL_engine(L);
   lip_err err;
+  lua_settop(L, 2);
+  lipL_checkfields(L, 2, "load", known);
+  bool resume = lua_istable(L, 2) && check_flag(L, 2, "load: option ", "resume");
   loaded *r = lipL_newobject(L, LOADED_T, sizeof *r, 0);
-  if (lip_checkpoint_load(path, engine, &r->net, &r->opt, &r->progress, &err)) return lipL_fault(L, &err);
+  lip_status status = (resume ? lip_checkpoint_resume : lip_checkpoint_load)(path, engine, &r->net, &r->opt,
+                                                                             &r->progress, &err);
+  if (status) return lipL_fault(L, &err);
   lip_net *net = r->net;
   lip_optim *opt = r->opt;
   r->net = NULL; /* the pushers take ownership */

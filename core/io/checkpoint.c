@@ -183,7 +183,8 @@ static lip_status put_progress(draft *d, const lip_progress *p, lip_err *err) {
   bool ok = o && lip_json_set(o, "step", lip_json_new_counter(p->step)) &&
             lip_json_set(o, "epoch", lip_json_new_counter(p->epoch)) &&
             lip_json_set(o, "next", lip_json_new_counter(p->next)) &&
-            lip_json_set(o, "seed", lip_json_new_counter(p->seed));
+            lip_json_set(o, "seed", lip_json_new_counter(p->seed)) &&
+            (!p->training || lip_json_set(o, "training", lip_json_new_bool(true)));
   if (!ok) {
     lip_json_free(o);
     return no_memory(err);
@@ -483,6 +484,8 @@ static lip_status read_progress(reading *r, lip_err *err) {
                lip_json_counter(lip_json_get(v, "epoch"), &p->epoch) &&
                lip_json_counter(lip_json_get(v, "next"), &p->next) &&
                lip_json_counter(lip_json_get(v, "seed"), &p->seed);
+  const lip_json *training = lip_json_get(v, "training"); /* not in every file */
+  p->present = p->present && (!training || lip_json_bool(training, &p->training));
   lip_json_free(v);
   if (!p->present) return lip_fail(err, LIP_FORMAT, "%.200s: its progress is not complete", r->path);
   const char *text = lip_safetensors_meta(r->file, "progress_text");
@@ -505,8 +508,8 @@ static lip_status read_all(reading *r, const lip_engine *engine, lip_err *err) {
   return status;
 }
 
-lip_status lip_checkpoint_load(const char *path, const lip_engine *engine, lip_net **net, lip_optim **opt,
-                               lip_progress *progress, lip_err *err) {
+static lip_status load(const char *path, const lip_engine *engine, bool project, lip_net **net,
+                       lip_optim **opt, lip_progress *progress, lip_err *err) {
   reading r = {.path = path};
   *net = NULL;
   if (opt) *opt = NULL;
@@ -517,6 +520,7 @@ lip_status lip_checkpoint_load(const char *path, const lip_engine *engine, lip_n
     status = read_all(&r, engine, err);
     lip_mem_limit(before);
   }
+  if (!status && project && r.progress.training) status = lip_net_project_exact(r.net, err);
   if (!status) {
     *net = r.net;
     r.net = NULL;
@@ -531,4 +535,14 @@ lip_status lip_checkpoint_load(const char *path, const lip_engine *engine, lip_n
   }
   reading_free(&r);
   return status;
+}
+
+lip_status lip_checkpoint_load(const char *path, const lip_engine *engine, lip_net **net, lip_optim **opt,
+                               lip_progress *progress, lip_err *err) {
+  return load(path, engine, true, net, opt, progress, err);
+}
+
+lip_status lip_checkpoint_resume(const char *path, const lip_engine *engine, lip_net **net, lip_optim **opt,
+                                 lip_progress *progress, lip_err *err) {
+  return load(path, engine, false, net, opt, progress, err);
 }

@@ -20,6 +20,8 @@ typedef struct lip_progress {
   uint64_t next; /* samples of the epoch already used */
   uint64_t seed; /* of the shuffling */
   char *text;    /* owned, or NULL */
+  bool
+      training; /* the weights are as updates left them: to go on from, and to be projected before any other use */
 } lip_progress;
 void lip_progress_free(lip_progress *p);
 
@@ -30,10 +32,14 @@ void lip_progress_free(lip_progress *p);
  * belongs to another net), LIP_UNSUPPORTED (a layer that exists in this run only), LIP_ARGUMENT (extra). */
 lip_status lip_checkpoint_save(const char *path, const lip_net *net, const lip_optim *opt,
                                const lip_progress *progress, const char *const *extra, lip_err *err);
-/* A new net from the file; *opt and *progress are filled when asked for (not NULL) and present (*opt NULL if not).
+/* A new net from the file, projected exactly where the file says that its weights are those of training; *opt and
+ * *progress are filled when asked for (not NULL) and present (*opt NULL if not).
  * The bound in the file is not used. Everything is proved before it is used: a damaged file is refused as a whole.
- * LIP_NOT_FOUND, LIP_IO, LIP_FORMAT (what is wrong and where), LIP_MEMORY. */
+ * LIP_NOT_FOUND, LIP_IO, LIP_FORMAT (what is wrong and where), LIP_MEMORY, and what lip_net_project_exact says. */
 lip_status lip_checkpoint_load(const char *path, const lip_engine *engine, lip_net **net, lip_optim **opt,
                                lip_progress *progress, lip_err *err);
+/* The same with the weights as they stand in the file: a run goes on from them with the same bits. */
+lip_status lip_checkpoint_resume(const char *path, const lip_engine *engine, lip_net **net, lip_optim **opt,
+                                 lip_progress *progress, lip_err *err);
 
 #endif

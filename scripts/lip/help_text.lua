@@ -81,7 +81,7 @@ clone() -- a generator that goes on by itself from the same place]] },
   { "Networks", "lip.", "lip", [[
 net{options, layers...} -- compiles layers into a network; help "net" lists the options
 net_options() -- the options of lip.net as data
-load(path) -- a saved network, its optimiser and progress; nil, message, code on failure
+load(path, options) -- a saved network, its optimiser and progress; nil, message, code on failure
 inspect(path) -- what a saved file says about itself
 layers() -- the kinds of layers as data
 restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved run, exactly

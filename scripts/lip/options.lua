@@ -296,9 +296,12 @@ seed = 1 -- of the random starts
   ["lip.tensorboard"] = [[
 dir = required -- folder of the event files, made with the first event
 -> a writer: scalar(tag, number, step), histogram(tag, tensor, step, bins), image(tag, tensor, step), hparams(config, row), close(); each true, or nil, message, code]],
+  ["lip.load"] = [[
+resume = false -- weights as training left them, to go on from; else those that lip.train stored are projected exactly
+-> net, optimiser or nil, progress or nil; or nil, message, code]],
   ["net:save"] = [[
 optimizer = none -- the optimiser, with its memory
-progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=}
+progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=, training=}; training: for lip.load to project
 -> true, or nil, message, code]],
   ["ds:batches"] = [[
 size = 128 -- samples in a batch

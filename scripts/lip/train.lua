@@ -2,6 +2,10 @@
 --
 -- Where a run stands is one number, the updates done: epoch, batch and rate follow from it. So a run may be stopped
 -- anywhere (an error in a callback, Ctrl-C between any two instructions) and its checkpoint is still exact.
+-- However it ends, the net is projected exactly: inside of a step the projection in norm 2 is approximate. Checkpoints hold
+-- the weights before that, so that a run goes on with the same bits whether it was interrupted or not (to project at
+-- every saving would tie the result to where the savings fell, and cost a decomposition each time). They say so
+-- (progress.training), and lip.load projects them for everybody but run:resume.
 -- The options stand in lip.options: help "train" prints them.
 local lip = require "lip.core"
 local callback = require "lip.callback"
@@ -182,7 +186,7 @@ function run:save()
   return self.net:save(o.checkpoint, {
     optimizer = self.opt,
     progress = {
-      step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed,
+      step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed, training = true,
       text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "epoch_lr": "%a", "ended": %d, "stopped": %s, '
         .. '"history": [%s]}'):format(self:signature(), self.tally.sum, self.tally.rows, self.tally.lr, self.ended,
         self.stopped or false, history_text(self.history, self.lines)),
@@ -201,7 +205,7 @@ end
 
 --- Takes over what the checkpoint holds; true | nil, message, code. No file: starts from the beginning.
 function run:resume()
-  local net, opt, progress = lip.load(self.o.checkpoint)
+  local net, opt, progress = lip.load(self.o.checkpoint, { resume = true })
   if not net then
     if progress == "not_found" then return true end
     return nil, opt, progress
@@ -408,11 +412,27 @@ function run:loop()
   return true
 end
 
+--- The exact projection; true | nil, message, code. Once more changes nothing.
+function run:settle()
+  self.settling = true -- from here on the weights are not those to go on from
+  if self.net:info().budget == math.huge then return true end
+  return self.net:project()
+end
+
+--- The loop, and what follows however it ended. A failure of the projection counts only where nothing failed before.
+function run:whole()
+  local done, message, code = self:loop()
+  if code == "cancelled" then return done, message, code end -- first the checkpoint
+  local ok, why, failure = self:settle()
+  if ok or done == nil then return done, message, code end
+  return nil, "train: " .. why, failure
+end
+
 --- The loop under protection: Ctrl-C arrives as an error between any two instructions, so the number of updates done
 --- is asked of the optimiser, which counts them inside of the step.
 function run:protected()
   local before = self.opt:state().updates - self.step
-  local ok, done, message, code = pcall(self.loop, self)
+  local ok, done, message, code = pcall(self.whole, self)
   if not ok and lip.interrupted() and tostring(done):find("interrupted", 1, true) then
     local state = self.opt:state()
     self.step = state.updates - before
@@ -422,7 +442,8 @@ function run:protected()
     ok, done, message, code = true, nil, "cancelled", "cancelled"
   end
   if ok and code == "cancelled" then
-    local saved, why, failure = self:save()
+    local saved, why, failure = true, nil, nil
+    if not self.settling then saved, why, failure = self:save() end
     local epoch = math.min(self.step // self.per_epoch + 1, self.o.epochs)
     message = ("train: cancelled in epoch %d of %d, after %d of %d updates"):format(epoch, self.o.epochs, self.step,
       self.total)
@@ -430,6 +451,7 @@ function run:protected()
     if self.o.verbose then io.write(message, "\n") end
   end
   self.opt:lr(self.rate)
+  if not ok or code == "cancelled" then self:settle() end
   if not ok then error(done, 0) end
   return done, message, code
 end

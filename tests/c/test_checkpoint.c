@@ -102,7 +102,7 @@ static void everything_comes_back(void **state) {
   lip_net *net = make_net("inf", INFINITY, UINT64_MAX), *back;
   lip_optim *opt = make_optim("adam"), *opt_back;
   char text[] = "{\"best\":0.5}";
-  lip_progress progress = {true, 7, 2, (uint64_t)1 << 40, UINT64_MAX - 3, text}, progress_back;
+  lip_progress progress = {true, 7, 2, (uint64_t)1 << 40, UINT64_MAX - 3, text, true}, progress_back;
   train(net, opt, 0, 7);
   opt->lr = 0.1 + 0.2; /* not a short decimal */
   opt->clip_norm = 2.5;
@@ -237,7 +237,7 @@ static unsigned char *sample(const char *dir, size_t *size) {
   lip_net *net = make_net("inf", 4, 1);
   lip_optim *opt = make_optim("sgd");
   char text[] = "text";
-  lip_progress progress = {true, 2, 0, 32, 1, text};
+  lip_progress progress = {true, 2, 0, 32, 1, text, true};
   train(net, opt, 0, 2);
   assert_int_equal(lip_checkpoint_save(path, net, opt, &progress, extra, &err), LIP_OK);
   lip_net_free(net);
@@ -397,7 +397,7 @@ static void every_failed_allocation_is_survived(void **state) {
   lip_net *net = make_net("inf", 4, 1);
   lip_optim *opt = make_optim("adam");
   char text[] = "text";
-  lip_progress progress = {true, 2, 0, 32, 1, text};
+  lip_progress progress = {true, 2, 0, 32, 1, text, true};
   train(net, opt, 0, 2);
   size_t before = lip_mem_used(), n = 0;
   for (bool done = false; !done;) {
