@@ -1,6 +1,8 @@
 /* Where is a net steepest? First the gradients of every output at all points given, and at the same points with noise;
  * then, for every pair of outputs and for the norm of the whole, gradient ascent (slope.h) from the best of these and
- * from some others, the averaging of slopes growing finer from step to step. What counts is measured at the end. */
+ * from some others, the averaging of slopes growing finer from step to step. From where that ends the search goes on
+ * among the linear pieces around (wander.h), and as long as that helps and is affordable all begins again from points of
+ * other sizes. What counts is measured at the end. */
 #include "core/bound/ascend.h"
 
 #include <math.h>
@@ -10,6 +12,7 @@
 #include "core/base/rng.h"
 #include "core/bound/attain.h"
 #include "core/bound/slope.h"
+#include "core/bound/wander.h"
 
 enum {
   ROWS = 32,
@@ -18,8 +21,14 @@ enum {
   FEWEST = 8,
   MOST_POINTS = 256,
   MOST_VALUES = 1 << 24,
-  POWER = 60
+  POWER = 60,
+  CHAINS = 4, /* at a time */
+  MOST_CHAINS = 16,
+  WANDER = 400,
+  LEAST_WANDER = 16
 };
+
+#define FAR 1e30f /* where points are left alone */
 
 /* One thing to make large: (z_i - z_j), or the norm of all outputs (i = j). */
 typedef struct target {
@@ -41,11 +50,13 @@ typedef struct search {
   const lip_ascent *how;
   const lip_affine *a;
   size_t n_in, C, points, targets;
-  size_t steps, ascents;      /* of an ascent, and targets that get one: the last ones */
-  size_t pair_rows, all_rows; /* of an ascent */
-  float *point;               /* (points, n_in) */
-  float *value;               /* (points, targets) */
-  worker *w;                  /* (threads) */
+  size_t steps, ascents;          /* of an ascent, and targets that get one: the last ones */
+  size_t pair_rows, all_rows;     /* of an ascent */
+  size_t pair_wander, all_wander; /* steps after it; 0: none */
+  size_t chains, chain;           /* ascents of one target; the first of those that run now */
+  float *point;                   /* (points, n_in) */
+  float *value;                   /* (points, targets) */
+  worker *w;                      /* (threads) */
   size_t threads;
 } search;
 
@@ -175,6 +186,19 @@ static void begin(const search *s, worker *w, size_t k, size_t rows) {
   }
 }
 
+/* Other starts, anywhere from an eighth of the points' size to 32 times that, some of them around the points. */
+static void begin_far(const search *s, worker *w, size_t k, size_t rows, size_t chain) {
+  size_t n = s->n_in;
+  lip_rng rng = lip_rng_new(k, LIP_RNG_ATTACK, 16 + chain);
+  for (size_t r = 0; r < rows; r++) {
+    const float *from = s->point + lip_rng_below(&rng, s->points) * n;
+    double size = lip_norm(from, n, LIP_P2) / sqrt((double)n);
+    double far = (size > 0 ? size : 1) * exp2(8 * lip_rng_uniform(&rng) - 3);
+    for (size_t c = 0; c < n; c++)
+      w->x[r * n + c] = (float)(far * lip_rng_normal(&rng)) + (r % 2 ? from[c] : 0);
+  }
+}
+
 /* u from J v; where nothing moves, one output after the other. */
 static void aim(const search *s, float *u, const float *t, size_t turn) {
   size_t C = s->C;
@@ -224,14 +248,17 @@ static void climb(float *x, const float *grad, const float *start, size_t n, dou
   for (size_t k = 0; k < n; k++) x[k] += (float)(t * (double)grad[k]);
 }
 
-/* The steepest point met on the way, into w->best_x. */
-static void ascend(const search *s, worker *w, size_t k) {
+/* The steepest point met on the way, into w->best_x; returns how steep. */
+static double ascend(const search *s, worker *w, size_t k, size_t chain) {
   const double widest = 2, longest = 0.7, shrink = 0.03;
   size_t n = s->n_in, C = s->C;
   target t = target_at(s, k);
   double best = -1;
   size_t rows = t.i == t.j ? s->all_rows : s->pair_rows;
-  begin(s, w, k, rows);
+  if (chain == 0)
+    begin(s, w, k, rows);
+  else
+    begin_far(s, w, k, rows, chain);
   memcpy(w->start, w->x, rows * n * sizeof *w->x);
   memcpy(w->best_x, w->x, n * sizeof *w->x);
   look(s, w, t, rows);
@@ -253,6 +280,7 @@ static void ascend(const search *s, worker *w, size_t k) {
       climb(w->x + r * n, w->grad + r * n, w->start + r * n, n, longest * fine);
     }
   }
+  return best;
 }
 
 static void measure(const search *s, worker *w, target t) {
@@ -267,14 +295,57 @@ static void measure(const search *s, worker *w, target t) {
   lip_attain_at(&w->attain, w->best_x, w->v, s->how->p, s->how->q, &w->lower, w->pair);
 }
 
+/* On from where the ascent ended, among the linear pieces around. */
+static void wander(const search *s, worker *w, size_t k, size_t chain, double best) {
+  size_t n = s->n_in;
+  target t = target_at(s, k);
+  bool whole = t.i == t.j;
+  lip_wander go = {.slope = &w->slope,
+                   .cancel = s->how->cancel,
+                   .p = s->how->p,
+                   .q = s->how->q,
+                   .whole = whole,
+                   .rows = whole ? s->all_rows : s->pair_rows,
+                   .steps = whole ? s->all_wander : s->pair_wander,
+                   .seed = k * MOST_CHAINS + chain,
+                   .x = w->x,
+                   .u = w->u,
+                   .y = w->start,
+                   .v = w->v,
+                   .g = w->g,
+                   .grad = w->grad,
+                   .t = w->t,
+                   .best_x = w->best_x,
+                   .best = best};
+  if (go.steps == 0) return;
+  for (size_t i = 0; i < go.rows * n; i++)
+    if (!(fabsf(w->x[i]) < FAR)) w->x[i] = 0;
+  lip_wander_run(&go);
+  measure(s, w, t);
+  if (!whole || s->C == 1) return;
+  double top = -1; /* `best` was of one u, and only nearly the norm of J */
+  for (size_t r = 0; r < go.rows; r++) {
+    memcpy(w->start, w->x + r * n, n * sizeof *w->x);
+    jacobian(s, w, w->start);
+    double value = steepest(s, w, w->v);
+    if (!(value > top)) continue;
+    top = value;
+    memcpy(w->best_x, w->start, n * sizeof *w->x);
+  }
+  measure(s, w, t);
+}
+
+/* Chains s->chain .. s->chain + CHAINS - 1 of every target. */
 static void climb_all(void *arg, const lip_worker *me) {
   search *s = arg;
   worker *w = &s->w[me->id];
-  for (size_t k = me->id; k < s->ascents; k += me->count) {
-    size_t at = s->targets - 1 - k;
+  size_t chains = s->chains - s->chain < CHAINS ? s->chains - s->chain : CHAINS;
+  for (size_t i = me->id; i < s->ascents * chains; i += me->count) {
+    size_t at = s->targets - 1 - i / chains, chain = s->chain + i % chains;
     if (lip_cancel_raised(s->how->cancel)) return;
-    ascend(s, w, at);
+    double best = ascend(s, w, at, chain);
     measure(s, w, target_at(s, at));
+    wander(s, w, at, chain, best);
   }
 }
 
@@ -320,6 +391,21 @@ static size_t clamp(double v, size_t least, size_t most) {
   return v >= (double)most ? most : v > (double)least ? (size_t)v : least;
 }
 
+/* What the ascents leave of three fifths of the work goes to wandering, and where that is plenty to more chains. First of
+ * all for the norm of the whole. */
+static void plan_chains(search *s, double once, double all, double pair) {
+  double step = 6 * once, pairs = (double)(s->ascents - 1);
+  double left = 0.6 * s->how->work - all - pairs * pair;
+  s->all_wander = clamp(left / (step * (double)s->all_rows), 0, WANDER);
+  left -= step * (double)s->all_rows * (double)s->all_wander;
+  s->pair_wander = pairs > 0 ? clamp(left / (step * (double)s->pair_rows * pairs), 0, WANDER) : WANDER;
+  if (s->all_wander < LEAST_WANDER) s->all_wander = 0;
+  if (s->pair_wander < LEAST_WANDER) s->pair_wander = 0;
+  double chain = all + step * (double)s->all_rows * WANDER;
+  chain += pairs * (pair + step * (double)s->pair_rows * WANDER);
+  s->chains = s->pair_wander == WANDER ? clamp(0.6 * s->how->work / chain, 1, MOST_CHAINS) : 1;
+}
+
 /* How much of everything the work allows: a fifth for the screening. */
 static void plan(search *s, bool pairs) {
   double once = 1, C = (double)s->C, n = (double)s->n_in, work = s->how->work;
@@ -336,6 +422,7 @@ static void plan(search *s, bool pairs) {
   s->steps = clamp(STEPS * work / all, FEWEST, STEPS);
   double each = row * (double)s->steps / STEPS, left = work - each * (double)s->all_rows;
   s->ascents = 1 + clamp(left / (each * (double)s->pair_rows), 0, s->targets - 1);
+  plan_chains(s, once, each * (double)s->all_rows, each * (double)s->pair_rows);
 }
 
 /* The points given, evenly taken, and each with noise of their own size. */
@@ -362,6 +449,22 @@ static lip_status place_points(search *s, lip_err *err) {
   return LIP_OK;
 }
 
+static bool raise(double *to, double v) {
+  bool better = v > *to * (1 + 1e-5);
+  if (v > *to) *to = v;
+  return better;
+}
+
+/* What all threads have measured so far; true when that is more than before. */
+static bool collect(search *s, double *lower, double *pair) {
+  bool better = false;
+  for (size_t i = 0; i < s->threads; i++) {
+    better |= raise(lower, s->w[i].lower);
+    for (size_t c = 0; pair && c < s->C * s->C; c++) better |= raise(&pair[c], s->w[i].pair[c]);
+  }
+  return better;
+}
+
 static lip_status run(search *s, double *lower, double *pair, lip_err *err) {
   const lip_ascent *how = s->how;
   plan(s, pair != NULL);
@@ -374,14 +477,12 @@ static lip_status run(search *s, double *lower, double *pair, lip_err *err) {
       status = lip_fail(err, LIP_MEMORY, "out of memory for a search");
   if (status) return status;
   lip_pool_run(how->pool, false, screen, s);
-  if (!lip_cancel_raised(how->cancel)) lip_pool_run(how->pool, false, climb_all, s);
-  if (lip_cancel_raised(how->cancel)) return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-  for (size_t i = 0; i < s->threads; i++) {
-    if (s->w[i].lower > *lower) *lower = s->w[i].lower;
-    for (size_t c = 0; pair && c < s->C * s->C; c++)
-      if (s->w[i].pair[c] > pair[c]) pair[c] = s->w[i].pair[c];
+  bool better = true; /* chains that find nothing new are the last ones */
+  for (; better && s->chain < s->chains && !lip_cancel_raised(how->cancel); s->chain += CHAINS) {
+    lip_pool_run(how->pool, false, climb_all, s);
+    better = collect(s, lower, pair);
   }
-  return LIP_OK;
+  return lip_cancel_raised(how->cancel) ? lip_fail(err, LIP_CANCELLED, "bound: cancelled") : LIP_OK;
 }
 
 lip_status lip_ascend(const lip_ascent *how, double *lower, double *pair, lip_err *err) {

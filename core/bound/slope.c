@@ -8,28 +8,66 @@
  * drawn to where its slope is larger. */
 #include "core/bound/slope.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/simd.h"
 #include "core/tensor/gemm.h"
 
 /* (P, M) each, in sum and difference for pairs. */
 typedef struct lip_slope_block {
   float *z, *s, *ds, *t, *r;
+  float *left,
+      *right; /* (M) slopes below and above 0 where `kinked`: linear on either side, through the origin */
+  bool kinked;
 } lip_slope_block;
 
 static void block_free(lip_slope_block *k) {
   lip_free(k->z);
 }
 
-static bool block_init(lip_slope_block *k, size_t n) {
-  k->z = lip_alloc(5 * n, sizeof(float));
-  if (!k->z) return false;
-  k->s = k->z + n;
-  k->ds = k->z + 2 * n;
-  k->t = k->z + 3 * n;
-  k->r = k->z + 4 * n;
+/* Slope and value of unit i, which is a difference where the block has pairs. */
+static double slope_of(const lip_block *k, size_t i, double z, double *value) {
+  lip_range r = {.low = 1, .high = 1, .least = z, .most = z};
+  *value = z;
+  if (k->mate && k->mate[i] < i) {
+    double s = (z < 0) == k->descending ? -1 : 1;
+    *value = s * z;
+    return s;
+  }
+  if (k->phi && isfinite(z)) {
+    k->phi->kind->range(k->phi, i, z, z, &r);
+    *value = (r.least + r.most) / 2;
+  }
+  return (r.low + r.high) / 2;
+}
+
+/* Whether a few places agree that unit i is s z on the side of z. */
+static bool straight(const lip_block *k, size_t i, double side, float *s) {
+  static const double places[] = {0x1p-10, 0.75, 3, 0x1p10};
+  for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
+    double value, slope = slope_of(k, i, side * places[p], &value);
+    if (p == 0) *s = (float)slope;
+    if ((float)slope != *s || !(fabs(value - slope * side * places[p]) <= 1e-6 * fabs(value))) return false;
+  }
+  return true;
+}
+
+static bool block_init(lip_slope_block *b, const lip_block *k, size_t P) {
+  size_t n = P * k->M;
+  b->z = lip_alloc(5 * n + 2 * k->M, sizeof(float));
+  if (!b->z) return false;
+  b->s = b->z + n;
+  b->ds = b->z + 2 * n;
+  b->t = b->z + 3 * n;
+  b->r = b->z + 4 * n;
+  b->left = b->z + 5 * n;
+  b->right = b->left + k->M;
+  b->kinked = true;
+  for (size_t i = 0; b->kinked && i < k->M; i++)
+    b->kinked = straight(k, i, -1, &b->left[i]) && straight(k, i, 1, &b->right[i]);
   return true;
 }
 
@@ -40,7 +78,7 @@ lip_status lip_slope_init(lip_slope *w, const lip_affine *a, size_t P, lip_err *
   bool complete = w->at != NULL;
   for (size_t l = 0; complete && l < a->n; l++) {
     size_t M = a->block[l].M;
-    complete = block_init(&w->at[l], P * M);
+    complete = block_init(&w->at[l], &a->block[l], P);
     n = M > n ? M : n;
   }
   w->y = lip_alloc(P * n, sizeof *w->y);
@@ -83,36 +121,43 @@ static void back(const lip_slope *w, const lip_block *k, const float *y, size_t 
   lip_gemm(LIP_N, LIP_N, P, k->N, k->M, 1, y, k->M, k->W, k->N, 0, x, k->N, w->scratch);
 }
 
-/* Slope and value of unit i, which is a difference where the block has pairs. */
-static double slope_of(const lip_block *k, size_t i, double z, double *value) {
-  lip_range r = {.low = 1, .high = 1, .least = z, .most = z};
-  *value = z;
-  if (k->mate && k->mate[i] < i) {
-    double s = (z < 0) == k->descending ? -1 : 1;
-    *value = s * z;
-    return s;
+LIP_HOT static void respond_kinked(const float *restrict left, const float *restrict right, size_t M,
+                                   const float *restrict z, float *restrict s, float *restrict y) {
+  for (size_t i = 0; i < M; i++) {
+    float l = left[i], u = right[i], v = z[i], a = v > 0 ? u : l;
+    s[i] = a;
+    y[i] = a * v;
   }
-  if (k->phi && isfinite(z)) {
-    k->phi->kind->range(k->phi, i, z, z, &r);
-    *value = (r.least + r.most) / 2;
-  }
-  return (r.low + r.high) / 2;
+}
+
+/* Differences of slopes `far` to either side: of a kinked unit only where the kink lies between. */
+LIP_HOT static void differences_kinked(const lip_slope_block *b, size_t M, const float *restrict z, float far,
+                                       float *restrict ds) {
+  float f = 1 / (2 * far);
+  for (size_t i = 0; i < M; i++) ds[i] = fabsf(z[i]) < far ? (b->right[i] - b->left[i]) * f : 0;
 }
 
 /* z (turned) -> slopes, and the values that come out, turned. */
 static void respond(const lip_block *k, lip_slope_block *b, size_t P, double width, float *y) {
   for (size_t r = 0; r < P; r++) {
     double square = 0, value, other;
-    for (size_t i = 0; i < k->M; i++) square += (double)b->z[r * k->M + i] * (double)b->z[r * k->M + i];
+    const float *z = b->z + r * k->M;
+    float *s = b->s + r * k->M, *ds = b->ds + r * k->M;
+    for (size_t i = 0; width > 0 && i < k->M; i++) square += (double)z[i] * (double)z[i];
     double far = width * sqrt(square / (double)k->M);
+    memset(ds, 0, k->M * sizeof *ds);
+    if (b->kinked) {
+      respond_kinked(b->left, b->right, k->M, z, s, y + r * k->M);
+      if (far > 0x1p-100) differences_kinked(b, k->M, z, (float)far, ds);
+      continue;
+    }
     for (size_t i = 0; i < k->M; i++) {
-      size_t at = r * k->M + i;
-      double z = (double)b->z[at];
-      b->s[at] = (float)slope_of(k, i, z, &value);
-      y[at] = (float)value;
-      b->ds[at] = 0;
+      s[i] = (float)slope_of(k, i, (double)z[i], &value);
+      y[r * k->M + i] = (float)value;
       if (far > 0 && k->low[i] < k->high[i])
-        b->ds[at] = (float)((slope_of(k, i, z + far, &other) - slope_of(k, i, z - far, &other)) / (2 * far));
+        ds[i] = (float)((slope_of(k, i, (double)z[i] + far, &other) -
+                         slope_of(k, i, (double)z[i] - far, &other)) /
+                        (2 * far));
     }
   }
 }
@@ -158,7 +203,8 @@ void lip_slope_push(lip_slope *w, const float *v, size_t P, float *t) {
   }
 }
 
-void lip_slope_bend(lip_slope *w, size_t P, float *grad) {
+/* grad (P, n_in) = sum_k ds_k dz_k/dx, over the units of all blocks. */
+static void carry(lip_slope *w, size_t P, float *grad) {
   size_t n = w->a->n;
   if (n == 1) memset(grad, 0, P * w->a->n_in * sizeof *grad);
   for (size_t l = n - 1; l-- > 0;) { /* w->y: the gradient in the values of block l + 1 */
@@ -170,9 +216,92 @@ void lip_slope_bend(lip_slope *w, size_t P, float *grad) {
     } else {
       memset(w->h, 0, P * k->M * sizeof *w->h);
     }
-    for (size_t i = 0; i < P * k->M; i++) w->y[i] = b->s[i] * w->h[i] + b->ds[i] * b->r[i] * b->t[i];
+    for (size_t i = 0; i < P * k->M; i++) w->y[i] = b->s[i] * w->h[i] + b->ds[i];
     turn(k, w->y, P, 1);
     if (l == 0) back(w, k, w->y, P, grad);
+  }
+}
+
+void lip_slope_bend(lip_slope *w, size_t P, float *grad) {
+  for (size_t l = 0; l + 1 < w->a->n; l++) {
+    lip_slope_block *b = &w->at[l];
+    for (size_t i = 0; i < P * w->a->block[l].M; i++) b->ds[i] *= b->r[i] * b->t[i];
+  }
+  carry(w, P, grad);
+}
+
+/* How much the other slope of each unit of a row promises, by the way to get there; into ds. Returns the sum. */
+LIP_HOT static float promises(const lip_slope_block *b, size_t M, size_t at, float size) {
+  const float *z = b->z + at, *s = b->s + at, *r = b->r + at, *t = b->t + at;
+  float *ds = b->ds + at, sum = 0, near = 0.1f * size + FLT_MIN;
+  for (size_t i = 0; i < M; i++) {
+    float other = z[i] > 0 ? b->left[i] : b->right[i], gain = (other - s[i]) * r[i] * t[i];
+    ds[i] = gain > 0 ? gain / (fabsf(z[i]) + near) : 0;
+  }
+  for (size_t i = 0; i < M; i++) sum += ds[i];
+  return sum;
+}
+
+static float promises_smooth(const lip_block *k, const lip_slope_block *b, size_t at, float size,
+                             float beyond) {
+  float sum = 0, near = 0.1f * size + FLT_MIN;
+  for (size_t i = 0; i < k->M; i++) {
+    float z = b->z[at + i], gain = 0;
+    double value, to = z > 0 ? -(double)beyond : (double)beyond;
+    if (k->low[i] < k->high[i])
+      gain = ((float)slope_of(k, i, to, &value) - b->s[at + i]) * b->r[at + i] * b->t[at + i];
+    b->ds[at + i] = gain > 0 ? gain / (fabsf(z) + near) : 0;
+    sum += b->ds[at + i];
+  }
+  return sum;
+}
+
+/* A unit to be taken to the other side, and by how much its value changes. */
+typedef struct crossing {
+  size_t block, at;
+  double by;
+} crossing;
+
+/* One unit of row r, drawn with the promises as odds: by = 0 when there is none. Leaves ds at 0. */
+static crossing draw(lip_slope *w, size_t r, lip_rng *rng) {
+  crossing c = {.by = 0};
+  float total = 0;
+  for (size_t l = 0; l + 1 < w->a->n; l++) {
+    const lip_block *k = &w->a->block[l];
+    const lip_slope_block *b = &w->at[l];
+    size_t M = k->M, at = r * M;
+    float square = 0;
+    for (size_t i = 0; i < M; i++) square += b->z[at + i] * b->z[at + i];
+    float size = sqrtf(square / (float)M), beyond = size * (float)exp2(-10 * lip_rng_uniform(rng));
+    float sum = b->kinked ? promises(b, M, at, size) : promises_smooth(k, b, at, size, beyond);
+    if (!(sum < INFINITY)) sum = 0;
+    total += sum;
+    bool mine = sum > 0 && lip_rng_uniform(rng) * (double)total < (double)sum;
+    float left = (float)lip_rng_uniform(rng) * sum;
+    for (size_t i = 0; mine && i < M; i++) {
+      if (b->ds[at + i] > 0) {
+        double z = (double)b->z[at + i];
+        c = (crossing){l, at + i, (z > 0 ? -(double)beyond : (double)beyond) - z};
+      }
+      left -= b->ds[at + i];
+      if (left < 0) break;
+    }
+    memset(b->ds + at, 0, M * sizeof *b->ds);
+  }
+  return c;
+}
+
+void lip_slope_cross(lip_slope *w, size_t P, lip_rng *rng, float *step) {
+  size_t n = w->a->n_in;
+  crossing c[LIP_SLOPE_ROWS];
+  for (size_t r = 0; r < P; r++) c[r] = draw(w, r, rng);
+  for (size_t r = 0; r < P; r++)
+    if (c[r].by != 0) w->at[c[r].block].ds[c[r].at] = 1;
+  carry(w, P, step);
+  for (size_t r = 0; r < P; r++) {
+    float *d = step + r * n;
+    double size = lip_norm(d, n, LIP_P2), f = size > 0 ? c[r].by / (size * size) : 0;
+    for (size_t k = 0; k < n; k++) d[k] = (float)(f * (double)d[k]);
   }
 }
 

@@ -4,7 +4,10 @@
 
 #include "core/affine/affine.h"
 #include "core/base/error.h"
+#include "core/base/rng.h"
 #include "core/norm/pnorm.h"
+
+enum { LIP_SLOPE_ROWS = 32 }; /* the most points of lip_slope_cross */
 
 /* Up to P points of one net at a time. */
 typedef struct lip_slope {
@@ -28,6 +31,10 @@ void lip_slope_pull(lip_slope *w, const float *u, size_t P, float *g);
 void lip_slope_push(lip_slope *w, const float *v, size_t P, float *t);
 /* After pull of u and push of v: the gradient (P, n_in) of u' J(x) v in x, slopes averaged as asked for. */
 void lip_slope_bend(lip_slope *w, size_t P, float *grad);
+
+/* After the same two: the step (P, n_in) that takes one unit of each row to the other side of 0, as if the slopes of
+ * those before it stayed. The unit is drawn among those whose slope there would raise u' J v most. */
+void lip_slope_cross(lip_slope *w, size_t P, lip_rng *rng, float *step);
 
 /* u with ||u||_{q*} = 1 and <u, d> = ||d||_q, up to rounding; u may be d. */
 void lip_dual_vector(float *u, const float *d, size_t n, lip_p q);
