@@ -61,6 +61,7 @@ lip_engine *lipL_engine(lua_State *L) {
  * its pool. */
 static void new_box(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", engine_gc}, {NULL, NULL}};
+  lip_cancel_watch(lipL_cancel());
   if (get_box(L)) return;
   lipL_newtype(L, ENGINE_T, NULL, meta);
   engine_box *box = lipL_newobject(L, ENGINE_T, sizeof *box, 0);

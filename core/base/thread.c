@@ -10,17 +10,21 @@
 #define _GNU_SOURCE
 #include "core/base/thread.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 
+#include "core/base/cancel.h"
+#include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/base/processors.h"
 
@@ -44,6 +48,7 @@ struct lip_pool {
   lip_task *task; /* of the open region, as are the next two */
   void *arg;
   bool flush;
+  lip_cancel *cancel; /* the caller's flag */
   slot slots[LIP_MAX_THREADS];
 };
 
@@ -87,7 +92,9 @@ static void run_shares(lip_pool *p, size_t id, unsigned region) {
     lip_worker me = {(id + k) % p->count, p->count};
     if (!take(p, me.id, region)) continue;
     unsigned mode = enter_mode(p->flush);
+    lip_cancel *own = lip_cancel_watch(p->cancel);
     p->task(p->arg, &me);
+    lip_cancel_watch(own);
     leave_mode(mode);
     atomic_fetch_add(&p->finished, 1);
   }
@@ -136,6 +143,7 @@ void lip_pool_run(lip_pool *p, bool flush, lip_task *task, void *arg) {
   p->task = task;
   p->arg = arg;
   p->flush = flush;
+  p->cancel = lip_cancel_watched();
   unsigned region = open_region(p), all = region * (unsigned)p->count;
   run_shares(p, 0, region);
   for (int tries = 0; atomic_load(&p->finished) != all; tries++)
@@ -210,4 +218,84 @@ void lip_share(const lip_worker *me, size_t n, size_t grain, size_t *begin, size
   size_t first = blocks * me->id / me->count, last = blocks * (me->id + 1) / me->count;
   *begin = first * grain < n ? first * grain : n;
   *end = last * grain < n ? last * grain : n;
+}
+
+/* ---- one task on a thread of its own ---- */
+
+typedef struct apart {
+  void (*task)(void *arg), (*drop)(void *arg);
+  void *arg;
+  pthread_mutex_t mutex;
+  pthread_cond_t over;
+  bool done, left; /* the task has ended; nobody waits for it */
+} apart;
+
+static void apart_free(apart *a) {
+  pthread_cond_destroy(&a->over);
+  pthread_mutex_destroy(&a->mutex);
+  lip_free(a);
+}
+
+static void *apart_main(void *arg) {
+  apart *a = arg;
+  a->task(a->arg);
+  pthread_mutex_lock(&a->mutex);
+  a->done = true;
+  bool left = a->left;
+  pthread_cond_signal(&a->over);
+  pthread_mutex_unlock(&a->mutex);
+  if (!left) return NULL;
+  a->drop(a->arg);
+  apart_free(a);
+  return NULL;
+}
+
+/* True when the task is over. */
+static bool wait_or_leave(apart *a) {
+  const double pause = 0.02; /* seconds between two looks at the flag */
+  pthread_mutex_lock(&a->mutex);
+  while (!a->done && !lip_cancelled()) {
+    double until = lip_seconds() + pause, whole = floor(until);
+    struct timespec at = {(time_t)whole, (long)((until - whole) * 1e9)};
+    pthread_cond_timedwait(&a->over, &a->mutex, &at);
+  }
+  bool done = a->done;
+  a->left = !done;
+  pthread_mutex_unlock(&a->mutex);
+  return done;
+}
+
+static apart *apart_new(void (*task)(void *), void (*drop)(void *), void *arg) {
+  pthread_condattr_t attr;
+  apart *a = lip_alloc(1, sizeof *a);
+  if (!a) return NULL;
+  *a = (apart){.task = task, .drop = drop, .arg = arg};
+  pthread_mutex_init(&a->mutex, NULL);
+  pthread_condattr_init(&attr);
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+  pthread_cond_init(&a->over, &attr);
+  pthread_condattr_destroy(&attr);
+  return a;
+}
+
+bool lip_run_apart(void (*task)(void *arg), void (*drop)(void *arg), void *arg) {
+  sigset_t all, old;
+  pthread_t thread;
+  apart *a = lip_cancel_watched() ? apart_new(task, drop, arg) : NULL;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  bool runs = a && pthread_create(&thread, NULL, apart_main, a) == 0;
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  if (!runs) {
+    if (a) apart_free(a);
+    task(arg);
+    return true;
+  }
+  if (!wait_or_leave(a)) {
+    pthread_detach(thread); /* it frees what it holds */
+    return false;
+  }
+  pthread_join(thread, NULL);
+  apart_free(a);
+  return true;
 }

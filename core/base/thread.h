@@ -36,6 +36,11 @@ typedef void lip_task(void *arg, const lip_worker *me);
  * may be NULL: then there is one share. Not reentrant, and for one caller at a time. */
 void lip_pool_run(lip_pool *pool, bool flush, lip_task *task, void *arg);
 
+/* Runs task(arg) on a thread of its own and waits for its end, or until the flag that the caller watches (cancel.h) is
+ * raised: then false, and the task goes on by itself, with `arg`, until it ends and drop(arg) frees it. For what cannot
+ * poll: LAPACK. The caller runs it where no flag is watched or no thread is to be had. */
+bool lip_run_apart(void (*task)(void *arg), void (*drop)(void *arg), void *arg);
+
 /* The share [*begin, *end) of 0..n-1 for worker `me`, in multiples of `grain` (the last may be short).
  * Depends on n, grain, id and count only. */
 void lip_share(const lip_worker *me, size_t n, size_t grain, size_t *begin, size_t *end);

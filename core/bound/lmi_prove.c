@@ -377,9 +377,9 @@ static bool eliminate(lip_lmi *m) {
   for (size_t b = m->n - 1; b > 0; b--) {
     lip_level *l = &m->at[b], *x = &m->at[b - 1];
     double *H = b > 1 ? m->T : m->left;
-    if (!lip_sym_cholesky_tall(l->B, l->k + l->below, l->k)) return false;
+    if (!lip_sym_cholesky_polled(l->B, l->k + l->below, l->k)) return false;
     memset(H, 0, x->k * x->k * sizeof *H);
-    lip_sym_add_gram(H, x->k, l->B + l->k * l->k, l->k, l->k);
+    if (!lip_sym_add_gram_polled(H, x->k, l->B + l->k * l->k, l->k, l->k)) return false;
     for (size_t i = 0; b > 1 && i < x->k; i++)
       for (size_t j = 0; j <= i; j++) x->B[i * x->k + j] -= H[i * x->k + j];
   }
@@ -393,7 +393,7 @@ static bool proved_for(lip_lmi *m, double rho) {
     double own = m->base[i * x->k + i] + rho * m->d[i] * x->scale[i] * x->scale[i];
     x->B[i * x->k + i] = own - m->left[i * x->k + i];
   }
-  return lip_sym_cholesky(x->B, x->k);
+  return lip_sym_cholesky_polled(x->B, x->k, x->k);
 }
 
 /* The smallest excess over rho that is proved, within a factor of about 1.1, or INFINITY. */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/base/cancel.h"
 #include "core/base/rng.h"
 
 enum { SIDE = 28, MAX_POINTS = 96 };
@@ -165,6 +166,11 @@ lip_status lip_synth_digits(size_t n, uint64_t seed, lip_dataset **out, lip_err 
     return s;
   }
   (*out)->classes = 10;
-  for (size_t i = 0; i < n; i++) (*out)->labels[i] = draw_sample((*out)->bytes + i * SIDE * SIDE, seed, i);
-  return LIP_OK;
+  for (size_t i = 0; i < n && !lip_cancelled(); i++)
+    (*out)->labels[i] = draw_sample((*out)->bytes + i * SIDE * SIDE, seed, i);
+  s = lip_cancel_check("digits", err);
+  if (!s) return LIP_OK;
+  lip_dataset_free(*out);
+  *out = NULL;
+  return s;
 }

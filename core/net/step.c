@@ -111,8 +111,24 @@ static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
   if (j->overflow && !gradients_fit(net, pass)) atomic_store(j->overflow, true);
 }
 
+/* Multiplications of one row on its way forward. */
+static double row_work(const lip_net *net) {
+  double work = 1;
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    const lip_layer *l = net->leaf[i];
+    if (l->n_param > 0 && l->units > 0)
+      work += (double)lip_param_size(&l->param[0]) * ((double)l->n_out / (double)l->units);
+  }
+  return work;
+}
+
+/* Fewer where they would take long: between two blocks the flag is looked at. */
 static size_t row_block(const job *j) {
-  return j->net->n_params < LARGE ? ROW_BLOCK : LARGE_BLOCK;
+  const double most = 0x1p31;
+  size_t block = j->net->n_params < LARGE ? ROW_BLOCK : LARGE_BLOCK;
+  double rows = most / row_work(j->net);
+  if (rows >= (double)block) return block;
+  return rows > ROW_GRAIN ? (size_t)rows / ROW_GRAIN * ROW_GRAIN : ROW_GRAIN;
 }
 
 /* The next block of rows, or false. A thread that a neighbour slows down takes fewer blocks; towards the end they get

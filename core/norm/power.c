@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/base/cancel.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/base/simd.h"
@@ -165,7 +166,7 @@ double lip_power_estimate(const float *W, size_t M, size_t N, size_t iterations,
   for (size_t j = 0; v && j < N; j++) top = fmax(top, fabs(v[j]));
   for (size_t j = 0; v && j < N; j++) q[j] = top > 0 ? (float)(v[j] / top) : 0;
   if (!v || !unit(q, N)) random_row(q, N, &rng);
-  for (size_t it = 0; it < iterations; it++) {
+  for (size_t it = 0; it < iterations && !lip_cancelled(); it++) {
     float alpha = multiply(W, M, N, 1, q, z, &g);
     bool moved = alpha > 0 && unit(z, N);
     if (moved) memcpy(q, z, N * sizeof *q);

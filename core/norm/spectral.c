@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/base/cancel.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/base/simd.h"
@@ -264,6 +265,8 @@ lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, 
   while (rank < k && sigma[rank] > radius) rank++;
   bool fits = true;
   for (size_t i = 0; i < M; i++) {
+    st = lip_cancel_check("projection", err);
+    if (st != LIP_OK) goto done;
     double *row = a + i * N; /* the decomposition has used it up */
     for (size_t j = 0; j < N; j++) row[j] = (double)W[i * N + j];
     for (size_t r = 0; r < rank; r++) {

@@ -28,7 +28,7 @@ float *lip_spectral_warm(lip_spectral *s, size_t *n);
  * to 64. */
 void lip_spectral_clip(lip_spectral *s, float *W, double radius, void *scratch);
 
-/* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. LIP_MEMORY;
+/* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. LIP_MEMORY, LIP_CANCELLED;
  * LIP_NOT_FINITE when an entry would leave float32's range (near FLT_MAX the nearest point may have larger ones): W is
  * as it was. */
 lip_status lip_spectral_clip_exact(float *W, size_t M, size_t N, double radius, lip_err *err);

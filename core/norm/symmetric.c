@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "core/base/cancel.h"
 #include "core/base/simd.h"
 #include "core/norm/lanes.h"
 
@@ -23,10 +24,11 @@ LIP_INLINE void tile_dot(const double *a, size_t lda, const double *b, size_t ld
     for (size_t j = 0; j < TILE; j++) out[i][j] = lip_sum_lanes(&c[i][j]);
 }
 
-LIP_INLINE void add_product(double *G, size_t k, const double *A, size_t lda, const double *B, size_t ldb,
-                            size_t n) {
+LIP_INLINE bool add_product(double *G, size_t k, const double *A, size_t lda, const double *B, size_t ldb,
+                            size_t n, bool polls) {
   double t[TILE][TILE];
-  for (size_t jb = 0; jb < k; jb += PANEL)
+  for (size_t jb = 0; jb < k; jb += PANEL) {
+    if (polls && lip_cancelled()) return false;
     for (size_t i = jb; i < k; i += TILE) {
       size_t end = jb + PANEL < i + TILE ? jb + PANEL : i + TILE;
       for (size_t j = jb; j < end; j += TILE) {
@@ -35,15 +37,21 @@ LIP_INLINE void add_product(double *G, size_t k, const double *A, size_t lda, co
           for (size_t c = 0; c < TILE; c++) G[(i + r) * k + j + c] += t[r][c];
       }
     }
+  }
+  return true;
 }
 
 LIP_HOT void lip_sym_add_gram(double *G, size_t k, const double *A, size_t lda, size_t n) {
-  add_product(G, k, A, lda, A, lda, n);
+  add_product(G, k, A, lda, A, lda, n, false);
+}
+
+LIP_HOT bool lip_sym_add_gram_polled(double *G, size_t k, const double *A, size_t lda, size_t n) {
+  return add_product(G, k, A, lda, A, lda, n, true);
 }
 
 LIP_HOT void lip_sym_add_product(double *G, size_t k, const double *A, size_t lda, const double *B,
                                  size_t ldb, size_t n) {
-  add_product(G, k, A, lda, B, ldb, n);
+  add_product(G, k, A, lda, B, ldb, n, false);
 }
 
 LIP_HOT void lip_sym_multiply(double *C, size_t ldc, const double *A, size_t lda, size_t m, const double *B,
@@ -112,16 +120,25 @@ LIP_INLINE void substitute(double *x0, size_t ldx, size_t k, size_t w, const dou
   for (size_t r = 0; r < TILE; r++) memcpy(x0 + r * ldx, x[r], w * sizeof(double));
 }
 
-LIP_HOT bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k) {
+LIP_INLINE bool cholesky(double *B, size_t rows, size_t k, bool polls) {
   double T[BLOCK][BLOCK];
   for (size_t J = 0; J < k; J += BLOCK) {
     size_t w = k - J < BLOCK ? k - J : BLOCK;
     double *D = B + J * k + J;
+    if (polls && lip_cancelled()) return false;
     update(B, rows, k, J, w);
     if (!factor(D, k, w, T)) return false;
     for (size_t i = J + w; i < rows; i += TILE) substitute(B + i * k + J, k, k, w, D, T);
   }
   return true;
+}
+
+LIP_HOT bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k) {
+  return cholesky(B, rows, k, false);
+}
+
+LIP_HOT bool lip_sym_cholesky_polled(double *B, size_t rows, size_t k) {
+  return cholesky(B, rows, k, true);
 }
 
 bool lip_sym_cholesky(double *B, size_t k) {

@@ -24,6 +24,10 @@ bool lip_sym_cholesky(double *B, size_t k);
 /* The first k columns of a factorisation of more: B (rows, k), rows >= k a multiple of LIP_PAD; below the factor L of
  * the square part, X becomes X L^-T. */
 bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k);
+/* Two of these that give up with false when the thread's flag is raised (base/cancel.h): for proofs, which may take long
+ * and may fail. What they worked on is then of no use. */
+bool lip_sym_cholesky_polled(double *B, size_t rows, size_t k);
+bool lip_sym_add_gram_polled(double *G, size_t k, const double *A, size_t lda, size_t n);
 /* X <- X L^-T for the factor L that lip_sym_cholesky has left in B; X (m, k), m a multiple of LIP_PAD. */
 void lip_sym_solve_rows(double *X, size_t ldx, size_t m, const double *B, size_t k);
 /* x <- L^-1 x, x <- L^-T x. */

@@ -20,6 +20,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/base/cancel.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/norm/power.h"
@@ -28,7 +29,7 @@
 #include "core/norm/spectral.h"
 #include "core/norm/symmetric.h"
 
-enum { CHUNK = 256, CHUNK_LD = CHUNK + LIP_PAD, MAX_LANCZOS = 192, TRIES = 16 };
+enum { CHUNK = 256, CHUNK_LD = CHUNK + LIP_PAD, MAX_LANCZOS = 192, TRIES = 16, HALVINGS = 2200 };
 
 /* A, seen through the stored matrix. */
 typedef struct scaled {
@@ -61,7 +62,17 @@ static void pack(const scaled *a, size_t p0, double *panel) {
   }
 }
 
-/* G = fl(A A^T), mirrored; *e >= ||A A^T - G||_2. The row sums of |A| |A|^T come from the same panels. LIP_MEMORY. */
+static lip_status cancelled(lip_err *err) {
+  return lip_cancel_check("the norm of a matrix", err);
+}
+
+/* A sum was left unfinished, whatever the flag says by now. */
+static lip_status stopped(lip_err *err) {
+  return lip_fail(err, LIP_CANCELLED, "the norm of a matrix: cancelled");
+}
+
+/* G = fl(A A^T), mirrored; *e >= ||A A^T - G||_2. The row sums of |A| |A|^T come from the same panels. LIP_MEMORY, LIP_CANCELLED.
+ */
 static lip_status gram(const scaled *a, double *G, double *e, lip_err *err) {
   double *panel = lip_alloc(a->k, CHUNK_LD * sizeof *panel), *row = lip_alloc(a->k, sizeof *row), top = 0;
   lip_status st = LIP_OK;
@@ -70,9 +81,14 @@ static lip_status gram(const scaled *a, double *G, double *e, lip_err *err) {
     goto done;
   }
   for (size_t p0 = 0; p0 < a->n; p0 += CHUNK) {
+    st = cancelled(err);
+    if (st != LIP_OK) goto done;
     double column[CHUNK] = {0};
     pack(a, p0, panel);
-    lip_sym_add_gram(G, a->k, panel, CHUNK_LD, CHUNK);
+    if (!lip_sym_add_gram_polled(G, a->k, panel, CHUNK_LD, CHUNK)) {
+      st = stopped(err);
+      goto done;
+    }
     for (size_t i = 0; i < a->k; i++)
       for (size_t p = 0; p < CHUNK; p++) {
         double *x = &panel[i * CHUNK_LD + p];
@@ -113,7 +129,7 @@ static double largest(const double *alpha, const double *beta, size_t m) {
     high = reach > high ? reach : high;
   }
   high *= 1 + 0x1p-40;
-  while (high - low > 0x1p-50 * high) {
+  for (int i = 0; i < HALVINGS && high - low > 0x1p-50 * high; i++) {
     double mid = low + (high - low) / 2;
     if (all_below(alpha, beta, m, mid))
       high = mid;
@@ -138,6 +154,7 @@ static double propose(const double *G, size_t k, double *V) {
   for (size_t i = 0; i < k; i++) V[i] = lip_rng_normal(&rng);
   normalise(V, k);
   for (size_t m = 0; m < steps; m++) {
+    if (m > 0 && lip_cancelled()) return theta;
     double *v = V + m * k, *w = v + k;
     lip_sym_apply(G, k, v, w);
     alpha[m] = lip_sym_dot(v, w, k);
@@ -171,7 +188,7 @@ static bool prove(const double *G, double *B, size_t k, double e, double theta, 
   /* here a' = base; the trace has k roundings, what follows fewer than 16 */
   shift = (phi * trace * (1 + 2 * lip_gamma(k)) + LIP_U * most + e + 0x1p-900) * (1 + 0x1p-48);
   *a = lip_up(base + shift);
-  return lip_sym_cholesky(B, k);
+  return lip_sym_cholesky_polled(B, k, k);
 }
 
 static lip_status no_memory(lip_err *err, size_t M, size_t N) {
@@ -200,12 +217,15 @@ lip_status lip_spectral_upper(const float *W, size_t M, size_t N, double *upper,
   st = gram(&s, G, &e, err);
   if (st != LIP_OK) goto done;
   double theta = propose(G, s.k, V);
-  for (int i = 0; i < TRIES && !proved; i++, slack *= 8) proved = prove(G, B, s.k, e, theta, slack, &a);
+  for (int i = 0; i < TRIES && !proved && !lip_cancelled(); i++, slack *= 8)
+    proved = prove(G, B, s.k, e, theta, slack, &a);
   if (proved) {
     double sigma = ldexp(lip_sqrt_up(a), s.exponent);
     *upper = sigma < frobenius ? sigma : frobenius;
     goto done;
   }
+  st = cancelled(err);
+  if (st != LIP_OK) goto done;
   lip_free(B);
   B = NULL;
   st = lip_spectral_gram(W, M, N, 10, &gram_bound, err);
@@ -230,6 +250,7 @@ lip_status lip_spectral_below(const float *W, size_t M, size_t N, double limit, 
   double *G = lip_alloc(cells, sizeof *G), *B = lip_alloc(cells, sizeof *B);
   lip_status st = G && B ? gram(&s, G, &e, err) : no_memory(err, M, N);
   if (st == LIP_OK) *below = prove(G, B, s.k, e, most * (1 - 0x1p-30), 0, &a) && a <= most;
+  if (st == LIP_OK && !*below) st = cancelled(err);
   lip_free(G);
   lip_free(B);
   return st;
@@ -268,7 +289,10 @@ lip_status lip_spectral_gram(const float *W, size_t M, size_t N, size_t iteratio
     /* ||fl(G G) - G G||_F <= gamma_k || |G| |G| ||_F <= gamma_k ||G||_F^2, and the underflows of both steps */
     cost[t] = lip_up(lip_gamma(s.k) * bound * bound * (1 + 0x1p-48) + 0x1p-900);
     memset(H, 0, cells * sizeof *H);
-    lip_sym_add_gram(H, s.k, G, s.k, s.k);
+    if (!lip_sym_add_gram_polled(H, s.k, G, s.k, s.k)) {
+      st = stopped(err);
+      goto done;
+    }
     lip_sym_mirror(H, s.k);
     double *swap = G;
     G = H;
@@ -316,7 +340,8 @@ lip_status lip_spectral_lower(const float *W, size_t M, size_t N, double *lower,
     st = no_memory(err, M, N);
   } else {
     lip_power_estimate(W, M, N, 200, v, scratch);
-    *lower = quotient_down(W, M, N, v);
+    st = cancelled(err);
+    if (st == LIP_OK) *lower = quotient_down(W, M, N, v);
   }
   lip_free(v);
   lip_free(scratch);

@@ -2,10 +2,12 @@
 
 #include <limits.h>
 #include <math.h>
+#include <string.h>
 
 #include <lapacke.h>
 
 #include "core/base/mem.h"
+#include "core/base/thread.h"
 
 /* LAPACK stores by columns: a row-major (M,N) array is its column-major transpose (N,M). Everything below works on
  * that transpose and so never copies, except where the tall factor is wanted from a row-major tall matrix. */
@@ -68,6 +70,52 @@ done:
   return st;
 }
 
+/* ---- decompositions that take long: they run apart, so that whoever waits can leave ---- */
+
+#define LONG 1e8 /* rows x columns x smaller side from which it does: some hundredths of a second */
+
+static bool takes_long(size_t M, size_t N) {
+  return (double)M * (double)N * (double)(M < N ? M : N) > LONG;
+}
+
+static lip_status left(lip_err *err) {
+  return lip_fail(err, LIP_CANCELLED, "a decomposition: cancelled");
+}
+
+typedef struct qr_job {
+  double *a, *tau; /* owned */
+  lapack_int rows, cols;
+  lip_status st;
+  lip_err err;
+} qr_job;
+
+static void qr_run(void *arg) {
+  qr_job *j = arg;
+  j->st = qr_in_place(j->a, j->rows, j->cols, j->tau, &j->err);
+}
+
+static void qr_free(void *arg) {
+  qr_job *j = arg;
+  lip_free(j->a);
+  lip_free(j->tau);
+  lip_free(j);
+}
+
+/* Takes a and tau over, and gives them back in any case but LIP_CANCELLED. */
+static lip_status qr_apart(double **a, lapack_int rows, lapack_int cols, double **tau, lip_err *err) {
+  qr_job *j = lip_alloc(1, sizeof *j);
+  if (!j) return no_memory(err, (size_t)rows, (size_t)cols);
+  *j = (qr_job){.a = *a, .tau = *tau, .rows = rows, .cols = cols};
+  if (!lip_run_apart(qr_run, qr_free, j)) {
+    *a = *tau = NULL;
+    return left(err);
+  }
+  lip_status st = j->st;
+  if (st != LIP_OK && err) *err = j->err;
+  lip_free(j);
+  return st;
+}
+
 lip_status lip_orthonormalise(float *q, size_t M, size_t N, lip_err *err) {
   if (M == 0 || N == 0) return LIP_OK;
   lip_status st = check_size(M, N, err);
@@ -85,7 +133,10 @@ lip_status lip_orthonormalise(float *q, size_t M, size_t N, lip_err *err) {
     st = lip_fail(err, LIP_NOT_FINITE, "a %zux%zu matrix with NaN or infinity has no QR factorisation", M, N);
     goto done;
   }
-  st = qr_in_place(a, (lapack_int)rows, (lapack_int)cols, tau, err);
+  if (takes_long(M, N))
+    st = qr_apart(&a, (lapack_int)rows, (lapack_int)cols, &tau, err);
+  else
+    st = qr_in_place(a, (lapack_int)rows, (lapack_int)cols, tau, err);
   if (st != LIP_OK) goto done;
   for (size_t i = 0; i < M; i++)
     for (size_t j = 0; j < N; j++) q[i * N + j] = (float)a[wide ? i * N + j : j * M + i];
@@ -95,14 +146,10 @@ done:
   return st;
 }
 
-lip_status lip_svd(double *a, size_t M, size_t N, double *u, double *s, double *vt, lip_err *err) {
-  if (M == 0 || N == 0) return LIP_OK;
-  lip_status st = check_size(M, N, err);
-  if (st != LIP_OK) return st;
-  if (!u != !vt) return lip_fail(err, LIP_ARGUMENT, "u and vt must be given together");
-  if (!finite_all(a, M * N))
-    return lip_fail(err, LIP_NOT_FINITE, "a %zux%zu matrix with NaN or infinity has no singular values", M,
-                    N);
+/* Shapes and numbers proved; a is destroyed. */
+static lip_status svd_in_place(double *a, size_t M, size_t N, double *u, double *s, double *vt,
+                               lip_err *err) {
+  lip_status st = LIP_OK;
   /* The transpose a' = vt' diag(s) u': LAPACK's U is our vt and its VT is our u, each in our layout. */
   lapack_int rows = (lapack_int)N, cols = (lapack_int)M, k = rows < cols ? rows : cols;
   char job = u ? 'S' : 'N';
@@ -132,4 +179,55 @@ done:
   lip_free(work);
   lip_free(pivot);
   return st;
+}
+
+typedef struct svd_job {
+  double *a, *u, *s, *vt; /* one block, owned; u and vt may be NULL */
+  size_t M, N;
+  lip_status st;
+  lip_err err;
+} svd_job;
+
+static void svd_run(void *arg) {
+  svd_job *j = arg;
+  j->st = svd_in_place(j->a, j->M, j->N, j->u, j->s, j->vt, &j->err);
+}
+
+static void svd_free(void *arg) {
+  svd_job *j = arg;
+  lip_free(j->a);
+  lip_free(j);
+}
+
+/* On copies: the caller's memory may be gone before the end. */
+static lip_status svd_apart(double *a, size_t M, size_t N, double *u, double *s, double *vt, lip_err *err) {
+  size_t k = M < N ? M : N, vectors = u ? k * (M + N) : 0;
+  svd_job *j = lip_alloc(1, sizeof *j);
+  double *block = j ? lip_alloc(M * N + k + vectors, sizeof *block) : NULL;
+  if (!block) {
+    lip_free(j);
+    return no_memory(err, M, N);
+  }
+  *j = (svd_job){.a = block, .s = block + M * N, .M = M, .N = N};
+  if (u) j->u = j->s + k, j->vt = j->u + M * k;
+  memcpy(j->a, a, M * N * sizeof *a);
+  if (!lip_run_apart(svd_run, svd_free, j)) return left(err);
+  lip_status st = j->st;
+  if (st != LIP_OK && err) *err = j->err;
+  memcpy(s, j->s, k * sizeof *s);
+  if (u) memcpy(u, j->u, M * k * sizeof *u);
+  if (u) memcpy(vt, j->vt, k * N * sizeof *vt);
+  svd_free(j);
+  return st;
+}
+
+lip_status lip_svd(double *a, size_t M, size_t N, double *u, double *s, double *vt, lip_err *err) {
+  if (M == 0 || N == 0) return LIP_OK;
+  lip_status st = check_size(M, N, err);
+  if (st != LIP_OK) return st;
+  if (!u != !vt) return lip_fail(err, LIP_ARGUMENT, "u and vt must be given together");
+  if (!finite_all(a, M * N))
+    return lip_fail(err, LIP_NOT_FINITE, "a %zux%zu matrix with NaN or infinity has no singular values", M,
+                    N);
+  return (takes_long(M, N) ? svd_apart : svd_in_place)(a, M, N, u, s, vt, err);
 }

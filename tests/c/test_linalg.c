@@ -5,9 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "core/base/cancel.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/tensor/linalg.h"
@@ -148,12 +150,42 @@ static void every_failed_allocation_is_reported(void **state) {
   lip_mem_fail_nth(0);
 }
 
+/* A raised flag ends both at once, whatever LAPACK is at; what it still works on is freed when it is through. */
+static void a_raised_flag_is_answered_at_once(void **state) {
+  (void)state;
+  enum { N = 700 };
+  lip_cancel flag = {0};
+  lip_err err;
+  float *q = lip_alloc((size_t)N * N, sizeof *q);
+  double *a = lip_alloc((size_t)N * N, sizeof *a), *s = lip_alloc(N, sizeof *s);
+  lip_rng rng = lip_rng_new(1, LIP_RNG_USER, 0);
+  lip_rng_fill_normal(&rng, q, (size_t)N * N, 0, 1);
+  for (size_t i = 0; i < (size_t)N * N; i++) a[i] = (double)q[i];
+  size_t held = lip_mem_used();
+  assert_null(lip_cancel_watch(&flag));
+  assert_int_equal(lip_orthonormalise(q, N, N, &err), LIP_OK); /* on its thread, to the end */
+  assert_int_equal(lip_svd(a, N, N, NULL, s, NULL, &err), LIP_OK);
+  assert_int_equal(lip_mem_used(), held);
+  lip_cancel_raise(&flag);
+  assert_true(lip_cancelled());
+  assert_int_equal(lip_orthonormalise(q, N, N, &err), LIP_CANCELLED);
+  assert_int_equal(lip_svd(a, N, N, NULL, s, NULL, &err), LIP_CANCELLED);
+  assert_ptr_equal(lip_cancel_watch(NULL), &flag);
+  assert_false(lip_cancelled());
+  for (int i = 0; i < 60000 && lip_mem_used() != held; i++) nanosleep(&(struct timespec){0, 1000000}, NULL);
+  assert_int_equal(lip_mem_used(), held);
+  lip_free(q);
+  lip_free(a);
+  lip_free(s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(orthonormal_factor_of_every_shape),
       cmocka_unit_test(singular_values_rebuild_the_matrix),
       cmocka_unit_test(singular_values_known_answers),
       cmocka_unit_test(bad_input_is_refused),
+      cmocka_unit_test(a_raised_flag_is_answered_at_once),
       cmocka_unit_test(every_failed_allocation_is_reported),
   };
   return cmocka_run_group_tests_name("linalg", tests, NULL, NULL);
