@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
-#include "core/io/atomic.h"
+#include "core/base/atomic.h"
 
 /* Closes what a call opened should Lua raise (no memory) before the call does it itself. */
 typedef struct holder {

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/atomic.h"
 #include "core/data/gz.h"
-#include "core/io/atomic.h"
 
 static int push_digest(lua_State *L, const uint8_t digest[LIP_SHA256_BYTES]) {
   char hex[65];

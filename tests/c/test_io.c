@@ -16,9 +16,9 @@
 
 #include <cmocka.h>
 
+#include "core/base/atomic.h"
 #include "core/base/mem.h"
 #include "core/base/rng.h"
-#include "core/io/atomic.h"
 #include "core/io/json.h"
 #include "core/io/safetensors.h"
 #include "support_files.h"

@@ -1,4 +1,4 @@
-#include "core/io/atomic.h"
+#include "core/base/atomic.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* Files that are either there in full or not at all. */
-#ifndef LIP_IO_ATOMIC_H
-#define LIP_IO_ATOMIC_H
+#ifndef LIP_BASE_ATOMIC_H
+#define LIP_BASE_ATOMIC_H
 
 #include <stddef.h>
 
