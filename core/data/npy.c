@@ -1,11 +1,8 @@
 #include "core/data/npy.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "core/base/atomic.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
@@ -274,45 +271,21 @@ static void put_header(lip_str *s, int ndim, const size_t *shape) {
   lip_str_free(&dict);
 }
 
-/* A new file beside `path`, its name in `part`; NULL with errno. Taken names are skipped: another process may be
- * writing the same array. */
-static FILE *open_beside(const char *path, lip_str *part) {
-  for (unsigned i = 0; i < 100; i++) {
-    part->len = 0;
-    lip_str_puts(part, path);
-    lip_str_printf(part, ".%ld-%u.part", (long)getpid(), i);
-    if (part->failed) errno = ENOMEM;
-    FILE *file = part->failed ? NULL : fopen(part->text, "wbxe");
-    if (file || errno != EEXIST) return file;
-  }
-  return NULL;
-}
-
 lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const float *values, lip_err *err) {
-  lip_str head = {0}, part = {0};
+  lip_str head = {0};
   size_t count = 1;
-  struct stat st;
   for (int i = 0; i < ndim; i++) count *= shape[i];
-  if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* the rename would put a file in the place of a device */
-    return lip_fail(err, LIP_IO, "%s: cannot write: it is not a regular file", path);
   put_header(&head, ndim, shape);
-  lip_status s = LIP_OK;
-  FILE *file = NULL;
-  if (head.failed) {
-    s = lip_fail(err, LIP_MEMORY, "%s: out of memory", path);
-  } else if (!(file = open_beside(path, &part))) {
-    s = lip_fail(err, part.failed ? LIP_MEMORY : LIP_IO, "%s: cannot write: %s", path, strerror(errno));
-  } else {
-    bool good = fwrite(head.text, 1, head.len, file) == head.len &&
-                (count == 0 || fwrite(values, sizeof *values, count, file) == count);
-    good = (fclose(file) == 0) && good; /* the last bytes are written here */
-    if (!good || rename(part.text, path) != 0) {
-      s = lip_fail(err, LIP_IO, "%s: cannot write: %s", path, strerror(errno));
-      remove(part.text);
-    }
+  lip_atomic *file;
+  lip_status s = head.failed ? lip_fail(err, LIP_MEMORY, "%s: out of memory", path) : LIP_OK;
+  if (!s) s = lip_atomic_open(path, &file, err);
+  if (!s) {
+    lip_atomic_write(file, head.text, head.len);
+    lip_atomic_write(file, values, count * sizeof *values);
+    s = lip_atomic_commit(file, err);
   }
+  if (s == LIP_NOT_FOUND) s = lip_fail(err, LIP_IO, "%s: cannot write: there is no such folder", path);
   lip_str_free(&head);
-  lip_str_free(&part);
   return s;
 }
 

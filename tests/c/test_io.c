@@ -1,4 +1,4 @@
-/* io: JSON values, files that appear whole or not at all, the safetensors container. */
+/* io: JSON values, the safetensors container. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -169,97 +169,6 @@ static void json_survives_every_failed_allocation(void **state) {
     assert_int_equal(lip_mem_used(), before);
   }
   assert_true(n > 10);
-}
-
-/* ---- files that are there in full or not at all ---- */
-
-static void file_appears_whole(void **state) {
-  const char *dir = *state;
-  char path[300];
-  lip_err err;
-  lip_atomic *a;
-  in_dir(path, sizeof path, dir, "whole");
-  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_OK);
-  lip_atomic_write(a, "new ", 4);
-  assert_int_equal(access(path, F_OK), -1); /* not before it is complete */
-  lip_atomic_write(a, "content", 7);
-  assert_int_equal(lip_atomic_commit(a, &err), LIP_OK);
-  assert_file(path, "new content", 11);
-  assert_int_equal(files_in(dir), 1);
-  /* an abandoned one leaves the old file; permissions are kept by a finished one */
-  assert_int_equal(chmod(path, 0640), 0);
-  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_OK);
-  lip_atomic_write(a, "half", 4);
-  lip_atomic_abandon(a);
-  lip_atomic_abandon(NULL);
-  assert_file(path, "new content", 11);
-  assert_int_equal(files_in(dir), 1);
-  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_OK);
-  assert_int_equal(lip_atomic_commit(a, &err), LIP_OK);
-  assert_file(path, "", 0);
-  struct stat st;
-  assert_int_equal(stat(path, &st), 0);
-  assert_int_equal(st.st_mode & 0777, 0640);
-  /* a name alone stands in the current folder */
-  int here = open(".", O_RDONLY);
-  assert_int_equal(chdir(dir), 0);
-  assert_int_equal(lip_atomic_open("plain", &a, &err), LIP_OK);
-  lip_atomic_write(a, "x", 1);
-  assert_int_equal(lip_atomic_commit(a, &err), LIP_OK);
-  assert_file("plain", "x", 1);
-  assert_int_equal(fchdir(here), 0);
-  close(here);
-}
-
-static void impossible_places_are_refused(void **state) {
-  const char *dir = *state;
-  char path[300];
-  lip_err err;
-  lip_atomic *a;
-  in_dir(path, sizeof path, dir, "nowhere/file");
-  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_NOT_FOUND);
-  assert_null(a);
-  assert_int_equal(lip_atomic_open(dir, &a, &err), LIP_IO); /* a folder */
-  assert_int_equal(lip_atomic_open("/dev/null", &a, &err), LIP_IO);
-  in_dir(path, sizeof path, dir, "sealed");
-  assert_int_equal(mkdir(path, 0555), 0);
-  if (geteuid() == 0) {
-    print_message("running as root: the folder without permission is not tried\n");
-  } else {
-    in_dir(path, sizeof path, dir, "sealed/file");
-    assert_int_equal(lip_atomic_open(path, &a, &err), LIP_IO);
-  }
-  in_dir(path, sizeof path, dir, "taken");
-  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_OK);
-  assert_int_equal(mkdir(path, 0755), 0); /* somebody makes a folder of that name meanwhile */
-  assert_int_equal(lip_atomic_commit(a, &err), LIP_IO);
-  assert_int_equal(files_in(dir), 2);
-}
-
-/* A limit on the size of files stands in for a full disk: the write fails half way. */
-static void full_disk_leaves_the_old_file(void **state) {
-  const char *dir = *state;
-  char path[300], block[4096] = {0};
-  lip_err err;
-  lip_atomic *a;
-  struct rlimit old, low;
-  in_dir(path, sizeof path, dir, "file");
-  write_file(path, "old", 3);
-  assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
-  low = old;
-  low.rlim_cur = 10000;
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
-  lip_status opened = lip_atomic_open(path, &a, &err);
-  for (int i = 0; !opened && i < 10; i++) lip_atomic_write(a, block, sizeof block);
-  lip_status status = opened ? opened : lip_atomic_commit(a, &err);
-  assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-  signal(SIGXFSZ, handler);
-  assert_int_equal(opened, LIP_OK);
-  assert_int_equal(status, LIP_IO);
-  assert_non_null(strstr(err.msg, "cannot write"));
-  assert_file(path, "old", 3);
-  assert_int_equal(files_in(dir), 1);
 }
 
 /* ---- safetensors ---- */
@@ -480,9 +389,6 @@ int main(void) {
       cmocka_unit_test(json_refuses_what_it_should),
       cmocka_unit_test(json_keeps_every_bit),
       cmocka_unit_test(json_survives_every_failed_allocation),
-      IN_DIR(file_appears_whole),
-      IN_DIR(impossible_places_are_refused),
-      IN_DIR(full_disk_leaves_the_old_file),
       IN_DIR(arrays_come_back),
       IN_DIR(bad_names_are_not_written),
       IN_DIR(headers_are_proved),
