@@ -1,4 +1,5 @@
-/* lip.file: files and folders, for sweeps and reports. What the outside refuses is nil, message, code. */
+/* lip.file: files and folders, for sweeps and reports. What the outside refuses is nil, message, code.
+ * With the option `below` (place.h) a path is looked up below a folder that is not trusted. */
 #define _GNU_SOURCE /* mkdtemp, fdopendir with openat */
 #include <dirent.h>
 #include <errno.h>
@@ -11,12 +12,14 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "bindings/system/place.h"
 #include "core/base/atomic.h"
 
 /* Closes what a call opened should Lua raise (no memory) before the call does it itself. */
 typedef struct holder {
   int fd; /* -1: none */
   DIR *dir;
+  lipL_place at;
 } holder;
 
 #define HOLDER_T "lip.holder"
@@ -25,14 +28,15 @@ static int holder_gc(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, HOLDER_T);
   if (h->dir) closedir(h->dir);
   if (h->fd >= 0) close(h->fd);
+  if (h->at.folder >= 0) close(h->at.folder);
   h->dir = NULL;
-  h->fd = -1;
+  h->fd = h->at.folder = -1;
   return 0;
 }
 
 static holder *new_holder(lua_State *L) {
   holder *h = lua_newuserdatauv(L, sizeof *h, 0);
-  h->fd = -1;
+  h->fd = h->at.folder = -1;
   h->dir = NULL;
   luaL_setmetatable(L, HOLDER_T);
   return h;
@@ -40,7 +44,8 @@ static holder *new_holder(lua_State *L) {
 
 static void close_holder(holder *h) {
   if (h->fd >= 0) close(h->fd);
-  h->fd = -1;
+  if (h->at.folder >= 0) close(h->at.folder);
+  h->fd = h->at.folder = -1;
 }
 
 /* The argument called `what`, a text; raises naming it. */
@@ -63,6 +68,20 @@ static const char *check_path(lua_State *L) {
   return check_name(L, 1, "path");
 }
 
+/* The place of a path, by the option `below` of the table at idx. Both are pushed. */
+static holder *find(lua_State *L, const char *path, const char *below, bool make, int *error) {
+  holder *h = new_holder(L);
+  *error = lipL_place_open(path, below, make, &h->at);
+  return h;
+}
+
+/* The option of a function that has no other. */
+static const char *only_below(lua_State *L, int idx, const char *what) {
+  static const char *const known[] = {"below", NULL};
+  lipL_checkfields(L, idx, what, known);
+  return lipL_optbelow(L, idx, what);
+}
+
 static int yes(lua_State *L) {
   lua_pushboolean(L, true);
   return 1;
@@ -75,9 +94,21 @@ static bool is_folder(const char *path) {
   return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* mkdir(path): with every folder above it; true when it is there already */
+static int mkdir_below(lua_State *L, const char *path, const char *below) {
+  struct stat st;
+  int error;
+  holder *h = find(L, path, below, true, &error);
+  if (!error && mkdirat(h->at.folder, h->at.name, 0777) != 0) error = errno;
+  if (error == EEXIST && fstatat(h->at.folder, h->at.name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    error = S_ISDIR(st.st_mode) ? 0 : S_ISLNK(st.st_mode) ? ELOOP : EEXIST;
+  close_holder(h);
+  return error ? lipL_place_refuse(L, path, below, "make this folder", error) : yes(L);
+}
+
+/* mkdir(path, { below = }): with every folder above it; true when it is there already */
 static int file_mkdir(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L), *below = only_below(L, 2, "file.mkdir");
+  if (below) return mkdir_below(L, path, below);
   size_t n = strlen(path);
   char *part = lua_newuserdatauv(L, n + 1, 0);
   memcpy(part, path, n + 1);
@@ -97,12 +128,31 @@ static int by_bytes(const void *a, const void *b) {
   return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* list(path) -> { name, ... } */
+/* Opens it in h->dir; 0 or an errno. */
+static int open_listing(holder *h) {
+  if (!h->at.inside) {
+    h->dir = opendir(h->at.name);
+    return h->dir ? 0 : errno;
+  }
+  struct stat st;
+  h->fd = openat(h->at.folder, h->at.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (h->fd < 0 && fstatat(h->at.folder, h->at.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+    return ELOOP;
+  if (h->fd < 0) return errno;
+  h->dir = fdopendir(h->fd);
+  if (!h->dir) return errno;
+  h->fd = -1; /* the listing's now */
+  return 0;
+}
+
+/* list(path, { below = }) -> { name, ... } */
 static int file_list(lua_State *L) {
-  const char *path = check_path(L);
-  holder *h = new_holder(L);
-  h->dir = opendir(path);
-  if (!h->dir) return lipL_refuse(L, path, "read this folder", errno);
+  const char *path = check_path(L), *below = only_below(L, 2, "file.list");
+  int refused;
+  holder *h = find(L, path, below, false, &refused);
+  if (!refused) refused = open_listing(h);
+  close_holder(h);
+  if (refused) return lipL_place_refuse(L, path, below, "read this folder", refused);
   lua_newtable(L); /* anchors the texts while they are sorted */
   int found = lua_gettop(L);
   lua_Integer n = 0;
@@ -156,10 +206,10 @@ static int remove_at(int at, const char *name, int depth) {
   return error;
 }
 
-/* remove_tree(path): a folder with all that is in it, or a file; true when nothing is there. "/", "." and ".." are
+/* remove_tree(path, { below = }): a folder with all that is in it, or a file; true when nothing is there. "/", "." and ".." are
  * refused. */
 static int file_remove_tree(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L), *below = only_below(L, 2, "file.remove_tree");
   size_t n = strlen(path);
   char *copy = lua_newuserdatauv(L, n + 1, 0);
   memcpy(copy, path, n + 1);
@@ -167,8 +217,13 @@ static int file_remove_tree(lua_State *L) {
   const char *slash = strrchr(copy, '/'), *last = slash ? slash + 1 : copy;
   luaL_argcheck(L, *last && strcmp(last, ".") != 0 && strcmp(last, "..") != 0, 1,
                 "path: this one is never removed as a whole");
-  int error = remove_at(AT_FDCWD, copy, 0);
-  return error ? lipL_refuse(L, path, "remove it", error) : yes(L);
+  int error;
+  holder *h = find(L, copy, below, false, &error);
+  luaL_argcheck(L, error || strcmp(h->at.name, ".") != 0, 1, "path: this one is never removed as a whole");
+  if (!error) error = remove_at(h->at.folder, h->at.name, 0);
+  if (error == ENOENT) error = 0;
+  close_holder(h);
+  return error ? lipL_place_refuse(L, path, below, "remove it", error) : yes(L);
 }
 
 /* temporary() -> a new empty folder in $TMPDIR or /tmp */
@@ -187,9 +242,20 @@ static int file_temporary(lua_State *L) {
 
 /* ---- what is there ---- */
 
+/* 0 or an errno */
+static int look(const holder *h, bool follow, struct stat *st) {
+  return fstatat(h->at.folder, h->at.name, st, follow ? 0 : AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+}
+
+/* exists(path, { below = }): there, a link may lead nowhere */
 static int file_exists(lua_State *L) {
+  const char *path = check_path(L), *below = only_below(L, 2, "file.exists");
   struct stat st;
-  lua_pushboolean(L, stat(check_path(L), &st) == 0);
+  int error;
+  holder *h = find(L, path, below, false, &error);
+  if (!error) error = look(h, !below, &st);
+  close_holder(h);
+  lua_pushboolean(L, error == 0);
   return 1;
 }
 
@@ -197,15 +263,20 @@ static const char *kind_of(mode_t mode) {
   return S_ISREG(mode) ? "file" : S_ISDIR(mode) ? "folder" : S_ISLNK(mode) ? "link" : "other";
 }
 
-/* stat(path, { follow = true }) -> { kind = "file" | "folder" | "link" | "other", size =, modified = seconds since
- * 1970 }; "link" only when they are not followed */
+/* stat(path, { follow = true, below = }) -> { kind = "file" | "folder" | "link" | "other", size =, modified = seconds
+ * since 1970 }; "link" only when they are not followed, as with `below` */
 static int file_stat(lua_State *L) {
-  static const char *const known[] = {"follow", NULL};
+  static const char *const known[] = {"follow", "below", NULL};
   const char *path = check_path(L);
   lipL_checkfields(L, 2, "file.stat", known);
   bool follow = lipL_optfield_bool(L, 2, "file.stat", "follow", true);
+  const char *below = lipL_optbelow(L, 2, "file.stat");
   struct stat st;
-  if ((follow ? stat(path, &st) : lstat(path, &st)) != 0) return lipL_refuse(L, path, "look at it", errno);
+  int error;
+  holder *h = find(L, path, below, false, &error);
+  if (!error) error = look(h, follow && !below, &st);
+  close_holder(h);
+  if (error) return lipL_place_refuse(L, path, below, "look at it", error);
   lua_createtable(L, 0, 3);
   lua_pushstring(L, kind_of(st.st_mode));
   lua_setfield(L, -2, "kind");
@@ -238,11 +309,19 @@ static int file_absolute(lua_State *L) {
   return 1;
 }
 
+/* rename(from, to, { below = }) */
 static int file_rename(lua_State *L) {
   const char *from = check_name(L, 1, "from"), *to = check_name(L, 2, "to");
-  if (rename(from, to) == 0) return yes(L);
+  const char *below = only_below(L, 3, "file.rename");
+  int error, other = 0;
+  holder *a = find(L, from, below, false, &error), *b = find(L, to, below, false, &other);
+  if (!error) error = other;
+  if (!error && renameat(a->at.folder, a->at.name, b->at.folder, b->at.name) != 0) error = errno;
+  close_holder(a);
+  close_holder(b);
+  if (!error) return yes(L);
   lua_pushfstring(L, "rename it to %s", to);
-  return lipL_refuse(L, from, lua_tostring(L, -1), errno);
+  return lipL_place_refuse(L, from, below, lua_tostring(L, -1), error);
 }
 
 /* ---- contents ---- */
@@ -260,11 +339,12 @@ static int read_rest(int fd, luaL_Buffer *b) {
 }
 
 /* The file from `offset` on, pushed; `last` > 0: no more than its last bytes. */
-static int read_from(lua_State *L, const char *path, off_t offset, off_t last) {
+static int read_from(lua_State *L, const char *path, const char *below, off_t offset, off_t last) {
   luaL_Buffer b;
-  holder *h = new_holder(L);
-  h->fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (h->fd < 0) return lipL_refuse(L, path, "open it", errno);
+  int error;
+  holder *h = find(L, path, below, false, &error);
+  if (!error && (h->fd = lipL_place_file(&h->at, O_RDONLY, 0)) < 0) error = errno;
+  if (error) return lipL_place_refuse(L, path, below, "open it", error);
   if (last > 0) {
     off_t end = lseek(h->fd, 0, SEEK_END);
     offset = end > last ? end - last : 0;
@@ -272,56 +352,51 @@ static int read_from(lua_State *L, const char *path, off_t offset, off_t last) {
   if (offset > 0 || last > 0)
     if (lseek(h->fd, offset, SEEK_SET) < 0) return lipL_refuse(L, path, "read it", errno);
   luaL_buffinit(L, &b);
-  int error = read_rest(h->fd, &b);
+  error = read_rest(h->fd, &b);
   luaL_pushresult(&b);
   close_holder(h);
   return error ? lipL_refuse(L, path, "read it", error) : 1;
 }
 
-/* read(path [, offset]) -> text */
+/* read(path [, offset [, { below = }]]) -> text */
 static int file_read(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L), *below = only_below(L, 3, "file.read");
   lua_Integer offset = luaL_optinteger(L, 2, 0);
   luaL_argcheck(L, offset >= 0, 2, "offset: a number of bytes from the beginning expected");
-  lua_settop(L, 2);
-  return read_from(L, path, (off_t)offset, 0);
+  return read_from(L, path, below, (off_t)offset, 0);
 }
 
-/* tail(path, bytes) -> the last bytes of it */
+/* tail(path, bytes [, { below = }]) -> the last bytes of it */
 static int file_tail(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L), *below = only_below(L, 3, "file.tail");
   lua_Integer bytes = luaL_checkinteger(L, 2);
   luaL_argcheck(L, bytes >= 1, 2, "bytes: a number of at least 1 expected");
-  lua_settop(L, 2);
-  return read_from(L, path, 0, (off_t)bytes);
+  return read_from(L, path, below, 0, (off_t)bytes);
 }
 
-/* write(path, text): the whole file or nothing of it */
+/* write(path, text, { below = }): the whole file or nothing of it */
 static int file_write(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L), *below = only_below(L, 3, "file.write");
   size_t n;
   const char *text = check_text(L, 2, "text", &n);
   lip_atomic *file;
   lip_err err;
-  lip_status s = lip_atomic_open(path, &file, &err);
+  int error;
+  holder *h = find(L, path, below, false, &error);
+  if (error) return lipL_place_refuse(L, path, below, "write it", error);
+  lip_status s = below ? lip_atomic_open_in(h->at.folder, h->at.name, path, &file, &err)
+                       : lip_atomic_open(path, &file, &err);
   if (s == LIP_OK) {
     lip_atomic_write(file, text, n);
     s = lip_atomic_commit(file, &err);
   }
+  close_holder(h);
   return s ? lipL_fault(L, &err) : yes(L);
 }
 
-/* append(path, text, { sync = false }): in one write, so that lines of several writers do not mix; a disk that takes
- * only part of it is an error (the file then ends inside of the text) */
-static int file_append(lua_State *L) {
-  static const char *const known[] = {"sync", NULL};
-  const char *path = check_path(L);
-  size_t n;
-  const char *text = check_text(L, 2, "text", &n);
-  lipL_checkfields(L, 3, "file.append", known);
-  bool sync = lipL_optfield_bool(L, 3, "file.append", "sync", false);
-  int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666), error = 0;
-  if (fd < 0) return lipL_refuse(L, path, "open it for appending", errno);
+/* In one write; 0 or an errno. */
+static int append_to(int fd, const char *text, size_t n, bool sync) {
+  int error = 0;
   ssize_t done;
   do done = write(fd, text, n);
   while (done < 0 && errno == EINTR);
@@ -331,7 +406,43 @@ static int file_append(lua_State *L) {
     error = ENOSPC;
   if (!error && sync && fsync(fd) != 0 && errno != EINVAL) error = errno; /* EINVAL: a pipe or terminal */
   if (close(fd) != 0 && !error && errno != EINTR) error = errno;
+  return error;
+}
+
+/* append(path, text, { sync = false, below = }): in one write, so that lines of several writers do not mix; a disk that
+ * takes only part of it is an error (the file then ends inside of the text) */
+static int file_append(lua_State *L) {
+  static const char *const known[] = {"sync", "below", NULL};
+  const char *path = check_path(L);
+  size_t n;
+  const char *text = check_text(L, 2, "text", &n);
+  lipL_checkfields(L, 3, "file.append", known);
+  bool sync = lipL_optfield_bool(L, 3, "file.append", "sync", false);
+  const char *below = lipL_optbelow(L, 3, "file.append");
+  int error, fd = -1;
+  holder *h = find(L, path, below, false, &error);
+  if (!error && (fd = lipL_place_file(&h->at, O_WRONLY | O_APPEND | O_CREAT, 0666)) < 0) error = errno;
+  close_holder(h);
+  if (error) return lipL_place_refuse(L, path, below, "open it for appending", error);
+  error = append_to(fd, text, n, sync);
   return error ? lipL_refuse(L, path, "append to it", error) : yes(L);
+}
+
+/* is_left(path, { below = }): whether it is the temporary file of a writer that lives no more */
+static int file_is_left(lua_State *L) {
+  const char *path = check_path(L), *below = only_below(L, 2, "file.is_left");
+  const char *slash = strrchr(path, '/');
+  if (!below) { /* its own folder, whichever way that is reached */
+    lua_pushlstring(L, slash ? path : ".", slash == path ? 1 : slash ? (size_t)(slash - path) : 1);
+    if (!slash) path = lua_pushfstring(L, "./%s", path);
+    below = lua_tostring(L, slash ? -1 : -2);
+  }
+  int error;
+  holder *h = find(L, path, below, false, &error);
+  bool left = !error && lip_atomic_is_left(h->at.folder, h->at.name);
+  close_holder(h);
+  lua_pushboolean(L, left);
+  return 1;
 }
 
 void lipL_open_file(lua_State *L) {
@@ -343,6 +454,7 @@ void lipL_open_file(lua_State *L) {
                                        {"tail", file_tail},
                                        {"write", file_write},
                                        {"append", file_append},
+                                       {"is_left", file_is_left},
                                        {"remove_tree", file_remove_tree},
                                        {"rename", file_rename},
                                        {"absolute", file_absolute},

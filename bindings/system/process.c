@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "bindings/system/place.h"
 #include "bindings/system/process.h"
 #include "bindings/system/signal.h"
 
@@ -319,8 +320,15 @@ static int not_started(lua_State *L, const recipe *plan, const char *name, const
   return lipL_refuse(L, name, what, error);
 }
 
-static int open_stream(const char *path, bool append) {
-  return open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | (append ? 0 : O_TRUNC), 0666);
+/* -1 with errno. */
+static int open_stream(const char *path, const char *below, bool append) {
+  lipL_place at;
+  int error = lipL_place_open(path, below, false, &at);
+  int fd = error ? -1 : lipL_place_file(&at, O_WRONLY | O_CREAT | O_APPEND | (append ? 0 : O_TRUNC), 0666);
+  if (!error && fd < 0) error = errno;
+  if (at.folder >= 0) close(at.folder);
+  errno = error;
+  return fd;
 }
 
 static int no_folder(const char *path) {
@@ -348,9 +356,10 @@ static int launch(lua_State *L, recipe *plan, process *p) {
   return 0;
 }
 
-/* spawn{ program, arguments..., stdout=, stderr=, append=, cwd=, env=, group=, dies_with_parent= } -> process */
+/* spawn{ program, arguments..., stdout=, stderr=, append=, below=, cwd=, env=, group=, dies_with_parent= } -> process;
+ * below: where stdout and stderr lie, as of lip.file */
 static int spawn(lua_State *L) {
-  static const char *const known[] = {"stdout", "stderr", "append",           "cwd",
+  static const char *const known[] = {"stdout", "stderr", "append",           "below", "cwd",
                                       "env",    "group",  "dies_with_parent", NULL};
   recipe plan;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -358,12 +367,13 @@ static int spawn(lua_State *L) {
   lipL_checkfields(L, 1, "spawn", known);
   const char *out = text_field(L, 1, "spawn", "stdout"), *err = text_field(L, 1, "spawn", "stderr");
   bool append = lipL_optfield_bool(L, 1, "spawn", "append", false);
+  const char *below = lipL_optbelow(L, 1, "spawn");
   check_plan(L, "spawn", &plan);
   process *p = lipL_newobject(L, LIP_PROCESS_T, sizeof *p, 0);
-  if (out && (plan.out = open_stream(out, append)) < 0)
-    return not_started(L, &plan, out, "write to it", errno);
-  if (err && (plan.err = open_stream(err, append)) < 0)
-    return not_started(L, &plan, err, "write to it", errno);
+  if (out && (plan.out = open_stream(out, below, append)) < 0)
+    return close_plan(&plan), lipL_place_refuse(L, out, below, "write to it", errno);
+  if (err && (plan.err = open_stream(err, below, append)) < 0)
+    return close_plan(&plan), lipL_place_refuse(L, err, below, "write to it", errno);
   if (!err) plan.err = plan.out;
   int results = launch(L, &plan, p);
   return results ? results : 1;

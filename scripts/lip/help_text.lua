@@ -247,21 +247,22 @@ wrote(kind, path) -- notes a file of the script's own naming, when it lies in th
 data(name, sha256, samples) -- notes a data set
 wanted(step) -- the figure that the sweep's scheduler compares at this step, or nil]] },
   { "Files", "lip.file.", "lip.file", [[
-mkdir(path) -- makes a folder and those above it
-list(path) -- the names in a folder, sorted
-exists(path) -- whether something is there
-stat(path, {follow = true}) -- { kind = "file" | "folder" | "link" | "other", size =, modified = }
-read(path, offset) -- the contents of a file, from an offset on
-tail(path, bytes) -- its last bytes
-write(path, text) -- the whole file or nothing of it
-append(path, text, {sync = false}) -- adds to a file in one write; sync waits for the disk
-rename(from, to) -- moves a file or folder
-remove_tree(path) -- removes a folder with all in it; links are removed, never followed
+mkdir(path, {below=}) -- makes a folder and those above it; below: links after it are refused
+list(path, {below=}) -- the names in a folder, sorted
+exists(path, {below=}) -- whether something is there
+is_left(path, {below=}) -- whether it is the temporary file of a writer that was killed
+stat(path, {follow = true, below=}) -- { kind = "file" | "folder" | "link" | "other", size =, modified = }
+read(path, offset, {below=}) -- the contents of a file, from an offset on
+tail(path, bytes, {below=}) -- its last bytes
+write(path, text, {below=}) -- the whole file or nothing of it
+append(path, text, {sync = false, below=}) -- adds to a file in one write; sync waits for the disk
+rename(from, to, {below=}) -- moves a file or folder
+remove_tree(path, {below=}) -- removes a folder with all in it; links are never followed
 absolute(path) -- the path from the root
 cwd() -- the working folder
 temporary() -- a new empty folder]] },
   { "Programs", "lip.process.", "lip.process", [[
-spawn{program, words, stdout=, stderr=, append=, cwd=, env=, group=, dies_with_parent=} -- starts a program
+spawn{program, words, stdout=, stderr=, append=, below=, cwd=, env=, group=, dies_with_parent=} -- starts it
 run{program, words, input=, cwd=, env=, timeout=, limit=} -- its end with output and errors
 wait_any(list, seconds) -- the first of some processes that has ended; nil at the timeout or after a signal
 self() -- { pid, start, host, program } of this process
