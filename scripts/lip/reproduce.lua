@@ -43,7 +43,7 @@ end
 --- A run as it was: what its worker was told, and what its journal says.
 local function read_run(store, record)
   local folder = store:folder(record)
-  local text = lip.file.read(folder .. "/trial.json")
+  local text = lip.file.read(folder .. "/trial.json", 0, store.below)
   if not text then fail("%s/trial.json is gone: nothing tells how the run was made", folder) end
   local told = lip.from_json(text)
   if not is_whole(told, record.key) then fail("%s/trial.json is damaged", folder) end

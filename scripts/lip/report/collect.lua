@@ -71,11 +71,13 @@ local function drawn_by(context, record, found)
   for _, f in ipairs(record and context.store:files(record) or {}) do
     local ending = f.kind == "figure" and f.path:lower():match "%.(%w+)$"
     local path = context.store:folder(record) .. "/" .. f.path
-    local s = ending and IMAGES[ending] and not f.path:find("..", 1, true) and lip.file.stat(path)
-    if s and s.size <= MAX_BYTES and n < MAX_IMAGES then
+    local below = context.store.below
+    local s = ending and IMAGES[ending] and lip.file.stat(path, below)
+    local image = s and s.kind == "file" and s.size <= MAX_BYTES and n < MAX_IMAGES and lip.file.read(path, 0, below)
+    if image then
       n = n + 1
       found[#found + 1] = { caption = ("%s of run %s, the best"):format(f.path, record.name), kind = IMAGES[ending],
-        image = lip.file.read(path) }
+        image = image }
     end
   end
 end
@@ -119,6 +121,8 @@ local function data_sets(context)
   if not rows then return nil, message end
   local of = {}
   for _, row in ipairs(rows) do
+    local column = stored.damage(row, "data")
+    if column then return nil, ("%s: the '%s' of a trial's data is damaged"):format(context.path, column) end
     of[row.trial] = of[row.trial] or {}
     of[row.trial][row.name] = ("%s samples, SHA-256 %s"):format(row.samples or "?", row.sha256 or "?")
   end

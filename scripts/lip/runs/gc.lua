@@ -10,7 +10,7 @@ local is_own = require "lip.sweep.store".is_own
 
 local gc = {}
 
--- "file", "folder", "link" or "other"; nil when nothing is there.
+-- "file", "folder", "link" or "other"; nil when nothing is there. Only of names in folders that are the store's own.
 local function kind_of(path)
   local s = lip.file.stat(path, { follow = false })
   return s and s.kind
@@ -107,14 +107,14 @@ end
 local function hashes(store, away)
   local seen, whole, root = {}, true, store.root
   local function look(path)
-    local text, _, code = lip.file.read(path)
+    local text, _, code = lip.file.read(path, 0, store.below)
     if not text and code ~= "not_found" then whole = false end
     mentioned(text or "", seen)
   end
   local rows = store.db:rows [[SELECT description AS text FROM sweeps
     UNION ALL SELECT provenance FROM trials WHERE provenance IS NOT NULL]]
   for _, row in ipairs(rows or {}) do mentioned(tostring(row.text), seen) end
-  local sweeps, trials = lip.file.list(root .. "/sweeps"), lip.file.list(root .. "/trials")
+  local sweeps, trials = lip.file.list(root .. "/sweeps", store.below), lip.file.list(root .. "/trials", store.below)
   if not (rows and sweeps and trials) then return nil end
   for _, name in ipairs(sweeps) do
     local path = root .. "/sweeps/" .. name
@@ -122,7 +122,9 @@ local function hashes(store, away)
   end
   for _, name in ipairs(trials) do
     local folder = root .. "/trials/" .. name
-    if not away[folder] and (lip.file.stat(folder) or {}).kind == "folder" then
+    local kind = kind_of(folder)
+    if kind == "link" then whole = false end -- nobody knows what is mentioned there
+    if not away[folder] and kind == "folder" then
       look(folder .. "/trial.json")
       look(folder .. "/journal.jsonl")
     end
@@ -130,12 +132,30 @@ local function hashes(store, away)
   return whole and seen or nil
 end
 
+-- What writers that were killed have left beside the files they wrote.
+local function leftovers(store, listed, found)
+  local root = store.root
+  local folders = { root, root .. "/sweeps", root .. "/objects" }
+  for _, name in ipairs(lip.file.list(root .. "/sweeps", store.below) or {}) do
+    folders[#folders + 1] = root .. "/sweeps/" .. name
+  end
+  for _, name in ipairs(listed) do folders[#folders + 1] = root .. "/trials/" .. name end
+  for _, folder in ipairs(folders) do
+    for _, name in ipairs(lip.file.list(folder, store.below) or {}) do
+      local path = folder .. "/" .. name
+      if name:find "^%." and lip.file.is_left(path, store.below) then
+        found[#found + 1] = { kind = "leftover", path = path, size = size_of(path), why = "left by a killed writer" }
+      end
+    end
+  end
+end
+
 -- Objects whose hash nothing mentions.
 local function unused_objects(store, away, found)
   local root = store.root
   local seen = is_own(root, root .. "/objects") and hashes(store, away)
   if not seen then return end
-  for _, name in ipairs(lip.file.list(root .. "/objects") or {}) do
+  for _, name in ipairs(lip.file.list(root .. "/objects", store.below) or {}) do
     local hash = name:match "^(%x+)%.gz$"
     local path = root .. "/objects/" .. name
     local s = lip.file.stat(path, { follow = false })
@@ -148,20 +168,16 @@ end
 
 -- Removes one find; folders only while the database is locked and does not know the key.
 local function remove(store, root, item)
-  if not is_own(root, item.path) then return nil, "a symbolic link leads there" end
-  if item.kind ~= "folder" then
-    if item.kind == "rest" then return lip.file.remove_tree(item.path) end
-    return os.remove(item.path)
-  end
+  if item.kind ~= "folder" then return lip.file.remove_tree(item.path, store.below) end
   local gone = ("%s/trials/.gone-%s"):format(root, item.key)
   local ok, message = store:transaction(function(self)
     local row, why = self.db:row("SELECT 1 AS yes FROM trials WHERE key = ?", item.key)
     if row == nil then return nil, why end
     if row then return nil, "a sweep has just taken it" end
-    return lip.file.rename(item.path, gone)
+    return lip.file.rename(item.path, gone, store.below)
   end)
   if not ok then return nil, message end
-  return lip.file.remove_tree(gone)
+  return lip.file.remove_tree(gone, store.below)
 end
 
 local function tell(found, root)
@@ -177,7 +193,7 @@ end
 
 function gc.run(context, args)
   local store, root = context.store, context.store.root
-  local listed = lip.file.list(root .. "/trials") or {}
+  local listed = lip.file.list(root .. "/trials", store.below) or {}
   local keys, n = known_keys(store)
   if not keys then return nil, n end
   if n == 0 and #listed > 0 then
@@ -189,6 +205,7 @@ function gc.run(context, args)
   for _, item in ipairs(found) do away[item.path] = true end
   if args.checkpoints then old_checkpoints(root, keys, listed, found) end
   unused_objects(store, away, found)
+  leftovers(store, listed, found)
   for _, name in ipairs(linked(root, listed)) do
     io.stdout:write("refused: ", text_table.plain(name), " is a symbolic link, nothing behind it is removed\n")
   end

@@ -176,8 +176,8 @@ end
 
 local MAX_OUTPUT = 1000000
 
-local function add_output(out, folder)
-  local text, message = lip.file.tail(folder .. "/output.txt", MAX_OUTPUT)
+local function add_output(out, store, folder)
+  local text, message = lip.file.tail(folder .. "/output.txt", MAX_OUTPUT, store.below)
   out[#out + 1] = ""
   if not text then
     out[#out + 1] = "no output is kept: " .. text_table.plain(message)
@@ -206,7 +206,7 @@ function show.show(context, args)
   section(out, "data", data_of(context.store, record), width)
   section(out, "files", files_of(context.store, record), width)
   section(out, "provenance", known, width)
-  if args.output then add_output(out, context.store:folder(record)) end
+  if args.output then add_output(out, context.store, context.store:folder(record)) end
   if record.started then table.move({ "", "again: " .. show.command(record, context.path) }, 1, 2, #out + 1, out) end
   io.stdout:write(table.concat(out, "\n"), "\n")
   return true

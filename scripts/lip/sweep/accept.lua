@@ -70,7 +70,7 @@ local function rule_again(store, sweep, name, description)
   for _, row in ipairs(must(db:rows("SELECT id, key FROM trials WHERE sweep = ?", sweep))) do
     must(db:exec("DELETE FROM rungs WHERE trial = ?", row.id))
     local folder = store:folder(row.key)
-    if lip.file.exists(journal.path(folder)) then
+    if lip.file.exists(journal.path(folder), store.below) then
       ingest.run(db, row.id, folder)
       for _, line in ipairs(scores_of(store, row.id, name, description)) do must(journal.append(folder, line)) end
       ingest.run(db, row.id, folder)
@@ -105,7 +105,8 @@ local function replace(store, name, description, list)
     must(db:exec("UPDATE trials SET number = ? WHERE sweep = ? AND key = ?", trial.number, sweep, trial.key))
   end
   if #lines > 0 then
-    must(lip.file.append(store:sweep_file(name, ".trials.jsonl"), table.concat(lines), { sync = true }))
+    must(lip.file.append(store:sweep_file(name, ".trials.jsonl"), table.concat(lines),
+      { sync = true, below = store.root }))
   end
   if rule_of(old) ~= rule_of(description) then rule_again(store, sweep, name, description) end
   local figure = description.maximise or description.minimise

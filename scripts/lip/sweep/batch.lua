@@ -92,6 +92,10 @@ function batch.script(o)
   say("key=$(sed -n \"$((SLURM_ARRAY_TASK_ID + 1))p\" %s)", shell(o.list))
   say("folder=%s/$key", shell(o.trials))
   say '[ -n "$key" ] && [ -d "$folder" ] || { echo "no trial $SLURM_ARRAY_TASK_ID"; exit 1; }'
+  say('for part in %s "$folder" "$folder/output.txt"; do', shell(o.trials))
+  say '  [ ! -L "$part" ] || { echo "$part: a symbolic link, none is followed below a store"; exit 1; }'
+  say "done"
+  say '[ ! -e "$folder/output.txt" ] || [ -f "$folder/output.txt" ] || { echo "$part: not a regular file"; exit 1; }'
   say '[ "${SLURM_RESTART_COUNT:-0}" != 0 ] || : >"$folder/output.txt"'
   say "trap '' USR1 # until lipwb listens"
   say "unset LIPWB_THREADS # threads are SLURM_CPUS_PER_TASK"

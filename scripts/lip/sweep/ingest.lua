@@ -103,7 +103,7 @@ end
 
 function events.metrics(db, t, line)
   local step = whole(line.step)
-  if not step then return end
+  if not step or step < 0 then return end -- nobody reports so
   for name, value in next, type(line.values) == "table" and line.values or {} do
     local v = number(value)
     if v then must(db:exec("INSERT OR REPLACE INTO metrics VALUES(?, ?, ?, ?)", t.id, tostring(name), step, v)) end
@@ -113,6 +113,7 @@ end
 
 function events.rung(db, t, line)
   local rung, value = whole(line.rung), number(line.value)
+  if value == "nan" then return end -- no score
   if (text(line.sweep) or t.journal_sweep) == t.name and rung and value and same_rule(t, line) then
     must(db:exec("INSERT OR REPLACE INTO rungs VALUES(?, ?, ?)", t.id, rung, value))
   end

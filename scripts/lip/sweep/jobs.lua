@@ -16,7 +16,8 @@ local batch = require "lip.sweep.batch"
 local journal = require "lip.sweep.journal"
 local must = require "lip.sweep.ingest".must
 local stores = require "lip.sweep.store"
-local guarded, is_own = stores.guarded, stores.is_own
+local write_told = require "lip.sweep.runner".write_told
+local guarded = stores.guarded
 
 local jobs = {}
 
@@ -51,16 +52,27 @@ local function chunk_path(store, name, file)
   return store:sweep_file(name, ".slurm") .. "/" .. file
 end
 
+-- What stands in the file becomes words for Slurm and names of files.
+local function is_record(record, name)
+  local right = type(record) == "table" and record.format == 1 and record.name == name and type(record.chunks) == "table"
+  for _, chunk in ipairs(right and record.chunks or {}) do
+    right = right and type(chunk) == "table" and type(chunk.tag) == "string" and chunk.tag:find "^[%w-]+$"
+      and (chunk.job == nil or type(chunk.job) == "string" and chunk.job:find "^%d+$")
+      and (math.tointeger(chunk.count) or -1) >= 0
+  end
+  return right
+end
+
 local function read_record(store, name)
   local path = record_path(store, name)
-  if not lip.file.exists(path) then return { format = 1, name = name, chunks = {} } end
-  local record = lip.from_json(must(lip.file.read(path)))
-  if type(record) ~= "table" or record.format ~= 1 then must(nil, path .. ": not a record of jobs", "format") end
+  if not lip.file.exists(path, store.below) then return { format = 1, name = name, chunks = {} } end
+  local record = lip.from_json(must(lip.file.read(path, 0, store.below)))
+  if not is_record(record, name) then must(nil, path .. ": not a record of jobs", "format") end
   return record
 end
 
 local function write_record(store, record)
-  must(lip.file.write(record_path(store, record.name), lip.to_json(record) .. "\n"))
+  must(lip.file.write(record_path(store, record.name), lip.to_json(record) .. "\n", store.below))
 end
 
 local function job_name(record, chunk)
@@ -87,7 +99,8 @@ local function places_of(store, record, tasks)
   for _, chunk in ipairs(record.chunks) do
     if chunk.job and not chunk.closed then
       local index = 0
-      for key in must(lip.file.read(chunk_path(store, record.name, chunk.tag .. ".keys"))):gmatch "%x+" do
+      for key in must(lip.file.read(chunk_path(store, record.name, chunk.tag .. ".keys"), 0,
+        store.below)):gmatch "%x+" do
         local id = ("%s_%d"):format(chunk.job, index)
         local before = places[key]
         if not before or not before.task or tasks[id] then
@@ -109,8 +122,8 @@ local function close_chunks(store, record, tasks)
       chunk.closed, changed = true, true
       for i = 0, chunk.job and chunk.count - 1 or -1 do
         local path = chunk_path(store, record.name, ("%s_%d.txt"):format(chunk.job, i))
-        local file = lip.file.stat(path)
-        if file and file.size == 0 and is_own(store.root, path) then os.remove(path) end
+        local file = lip.file.stat(path, store.below)
+        if file and file.kind == "file" and file.size == 0 then lip.file.remove_tree(path, store.below) end
       end
     end
   end
@@ -121,8 +134,8 @@ end
 
 -- What a task has left: the end of Slurm's own messages, the end of what the trial printed.
 local function last_words(store, trial, id)
-  local log = lip.file.tail(chunk_path(store, trial.sweep, id .. ".txt"), 2000) or ""
-  local output, lines = lip.file.tail(store:folder(trial) .. "/output.txt", 8000) or "", {}
+  local log = lip.file.tail(chunk_path(store, trial.sweep, id .. ".txt"), 2000, store.below) or ""
+  local output, lines = lip.file.tail(store:folder(trial) .. "/output.txt", 8000, store.below) or "", {}
   for line in output:gmatch "[^\r\n]+" do lines[#lines + 1] = line end
   return log, table.concat(lines, "\n", math.max(1, #lines - 19))
 end
@@ -154,7 +167,7 @@ local function look_after(store, trial, id, how)
   if not began then
     if line.state == "stopped" then return false end
     line.attempt = trial.attempt + 1
-    must(lip.file.mkdir(folder)) -- that it was missing may be why
+    must(lip.file.mkdir(folder, store.below)) -- that it was missing may be why
     must(journal.append(folder, { event = "start", format = 1, key = trial.key, sweep = trial.sweep,
       number = trial.number, config = trial.config, seed = trial.seed, attempt = line.attempt, time = line.time }))
   end
@@ -223,7 +236,7 @@ end)
 --- Whether trials of a sweep may run on this machine: not while some are in Slurm's queue. 0 or how many there are.
 jobs.alive = guarded(function(store, name)
   local path = record_path(store, name)
-  if not lip.file.exists(path) then return 0 end
+  if not lip.file.exists(path, store.below) then return 0 end
   local view, message = jobs.look(store, name)
   if view then return view.alive end
   return must(nil, ("Slurm, to which this sweep was submitted, does not answer: %s\n(%s remembers it)"):format(message,
@@ -252,8 +265,8 @@ local function submit_chunk(store, record, keys, options, after)
   local chunk = { tag = ("%s-%d"):format(os.date "!%Y%m%dT%H%M%S", #record.chunks + 1), count = #keys,
     time = lip.now() }
   local file = chunk_path(store, record.name, chunk.tag)
-  must(lip.file.write(file .. ".keys", table.concat(keys, "\n") .. "\n"))
-  must(lip.file.write(file .. ".sh", script(store, record.name, chunk, options, after)))
+  must(lip.file.write(file .. ".keys", table.concat(keys, "\n") .. "\n", store.below))
+  must(lip.file.write(file .. ".sh", script(store, record.name, chunk, options, after), store.below))
   record.chunks[#record.chunks + 1] = chunk
   write_record(store, record)
   local text = must(ask { "sbatch", "--parsable", file .. ".sh" })
@@ -274,17 +287,6 @@ local function refuse_a_runner(view)
   end
 end
 
--- trial.json, whole or not at all. Nothing is lost with it, so nobody waits for the disk, ten thousand times.
-local function write_told(folder, told)
-  local path = folder .. "/trial.json"
-  must(lip.file.mkdir(folder))
-  local file <close>, message = io.open(path .. ".new", "wb")
-  must(file, message, "io")
-  must(file:write(lip.to_json(told), "\n"))
-  must(file:close())
-  must(lip.file.rename(path .. ".new", path))
-end
-
 --- Submits every trial of a sweep that waits and is not in Slurm's queue.
 ---@param store table
 ---@param name string of the sweep, whose trials stand in the store
@@ -301,10 +303,12 @@ jobs.submit = guarded(function(store, name, options, trial_file)
   end
   if #keys == 0 then return result end
   local size, record = array_size(options), read_record(store, name)
-  must(lip.file.mkdir(store:sweep_file(name, ".slurm")))
+  must(lip.file.mkdir(store:sweep_file(name, ".slurm"), store.below))
   for _, seen in ipairs(view.trials) do
     if seen.state == "missing" then
-      write_told(store:folder(seen.record), trial_file(seen.record))
+      local folder = store:folder(seen.record)
+      must(lip.file.mkdir(folder, store.below))
+      write_told(folder, lip.to_json(trial_file(seen.record)) .. "\n")
     end
   end
   record.options = options

@@ -4,7 +4,7 @@ local lip = require "lip"
 
 -- scripts of trials may change the tables of the library and of Lua
 local to_json, tail, append = lip.to_json, lip.file.tail, lip.file.append
-local type, next, pcall, length = type, next, pcall, utf8.len
+local type, next, pcall, length, match = type, next, pcall, utf8.len, string.match
 
 local journal = {}
 
@@ -13,6 +13,13 @@ local NAME = "/journal.jsonl"
 function journal.path(folder)
   return folder .. NAME
 end
+
+--- For lip.file: the store that the folder of a trial stands in (STORE/trials/KEY). Below it no link is followed: what
+-- lies there may have come with it from anywhere.
+function journal.below(folder)
+  return { below = match(folder, "^(.+)/+[^/]+/+[^/]+/*$") or folder }
+end
+local below = journal.below
 
 -- Output of programs may be anything; JSON is UTF-8.
 local function clean(value)
@@ -39,11 +46,12 @@ end
 ---@param options? { sync: boolean } sync: wait until it is on the disk
 ---@return true|nil, string? message, string? code
 function journal.append(folder, line, options)
-  local path = folder .. NAME
+  local path, where = folder .. NAME, below(folder)
   local text = journal.text(line) .. "\n"
-  local last = tail(path, 1)
+  local last = tail(path, 1, where)
   if last and last ~= "" and last ~= "\n" then text = "\n" .. text end -- after a torn line
-  return append(path, text, options)
+  where.sync = options and options.sync
+  return append(path, text, where)
 end
 
 --- The lines from a byte offset on. A last line without its end is left for later; lines that are no JSON object are
@@ -53,19 +61,15 @@ end
 ---@return table|nil lines, integer|string offset_or_message, integer|string skipped_or_code
 function journal.read(folder, offset)
   offset = offset or 0
-  local path = folder .. NAME
-  local there = lip.file.stat(path)
-  if there and there.kind ~= "file" then return {}, 0, 0 end -- whatever a trial has put there
-  local file, message = io.open(path, "rb")
-  if not file then
-    if not lip.file.exists(path) then return {}, 0, 0 end
-    return nil, message, "io"
-  end
-  local _ <close> = file
-  if file:seek "end" < offset then offset = 0 end
-  file:seek("set", offset)
-  local text, why = file:read "a"
-  if not text then return nil, why, "io" end
+  local path, where = folder .. NAME, below(folder)
+  local there, message, code = lip.file.stat(path, where)
+  if not there and code ~= "not_found" then return nil, message, code end
+  if not there or there.kind ~= "file" then return {}, 0, 0 end -- whatever a trial has put there
+  if there.size < offset then offset = 0 end
+  local text
+  text, message, code = lip.file.read(path, offset, where)
+  if not text and code == "not_found" then return {}, 0, 0 end -- gone this moment
+  if not text then return nil, message, code end
   local lines, skipped, position = {}, 0, 1
   for line, next_position in text:gmatch "([^\n]*)\n()" do
     local value = line ~= "" and lip.from_json(line)
@@ -115,11 +119,10 @@ end
 ---@param upto integer
 function journal.clock(folder, upto)
   local self = setmetatable({ spent = 0, open = true }, clock)
-  local file <close> = upto > 0 and io.open(folder .. NAME, "rb") or nil
-  if not file or file:seek "end" < upto then return self end
-  file:seek "set"
+  local text = upto > 0 and lip.file.read(folder .. NAME, 0, below(folder)) or nil
+  if not text or #text < upto then return self end
   local before -- only the last line before a start says when its attempt was last seen alive
-  for line in (file:read(upto) or ""):gmatch "[^\n]+" do
+  for line in text:sub(1, upto):gmatch "[^\n]+" do
     local decisive = line:find('"start"', 1, true) or line:find('"end"', 1, true)
     if decisive then
       for _, text in ipairs { before or "", line } do

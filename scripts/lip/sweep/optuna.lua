@@ -20,6 +20,7 @@ end
 
 -- JSON as Python's reader takes it: numbers that are not finite have names of their own.
 local function json(v)
+  if v == nil then return "null" end
   if type(v) == "number" and v - v ~= 0 then
     return v ~= v and "NaN" or v > 0 and "Infinity" or "-Infinity"
   end
@@ -46,7 +47,10 @@ local function line(op, fields, raw)
   return object(fields, raw) .. "\n"
 end
 
+-- nil for what is no time that a calendar has
+local LAST = 253402300800 -- the year 10000
 local function iso(seconds)
+  if not (seconds and seconds >= 0 and seconds < LAST) then return nil end
   local whole = seconds // 1
   return os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole)) ..
     (".%06d+00:00"):format(math.min(999999, (seconds - whole) * 1e6 // 1))
@@ -71,11 +75,27 @@ local function add_choice(d, v)
   end
 end
 
+local RANGES = { uniform = true, loguniform = true, integer = true }
+
+-- Whether a setting is a number in every trial that has it.
+local function numeric(trials, name)
+  for _, trial in ipairs(trials) do
+    local v = trial.config[name]
+    if v ~= nil and type(v) ~= "number" then return false end
+  end
+  return true
+end
+
 -- The dimensions of a description: those of a space as they stand there, those of a grid its lists.
 local function described(description)
   local search, all = type(description.search) == "table" and description.search or {}, {}
   for name, d in pairs(type(search.space) == "table" and search.space or {}) do
-    if type(d) == "table" then all[name] = d.kind and d or { kind = "choice", values = d } end
+    local choice_of = type(d) == "table" and (d.kind == nil and d or d.kind == "choice" and d.values)
+    if type(choice_of) == "table" then
+      all[name] = { kind = "choice", values = choice_of }
+    elseif type(d) == "table" and RANGES[d.kind] and type(d.low) == "number" and type(d.high) == "number" then
+      all[name] = d
+    end
   end
   return all
 end
@@ -100,7 +120,7 @@ local function distributions(description, trials)
     if d.kind == "choice" then
       choices[name] = categorical()
       for _, v in ipairs(d.values) do add_choice(choices[name], v) end
-    else
+    elseif numeric(trials, name) then
       all[name] = range(d)
     end
   end
@@ -128,7 +148,7 @@ end
 local function curve(metrics, name)
   local values = {}
   for _, m in ipairs(metrics) do
-    if m.name == name then values[tostring(m.step)] = json(tonumber(m.value) or m.value) end
+    if m.name == name then values[tostring(m.step)] = json(m.value) end
   end
   return values
 end
@@ -157,7 +177,7 @@ local function trial_line(study, trial, metrics, dist, options)
     user_attrs = object({}, attrs),
     intermediate_values = object({}, curve(metrics, options.curve or options.objective)),
     system_attrs = "{}", values = "null", value = value and state ~= STATES.failed and json(value) or "null",
-    datetime_start = trial.started and json(iso(trial.started)) or "null",
+    datetime_start = json(iso(trial.started)),
   }
   if trial.state == "queued" then -- as study.enqueue_trial leaves them: to be run with these parameters
     local fixed = {}
@@ -166,7 +186,7 @@ local function trial_line(study, trial, metrics, dist, options)
     raw.system_attrs = object({}, { fixed_params = object({}, fixed) })
     raw.datetime_start, raw.value = "null", "null"
   elseif trial.state ~= "running" then
-    raw.datetime_complete = json(iso(trial.finished or trial.started or 0))
+    raw.datetime_complete = json(iso(trial.finished) or iso(trial.started) or iso(0))
   end
   return line(CREATE_TRIAL, { study_id = study }, raw)
 end

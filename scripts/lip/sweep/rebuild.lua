@@ -12,18 +12,18 @@ local rebuild = {}
 -- ---- reading the folder ----
 
 -- A file of one JSON object, or nil when it is missing or damaged.
-local function object(path)
-  local text = lip.file.read(path)
+local function object(path, below)
+  local text = lip.file.read(path, 0, below)
   local value = text and lip.from_json(text)
   return type(value) == "table" and value or nil
 end
 
 -- { id=, name=, created=, description= } for every sweep that has a description, by id.
-local function described(root)
+local function described(root, below)
   local list = {}
-  for _, file in ipairs(lip.file.list(root .. "/sweeps") or {}) do
+  for _, file in ipairs(lip.file.list(root .. "/sweeps", below) or {}) do
     local name = file:match "^(.*)%.json$"
-    local sweep = name and object(root .. "/sweeps/" .. file)
+    local sweep = store.is_name(name) and object(root .. "/sweeps/" .. file, below)
     if sweep and sweep.name == name and type(sweep.description) == "table" then list[#list + 1] = sweep end
   end
   table.sort(list, function(a, b) return (math.tointeger(a.id) or math.huge) < (math.tointeger(b.id) or math.huge) end)
@@ -31,8 +31,8 @@ local function described(root)
 end
 
 -- What enqueue has written, the last line of each key; and the keys of trials that have left the sweep.
-local function listed(root, name)
-  local text = lip.file.read(root .. "/sweeps/" .. name .. ".trials.jsonl") or ""
+local function listed(root, below, name)
+  local text = lip.file.read(root .. "/sweeps/" .. name .. ".trials.jsonl", 0, below) or ""
   local list, by_key = {}, {}
   for line in text:gmatch "([^\n]*)\n" do
     local trial = lip.from_json(line)
@@ -54,7 +54,7 @@ end
 -- Trials known by their folder only: what trial.json or the first line of the journal says.
 local function found(folder)
   local function tells(t) return t and store.is_name(t.sweep) and record.is_key(t.key) end
-  local trial = object(folder .. "/trial.json")
+  local trial = object(folder .. "/trial.json", journal.below(folder))
   if tells(trial) then return trial end
   for _, line in ipairs(journal.read(folder) or {}) do
     if line.event == "start" and tells(line) then return line end
@@ -114,14 +114,14 @@ local function fill(self)
   local running = must(db:rows(RUNNING))
   for _, name in ipairs(schema.tables) do must(db:exec("DELETE FROM " .. name)) end
   local left = {}
-  for _, sweep in ipairs(described(root)) do
+  for _, sweep in ipairs(described(root, self.below)) do
     local id = add_sweep(db, sweep)
-    local list, gone = listed(root, sweep.name)
+    local list, gone = listed(root, self.below, sweep.name)
     left[sweep.name] = gone
     for _, trial in ipairs(list) do add_trial(db, id, trial) end
   end
   local skipped = 0
-  for _, key in ipairs(lip.file.list(root .. "/trials") or {}) do
+  for _, key in ipairs(lip.file.list(root .. "/trials", self.below) or {}) do
     if key:find "^%x+$" then add_found(db, root .. "/trials/" .. key, key, left) end
   end
   local rows = must(db:rows "SELECT id, key FROM trials ORDER BY id")

@@ -9,26 +9,44 @@ record.columns = [[t.id, s.name AS sweep, t.number, t.key, t.state, t.config, t.
   t.started, t.finished, t.seconds, t.exit, t.signal, t.message, t.memory, t.step, t.total, t.pid, t.pid_start, t.host,
   t.beat]]
 
-local function is_text(v) return type(v) == "string" end
+local function is_text(v) return type(v) == "string" and utf8.len(v) ~= nil end
 local function is_whole(v) return math.type(v) == "integer" end
 local function is_number(v) return type(v) == "number" end
 local function is_key(v) return is_text(v) and v:find "^%x+$" ~= nil end
 record.is_key = is_key
+
+--- Whether a sweep may be called so: names become parts of paths.
+function record.is_name(v)
+  return is_text(v) and v:find "^[%w_][%w_.@+-]*$" ~= nil and #v <= 100
+end
 local STATE = { queued = true, running = true, done = true, failed = true, pruned = true }
 local function is_state(v) return STATE[v] == true end
 
-local required = { id = is_whole, sweep = is_text, number = is_whole, key = is_key, state = is_state, config = is_text,
+local required = { id = is_whole, sweep = record.is_name, number = is_whole, key = is_key, state = is_state, config = is_text,
   attempt = is_whole }
 local optional = { row = is_text, value = is_number, seed = is_whole, started = is_number, finished = is_number,
   seconds = is_number, exit = is_whole, signal = is_whole, message = is_text, memory = is_whole, step = is_whole,
   total = is_whole, pid = is_whole, pid_start = is_whole, host = is_text, beat = is_number }
 
+-- Tables beside it: columns that must be there, and those that may.
+local function is_step(v) return is_whole(v) and v >= 0 end
+local tables = {
+  trials = { required, optional },
+  metrics = { { name = is_text, step = is_step, value = is_number }, {} },
+  rungs = { { rung = is_whole, value = is_number }, {} },
+  files = { { kind = is_text, path = is_text }, {} },
+  data = { { name = is_text }, { sha256 = is_text, samples = is_whole } },
+}
+
 --- The name of a column that cannot be what was written there, or nil.
-function record.damage(row)
-  for name, test in next, required do
+---@param row table
+---@param what? string of which table (default: trials)
+function record.damage(row, what)
+  local must, may = table.unpack(tables[what or "trials"])
+  for name, test in next, must do
     if not test(row[name]) then return name end
   end
-  for name, test in next, optional do
+  for name, test in next, may do
     if row[name] ~= nil and not test(row[name]) then return name end
   end
 end

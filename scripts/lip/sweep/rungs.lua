@@ -21,15 +21,14 @@ local function number(v)
   return tonumber(v)
 end
 
-local function read(path, sweep, rule)
+local function read(path, below, sweep, rule)
   local known = seen[path] or { offset = 0, scores = {} }
-  local file <close> = io.open(path, "rb")
-  if not file then return known end
+  local there = lip.file.stat(path, below)
+  if not there then return known end
   seen[path] = known
-  if file:seek "end" < known.offset or known.rule ~= rule then known.offset, known.sweep, known.scores = 0, nil, {} end
+  if there.size < known.offset or known.rule ~= rule then known.offset, known.sweep, known.scores = 0, nil, {} end
   known.rule = rule
-  file:seek("set", known.offset)
-  local text = file:read "a" or ""
+  local text = lip.file.read(path, known.offset, below) or ""
   local whole = text:match "^.*\n" -- a line that is being written is left for later
   if not whole then return known end
   known.offset = known.offset + #whole
@@ -47,10 +46,10 @@ local function read(path, sweep, rule)
 end
 
 -- The keys of a sweep's trials, from the list beside its description: the last line of a key counts.
-local function keys_of(root, sweep)
+local function keys_of(root, below, sweep)
   local keys, at = {}, {}
-  local file <close> = io.open(root .. "/sweeps/" .. sweep .. ".trials.jsonl", "rb")
-  for line in file and file:lines() or function() end do
+  local text = lip.file.read(root .. "/sweeps/" .. sweep .. ".trials.jsonl", 0, below)
+  for line in (text or ""):gmatch "[^\n]+" do
     local key = line:match '"key"%s*:%s*"(%x+)"'
     if key and not at[key] then
       keys[#keys + 1] = key
@@ -70,8 +69,10 @@ end
 function rungs.scores(folder, sweep, rung, rule)
   local trials = folder:match "^(.*)/[^/]+/?$" or "."
   local root, scores = trials:match "^(.*)/[^/]+$" or ".", {}
-  for _, key in ipairs(keys_of(root, sweep)) do
-    if key then scores[#scores + 1] = read(("%s/%s/journal.jsonl"):format(trials, key), sweep, rule).scores[rung] end
+  local below = { below = root }
+  for _, key in ipairs(keys_of(root, below, sweep)) do
+    local path = ("%s/%s/journal.jsonl"):format(trials, key)
+    if key then scores[#scores + 1] = read(path, below, sweep, rule).scores[rung] end
   end
   return scores
 end

@@ -36,8 +36,8 @@ end
 
 -- ---- one worker ----
 
-local function last_lines(path)
-  local text = lip.file.tail(path, LINE_BYTES) or ""
+local function last_lines(folder)
+  local text = lip.file.tail(folder .. "/output.txt", LINE_BYTES, journal.below(folder)) or ""
   local lines = {}
   for line in text:gmatch "[^\r\n]+" do lines[#lines + 1] = line end
   return table.concat(lines, "\n", math.max(1, #lines - LINES + 1))
@@ -57,21 +57,37 @@ local function start_line(slot, lease)
 end
 
 -- Whole or not at all, but not waited for (8 ms of a busy disk): should the power fail, the next attempt writes it.
-local function write_told(path, text)
+local function write_told(folder, text)
+  local path, below = folder .. "/trial.json", journal.below(folder)
   local new = path .. ".new"
-  os.remove(new) -- of a runner that was killed here
-  must(lip.file.append(new, text))
-  must(lip.file.rename(new, path))
+  must(lip.file.remove_tree(new, below)) -- of a runner that was killed here
+  must(lip.file.append(new, text, below))
+  must(lip.file.rename(new, path, below))
+end
+runner.write_told = write_told
+
+-- What a trial has made of its own folder: when no journal can be in it, it is set aside, and there is an empty one.
+-- Whether that was so.
+local function put_right(folder)
+  local below = journal.below(folder)
+  local there, file = lip.file.stat(folder, below), lip.file.stat(journal.path(folder), below)
+  if there and there.kind == "folder" and (not file or file.kind == "file") then return false end
+  if there then must(lip.file.rename(folder, ("%s.aside-%d"):format(folder, math.floor(lip.now() * 1000)), below)) end
+  must(lip.file.mkdir(folder, below))
+  return true
 end
 
 --- Starts a worker for a claimed trial.
 function methods:start(record)
   local job = self.job
   local folder = job.store:folder(record)
-  must(lip.file.mkdir(folder))
-  write_told(folder .. "/trial.json", lip.to_json(job.plan:trial_file(record, job)) .. "\n")
+  must(lip.file.mkdir(folder, job.store.below))
+  if put_right(folder) then
+    self.view:say("note: %s held no journal but something else of that name: set aside", self:name(record))
+  end
+  write_told(folder, lip.to_json(job.plan:trial_file(record, job)) .. "\n")
   local slot = { record = record, folder = folder, started = lip.time(), counted = 0 }
-  local process, message = lip.process.spawn { self.program, "trial", folder, stdout = folder .. "/output.txt",
+  local process, message = lip.process.spawn { self.program, "trial", folder, stdout = folder .. "/output.txt", below = job.store.root,
     group = true, dies_with_parent = true }
   self.slots[#self.slots + 1] = slot
   if not process then
@@ -109,18 +125,8 @@ local function cause(slot, result)
   else
     text = ("left with status %d and no result"):format(result.exit or 0)
   end
-  local output = last_lines(slot.folder .. "/output.txt")
+  local output = last_lines(slot.folder)
   return output == "" and text or text .. "\n" .. output
-end
-
--- What a trial has made of its own folder: when no journal can be in it, it is set aside, and there is an empty one.
--- Whether that was so.
-local function put_right(folder)
-  local there, file = lip.file.stat(folder), lip.file.stat(journal.path(folder))
-  if there and there.kind == "folder" and (not file or file.kind == "file") then return false end
-  if there then must(os.rename(folder, ("%s.aside-%d"):format(folder, math.floor(lip.now() * 1000)))) end
-  must(lip.file.mkdir(folder))
-  return true
 end
 
 -- The line that a worker owes which is no more; returns why it ended. A trial that is to be tried again never counts as

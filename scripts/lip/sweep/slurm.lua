@@ -280,7 +280,7 @@ local texts = {
 -- no longer RUNNING then), and not without a checkpoint: that trial would begin again for ever.
 local function requeue_self(folder, id)
   local has_checkpoint = false
-  for _, name in ipairs(lip.file.list(folder) or {}) do
+  for _, name in ipairs(lip.file.list(folder, journal.below(folder)) or {}) do
     has_checkpoint = has_checkpoint or name:find "%.safetensors$" ~= nil
   end
   if not has_checkpoint then return end
@@ -293,7 +293,7 @@ end
 -- Why this task has nothing to do: its trial has ended (Slurm may start a task again that had already finished), or
 -- runs in another job (a submission that broke off and was made again). Nil when it has.
 local function needless(folder, id)
-  local text = lip.file.read(folder .. "/trial.json")
+  local text = lip.file.read(folder .. "/trial.json", 0, journal.below(folder))
   local told = text and lip.from_json(text)
   if type(told) ~= "table" then told = {} end
   local over, other, running = false, nil, false

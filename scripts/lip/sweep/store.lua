@@ -26,7 +26,8 @@ local function guarded(f)
 end
 store.guarded = guarded
 
---- What stands behind a symbolic link below the store's folder is not the store's: it is read, and never removed.
+--- What stands behind a symbolic link below the store's folder is not the store's: nothing of it is read, written or
+--- removed. Everything below that folder is opened with the option `below` of lip.file (self.below here).
 ---@return boolean own no part of `path` below `root` is a link
 function store.is_own(root, path)
   local part = root
@@ -61,13 +62,14 @@ store.open = guarded(function(path, options)
     must(lip.file.mkdir(path:match "^(.*)/[^/]*$" .. "/"))
   end
   local db = must(schema.open(path, options))
-  local self = setmetatable({ db = db, path = path, root = path .. ".d", readonly = options.readonly or false }, Store)
+  local self = setmetatable({ db = db, path = path, root = path .. ".d", below = { below = path .. ".d" }, readonly = options.readonly or false }, Store)
   if options.create then self:make_folders() end
   return self
 end)
 
 function Store:make_folders()
-  for _, name in ipairs { "/sweeps", "/trials", "/objects" } do must(lip.file.mkdir(self.root .. name)) end
+  must(lip.file.mkdir(self.root))
+  for _, name in ipairs { "/sweeps", "/trials", "/objects" } do must(lip.file.mkdir(self.root .. name, self.below)) end
 end
 
 function Store:close()
@@ -97,10 +99,12 @@ end
 
 -- ---- sweeps ----
 
---- Whether a sweep may be called so.
-function store.is_name(name)
-  return type(name) == "string" and name:find "^[%w_][%w_.@+-]*$" ~= nil and #name <= 100
+-- What stands in a database may be anything.
+local function damaged(self, what)
+  must(nil, ("%s: the %s is damaged (lipwb runs rebuild makes it again)"):format(self.path, what), "corrupt")
 end
+
+store.is_name = record.is_name
 
 local function check_name(name)
   if not store.is_name(name) then
@@ -116,7 +120,7 @@ end
 local function write_description(self, row)
   local text = lip.to_json { format = 1, id = row.id, name = row.name, created = row.created,
     description = row.description }
-  must(lip.file.write(self:sweep_file(row.name, ".json"), text .. "\n"))
+  must(lip.file.write(self:sweep_file(row.name, ".json"), text .. "\n", self.below))
 end
 
 --- The description of a sweep, its id and when it was made; false when there is none.
@@ -153,7 +157,10 @@ end)
 --- All sweeps: { {id=, name=, created=, description=}, ... }, the oldest first.
 Store.sweeps = guarded(function(self)
   local rows = must(self.db:rows "SELECT id, name, created, description FROM sweeps ORDER BY id")
-  for _, row in ipairs(rows) do row.description = record.description(row.description) end
+  for _, row in ipairs(rows) do
+    if not record.is_name(row.name) then damaged(self, "name of a sweep") end
+    row.description = record.description(row.description)
+  end
   return rows
 end)
 
@@ -195,7 +202,8 @@ Store.enqueue = writing(function(self, sweep, list)
   -- for rebuilding: trials that have not started have no journal. The order of the two does not matter: lines without
   -- a row are rows again after rebuilding, and a row is only there together with its line.
   if #lines > 0 then
-    must(lip.file.append(self:sweep_file(owner.name, ".trials.jsonl"), table.concat(lines), { sync = true }))
+    must(lip.file.append(self:sweep_file(owner.name, ".trials.jsonl"), table.concat(lines),
+      { sync = true, below = self.root }))
   end
   return #lines
 end)
@@ -205,9 +213,7 @@ end)
 -- Rows of the database as records, checked.
 local function records_of(self, rows)
   local list, column = record.make(self.db, rows)
-  if not list then
-    must(nil, ("%s: a trial's '%s' is damaged (lipwb runs rebuild makes it again)"):format(self.path, column), "corrupt")
-  end
+  if not list then damaged(self, ("'%s' of a trial"):format(column)) end
   return list
 end
 
@@ -250,6 +256,15 @@ end
 --- The record of a trial as it is now; false when there is none.
 Store.trial = guarded(function(self, id) return fresh(self, id_of(id)) end)
 
+-- Rows of another table, checked.
+local function sound(self, rows, what)
+  for _, row in ipairs(rows) do
+    local column = record.damage(row, what)
+    if column then damaged(self, ("'%s' of a trial's %s"):format(column, what)) end
+  end
+  return rows
+end
+
 --- Measurements of a trial: { {name=, step=, value=}, ... } by name and step.
 Store.metrics = guarded(function(self, trial)
   local rows = must(self.db:rows("SELECT name, step, value FROM metrics WHERE trial = ? ORDER BY name, step",
@@ -257,22 +272,25 @@ Store.metrics = guarded(function(self, trial)
   for _, row in ipairs(rows) do
     if row.value == "nan" then row.value = 0 / 0 end
   end
-  return rows
+  return sound(self, rows, "metrics")
 end)
 
 --- Scores of a trial at the rungs of the sweep's scheduler: { {rung=, value=}, ... } by rung.
 Store.rungs = guarded(function(self, trial)
-  return must(self.db:rows("SELECT rung, value FROM rungs WHERE trial = ? ORDER BY rung", id_of(trial)))
+  return sound(self, must(self.db:rows("SELECT rung, value FROM rungs WHERE trial = ? ORDER BY rung", id_of(trial))),
+    "rungs")
 end)
 
 --- Files that a trial has noted: { {kind=, path=}, ... }, paths relative to its folder.
 Store.files = guarded(function(self, trial)
-  return must(self.db:rows("SELECT kind, path FROM files WHERE trial = ? ORDER BY kind, path", id_of(trial)))
+  return sound(self, must(self.db:rows("SELECT kind, path FROM files WHERE trial = ? ORDER BY kind, path",
+    id_of(trial))), "files")
 end)
 
 --- Data sets that a trial has read: { {name=, sha256=, samples=}, ... }.
 Store.data = guarded(function(self, trial)
-  return must(self.db:rows("SELECT name, sha256, samples FROM data WHERE trial = ? ORDER BY name", id_of(trial)))
+  return sound(self, must(self.db:rows("SELECT name, sha256, samples FROM data WHERE trial = ? ORDER BY name",
+    id_of(trial))), "data")
 end)
 
 --- How many trials of a sweep are in each state.
@@ -312,9 +330,9 @@ end
 Store.put_object = guarded(function(self, text)
   local sha = lip.sha256(text)
   local path = object_file(self, sha)
-  if not lip.file.exists(path) then
-    must(lip.file.mkdir(self.root .. "/objects"))
-    must(lip.file.write(path, must(lip.deflate(text))))
+  if not lip.file.exists(path, self.below) then
+    must(lip.file.mkdir(self.root .. "/objects", self.below))
+    must(lip.file.write(path, must(lip.deflate(text)), self.below))
   end
   return sha
 end)
@@ -324,7 +342,7 @@ local OBJECT_MAX = 1 << 30
 --- The text of an object.
 Store.object = guarded(function(self, sha)
   local path = object_file(self, sha)
-  local text = must(lip.inflate(must(lip.file.read(path)), OBJECT_MAX))
+  local text = must(lip.inflate(must(lip.file.read(path, 0, self.below)), OBJECT_MAX))
   if lip.sha256(text) ~= sha then must(nil, path .. ": damaged: its SHA-256 is another", "format") end
   return text
 end)
@@ -338,7 +356,8 @@ Store.ingest = guarded(function(self, trial)
   local row = must(self.db:row("SELECT key, journal_read FROM trials WHERE id = ?", id))
   if not row then error(("ingest: there is no trial %s"):format(tostring(id)), 0) end
   local folder = folder_of(self, row.key)
-  local file = lip.file.stat(journal.path(folder))
+  local file, message, code = lip.file.stat(journal.path(folder), self.below)
+  if not file and code ~= "not_found" then must(nil, message, code) end
   if file and file.kind ~= "file" then file = nil end
   if not file and row.journal_read > 0 then -- another one may grow to the same size
     must(self.db:exec("UPDATE trials SET journal_read = 0 WHERE id = ?", id))
@@ -431,7 +450,7 @@ local function requeue(self, id)
     WHERE t.id = ?]], id))
   if not row then must(nil, ("requeue: there is no trial %s"):format(tostring(id)), "not_found") end
   local folder = folder_of(self, row.key)
-  if lip.file.exists(journal.path(folder)) then
+  if lip.file.exists(journal.path(folder), self.below) then
     must(journal.append(folder, { event = "queued", sweep = row.name, attempt = row.attempt, time = lip.now() }))
     ingest.run(self.db, id, folder)
   end
@@ -469,7 +488,7 @@ Store.rung = writing(function(self, sweep, key, rung, value, rule)
   local scores = {}
   for i, other in ipairs(must(self.db:rows([[SELECT r.value FROM rungs r JOIN trials t ON t.id = r.trial
     WHERE t.sweep = ? AND r.rung = ? ORDER BY t.number]], row.sweep, rung))) do
-    scores[i] = other.value
+    scores[i] = type(other.value) == "number" and other.value or -math.huge -- damaged: beaten by all
   end
   return scores
 end)

@@ -19,7 +19,7 @@ local function write_trial(store, trial, dir)
   end
   if trial.state == "queued" or trial.state == "running" then return true end
   return w:hparams(trial.config, trial.row, { failed = trial.state == "failed", group = trial.sweep .. "/" .. trial.key,
-    step = trial.step })
+    step = trial.step and math.max(trial.step, 0) })
 end
 
 --- Writes all trials that have begun; returns how many, or nil, message, code.

@@ -2,12 +2,14 @@
 -- Status: 0 done, 1 failed, 2 wrong usage, 3 ended by the scheduler, 130 stopped by a signal (checkpoints are written).
 local lip = require "lip"
 local journal = require "lip.sweep.journal"
+local is_name = require "lip.sweep.record".is_name
 local settings_of = require "lip.sweep.settings"
 local stored = require "lip.sweep.row"
 local value_of = require "lip.sweep.aim".value
 
 -- A script may change the tables of the library and of Lua; what comes after it does not look there.
-local append, now, time, interrupted = journal.append, lip.now, lip.time, lip.interrupted
+local append, below, now, time = journal.append, journal.below, lip.now, lip.time
+local interrupted = lip.interrupted
 local signals, usage, exists, mkdir = lip.process.signals, lip.process.usage, lip.file.exists, lip.file.mkdir
 local stdout, stderr, settings, os, debug, select = io.stdout, io.stderr, lip.settings, os, debug, select
 local type, next, tostring, tonumber = type, next, tostring, tonumber
@@ -27,13 +29,14 @@ end
 -- ---- what is told ----
 
 local function read_told(folder)
-  local text, message = lip.file.read(folder .. "/trial.json")
+  local text, message = lip.file.read(folder .. "/trial.json", 0, below(folder))
   if not text then fail("%s", message) end
   local told, why = lip.from_json(text)
   if type(told) ~= "table" then fail("%s/trial.json: %s", folder, why or "not an object") end
   if math.type(told.format) ~= "integer" or told.format < OLDEST or told.format > FORMAT then
     fail("%s/trial.json has format %s, this program knows %d to %d", folder, tostring(told.format), OLDEST, FORMAT)
   end
+  if told.sweep ~= nil and not is_name(told.sweep) then fail("%s/trial.json: no name of a sweep", folder) end
   told.config, told.set = told.config or {}, told.set or {}
   return told
 end
@@ -41,7 +44,11 @@ end
 -- The text that the sweep was started with: from the store, else the file itself as long as it is the same.
 local function script_text(told, folder)
   local text
-  local packed = told.objects and lip.file.read(("%s/%s/%s.gz"):format(folder, told.objects, told.script_sha256))
+  local packed
+  if told.objects == "../../objects" then
+    local where = below(folder)
+    packed = lip.file.read(("%s/objects/%s.gz"):format(where.below, told.script_sha256), 0, where)
+  end
   if packed then text = lip.inflate(packed) end
   if not text then
     local message
@@ -212,13 +219,13 @@ function run:close(ok, row)
     if noted.pruned then state, message = "pruned", nil end
   end
   if interrupted() then state, message, row, value = "stopped", nil, nil, nil end
-  if state ~= "stopped" and not exists(self.folder) then
+  if state ~= "stopped" and not exists(self.folder, below(self.folder)) then
     state, message, row, value = "failed", worker.REMOVED, nil, nil
   end
   if state == "pruned" then value = type(row) == "table" and tonumber(row[aim]) or noted.last end
   self.state, self.message = state, message
-  if not exists(self.folder) then
-    assert(mkdir(self.folder))
+  if not exists(self.folder, below(self.folder)) then
+    assert(mkdir(self.folder, below(self.folder)))
     self.begun = false
   end
   if not self.begun and not start_written(self) then self:begin() end
@@ -251,6 +258,12 @@ local function check(folder)
   return require "lip.sweep.settings".answer(folder, told)
 end
 
+-- The folder from the root. The store may be reached through links, what lies in it may not.
+local function from_root(folder)
+  local root = below(folder).below
+  return assert(lip.file.absolute(root)) .. folder:sub(#root + 1):gsub("/+$", "")
+end
+
 --- lipwb trial FOLDER
 ---@return integer status
 function worker.main(...)
@@ -270,7 +283,7 @@ function worker.main(...)
     complain(tostring(told))
     return STATUS.failed
   end
-  local self = setmetatable({ folder = assert(lip.file.absolute(folder)), told = told, seconds = lip.time() }, run)
+  local self = setmetatable({ folder = from_root(folder), told = told, seconds = lip.time() }, run)
   -- an interrupt arrives as an error, once; after this line none does
   local calm, message = pcall(self.body, self)
   if not calm then self.ok, self.row = false, { message = tostring(message) } end
