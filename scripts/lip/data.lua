@@ -91,10 +91,11 @@ end
 
 -- ---- finding ----
 
--- Where a set may be, best first: { {path, own = true when the folder is named after the set}, ... }
+-- Where a set may be, best first: { {path, own = true when the folder is named after the set, cache = true when what is
+-- there can be had again}, ... }
 local function places(set, folder)
   local list = {}
-  local function add(path, own) list[#list + 1] = { path = path, own = own } end
+  local function add(path, own, cache) list[#list + 1] = { path = path, own = own, cache = cache } end
   local user = folder or user_folder()
   if user then
     user = #user > 1 and user:gsub("/+$", "") or user
@@ -103,7 +104,7 @@ local function places(set, folder)
   end
   if not folder then
     local cache = cache_folder(set)
-    if cache then add(cache, true) end
+    if cache then add(cache, true, true) end
     add("/usr/share/datasets/" .. set.name, true)
     add("/usr/share/" .. set.name, true)
   end
@@ -220,6 +221,19 @@ end
 
 -- ---- MNIST and Fashion-MNIST ----
 
+-- A damaged file of the cache is no error: it is set aside, and fetched again where that may be. Whether it was one.
+local function set_aside(files, message)
+  for _, part in pairs(files) do
+    for _, path in ipairs(part) do
+      if message:sub(1, #path + 1) == path .. ":" and os.rename(path, path .. ".damaged") then
+        io.stderr:write("lipwb: ", message, "; set aside as ", path, ".damaged\n")
+        return true
+      end
+    end
+  end
+  return false
+end
+
 local function load_set(set, options)
   local looked, partial = {}, {}
   local function try(place)
@@ -228,6 +242,7 @@ local function load_set(set, options)
     if missing then partial[#partial + 1] = place.path .. " lacks " .. missing end
     if not files then return nil end
     local train, test, code = load_folder(set, place, files)
+    if code == "format" and place.cache and set_aside(files, test) then return nil end
     if train and not options.quiet then
       print(("data: %s from %s (%d + %d samples)"):format(set.title, place.path, #train, #test))
     end

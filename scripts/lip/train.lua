@@ -10,6 +10,7 @@
 local lip = require "lip.core"
 local callback = require "lip.callback"
 local shown = require "lip.shown"
+local known = require "lip.train_progress"
 
 local defaults = {
   epochs = 10, batch = 128, seed = 1, shuffle = true, drop_last = false, checkpoint_every = 0, shift = 0,
@@ -158,18 +159,6 @@ local function history_text(history, lines)
   return table.concat(lines, ", ")
 end
 
-local NUMBERS = { inf = math.huge, ["-inf"] = -math.huge, nan = 0 / 0 }
-
-local function history_of(list)
-  for _, info in ipairs(list) do
-    for _, t in ipairs { info, info.validation } do
-      for name, v in pairs(t) do t[name] = NUMBERS[v] or v end
-    end
-    info.seconds, info.rate = 0, 0
-  end
-  return list
-end
-
 --- What must agree for a run to continue as if it had never stopped.
 function run:signature()
   local o = self.o
@@ -203,32 +192,58 @@ function run:save_now_and_then(last)
   return self:save()
 end
 
---- Takes over what the checkpoint holds; true | nil, message, code. No file: starts from the beginning.
-function run:resume()
-  local net, opt, progress = lip.load(self.o.checkpoint, { resume = true })
-  if not net then
-    if progress == "not_found" then return true end
-    return nil, opt, progress
-  end
-  if not (opt and progress) then
-    return nil, self.o.checkpoint .. ": holds no run to resume (saved without optimizer and progress)", "format"
-  end
-  local text = progress.text or ""
-  local signature = text:match '"run"%s*:%s*"([^"]*)"'
+--- What the checkpoint holds, proved: net, optimiser, place; nil, message, code. No file: code "not_found". What belongs
+--- to another run raises on the caller's line.
+function run:read_checkpoint()
+  local path = self.o.checkpoint
+  local function damaged(format, ...) return nil, ("%s: " .. format):format(path, ...), "format" end
+  local net, opt, saved = lip.load(path, { resume = true })
+  if not net then return nil, opt, saved end
+  if not (opt and saved) then return damaged "holds no run to resume (saved without optimizer and progress)" end
+  local signature, stored = known.signature(saved.text)
+  if not signature then return damaged "what it says about its run is damaged" end
   if signature ~= self:signature() then
-    error(("train: %s belongs to another run (%s), this one has %s"):format(self.o.checkpoint,
-      signature or "unknown", self:signature()), 4)
+    error(("train: %s belongs to another run (%s), this one has %s"):format(path, signature, self:signature()), 0)
+  end
+  local place, message = known.read(saved, stored, opt:state().updates, self)
+  if not place then return damaged("what it says about its run is damaged: %s", message) end
+  return net, opt, place
+end
+
+--- Takes over what the checkpoint holds; true | nil, message, code. No file: starts from the beginning.
+function run:take_over()
+  local net, opt, place = self:read_checkpoint()
+  if not net then
+    if place == "not_found" then return true end
+    return nil, opt, place
   end
   local ok, message, code = lip.restore(self.net, self.opt, net, opt)
   if not ok then return nil, message, code end
-  self.step = progress.step
-  local stored = lip.from_json(text) or {}
-  self.tally = { step = self.step, sum = tonumber(stored.epoch_sum) or 0, rows = stored.epoch_rows or 0,
-    lr = tonumber(stored.epoch_lr) or self.rate }
-  self.ended, self.stopped = stored.ended or self.step // self.per_epoch, stored.stopped
-  self.history = history_of(stored.history or {})
-  self.resumed = true
+  self.step, self.ended, self.stopped = place.step, place.ended, place.stopped
+  self.history, self.tally, self.resumed = place.history, place.tally, true
   return true
+end
+
+--- A trial's own checkpoint only saves time: what cannot be used is set aside, and training begins again.
+function run:set_aside(why)
+  local path = self.o.checkpoint
+  local aside = path .. ".damaged"
+  local ok, message, code = lip.file.rename(path, aside)
+  if not ok then return nil, message, code end
+  io.stderr:write("lipwb: ", why, "\nlipwb: set aside as ", aside, "; training begins again\n")
+  return true
+end
+
+--- As take_over; an error of the checkpoint's own is one of the caller.
+function run:resume()
+  local own = self.o.own_checkpoint
+  local there = own and lip.file.stat(self.o.checkpoint, { follow = false })
+  if there and there.kind ~= "file" then return self:set_aside(self.o.checkpoint .. ": not a regular file") end
+  local ok, done, message, code = pcall(self.take_over, self)
+  if not ok and lip.interrupted() then error(done, 0) end
+  if own and (not ok or done == nil and code == "format") then return self:set_aside(ok and message or tostring(done)) end
+  if not ok then error(done, 3) end
+  return done, message, code
 end
 
 -- ---- the loop ----

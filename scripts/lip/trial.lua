@@ -103,6 +103,24 @@ function trial.report(step, values, total)
   return false
 end
 
+-- What stands under a file's name and is no file (a link, a pipe) came with the store or from an earlier attempt: it is
+-- set aside, so that nothing is written behind it. The folders above are made.
+local function make_room(path)
+  local below = require("lip.sweep.journal").below(trial.folder)
+  local function need(value, message)
+    if value == nil then error("trial.file: " .. message, 0) end
+    return value
+  end
+  local above = path:match "^(.*)/"
+  if above ~= trial.folder then need(lip.file.mkdir(above, below)) end
+  local there = lip.file.stat(path, below)
+  if there and there.kind ~= "file" and there.kind ~= "folder" then
+    local aside = ("%s.aside-%d"):format(path, math.floor(lip.now() * 1000))
+    need(lip.file.rename(path, aside, below))
+    io.stderr:write("lipwb: ", path, ": not a regular file; set aside as ", aside, "\n")
+  end
+end
+
 --- A name for a file of the trial, noted in its journal.
 ---@param kind "checkpoint"|"certificate"|"figure"|string
 ---@param name string
@@ -114,8 +132,7 @@ function trial.file(kind, name)
     error(("trial.file: '%s' is not a name inside of the trial's folder"):format(name), 2)
   end
   local path = trial.folder .. "/" .. name
-  local above = path:match "^(.*)/"
-  if above ~= trial.folder then assert(lip.file.mkdir(above)) end
+  make_room(path)
   local id = kind .. "\0" .. name
   if not noted.files[id] then
     noted.files[id] = true

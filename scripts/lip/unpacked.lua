@@ -27,22 +27,11 @@ local function place(path)
   return digest and folder() .. "/" .. digest or nil
 end
 
--- What the copy at `copy` should contain: its digest, or nil.
+-- What the copy at `copy` should contain: its digest, or nil. Whatever else stands there is no copy.
 local function promised(copy)
-  local file = io.open(copy .. ".sha256", "rb")
-  if not file then return nil end
-  local text = file:read(65)
-  file:close()
+  local there = core.file.stat(copy)
+  local text = there and there.kind == "file" and core.file.read(copy .. ".sha256", 0, { below = folder() })
   return text and #text == 64 and text or nil
-end
-
--- Writes a file that is there in full or not at all.
-local function write(path, text)
-  local temporary = ("%s.%d-%d.part"):format(path, os.time(), math.random(1 << 30))
-  local file = io.open(temporary, "wb")
-  if not file then return end
-  local ok = file:write(text)
-  if not (file:close() and ok and os.rename(temporary, path)) then os.remove(temporary) end
 end
 
 --- Reads files through their copies: `read(paths)` gives a result and the digests of the unpacked files, or nil and why
@@ -65,9 +54,9 @@ function unpacked.read(paths, read)
   end
   local result, digests, code = read(paths)
   if result then
-    os.execute("mkdir -p '" .. folder():gsub("'", "'\\''") .. "' 2>/dev/null")
+    core.file.mkdir(folder())
     for i, copy in pairs(copies) do
-      if core.unpack(paths[i], copy) == digests[i] then write(copy .. ".sha256", digests[i]) end
+      if core.unpack(paths[i], copy) == digests[i] then core.file.write(copy .. ".sha256", digests[i]) end
     end
   end
   return result, digests, code

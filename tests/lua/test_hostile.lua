@@ -1,5 +1,5 @@
--- Stores that somebody else has made: links and pipes where files should be, names that lead elsewhere, figures that are
--- none, texts that would move a terminal's cursor. Each command answers in words, and touches nothing outside.
+-- Stores that somebody else has made: links and pipes where files should be, names that lead elsewhere, figures that
+-- are none, texts that would move a terminal's cursor. Each command answers in words, and touches nothing outside.
 local lu = require "luaunit"
 local lip = require "lip"
 local store = require "lip.sweep.store"
@@ -43,7 +43,8 @@ function T:says(command)
 end
 
 local LOOKS = { "runs ls", "runs show 2 --output", "runs gc", "runs gc --checkpoints", "report -o page.html",
-  "reproduce s/2", "runs export csv", "runs export tensorboard tb", "runs plot -o x.svg", "runs gc --checkpoints --delete",
+  "reproduce s/2", "runs export csv", "runs export tensorboard tb", "runs plot -o x.svg",
+  "runs gc --checkpoints --delete",
   "sweep s.lua --retry failed", "runs rebuild" }
 
 -- ---- lip.file below a folder ----
@@ -110,8 +111,8 @@ function T:test_files_below()
     lu.assertTrue(file.remove_tree(top .. "/a/y", by))
     lu.assertTrue(file.remove_tree(top .. "/a/c", by))
     lu.assertTrue(file.remove_tree(top .. "/a/none", by))
-    lu.assertEquals({ file.read(top .. "/none", 0, by) }, { nil, top .. "/none: cannot open it: No such file or directory",
-      "not_found" })
+    lu.assertEquals({ file.read(top .. "/none", 0, by) },
+      { nil, top .. "/none: cannot open it: No such file or directory", "not_found" })
   end
   lu.assertErrorMsgContains("'below' expects a folder", file.read, "x", 0, { below = 5 })
   lu.assertErrorMsgContains("unknown option 'above'", file.read, "x", 0, { above = "." })
@@ -169,9 +170,11 @@ end
 
 -- A sweep that goes on in a store whose parts are links writes nothing behind them.
 function T:test_sweeps_write_through_no_link()
-  local function all(folder) return lip.process.run({ "sh", "-c", "cd $0 && find . -type f | sort | xargs cat", folder }).output end
-  for _, part in ipairs { "trials", "sweeps", "objects", "trials/KEY", "trials/KEY/journal.jsonl", "trials/KEY/output.txt",
-    "trials/KEY/trial.json" } do
+  local function all(folder)
+    return lip.process.run({ "sh", "-c", "cd $0 && find . -type f | sort | xargs cat", folder }).output
+  end
+  for _, part in ipairs { "trials", "sweeps", "objects", "trials/KEY", "trials/KEY/journal.jsonl",
+    "trials/KEY/output.txt", "trials/KEY/trial.json" } do
     self:made()
     local again = assert(store.open(self.dir .. "/runs.db", {}))
     assert(again:requeue(again:trials { number = 2 }[1]))
@@ -203,11 +206,13 @@ end
 
 -- ---- odd values in the database ----
 
-local ODD = { -3, 1e308, -1e308, math.mininteger, "x", "", "nan", "inf", "[1,2]", '{"a":{"b":1}}', '{"v":"nan","loss":[1]}',
-  '{"v":true}', "../../x", "\xff\xfe", '{"maximise":"a"}',
+local ODD = { -3, 1e308, -1e308, math.mininteger, "x", "", "nan", "inf", "[1,2]", '{"a":{"b":1}}',
+  '{"v":"nan","loss":[1]}', '{"v":true}', "../../x", "\xff\xfe", '{"maximise":"a"}',
   '{"maximise":"v","search":{"space":{"a":{"kind":"integer","low":"x"},"seed":{"kind":"choice"}}}}' }
-local EXPORTS = { "runs export tensorboard tb", "runs export optuna x.log", "runs export csv", "runs export csv --metrics",
-  "runs export jsonl --metrics", "runs plot pareto --x a --y v -o x.svg", "runs plot losses -o x.svg", "runs pareto a v",
+local EXPORTS = { "runs export tensorboard tb", "runs export optuna x.log", "runs export csv",
+  "runs export csv --metrics",
+  "runs export jsonl --metrics", "runs plot pareto --x a --y v -o x.svg", "runs plot losses -o x.svg",
+  "runs pareto a v",
   "report -o x.html", "runs show s/2 --metrics", "runs ls --wide" }
 
 -- Every column holds every odd value once; each time a few of the commands look at it.
@@ -260,7 +265,7 @@ function T:test_exports()
   with("UPDATE trials SET started = 1e308, finished = -1e308, seconds = 1e308", "report -o x.html", 0, "2 runs")
   with("UPDATE trials SET step = -5", "runs export tensorboard tb", 0, "2 runs")
   with("UPDATE trials SET config = '{\"a\":\"text\"}'", "runs export optuna x.log", 0, "2 runs")
-  with("UPDATE sweeps SET description = '{\"search\":{\"space\":{\"a\":{\"kind\":\"integer\",\"low\":\"x\"}}}}'",
+  with([[UPDATE sweeps SET description = '{"search":{"space":{"a":{"kind":"integer","low":"x"}}}}']],
     "runs export optuna x.log", 0, "2 runs")
   for _, command in ipairs { "runs export tensorboard tb", "runs ls", "report -o x.html", "runs show 2" } do
     with("UPDATE sweeps SET name = '../../x'", command, 1, "is damaged (lipwb runs rebuild makes it again)")

@@ -319,6 +319,8 @@ local function folder_of(self, key)
   return self:folder(key)
 end
 
+local OBJECT_MAX = 1 << 30
+
 local function object_file(self, sha)
   if type(sha) ~= "string" or not sha:find("^" .. ("%x"):rep(64) .. "$") then
     error("the SHA-256 of an object is expected, as 64 hexadecimal digits", 0)
@@ -326,23 +328,28 @@ local function object_file(self, sha)
   return self.root .. "/objects/" .. sha .. ".gz"
 end
 
---- Stores a text once per content; returns its SHA-256.
+-- The text of an object, unpacked; nil, message, code.
+local function read_object(self, path)
+  local packed, message, code = lip.file.read(path, 0, self.below)
+  if not packed then return nil, message, code end
+  return lip.inflate(packed, OBJECT_MAX)
+end
+
+--- Stores a text once per content, and again where that is damaged; returns its SHA-256.
 Store.put_object = guarded(function(self, text)
   local sha = lip.sha256(text)
   local path = object_file(self, sha)
-  if not lip.file.exists(path, self.below) then
+  if read_object(self, path) ~= text then
     must(lip.file.mkdir(self.root .. "/objects", self.below))
     must(lip.file.write(path, must(lip.deflate(text)), self.below))
   end
   return sha
 end)
 
-local OBJECT_MAX = 1 << 30
-
 --- The text of an object.
 Store.object = guarded(function(self, sha)
   local path = object_file(self, sha)
-  local text = must(lip.inflate(must(lip.file.read(path, 0, self.below)), OBJECT_MAX))
+  local text = must(read_object(self, path))
   if lip.sha256(text) ~= sha then must(nil, path .. ": damaged: its SHA-256 is another", "format") end
   return text
 end)
