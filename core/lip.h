@@ -12,6 +12,7 @@
 #include "core/base/ieee.h"
 #include "core/base/mem.h"
 #include "core/base/opt.h"
+#include "core/base/plain.h"
 #include "core/base/processors.h"
 #include "core/base/rng.h"
 #include "core/base/str.h"

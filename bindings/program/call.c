@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 
 #include "bindings/program/program.h"
+#include "core/base/plain.h"
 
 static int traceback(lua_State *L) {
   const char *message = lua_tostring(L, 1);
@@ -24,10 +25,27 @@ int lipL_docall(lua_State *L, int narg, int results) {
   return status;
 }
 
+void lipL_tell(const char *text, size_t n) {
+  char piece[1024];
+  while (n > 0) {
+    size_t take = n < sizeof piece ? n : sizeof piece;
+    while (take > 1 && take < n && ((unsigned char)text[take] & 0xc0) == 0x80) take--; /* whole characters */
+    fwrite(piece, 1, lip_str_plain(piece, text, take, true), stderr);
+    text += take;
+    n -= take;
+  }
+}
+
 void lipL_report(lua_State *L) {
-  const char *message = lua_tostring(L, -1);
+  size_t n = 0;
+  const char *message = lua_tolstring(L, -1, &n);
   fflush(stdout);
-  fprintf(stderr, "lipwb: %s\n", message ? message : "(error without a message)");
+  fputs("lipwb: ", stderr);
+  if (message)
+    lipL_tell(message, n);
+  else
+    fputs("(error without a message)", stderr);
+  fputc('\n', stderr);
   fflush(stderr);
   lua_pop(L, 1);
 }

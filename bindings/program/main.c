@@ -109,7 +109,9 @@ static void set_path(lua_State *L, const char *script) {
 /* ---- the command line ---- */
 
 static void complain(command *c, const char *what, const char *word) {
-  fprintf(stderr, "lipwb: %s: %s\n%s", what, word, usage_text);
+  fprintf(stderr, "lipwb: %s: ", what);
+  lipL_tell(word, strlen(word));
+  fprintf(stderr, "\n%s", usage_text);
   c->failed = USAGE;
 }
 

@@ -2,10 +2,14 @@
 #ifndef LIP_PROGRAM_H
 #define LIP_PROGRAM_H
 
+#include <stddef.h>
+
 #include <lua.h>
 
 /* Calls the function below its narg arguments with a traceback added to errors; results as lua_pcall. */
 int lipL_docall(lua_State *L, int narg, int results);
+/* Writes a text to stderr; what comes from elsewhere (a script's words, names of files) moves no cursor. */
+void lipL_tell(const char *text, size_t n);
 /* Writes the error on top of the stack to stderr and pops it. */
 void lipL_report(lua_State *L);
 /* Reads, runs and prints until the end of the input. */

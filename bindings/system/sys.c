@@ -154,11 +154,26 @@ static int sys_info(lua_State *L) {
   return 1;
 }
 
+/* plain(text, lines) -> as it may be shown on a terminal (core/base/plain.h) */
+static int plain(lua_State *L) {
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  bool lines = lua_toboolean(L, 2);
+  luaL_Buffer b;
+  char *room = luaL_buffinitsize(L, &b, n);
+  luaL_pushresultsize(&b, lip_str_plain(room, text, n, lines));
+  return 1;
+}
+
 void lipL_open_sys(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"info", sys_info}, {"threads", sys_threads},         {"interrupted", sys_interrupted},
-      {"time", sys_time}, {"allocations", sys_allocations}, {"now", sys_now},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"info", sys_info},
+                                       {"threads", sys_threads},
+                                       {"interrupted", sys_interrupted},
+                                       {"time", sys_time},
+                                       {"allocations", sys_allocations},
+                                       {"now", sys_now},
+                                       {"plain", plain},
+                                       {NULL, NULL}};
   new_box(L);
   luaL_setfuncs(L, functions, 0);
   set_text(L, "arch", lip_gemm_backend());

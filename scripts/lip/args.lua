@@ -140,7 +140,7 @@ local function text_of(v)
 end
 
 local function print_help(settings, names)
-  io.write("settings of ", core.settings.script or "this script", " (--set NAME=VALUE):\n")
+  io.write("settings of ", core.plain(core.settings.script or "this script"), " (--set NAME=VALUE):\n")
   local width = 0
   for _, name in ipairs(names) do
     width = math.max(width, #name + 1 + #text_of(settings[name].default))
@@ -149,7 +149,7 @@ local function print_help(settings, names)
     local s = settings[name]
     local line = string.format("  %-" .. width .. "s  %s", name .. "=" .. text_of(s.default), s.help)
     if s.choices then line = line .. " (" .. text_of(s.choices) .. ")" end
-    io.write((line:gsub("%s+$", "")), "\n")
+    io.write(core.plain((line:gsub("%s+$", "")), true), "\n")
   end
 end
 

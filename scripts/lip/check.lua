@@ -47,11 +47,11 @@ function check.main(cert, model, data, ...)
   if not ok then return complain(result) end
   if not result then return complain(reason) end
   if not result.accepted then
-    print("refused: " .. commands.plain(result.reason):gsub("\n", "?"))
+    print("refused: " .. core.plain(result.reason))
     return 1
   end
-  print(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method, result.path,
-    result.arithmetic))
+  print(core.plain(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method,
+    result.path, result.arithmetic)))
   print(("  verified: %d operator norms, %d pair constants"):format(result.norms, result.pairs))
   if result.rows == 0 then
     print "  no radii are claimed"

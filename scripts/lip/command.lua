@@ -1,6 +1,6 @@
 --- What the commands of the program share (`lipwb sweep`, `runs`, `report`, ...): words read by argparse, complaints on
 -- standard error, exit statuses. A command is a module whose main(words...) returns a status.
-local text_table = require "lip.runs.table"
+local core = require "lip.core"
 
 local command = {}
 
@@ -8,7 +8,12 @@ command.OK, command.FAILED, command.USAGE, command.INTERRUPTED = 0, 1, 2, 130
 
 --- A text, of several lines perhaps, that moves no cursor of a terminal: names in files may hold what does.
 function command.plain(text)
-  return (tostring(text):gsub("\t", "  "):gsub("[^\n]+", text_table.plain))
+  return core.plain(tostring(text):gsub("\t", "  "), true)
+end
+
+--- On standard output, as text that moves no cursor.
+function command.say(text)
+  print(command.plain(text))
 end
 
 --- complain(message, status) of a command: says what went wrong and returns the status (default: failed).

@@ -74,7 +74,7 @@ local function run(command)
 end
 
 local function warn_loudly(format, ...)
-  io.stderr:write("lipwb: WARNING: ", string.format(format, ...), "\n")
+  io.stderr:write("lipwb: WARNING: ", core.plain(string.format(format, ...)), "\n")
 end
 
 -- The folder given on the command line (--data) or in the environment, or nil.
@@ -204,7 +204,7 @@ local function download_set(set)
   local folder = cache_folder(set)
   if not folder then return nil, "no HOME and no XDG_CACHE_HOME to keep a download in", "not_found" end
   if not run("mkdir -p " .. quoted(folder)) then return nil, folder .. ": cannot be made", "io" end
-  io.stderr:write("downloading ", set.title, " into ", folder, "\n")
+  io.stderr:write("downloading ", set.title, " into ", core.plain(folder), "\n")
   for _, part in ipairs { "train", "t10k" } do
     for kind = 1, 2 do
       local file = kinds[kind][1]:format(part) .. ".gz"
@@ -226,7 +226,7 @@ local function set_aside(files, message)
   for _, part in pairs(files) do
     for _, path in ipairs(part) do
       if message:sub(1, #path + 1) == path .. ":" and os.rename(path, path .. ".damaged") then
-        io.stderr:write("lipwb: ", message, "; set aside as ", path, ".damaged\n")
+        io.stderr:write("lipwb: ", core.plain(("%s; set aside as %s.damaged"):format(message, path)), "\n")
         return true
       end
     end
@@ -244,7 +244,7 @@ local function load_set(set, options)
     local train, test, code = load_folder(set, place, files)
     if code == "format" and place.cache and set_aside(files, test) then return nil end
     if train and not options.quiet then
-      print(("data: %s from %s (%d + %d samples)"):format(set.title, place.path, #train, #test))
+      print(core.plain(("data: %s from %s (%d + %d samples)"):format(set.title, place.path, #train, #test)))
     end
     return train, test, code
   end
@@ -313,10 +313,10 @@ function data.main_dataset(options)
   local reason = test:find "^MNIST not found" and test or "MNIST not found: " .. test
   train, test = data.fashion_mnist { quiet = options.quiet }
   if train then
-    print(reason .. "; training on Fashion-MNIST instead")
+    print(core.plain(reason) .. "; training on Fashion-MNIST instead")
     return first(train, limit), first(test, limit), "fashion-mnist"
   end
-  print(reason .. "; no Fashion-MNIST either; training on built-in procedural digits instead")
+  print(core.plain(reason) .. "; no Fashion-MNIST either; training on built-in procedural digits instead")
   return digits_pair(limit)
 end
 

@@ -185,9 +185,9 @@ function figures.draw(file, figure)
   if in_trial then fig.file = lip.trial.folder .. "/" .. file:match "[^/]*$" end
   local drawn, message = lip.plot(fig)
   if not drawn then
-    print(message)
+    print(lip.plain(message, true))
   elseif file ~= "-" then
-    print("figure: " .. fig.file)
+    print("figure: " .. lip.plain(fig.file))
     if in_trial then lip.trial.wrote("figure", fig.file) end
   end
   return drawn

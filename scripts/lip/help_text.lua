@@ -239,7 +239,8 @@ now() -- seconds since 1970
 threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed
 time() -- seconds from a steady clock
-allocations() -- blocks of engine memory taken so far]] },
+allocations() -- blocks of engine memory taken so far
+plain(text, lines) -- a text as it may be shown on a terminal: "?" for what would move its cursor]] },
   { "A trial of a sweep", "lip.trial.", "lip.trial", [[
 report(step, values, total) -- notes figures of a step (an epoch); false when the trial should end
 file(kind, name) -- a name for a checkpoint, certificate or figure, in the trial's folder

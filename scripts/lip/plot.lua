@@ -151,7 +151,8 @@ local function plot(fig)
   local result, message, code = run(commands)
   if not result then return nil, message, code end
   if kind == "text" then
-    io.write((result:gsub("\f", ""):gsub(" +\n", "\n"):gsub("^\n+", "")))
+    result = result:gsub("\f", ""):gsub(" +\n", "\n"):gsub("^\n+", "")
+    io.write(core.plain(result, true))
     return true
   end
   if kind == "svg" then result = svg.finish(result, fig, panels) end

@@ -19,10 +19,9 @@ end
 local show_value
 
 local function show_string(v)
-  if #v > MAX_TEXT then
-    return string.format("%q", v:sub(1, MAX_TEXT)):gsub("\\\n", "\\n") .. "... (" .. #v .. " bytes)"
-  end
-  return (string.format("%q", v):gsub("\\\n", "\\n"))
+  local text = string.format("%q", v:sub(1, MAX_TEXT)):gsub("\\\n", "\\n")
+  text = core.plain(text, true) -- what is left: marks beyond ASCII
+  return #v > MAX_TEXT and text .. "... (" .. #v .. " bytes)" or text
 end
 
 local function show_table(v, depth, seen)
@@ -179,7 +178,7 @@ function program.finish(row)
   refuse_sweep(settings, row)
   local name = next(settings.set)
   if name ~= nil and not settings.declared then
-    io.stderr:write("lipwb: --set ", name, ": the script declares no settings (lip.args), nothing was set\n")
+    io.stderr:write("lipwb: --set ", core.plain(name), ": the script declares no settings (lip.args), nothing was set\n")
   end
   if settings.plot and not settings.declared then
     io.stderr:write("lipwb: --plot: the script declares no settings (lip.args), no figure was drawn\n")

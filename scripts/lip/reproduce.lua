@@ -18,7 +18,7 @@ local LOOK = 0.2 -- seconds between two looks at the journal
 local ROWS = 40 -- differences that are printed
 
 local function say(format, ...)
-  io.stdout:write(format:format(...), "\n")
+  io.stdout:write(lip.plain(format:format(...), true), "\n")
 end
 
 -- Raised for what the user is told without a traceback.

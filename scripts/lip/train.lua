@@ -230,7 +230,8 @@ function run:set_aside(why)
   local aside = path .. ".damaged"
   local ok, message, code = lip.file.rename(path, aside)
   if not ok then return nil, message, code end
-  io.stderr:write("lipwb: ", why, "\nlipwb: set aside as ", aside, "; training begins again\n")
+  local text = ("lipwb: %s\nlipwb: set aside as %s; training begins again\n"):format(why, aside)
+  io.stderr:write(lip.plain(text, true))
   return true
 end
 

@@ -17,7 +17,7 @@ end
 local function warn(ok, message)
   if ok or warned then return end
   warned = true
-  io.stderr:write("lipwb: --tensorboard: ", message, "; the run goes on without\n")
+  io.stderr:write("lipwb: --tensorboard: ", core.plain(message), "; the run goes on without\n")
 end
 
 --- For a training that begins; nil without --tensorboard.

@@ -117,7 +117,7 @@ local function make_room(path)
   if there and there.kind ~= "file" and there.kind ~= "folder" then
     local aside = ("%s.aside-%d"):format(path, math.floor(lip.now() * 1000))
     need(lip.file.rename(path, aside, below))
-    io.stderr:write("lipwb: ", path, ": not a regular file; set aside as ", aside, "\n")
+    io.stderr:write(lip.plain(("lipwb: %s: not a regular file; set aside as %s"):format(path, aside)), "\n")
   end
 end
 

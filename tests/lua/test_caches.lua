@@ -48,7 +48,7 @@ function T:test_any_progress()
   local saved, opt, progress = lip.load(path)
   local before = assert(lip.file.read(path))
   local taken = 0
-  for _ = 1, 1500 do
+  for _ = 1, 500 do
     local t = lip.from_json(progress.text)
     if math.random(9) > 1 then t = changed(t) end
     local q = { text = math.random(6) == 1 and TEXTS[math.random(#TEXTS)] or lip.to_json(t) }

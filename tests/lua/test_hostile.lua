@@ -274,6 +274,85 @@ function T:test_exports()
   lu.assertFalse(lip.file.exists(self.dir .. "/tb"))
 end
 
+-- ---- what a terminal would obey ----
+
+local EVIL = "a\27[2J\7\r\u{9b}31m\u{85}\u{202e}\u{2066}\u{61c}\u{200f}\u{2028}\x9b\xffz"
+
+-- Characters of `text` that are not to be shown.
+local function obeyed(text)
+  local found = {}
+  for _, pattern in ipairs { "[\0-\8\11-\31\127]", "\xc2[\x80-\x9f]", "\xd8\x9c", "\xe2\x80[\x8e\x8f\xa8-\xae]",
+    "\xe2\x81[\xa6-\xa9]" } do
+    for c in text:gmatch(pattern) do found[#found + 1] = ("%q"):format(c) end
+  end
+  if not utf8.len(text) then found[#found + 1] = "no UTF-8" end
+  return table.concat(found, " ")
+end
+
+function T:test_plain()
+  lu.assertEquals(lip.plain "", "")
+  lu.assertEquals(lip.plain "It costs 5 \u{20ac}, \u{e4}\u{1f600}\u{5d0}", "It costs 5 \u{20ac}, \u{e4}\u{1f600}\u{5d0}")
+  lu.assertEquals(lip.plain(EVIL), "a?[2J???31m????????z")
+  lu.assertEquals(lip.plain "a\n\tb\r\0", "a??b??")
+  lu.assertEquals(lip.plain("a\n\tb\r\0", true), "a\n\tb??")
+  lu.assertEquals(lip.plain "\xc0\x80 \xe0\x80\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82", "?? ??? ??? ???? ??")
+  for c = 0, 0x2100 do
+    local one = (c < 0xd800 or c > 0xdfff) and utf8.char(c)
+    lu.assertEquals(obeyed(lip.plain(one)), "")
+    lu.assertEquals(lip.plain(one) == "?", c == 63 or c == 9 or c == 10 or obeyed(one) ~= "" or c == 0x2029, c)
+  end
+end
+
+function T:test_stores_move_no_cursor()
+  self:made()
+  local evil = lip.plain(EVIL) -- only to see that it is changed
+  lu.assertNotEquals(evil, EVIL)
+  local text = EVIL:gsub("\x9b\xff", "") -- UTF-8, as all texts of a store
+  local entry = lip.to_json { [text] = 1, a = text, v = 2 }
+  local db = assert(lip.db.open(self.dir .. "/runs.db"))
+  assert(db:exec("UPDATE trials SET message = ?, host = ?, config = ?, row = ?, provenance = ?", text, text, entry, entry,
+    lip.to_json { git = { [text] = text }, argv = { text }, settings = { [text] = text } }))
+  assert(db:exec("UPDATE metrics SET name = ?", text))
+  assert(db:exec("INSERT INTO data VALUES(2, ?, ?, 5)", text, text))
+  assert(db:exec("UPDATE files SET kind = ?, path = ?", text, text))
+  assert(db:exec("UPDATE sweeps SET description = ?", lip.to_json { maximise = text, script = text, kind = text }))
+  db:close()
+  assert(lip.file.write(self.trial .. "/output.txt", EVIL .. "\n" .. EVIL))
+  local path = self.trial .. "/trial.json"
+  local told = lip.from_json(assert(lip.file.read(path)))
+  told.script, told.config = "/none/" .. text, { [text] = text }
+  assert(lip.file.write(path, lip.to_json(told)))
+  for _, command in ipairs { "runs ls", "runs ls --wide", "runs best", "runs best v", "runs show 2 --output --metrics",
+    "runs diff 1 2", "runs pareto v " .. text, "runs plot pareto --x v --y " .. text, "runs plot losses", "runs gc",
+    "report -o page.html", "reproduce s/2", "sweep s.lua", "sweep s.lua --dry-run", "sweep s.lua --accept",
+    "sweep status s.lua", "runs export tensorboard tb", "runs export optuna x.log", "runs rebuild" } do
+    local _, said = self:says(command)
+    lu.assertEquals({ command, obeyed(said) }, { command, "" }, said)
+  end
+end
+
+-- Names of files and of scripts come from elsewhere, too.
+function T:test_names_move_no_cursor()
+  self:made()
+  local name = EVIL:gsub("%s", "") -- one word
+  self:write(name .. ".lua", "local x = nil + 1")
+  self:write("row" .. name .. ".lua", SWEEP)
+  for _, command in ipairs { "none" .. name, name .. ".lua", "--" .. name, "-e error([[" .. name .. "]])",
+    "--set " .. name, "sweep none" .. name, "sweep " .. name .. ".lua", "sweep row" .. name .. ".lua --dry-run",
+    "sweep row" .. name .. ".lua", "sweep s.lua --name " .. name, "sweep s.lua --store none/" .. name, "sweep --" .. name,
+    "sweep s.lua --data " .. name, "runs ls --store " .. name, "runs ls --where " .. name, "runs ls --sweep " .. name,
+    "runs ls --sort " .. name, "runs show " .. name, "runs show s/" .. name, "runs plot -o " .. name,
+    "runs export csv none/" .. name, "runs export tensorboard s.lua/" .. name, "runs " .. name, "report --store " .. name,
+    "report -o none/" .. name, "report -o " .. name .. ".html", "report --" .. name, "reproduce " .. name,
+    "reproduce 1 --store " .. name, "check " .. name .. " " .. name, "check s.lua s.lua", "trial " .. name,
+    "s.lua --data " .. name, "sweep status " .. name, "runs rebuild --store " .. name } do
+    local words = { support.program, cwd = self.dir, timeout = 20, env = { LIPWB_STORE = false, COLUMNS = false } }
+    for word in command:gmatch "%S+" do words[#words + 1] = word end
+    local r = assert(lip.process.run(words))
+    lu.assertEquals({ lip.plain(command), obeyed(r.output .. r.errors) }, { lip.plain(command), "" }, r.output .. r.errors)
+  end
+end
+
 -- ---- what killed writers left ----
 
 function T:test_gc_removes_what_killed_writers_left()

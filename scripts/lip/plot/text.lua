@@ -1,4 +1,6 @@
 --- Images in a terminal: ten shades of characters, two rows of pixels to a line.
+local core = require "lip.core"
+
 local image = require "lip.plot.image"
 
 local text = {}
@@ -18,7 +20,7 @@ end
 
 --- Prints the images of a panel, as many side by side as fit.
 function text.images(panel, columns)
-  if panel.title then io.write(tostring(panel.title), "\n") end
+  if panel.title then io.write(core.plain(tostring(panel.title)), "\n") end
   for _, row in ipairs(image.rows(panel)) do
     local first = 1
     while row[first] do

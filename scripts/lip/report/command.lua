@@ -35,7 +35,7 @@ function command.main(...)
   if report then
     local text = page.text(report, context)
     done, message, code = lip.file.write(args.output, text)
-    if done then io.stdout:write(("%s: %d runs, %d kB\n"):format(args.output, #report.rows, #text // 1000)) end
+    if done then io.stdout:write(("%s: %d runs, %d kB\n"):format(lip.plain(args.output), #report.rows, #text // 1000)) end
   end
   store:close()
   return commands.status(complain, done, message, code)

@@ -251,7 +251,7 @@ function draw.run(context, args)
   done, message, code = lip.plot(figure)
   if not done then return nil, message, code end
   if args.file ~= "-" then
-    io.stdout:write(("figure: %s (%s)\n"):format(args.file, args.kind))
+    io.stdout:write(("figure: %s (%s)\n"):format(lip.plain(args.file), args.kind))
   elseif chosen then
     io.stdout:write(("drawn: %s, of budget, pareto and losses\n"):format(args.kind))
   end

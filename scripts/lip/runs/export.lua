@@ -68,11 +68,12 @@ local others = { tensorboard = "lip.sweep.tensorboard", optuna = "lip.sweep.optu
 
 local function write(text, to, n)
   if not to or to == "-" then
-    io.stdout:write(text)
+    -- whoever looks at it there wants no byte of it
+    io.stdout:write(lip.process.terminal() and lip.plain(text:gsub("\r\n", "\n"), true) or text)
     return true
   end
   local ok, message, code = lip.file.write(to, text)
-  if ok then io.stderr:write(("%s: %d run%s\n"):format(to, n, n == 1 and "" or "s")) end
+  if ok then io.stderr:write(("%s: %d run%s\n"):format(lip.plain(to), n, n == 1 and "" or "s")) end
   return ok, message, code
 end
 
@@ -100,7 +101,7 @@ function export.run(context, args)
   n, message, code = require(others[args.format]).write(context.store, args.to,
     { sweep = args.sweep, maximise = args.maximise, minimise = args.minimise })
   if not n then return nil, message, code end
-  io.stdout:write(("%s: %d runs\n"):format(args.to, n))
+  io.stdout:write(("%s: %d runs\n"):format(lip.plain(args.to), n))
   return true
 end
 

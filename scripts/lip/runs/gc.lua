@@ -188,7 +188,7 @@ local function tell(found, root)
   local function get(name) return function(row) return row[name] end end
   local lines = text_table.lines({ { title = "size", get = get "size" }, { title = "what", get = get "why" },
     { title = "path", get = get "path", max = 200 } }, rows)
-  io.stdout:write(table.concat(lines, "\n"), "\n")
+  io.stdout:write(lip.plain(table.concat(lines, "\n"), true), "\n")
 end
 
 function gc.run(context, args)

@@ -104,7 +104,7 @@ end
 -- ---- output ----
 
 local function print_lines(lines)
-  io.stdout:write(table.concat(lines, "\n"), "\n")
+  io.stdout:write(lip.plain(table.concat(lines, "\n"), true), "\n")
 end
 
 local function show_count(rows)

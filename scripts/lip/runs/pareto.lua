@@ -1,4 +1,5 @@
 --- The runs that no other run beats in two measures at once.
+local core = require "lip.core"
 local comparable = require "lip.figures.records".comparable
 local field = require "lip.runs.field"
 local list = require "lip.runs.list"
@@ -99,7 +100,7 @@ function pareto.run(context, args)
     more_x and "large" or "small", args.x, more_y and "large" or "small", args.y) .. (parted and ", " .. parted or "")
   lines[#lines + 1] = list.pooled(done, by)
   if #left_out > 0 then lines[#lines + 1] = "not shown: " .. table.concat(left_out, ", ") .. " (--wide)" end
-  io.stdout:write(table.concat(lines, "\n"), "\n")
+  io.stdout:write(core.plain(table.concat(lines, "\n"), true), "\n")
   return true
 end
 

@@ -190,7 +190,8 @@ function show.show(context, args)
   local record, message, code = records.find(context.store, args.run)
   if not record then return nil, message, code end
   if args.json then
-    io.stdout:write(require "lip.decimal".json(record), "\n")
+    local text = require "lip.decimal".json(record)
+    io.stdout:write(lip.process.terminal() and lip.plain(text) or text, "\n")
     return true
   end
   local width = args.wide and math.huge or context.width
@@ -208,7 +209,7 @@ function show.show(context, args)
   section(out, "provenance", known, width)
   if args.output then add_output(out, context.store, context.store:folder(record)) end
   if record.started then table.move({ "", "again: " .. show.command(record, context.path) }, 1, 2, #out + 1, out) end
-  io.stdout:write(table.concat(out, "\n"), "\n")
+  io.stdout:write(lip.plain(table.concat(out, "\n"), true), "\n")
   return true
 end
 
@@ -292,7 +293,7 @@ function show.diff(context, args)
     end
   end
   if not any then out[1] = ("%s and %s do not differ"):format(name(a), name(b)) end
-  io.stdout:write(table.concat(out, "\n"), "\n")
+  io.stdout:write(lip.plain(table.concat(out, "\n"), true), "\n")
   return true
 end
 

@@ -1,17 +1,15 @@
 --- Tables as text, for a terminal: columns aligned, numbers of a column with the same decimals, as wide as allowed.
+local plain = require "lip.core".plain
 local field = require "lip.runs.field"
 
 local text_table = {}
 
 local MAX_CELL, SHORT = 40, 16
 
---- One line that moves no cursor: control characters and broken UTF-8 become "?".
+--- One line that moves no cursor.
 function text_table.plain(v)
   local s = type(v) == "string" and v or field.text(v)
-  if not s:find "[%c\x7f-\xff]" then return s end
-  s = s:gsub("[%c\x7f]", "?")
-  if not utf8.len(s) then s = s:gsub("[\x80-\xff]", "?") end
-  return s
+  return s:find "[%c\x7f-\xff]" and plain(s) or s
 end
 
 local function width_of(s)

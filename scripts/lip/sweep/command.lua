@@ -62,7 +62,7 @@ local function parser()
 end
 command.parser = parser
 
-local complain = commands.complainer "lipwb sweep"
+local complain, say = commands.complainer "lipwb sweep", commands.say
 
 -- ---- preparation, shared with what runs elsewhere ----
 
@@ -144,7 +144,7 @@ local function enter(job, options)
   local gone = 0
   for _ in pairs(left) do gone = gone + 1 end
   if gone > 0 then
-    print(("%d trial%s left the sweep; the old text with --accept brings %s back, until lipwb runs gc --delete"):format(
+    say(("%d trial%s left the sweep; the old text with --accept brings %s back, until lipwb runs gc --delete"):format(
       gone, gone == 1 and "" or "s", gone == 1 and "it" or "them"))
   end
   return id
@@ -250,35 +250,35 @@ local function dry_run(job, options)
   local own, elsewhere = count_known(job, options)
   local finished = own + elsewhere
   if options.slurm then return require "lip.sweep.slurm".dry_run(job, options, job.total - finished) end
-  print(("%s: %d trials, %d at once, %d thread%s each"):format(job.plan.name, job.total, job.jobs, job.threads,
+  say(("%s: %d trials, %d at once, %d thread%s each"):format(job.plan.name, job.total, job.jobs, job.threads,
     job.threads == 1 and "" or "s"))
   local first, last = job.trials[1], job.trials[#job.trials]
   if first then
-    print("first: " .. view.config(first.config))
-    print("last:  " .. view.config(last.config))
+    say("first: " .. view.config(first.config))
+    say("last:  " .. view.config(last.config))
   else
-    print(("first: %s"):format(view.config(job.search:suggest(1, {}))))
+    say(("first: %s"):format(view.config(job.search:suggest(1, {}))))
     local fixed = job.search:fixed()
-    print(("1 to %d are fixed points; %s"):format(fixed, fixed == job.total and
+    say(("1 to %d are fixed points; %s"):format(fixed, fixed == job.total and
       "all of them: a larger n, a smaller startup or ahead lets results choose"
       or ("%s chosen by the results before"):format(fixed + 1 == job.total and ("%d is"):format(job.total)
         or ("%d to %d are"):format(fixed + 1, job.total))))
   end
   local rest = job.total - finished
   if finished > 0 then
-    print(known_text(own, elsewhere, job.total))
-    print(("finished: %d, to do: %d"):format(finished, rest))
+    say(known_text(own, elsewhere, job.total))
+    say(("finished: %d, to do: %d"):format(finished, rest))
   end
   local seconds, n = typical_seconds(job)
   if seconds then
-    print(("about %s (%d finished trials of this script took %s, the median)"):format(
+    say(("about %s (%d finished trials of this script took %s, the median)"):format(
       view.duration(seconds * math.ceil(rest / job.jobs)), n, view.duration(seconds)))
   else
-    print "no finished trial of this script to estimate the time from"
+    say "no finished trial of this script to estimate the time from"
   end
   local before = job.store and job.store:describe(job.plan.name)
   if before and lip.to_json(before) ~= lip.to_json(lip.from_json(lip.to_json(job.plan:description()))) then
-    print(("a sweep '%s' of another description is there: without --accept this is refused"):format(job.plan.name))
+    say(("a sweep '%s' of another description is there: without --accept this is refused"):format(job.plan.name))
   end
   return OK
 end
@@ -292,10 +292,10 @@ end
 
 local function summary(job, result, options)
   local counts = result.counts
-  print(("%s: %s, %s"):format(job.plan.name, view.totals(counts, result.total), view.duration(result.seconds)))
+  say(("%s: %s, %s"):format(job.plan.name, view.totals(counts, result.total), view.duration(result.seconds)))
   if result.best then
-    print(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise))
-    print("  " .. show_words(job, result.best.number, options))
+    say(view.best(result.best, job.plan.sweep.maximise or job.plan.sweep.minimise))
+    say("  " .. show_words(job, result.best.number, options))
   end
   local aim, without = job.plan.sweep.maximise or job.plan.sweep.minimise, {}
   for _, r in ipairs(aim and job.store:trials { sweep = job.sweep, state = "done" } or {}) do
@@ -303,7 +303,7 @@ local function summary(job, result, options)
   end
   if #without > 0 then
     local text = "note: the rows of %d done trials have no figure '%s', which the sweep looks at (the first: trial %d)"
-    print(text:format(#without, view.plain(aim), without[1]))
+    say(text:format(#without, view.plain(aim), without[1]))
   end
   if counts.failed > 0 then
     local told, records = {}, {}
@@ -318,7 +318,7 @@ local function summary(job, result, options)
     end
     if #records > MAX_FAILURES then io.stderr:write(("and %d more\n"):format(#records - MAX_FAILURES)) end
     local one = records[1] or result.failed[1]
-    if one then io.stderr:write(show_words(job, one.number, options), " tells what happened to one\n") end
+    if one then io.stderr:write(lip.plain(show_words(job, one.number, options)), " tells what happened to one\n") end
     io.stderr:write "--retry failed runs them again\n"
   end
 end
@@ -328,17 +328,17 @@ local function draw_figure(job, path)
   made.file = path
   local ok, message = lip.plot(made)
   if not ok then return complain("--plot: " .. message, FAILED) end
-  print("figure: " .. path)
+  say("figure: " .. path)
   return OK
 end
 
 local function run(job, options)
   job.view = view.new { out = io.stdout, columns = lip.process.terminal, now = lip.time }
   if job.search and job.jobs > job.search.ahead then
-    print(("at most %d at once: so many results the search does without (ahead)"):format(job.search.ahead))
+    say(("at most %d at once: so many results the search does without (ahead)"):format(job.search.ahead))
   end
   local own, elsewhere = count_known(job, options)
-  if own + elsewhere > 0 then print(known_text(own, elsewhere, job.total)) end
+  if own + elsewhere > 0 then say(known_text(own, elsewhere, job.total)) end
   local result = require "lip.sweep.runner".run(job)
   summary(job, result, options)
   if result.misuse then return complain(result.misuse, USAGE) end

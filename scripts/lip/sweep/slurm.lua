@@ -14,7 +14,7 @@ local slurm = {}
 local OK, FAILED, USAGE, INTERRUPTED = commands.OK, commands.FAILED, commands.USAGE, commands.INTERRUPTED
 local SHOWN = 20 -- trials in one list of `status`
 
-local complain = commands.complainer "lipwb sweep"
+local complain, say = commands.complainer "lipwb sweep", commands.say
 
 local function config_text(config)
   return require "lip.sweep.view".config(config)
@@ -59,7 +59,7 @@ local function say_submitted(job, result)
   end
   if result.alive > 0 then words[#words + 1] = ("%d were in Slurm's queue before"):format(result.alive) end
   if #words == 0 then words[1] = "nothing to submit" end
-  print(("%s: %s"):format(job.plan.name, table.concat(words, "; ")))
+  say(("%s: %s"):format(job.plan.name, table.concat(words, "; ")))
 end
 
 --- Submits what waits; the exit status. `job` from command.prepare, `given` the options of the command line.
@@ -69,7 +69,7 @@ function slurm.submit(job, given)
   local result, message = submit_missing(job, options)
   if not result then return complain(message, FAILED) end
   say_submitted(job, result)
-  if job.search then print "lipwb sweep collect FILE --watch submits the next ones as results come in" end
+  if job.search then say "lipwb sweep collect FILE --watch submits the next ones as results come in" end
   return OK
 end
 
@@ -90,13 +90,13 @@ function slurm.dry_run(job, given, count)
     return path .. ".d/sweeps/" .. name .. ending
   end }
   if count == 0 then
-    print(("%s: nothing to submit"):format(job.plan.name))
+    say(("%s: nothing to submit"):format(job.plan.name))
     return OK
   end
   local text, arrays, guess = jobs.preview(store, job.plan.name, options, count)
-  print(("%s: %d trials in %d array%s of jobs%s; the first:\n"):format(job.plan.name, count, arrays,
+  say(("%s: %d trials in %d array%s of jobs%s; the first:\n"):format(job.plan.name, count, arrays,
     arrays == 1 and "" or "s", guess and (" (a guess: %s)"):format(guess) or ""))
-  io.write(text)
+  io.write(lip.process.terminal() and lip.plain(text, true) or text)
   return OK
 end
 
@@ -118,14 +118,14 @@ local function list(view, state, line)
   for _, seen in ipairs(view.trials) do
     if seen.state == state then
       n = n + 1
-      if n <= SHOWN then print(line(seen.record, seen.task)) end
+      if n <= SHOWN then say(line(seen.record, seen.task)) end
     end
   end
-  if n > SHOWN then print(("  ... and %d more"):format(n - SHOWN)) end
+  if n > SHOWN then say(("  ... and %d more"):format(n - SHOWN)) end
 end
 
 local function show(view)
-  if view.counts.running > 0 then print "running:" end
+  if view.counts.running > 0 then say "running:" end
   list(view, "running", function(trial, task)
     local progress = trial.step and ("  step %d%s"):format(trial.step, trial.total and "/" .. trial.total or "") or ""
     return ("  %d  job %s  %s%s  %s"):format(trial.number, task and ("%s_%d"):format(task.job, task.task) or "none",
@@ -134,8 +134,8 @@ local function show(view)
   local reasons = {}
   for reason in pairs(view.waiting) do reasons[#reasons + 1] = reason end
   table.sort(reasons)
-  for _, reason in ipairs(reasons) do print(("queued: %d (%s)"):format(view.waiting[reason], reason)) end
-  if view.counts.failed > 0 then print "failed:" end
+  for _, reason in ipairs(reasons) do say(("queued: %d (%s)"):format(view.waiting[reason], reason)) end
+  if view.counts.failed > 0 then say "failed:" end
   list(view, "failed", function(trial)
     return ("  %d  %s: %s"):format(trial.number, config_text(trial.config),
       require "lip.sweep.view".plain((trial.message or ""):match "^[^\n]*"))
@@ -156,8 +156,8 @@ end
 
 local function advice(view, options)
   local command = "lipwb sweep " .. words_of(options) .. " --slurm"
-  if view.counts.missing > 0 then print(command .. " submits what is missing") end
-  if view.counts.failed > 0 then print(command .. " --retry failed runs again what failed") end
+  if view.counts.missing > 0 then say(command .. " submits what is missing") end
+  if view.counts.failed > 0 then say(command .. " --retry failed runs again what failed") end
 end
 
 -- ---- words ----
@@ -201,7 +201,7 @@ local words = {}
 function words.status(name, store, options)
   local view, message = jobs.look(store, name)
   if not view then return complain(message, FAILED) end
-  print(("%s: %s"):format(name, totals(view)))
+  say(("%s: %s"):format(name, totals(view)))
   show(view)
   advice(view, options)
   return OK
@@ -227,7 +227,7 @@ local function watch(name, store, options, grows)
     if not view then return complain(message, FAILED) end
     local text, more = totals(view), 0
     local changed = text ~= before
-    if changed then print(("%s: %s"):format(name, text)) end
+    if changed then say(("%s: %s"):format(name, text)) end
     io.stdout:flush()
     before = text
     if grows and changed then
@@ -240,7 +240,7 @@ local function watch(name, store, options, grows)
     end
     lip.process.sleep(options.every)
     if lip.process.pending() > 0 then
-      print(("the jobs go on; lipwb sweep cancel %s ends them"):format(words_of(options)))
+      say(("the jobs go on; lipwb sweep cancel %s ends them"):format(words_of(options)))
       return INTERRUPTED
     end
   end
@@ -254,7 +254,7 @@ function words.collect(name, store, options, grows)
   end
   local view, message = jobs.look(store, name)
   if not view then return complain(message, FAILED) end
-  print(("%s: %s"):format(name, totals(view)))
+  say(("%s: %s"):format(name, totals(view)))
   advice(view, options)
   return view.counts.failed > 0 and FAILED or OK
 end
@@ -262,7 +262,7 @@ end
 function words.cancel(name, store)
   local count, message = jobs.cancel(store, name)
   if not count then return complain(message, FAILED) end
-  print(("%s: %s"):format(name, count > 0 and ("%d tasks were asked to end"):format(count)
+  say(("%s: %s"):format(name, count > 0 and ("%d tasks were asked to end"):format(count)
     or "Slurm's queue holds nothing of it"))
   return OK
 end
@@ -287,7 +287,7 @@ local function requeue_self(folder, id)
   local seen = lip.process.run { "squeue", "-h", "-j", id, "-o", "%T", timeout = 60 }
   if not seen or not seen.output:find "^RUNNING" then return end
   local done = lip.process.run { "scontrol", "requeue", id, timeout = 60 }
-  if done and done.exit ~= 0 then io.stderr:write("scontrol requeue ", id, ": ", done.errors) end
+  if done and done.exit ~= 0 then io.stderr:write("scontrol requeue ", id, ": ", lip.plain(done.errors, true)) end
 end
 
 -- Why this task has nothing to do: its trial has ended (Slurm may start a task again that had already finished), or
@@ -323,7 +323,7 @@ local function task(folder)
   if id then
     local reason = needless(folder, id)
     if reason then
-      print(reason)
+      say(reason)
       return OK
     end
     local ok, message = journal.append(folder, { event = "slurm", job = id, time = lip.now(),

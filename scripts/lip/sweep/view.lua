@@ -1,5 +1,6 @@
 --- What is seen of a running sweep. In a terminal the last lines are drawn anew: one for each worker with its progress,
 -- one with the totals, one with the best so far; what is worth keeping scrolls above them. Elsewhere plain lines.
+local lip = require "lip.core"
 local plain = require "lip.runs.table".plain
 
 local view = {}
@@ -43,12 +44,8 @@ end
 
 --- The first `columns` letters of a text, without what a terminal would take for a command.
 function view.cut(text, columns)
-  text = text:gsub("[%c]", " ")
+  text = plain(text:gsub("%c", " "))
   local letters = utf8.len(text)
-  if not letters then
-    text = text:gsub("[\x80-\xff]", "?")
-    letters = #text
-  end
   if letters <= columns then return text end
   if columns < 4 then return text:sub(1, utf8.offset(text, columns + 1) - 1) end
   return text:sub(1, utf8.offset(text, columns - 2) - 1) .. "..."
@@ -118,8 +115,7 @@ end
 --- A line that stays.
 function methods:say(format, ...)
   local text = select("#", ...) > 0 and format:format(...) or format
-  local terminal = self.columns()
-  write(self, wipe(self) .. (terminal and text:gsub("[\0-\9\11-\31\127]", " ") or text) .. "\n")
+  write(self, wipe(self) .. lip.plain(text, true) .. "\n")
   self.last = -math.huge -- the block below comes back at once
 end
 

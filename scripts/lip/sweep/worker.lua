@@ -9,7 +9,7 @@ local value_of = require "lip.sweep.aim".value
 
 -- A script may change the tables of the library and of Lua; what comes after it does not look there.
 local append, below, now, time = journal.append, journal.below, lip.now, lip.time
-local interrupted = lip.interrupted
+local interrupted, plain = lip.interrupted, lip.plain
 local signals, usage, exists, mkdir = lip.process.signals, lip.process.usage, lip.file.exists, lip.file.mkdir
 local stdout, stderr, settings, os, debug, select = io.stdout, io.stderr, lip.settings, os, debug, select
 local type, next, tostring, tonumber = type, next, tostring, tonumber
@@ -241,7 +241,7 @@ function run:close(ok, row)
 end
 
 local function complain(message)
-  stderr:write("lipwb trial: ", message, "\n")
+  stderr:write("lipwb trial: ", plain(message, true), "\n")
 end
 
 -- The reason in a line or two on standard error, with the place for errors of a script.
