@@ -80,17 +80,9 @@ end
 
 -- The file appears whole or not at all.
 local function write_all(path, contents)
-  local part = path .. ".part"
-  local f, message = io.open(part, "wb")
-  if not f then return fail("io", "plot: cannot write the figure: %s", message) end
-  local ok
-  ok, message = f:write(contents)
-  if f:close() and ok then ok, message = os.rename(part, path) end
-  if not ok then
-    os.remove(part)
-    return fail("io", "plot: cannot write the figure: %s", message)
-  end
-  return true
+  local ok, message = core.file.write(path, contents)
+  if ok then return true end
+  return fail("io", "plot: cannot write the figure: %s", message)
 end
 
 -- Runs gnuplot on a text: what it drew.

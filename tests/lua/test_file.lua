@@ -239,4 +239,55 @@ function T.test_utf8()
   end
 end
 
+-- ---- every writer ----
+
+local function writers()
+  local x = lip.rand(lip.rng(1), 6, 4)
+  local net = lip.net { input = 4, norm = "2", budget = 2, seed = 1, lip.dense { out = 3 } }
+  local data = lip.data.tensors(x, { 0, 1, 2, 0, 1, 2 })
+  return {
+    { ".x", function(path) return net:save(path) end },
+    { ".cert", function(path) return net:certificate(path, data, { eps = 0.1 }) end },
+    { ".npy", function(path) return lip.save_npy(path, x) end },
+    { ".svg", function(path) return lip.plot { file = path, series = { { x = { 1, 2 }, y = { 1, 2 } } } } end },
+    { ".json", function(path) return file.write(path, "{}") end },
+    { ".log", function(path) return file.append(path, "{}") end },
+    { ".trained", function(path)
+      return lip.train(net, data, { epochs = 1, checkpoint = path, opt = lip.optim.sgd() })
+    end },
+  }
+end
+
+-- Through a link its target is written, beside which the temporary file was; the link stays.
+function T:test_writers_follow_links()
+  assert(file.mkdir(self:path "to"))
+  for i, writer in ipairs(writers()) do
+    local ending, write = table.unpack(writer)
+    local path, target = self:path("link" .. ending), self:path("to/target" .. ending)
+    link("to/target" .. ending, path)
+    for _ = 1, 2 do -- a link to nothing, then to a file
+      assert(write(path))
+      lu.assertEquals(file.stat(path, { follow = false }).kind, "link", ending)
+      lu.assertEquals(file.stat(target, { follow = false }).kind, "file", ending)
+    end
+    lu.assertEquals(#file.list(self:path "to"), i)
+  end
+end
+
+function T:test_writers_have_room_for_names()
+  for _, writer in ipairs(writers()) do
+    local ending, write = table.unpack(writer)
+    for _, n in ipairs { 200, 244, 245, 250, 255 } do
+      local path = self:path(("n"):rep(n - #ending) .. ending)
+      local ok, message = write(path)
+      lu.assertNotNil(ok, ("%s %d: %s"):format(ending, n, tostring(message)))
+      lu.assertTrue(file.exists(path))
+      os.remove(path)
+    end
+    local ok, message = write(self:path(("n"):rep(256 - #ending) .. ending))
+    lu.assertTrue(not ok, message)
+  end
+  lu.assertEquals(file.list(self.dir), {})
+end
+
 return T
