@@ -31,6 +31,8 @@ local skip = {
 local folder
 function T.setUp()
   folder = assert(lip.file.temporary())
+  assert(lip.file.mkdir(folder .. "/kept"))
+  assert(lip.file.write(folder .. "/kept/w", "some text"))
   assert(lip.file.write(folder .. "/a.csv", "first column of the file,second,third\n1,2,0\n3,4,1\n5,6,0\n"))
 end
 function T.tearDown()
@@ -214,8 +216,6 @@ local calls = {
   ["lip.dataset_cifar"] = function() return "c", { folder .. text "/b|1", folder .. text "/b|2" }, 1, 10 end,
   ["lip.dataset_tensors"] = function() return images(), labels() end,
   ["lip.db.open"] = function() return folder .. "/a.db", { timeout = 1 } end,
-  ["lip.file.append"] = function() return folder .. "/log", "line\n", { sync = false } end,
-  ["lip.file.stat"] = function() return folder .. "/a.csv", { follow = true } end,
   ["lip.process.run"] = function()
     return { text "tr|ue", text "some longer argument| of the program which nothing else holds",
       input = text "in|put",
@@ -262,6 +262,21 @@ local calls = {
   ["lip.net:backward"] = function(net)
     net:forward(images(), true)
     return net, lip.rand(1, { 6, 3 }), { input_gradient = true }
+  end,
+  ["lip.file.write"] = function() return folder .. "/kept/w", "text", { below = text(folder .. "/|kept") } end,
+  ["lip.file.append"] = function()
+    return folder .. "/kept/w", "text", { sync = false, below = text(folder .. "/|kept") }
+  end,
+  ["lip.file.read"] = function() return folder .. "/kept/w", 0, { below = text(folder .. "/|kept") } end,
+  ["lip.file.tail"] = function() return folder .. "/kept/w", 3, { below = text(folder .. "/|kept") } end,
+  ["lip.file.stat"] = function() return folder .. "/kept/w", { follow = false, below = text(folder .. "/|kept") } end,
+  ["lip.file.exists"] = function() return folder .. "/kept/w", { below = text(folder .. "/|kept") } end,
+  ["lip.file.list"] = function() return folder .. "/kept", { below = text(folder .. "/|kept") } end,
+  ["lip.file.is_left"] = function() return folder .. "/kept/w", { below = text(folder .. "/|kept") } end,
+  ["lip.load"] = function()
+    local path = folder .. "/loaded.safetensors"
+    assert(net_of():save(path))
+    return path, { resume = true }
   end,
   ["lip.net:save"] = function(net)
     return net, folder .. "/n", { optimizer = lip.optim.adam(), progress = { step = 1,
