@@ -533,10 +533,17 @@ static int db_open(lua_State *L) {
   lua_setiuservalue(L, 1, PATH);
   h->timeout = (int)(timeout * 1000);
   struct stat info;
-  if (readonly && strcmp(path, ":memory:") != 0 && stat(path, &info) != 0) {
+  bool file = strcmp(path, ":memory:") != 0, there = file && stat(path, &info) == 0;
+  if (readonly && file && !there) {
     luaL_pushfail(L);
     lua_pushfstring(L, "%s: there is no such database", path);
     lua_pushliteral(L, "not_found");
+    return 3;
+  }
+  if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) { /* the library would wait in a pipe */
+    luaL_pushfail(L);
+    lua_pushfstring(L, "%s: not a regular file", path);
+    lua_pushliteral(L, "io");
     return 3;
   }
   int rc = open_file(h, path, readonly);

@@ -14,6 +14,7 @@
 #include "bindings/bind.h"
 #include "bindings/system/place.h"
 #include "core/base/atomic.h"
+#include "core/base/file.h"
 
 /* Closes what a call opened should Lua raise (no memory) before the call does it itself. */
 typedef struct holder {
@@ -338,12 +339,14 @@ static int read_rest(int fd, luaL_Buffer *b) {
   }
 }
 
-/* The file from `offset` on, pushed; `last` > 0: no more than its last bytes. */
+/* The file (a regular one) from `offset` on, pushed; `last` > 0: no more than its last bytes. */
 static int read_from(lua_State *L, const char *path, const char *below, off_t offset, off_t last) {
   luaL_Buffer b;
+  lip_err err;
   int error;
   holder *h = find(L, path, below, false, &error);
-  if (!error && (h->fd = lipL_place_file(&h->at, O_RDONLY, 0)) < 0) error = errno;
+  if (!below && lip_file_open(path, &h->fd, NULL, &err)) return lipL_fault(L, &err);
+  if (below && !error && (h->fd = lipL_place_file(&h->at, O_RDONLY, 0)) < 0) error = errno;
   if (error) return lipL_place_refuse(L, path, below, "open it", error);
   if (last > 0) {
     off_t end = lseek(h->fd, 0, SEEK_END);

@@ -80,8 +80,12 @@ int lipL_place_open(const char *path, const char *below, bool make, lipL_place *
 }
 
 int lipL_place_file(const lipL_place *p, int flags, mode_t mode) {
-  if (!p->inside) return open(p->name, flags | O_CLOEXEC, mode);
   struct stat st;
+  if (!p->inside) { /* a pipe that nobody reads is refused (ENXIO), not waited for */
+    int fd = open(p->name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode), set = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+    if (set >= 0) fcntl(fd, F_SETFL, set & ~O_NONBLOCK);
+    return fd;
+  }
   int late = flags & O_TRUNC; /* not before it is known what it is */
   int fd = openat(p->folder, p->name, (flags & ~O_TRUNC) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, mode);
   if (fd < 0) return fd;

@@ -21,7 +21,7 @@ const char *lipL_optbelow(lua_State *L, int idx, const char *what);
  * symbolic link, or ".."; with `make`, folders that are missing are made. 0 or an errno (ELOOP: a link). The folder is
  * the caller's to close, unless it is AT_FDCWD. */
 int lipL_place_open(const char *path, const char *below, bool make, lipL_place *p);
-/* open() there. Inside: never waits, never follows, and what is no regular file is refused (ENXIO). */
+/* open() there, which never waits. Inside: never follows, and what is no regular file is refused (ENXIO). */
 int lipL_place_file(const lipL_place *p, int flags, mode_t mode);
 /* As lipL_refuse; a link is called by its name when `below` forbids it. */
 int lipL_place_refuse(lua_State *L, const char *path, const char *below, const char *what, int error);

@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "core/base/atomic.h"
+#include "core/base/file.h"
 #include "core/data/gz.h"
 
 static int push_digest(lua_State *L, const uint8_t digest[LIP_SHA256_BYTES]) {
@@ -20,20 +20,18 @@ static int push_digest(lua_State *L, const uint8_t digest[LIP_SHA256_BYTES]) {
 static int hash_packed(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   uint8_t piece[1 << 14], digest[LIP_SHA256_BYTES];
-  size_t got;
   lip_err err;
   lip_sha256 hash;
-  FILE *file = fopen(path, "rbe");
-  if (!file) {
-    lip_fail(&err, errno == ENOENT ? LIP_NOT_FOUND : LIP_IO, "%s: %s", path, strerror(errno));
-    return lipL_fault(L, &err);
-  }
+  int fd;
+  if (lip_file_open(path, &fd, NULL, &err)) return lipL_fault(L, &err);
   lip_sha256_init(&hash);
-  while ((got = fread(piece, 1, sizeof piece, file)) > 0) lip_sha256_add(&hash, piece, got);
-  int error = ferror(file) ? errno : 0;
-  fclose(file);
+  ssize_t got;
+  while ((got = read(fd, piece, sizeof piece)) > 0 || (got < 0 && errno == EINTR))
+    if (got > 0) lip_sha256_add(&hash, piece, (size_t)got);
+  int error = got < 0 ? errno : 0;
+  close(fd);
   if (error) {
-    lip_fail(&err, LIP_IO, "%s: cannot read: %s", path, strerror(error));
+    lip_file_refuse(path, "read", error, &err);
     return lipL_fault(L, &err);
   }
   lip_sha256_end(&hash, digest);

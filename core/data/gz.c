@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
+#include "core/base/file.h"
 #include "core/base/mem.h"
 
 enum { INPUT = 1 << 16 };
@@ -16,7 +16,7 @@ static const size_t deflate_limit = 1032;
 
 struct lip_reader {
   const char *path;
-  FILE *file;
+  int fd;
   size_t size;   /* of the file on disk */
   size_t handed; /* bytes handed out */
   bool packed, inflating, ended;
@@ -39,18 +39,16 @@ static void z_give(voidpf unused, voidpf block) {
 /* Makes sure that `input` has at least one byte unless the file is at its end. */
 static lip_status fill(lip_reader *r, lip_err *err) {
   if (r->at < r->have) return LIP_OK;
-  r->at = 0;
-  r->have = fread(r->input, 1, INPUT, r->file);
-  if (ferror(r->file)) return lip_fail(err, LIP_IO, "%s: cannot read: %s", r->path, strerror(errno));
+  r->at = r->have = 0;
+  ssize_t got;
+  do got = read(r->fd, r->input, INPUT);
+  while (got < 0 && errno == EINTR);
+  if (got < 0) return lip_file_refuse(r->path, "read", errno, err);
+  r->have = (size_t)got;
   return LIP_OK;
 }
 
 static lip_status start(lip_reader *r, lip_err *err) {
-  struct stat info;
-  if (fstat(fileno(r->file), &info) != 0)
-    return lip_fail(err, LIP_IO, "%s: cannot read: %s", r->path, strerror(errno));
-  if (!S_ISREG(info.st_mode)) return lip_fail(err, LIP_IO, "%s: not a regular file", r->path);
-  r->size = (size_t)info.st_size;
   lip_sha256_init(&r->hash);
   lip_status s = fill(r, err);
   if (s) return s;
@@ -65,19 +63,20 @@ static lip_status start(lip_reader *r, lip_err *err) {
 }
 
 lip_status lip_reader_open(const char *path, lip_reader **out, lip_err *err) {
+  int fd;
+  size_t size;
   *out = NULL;
-  FILE *file = fopen(path, "rbe"); /* e: no program started meanwhile gets it */
-  if (!file)
-    return lip_fail(err, errno == ENOENT || errno == ENOTDIR ? LIP_NOT_FOUND : LIP_IO, "%s: %s", path,
-                    strerror(errno));
+  lip_status s = lip_file_open(path, &fd, &size, err);
+  if (s) return s;
   lip_reader *r = lip_alloc(1, sizeof *r);
   if (!r) {
-    fclose(file);
+    close(fd);
     return lip_fail(err, LIP_MEMORY, "%s: out of memory", path);
   }
   r->path = path;
-  r->file = file;
-  lip_status s = start(r, err);
+  r->fd = fd;
+  r->size = size;
+  s = start(r, err);
   if (s) {
     lip_reader_close(r);
     return s;
@@ -89,7 +88,7 @@ lip_status lip_reader_open(const char *path, lip_reader **out, lip_err *err) {
 void lip_reader_close(lip_reader *r) {
   if (!r) return;
   if (r->inflating) inflateEnd(&r->z);
-  fclose(r->file);
+  close(r->fd);
   lip_free(r);
 }
 

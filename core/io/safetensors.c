@@ -1,14 +1,13 @@
 #include "core/io/safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/atomic.h"
+#include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/io/json.h"
 
@@ -184,12 +183,6 @@ void lip_safetensors_close(lip_safetensors *f) {
   lip_free(f);
 }
 
-static lip_status refuse(lip_err *err, const char *path, const char *what, int error) {
-  char why[128] = "";
-  if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "error %d", error);
-  return lip_fail(err, error == ENOENT ? LIP_NOT_FOUND : LIP_IO, "%.200s: cannot %s: %s", path, what, why);
-}
-
 /* Exactly n bytes from `at`. */
 static lip_status read_at(const lip_safetensors *f, uint64_t at, void *out, size_t n, lip_err *err) {
   char *p = out;
@@ -197,7 +190,7 @@ static lip_status read_at(const lip_safetensors *f, uint64_t at, void *out, size
     ssize_t got = pread(f->fd, p, n < (size_t)1 << 30 ? n : (size_t)1 << 30, (off_t)at);
     if (got < 0) {
       if (errno == EINTR) continue;
-      return refuse(err, f->path, "read", errno);
+      return lip_file_refuse(f->path, "read", errno, err);
     }
     if (got == 0) return lip_fail(err, LIP_FORMAT, "%.200s: the file ends %zu bytes early", f->path, n);
     p += got;
@@ -208,14 +201,12 @@ static lip_status read_at(const lip_safetensors *f, uint64_t at, void *out, size
 }
 
 static lip_status open_file(const char *path, lip_safetensors *f, lip_err *err) {
-  struct stat st;
+  size_t size;
   f->path = lip_strdup(path);
   if (!f->path) return lip_fail(err, LIP_MEMORY, "%.200s: no memory to open it", path);
-  f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block */
-  if (f->fd < 0 || fstat(f->fd, &st) != 0) return refuse(err, path, "open", errno);
-  if (!S_ISREG(st.st_mode)) return lip_fail(err, LIP_IO, "%.200s: not a regular file", path);
-  f->bytes = (uint64_t)st.st_size;
-  return LIP_OK;
+  lip_status status = lip_file_open(path, &f->fd, &size, err);
+  if (!status) f->bytes = size;
+  return status;
 }
 
 static lip_status read_header(lip_safetensors *f, lip_err *err) {

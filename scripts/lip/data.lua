@@ -53,11 +53,11 @@ local kinds = {
 -- ---- small helpers ----
 
 local function readable(path)
+  local found = path ~= "" and not path:find "\0" and core.file.stat(path)
+  if not found or found.kind ~= "file" then return false end -- a pipe would wait for its other end
   local file = io.open(path, "rb")
-  if not file then return false end
-  local ok = file:read(0) ~= nil or file:seek "end" == 0 -- a folder opens, but cannot be read
-  file:close()
-  return ok
+  if file then file:close() end
+  return file ~= nil
 end
 
 local function environment(name)
