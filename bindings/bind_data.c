@@ -1,12 +1,12 @@
 /* Data sets and loaders. The readers here take exact file names; scripts/lip/data.lua finds the files. */
 #include "bindings/bind.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/data/cifar.h"
 #include "core/data/csv.h"
-#include "core/data/gz.h"
 #include "core/data/idx.h"
 #include "core/data/npy.h"
 #include "core/data/synth.h"
@@ -59,6 +59,38 @@ static int finish(lua_State *L, const dataset_box *box, lip_status s, const lip_
   if (s) return lipL_fault(L, err);
   lipL_account(L, lip_dataset_bytes(box->d));
   return 1;
+}
+
+/* The same for a data set that was read: what its reader decided by itself is said on the standard error. */
+static int finish_read(lua_State *L, const dataset_box *box, lip_status s, const lip_err *err) {
+  if (s == LIP_OK && box->d->note[0]) {
+    for (char *p = box->d->note; *p; p++)
+      if (iscntrl((unsigned char)*p)) *p = '?'; /* a name may hold what moves a terminal's cursor */
+    fprintf(stderr, "lipwb: WARNING: %s\n", box->d->note);
+    box->d->note[0] = '\0';
+  }
+  return finish(L, box, s, err);
+}
+
+/* Option `channels` of the options at idx: where they stand in an array of four sides. */
+static lip_channels check_channels(lua_State *L, int idx, const char *what) {
+  static const char *const known[] = {"channels", NULL};
+  lip_channels as = LIP_CHANNELS_GUESS;
+  lipL_checkfields(L, idx, what, known);
+  if (!lua_istable(L, idx)) return as;
+  if (lua_getfield(L, idx, "channels") != LUA_TNIL) {
+    const char *word = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    char got[80];
+    if (strcmp(word, "first") == 0)
+      as = LIP_CHANNELS_FIRST;
+    else if (strcmp(word, "last") == 0)
+      as = LIP_CHANNELS_LAST;
+    else
+      luaL_error(L, "%s: option 'channels' expects \"first\" or \"last\", got %s", what,
+                 lipL_typetext(L, -1, got, sizeof got));
+  }
+  lua_pop(L, 1);
+  return as;
 }
 
 static int dataset_size(lua_State *L) {
@@ -228,15 +260,16 @@ static int dataset_subset(lua_State *L) {
 
 /* ---- readers ---- */
 
-/* dataset_idx(name, images[, labels]) -> ds, {sha256 of images, of labels} */
+/* dataset_idx(name, images[, labels[, {channels=}]]) -> ds, {sha256 of images, of labels} */
 static int open_idx(lua_State *L) {
   const char *name = luaL_checkstring(L, 1), *images = luaL_checkstring(L, 2),
              *labels = luaL_optstring(L, 3, NULL);
+  lip_channels as = check_channels(L, 4, "idx");
   uint8_t digests[2 * LIP_SHA256_BYTES];
   lip_err err;
   dataset_box *box = new_box(L);
-  lip_status s = lip_idx_load(name, images, labels, &box->d, digests, &err);
-  int results = finish(L, box, s, &err);
+  lip_status s = lip_idx_load_as(name, images, labels, as, &box->d, digests, &err);
+  int results = finish_read(L, box, s, &err);
   if (s) return results;
   lua_createtable(L, 2, 0);
   for (int i = 0; i < (labels ? 2 : 1); i++) {
@@ -336,15 +369,16 @@ static int open_csv(lua_State *L) {
   }
   lip_err err;
   dataset_box *box = new_box(L);
-  return finish(L, box, lip_csv_load(name, path, &conf, &box->d, &err), &err);
+  return finish_read(L, box, lip_csv_load(name, path, &conf, &box->d, &err), &err);
 }
 
-/* dataset_npy(x[, y]) */
+/* dataset_npy(x[, y[, {channels=}]]) */
 static int open_npy(lua_State *L) {
   const char *x = luaL_checkstring(L, 1), *y = luaL_optstring(L, 2, NULL);
+  lip_channels as = check_channels(L, 3, "npy");
   lip_err err;
   dataset_box *box = new_box(L);
-  return finish(L, box, lip_npy_dataset(x, x, y, &box->d, &err), &err);
+  return finish_read(L, box, lip_npy_dataset_as(x, x, y, as, &box->d, &err), &err);
 }
 
 /* dataset_digits(n, seed) */
@@ -356,26 +390,36 @@ static int open_digits(lua_State *L) {
   return finish(L, box, lip_synth_digits((size_t)n, (uint64_t)seed, &box->d, &err), &err);
 }
 
-/* Shape of the samples in x (N, ...): as the readers see it. */
-static void sample_shape(lua_State *L, const lip_tensor *x, int *ndim, size_t shape[3]) {
-  luaL_argcheck(L, x->ndim >= 1, 1, "a tensor of samples expected, got a scalar");
-  shape[0] = shape[1] = shape[2] = 1;
-  *ndim = x->ndim == 3 ? 3 : x->ndim > 1 ? x->ndim - 1 : 1;
-  for (int i = 1; i < x->ndim; i++) shape[*ndim - x->ndim + i] = x->shape[i];
+/* The tensor at 1 as samples, contiguous and with its channels first: a view that steps, or images whose channels stand
+ * last, are copied. */
+static const lip_tensor *check_samples_tensor(lua_State *L, lip_channels as, lip_layout *layout, char *note) {
+  lip_err err;
+  const lip_tensor *x = lipL_checktensor(L, 1);
+  lip_status s = lip_layout_of("tensors", x->ndim, x->shape, as, layout, note, &err);
+  if (s) luaL_argerror(L, 1, err.msg);
+  if (layout->turn) {
+    const lip_tensor row_first = lip_tensor_transpose(x, 2, 3); /* (N, H, C, W) */
+    const lip_tensor turned = lip_tensor_transpose(&row_first, 1, 2);
+    lipL_pushview(L, &turned, 1);
+    lua_replace(L, 1);
+  }
+  return lipL_contiguous(L, 1);
 }
 
-/* dataset_tensors(x[, y]): shares the tensors' memory (a view that steps is copied). y: labels (a table, or a tensor of
- * one dimension) or a tensor (N, T) of targets. */
+/* dataset_tensors(x[, y[, {channels=}]]): shares the tensors' memory. y: labels (a table, or a tensor of one dimension)
+ * or a tensor (N, T) of targets. */
 static int open_tensors(lua_State *L) {
-  size_t shape[3];
-  int ndim;
+  lip_layout layout;
+  char note[256];
   lip_err err;
-  lua_settop(L, 2);
+  lua_settop(L, 3);
   lipL_checktensor(L, 1);
-  const lip_tensor *x = lipL_contiguous(L, 1);
-  sample_shape(L, x, &ndim, shape);
+  lip_channels as = check_channels(L, 3, "tensors");
+  lua_settop(L, 2);
+  const lip_tensor *x = check_samples_tensor(L, as, &layout, note);
   dataset_box *box = new_box(L);
-  if (lip_dataset_new("tensors", x->shape[0], ndim, shape, &box->d, &err)) return lipL_fault(L, &err);
+  if (lip_dataset_new("tensors", x->shape[0], layout.ndim, layout.shape, &box->d, &err))
+    return lipL_fault(L, &err);
   lip_dataset *d = box->d;
   d->borrowed = true;
   d->values = x->data;
@@ -399,27 +443,8 @@ static int open_tensors(lua_State *L) {
     if (lip_dataset_count_classes(d, 0, &err)) return lipL_raise(L, &err);
   }
   lua_setiuservalue(L, -2, 1);
-  return 1;
-}
-
-/* sha256_unpacked(path) -> digest of the unpacked file */
-static int hash_file(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  lip_err err;
-  lip_reader *r;
-  uint8_t piece[1 << 14], digest[LIP_SHA256_BYTES];
-  size_t got;
-  lip_status s = lip_reader_open(path, &r, &err);
-  if (s) return lipL_fault(L, &err);
-  do s = lip_reader_read(r, piece, sizeof piece, &got, &err);
-  while (s == LIP_OK && got == sizeof piece);
-  lip_reader_digest(r, digest);
-  lip_reader_close(r);
-  if (s) return lipL_fault(L, &err);
-  char hex[65];
-  lip_sha256_hex(digest, hex);
-  lua_pushstring(L, hex);
-  return 1;
+  memcpy(d->note, note, sizeof note);
+  return finish_read(L, box, LIP_OK, NULL);
 }
 
 /* ---- loaders ---- */
@@ -564,10 +589,13 @@ void lipL_open_data(lua_State *L) {
                                             {"size", loader_size},         {NULL, NULL}};
   static const luaL_Reg loader_meta[] = {
       {"__gc", loader_gc}, {"__len", loader_size}, {"__tostring", loader_tostring}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"dataset_idx", open_idx},       {"dataset_cifar", open_cifar},
-                                       {"dataset_csv", open_csv},       {"dataset_npy", open_npy},
-                                       {"dataset_digits", open_digits}, {"dataset_tensors", open_tensors},
-                                       {"sha256_unpacked", hash_file},  {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"dataset_idx", open_idx},
+                                       {"dataset_cifar", open_cifar},
+                                       {"dataset_csv", open_csv},
+                                       {"dataset_npy", open_npy},
+                                       {"dataset_digits", open_digits},
+                                       {"dataset_tensors", open_tensors},
+                                       {NULL, NULL}};
   lipL_newtype(L, LIP_DATASET_T, dataset_methods, dataset_meta);
   lipL_newtype(L, LIP_LOADER_T, loader_methods, loader_meta);
   luaL_setfuncs(L, functions, 0);

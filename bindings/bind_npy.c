@@ -9,18 +9,39 @@ static int npy_gc(lua_State *L) {
   return 0;
 }
 
-/* load_npy(path) -> tensor | nil, message, code */
+/* One attempt at the file's values as the tensor *t, which is harmless until then. */
+static lip_status read_array(lua_State *L, const char *path, lip_tensor *t, lip_err *err) {
+  lip_npy *f =
+      lipL_newobject(L, NPY_FILE_T, sizeof *f, 0); /* closed by the collector should an error be raised */
+  float *values = NULL;
+  lip_status s = lip_npy_open(path, f, err);
+  if (s == LIP_OK) s = lip_npy_take(f, &values, err);
+  if (s == LIP_OK) {
+    lip_tensor_free(t);
+    *t = lip_tensor_wrap(values, f->ndim, f->shape);
+    t->owner = true;
+  }
+  lip_npy_close(f);
+  lua_pop(L, 1);
+  return s;
+}
+
+/* load_npy(path) -> tensor | nil, message, code: the numbers as they stand in the file, as numpy.load gives them. Unlike a
+ * data set, where bytes are pixels and become x/255: a tensor may be anything. */
 static int load_npy(lua_State *L) {
   lip_err err;
   const char *path = luaL_checkstring(L, 1);
   lua_settop(L, 1);
-  lip_npy *f =
-      lipL_newobject(L, NPY_FILE_T, sizeof *f, 0); /* closed by the collector should an error be raised */
-  if (lip_npy_open(path, f, &err)) return lipL_fault(L, &err);
-  lip_tensor *t = lipL_newtensor(L, f->ndim, f->shape);
-  lip_status s = lip_npy_read(f, t->data, &err);
-  lip_npy_close(f);
-  return s ? lipL_fault(L, &err) : 1;
+  const size_t none = 0;
+  lip_tensor *t = lipL_newtensor(L, 1, &none); /* takes over the reader's block when that is full */
+  lip_status s = read_array(L, path, t, &err);
+  if (s == LIP_MEMORY) { /* dead tensors may hold what is missing */
+    lua_gc(L, LUA_GCCOLLECT);
+    s = read_array(L, path, t, &err);
+  }
+  if (s) return lipL_fault(L, &err);
+  lipL_account(L, lip_tensor_size(t) * sizeof(float));
+  return 1;
 }
 
 /* save_npy(path, tensor) -> true | nil, message, code */

@@ -38,6 +38,23 @@ static int hash_packed(lua_State *L) {
   return push_digest(L, digest);
 }
 
+/* sha256_unpacked(path) -> digest of the unpacked file */
+static int hash_unpacked(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  lip_err err;
+  lip_reader *r;
+  uint8_t piece[1 << 14], digest[LIP_SHA256_BYTES];
+  size_t got;
+  lip_status s = lip_reader_open(path, &r, &err);
+  if (s) return lipL_fault(L, &err);
+  do s = lip_reader_read(r, piece, sizeof piece, &got, &err);
+  while (s == LIP_OK && got == sizeof piece);
+  lip_reader_digest(r, digest);
+  lip_reader_close(r);
+  if (s) return lipL_fault(L, &err);
+  return push_digest(L, digest);
+}
+
 /* unpack(path, to) -> digest of what was unpacked; `to` appears in full or not at all */
 static int unpack(lua_State *L) {
   const char *path = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
@@ -124,9 +141,14 @@ static int unpack_text(lua_State *L) {
 }
 
 void lipL_open_unpack(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"sha256_packed", hash_packed}, {"unpack", unpack},       {"sha256", hash_text}, {"crc32", crc},
-      {"deflate", pack_text},         {"inflate", unpack_text}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"sha256_packed", hash_packed},
+                                       {"sha256_unpacked", hash_unpacked},
+                                       {"unpack", unpack},
+                                       {"sha256", hash_text},
+                                       {"crc32", crc},
+                                       {"deflate", pack_text},
+                                       {"inflate", unpack_text},
+                                       {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", block_gc}, {NULL, NULL}};
   lipL_newtype(L, BLOCK_T, NULL, meta);
   luaL_setfuncs(L, functions, 0);

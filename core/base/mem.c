@@ -1,6 +1,7 @@
 #include "core/base/mem.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,29 @@ void *lip_realloc(void *block, size_t n, size_t size) {
 void lip_free(void *block) {
   if (!block) return;
   head *h = head_of(block);
+  atomic_fetch_sub(&used, h->size);
+  free(h);
+}
+
+typedef union small_head {
+  size_t size;
+  max_align_t align;
+} small_head;
+
+void *lip_alloc_small(size_t bytes) {
+  if (bytes > SIZE_MAX / 2 || must_fail() || bytes > limit) return NULL;
+  small_head *h = calloc(1, sizeof *h + bytes);
+  if (!h) return NULL;
+  if (limit != SIZE_MAX) limit -= bytes;
+  h->size = bytes;
+  atomic_fetch_add(&used, bytes);
+  atomic_fetch_add(&count, 1);
+  return h + 1;
+}
+
+void lip_free_small(void *block) {
+  if (!block) return;
+  small_head *h = (small_head *)block - 1;
   atomic_fetch_sub(&used, h->size);
   free(h);
 }

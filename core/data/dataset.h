@@ -10,7 +10,9 @@
 #include "core/base/error.h"
 #include "core/base/rng.h"
 
-/* Samples are kept as stored: pixels as bytes cost a quarter of float32 and become x/255 in the gather. */
+/* Samples are kept as stored: pixels as bytes cost a quarter of float32 and become x/255 in the gather. Bytes are
+ * pixels in every format and for everybody who takes a file as samples (training, attacks, `lipwb check`); lip.load_npy
+ * alone, which reads an array and not samples, gives the numbers as they stand. */
 typedef struct lip_dataset {
   char name[64];
   size_t n; /* samples */
@@ -24,6 +26,7 @@ typedef struct lip_dataset {
   float *targets;  /* (n, target_width) or NULL */
   size_t target_width;
   char sha256[65]; /* of the unpacked files, in reading order, concatenated digests hashed; "" unknown */
+  char note[256];  /* what its reader decided by itself and the user should hear, or "" */
   bool borrowed;   /* the arrays belong to another data set, which must outlive this one */
 } lip_dataset;
 
@@ -35,6 +38,26 @@ void lip_dataset_free(lip_dataset *d);
 /* A fresh data set without arrays; LIP_SHAPE on overflow. */
 lip_status lip_dataset_new(const char *name, size_t n, int ndim, const size_t *shape, lip_dataset **out,
                            lip_err *err);
+/* ---- which array is which samples: one rule for files and tensors ---- */
+
+typedef enum lip_channels { LIP_CHANNELS_GUESS, LIP_CHANNELS_FIRST, LIP_CHANNELS_LAST } lip_channels;
+
+/* One sample of an array, as the engine keeps it: (F), or (C, H, W). */
+typedef struct lip_layout {
+  int ndim;
+  size_t shape[3];
+  bool turn; /* the array has them as (H, W, C) */
+} lip_layout;
+
+/* (N) and (N, F) are rows, (N, H, W) images of one channel, (N, C, H, W) images. So are (N, H, W, C) when `as` says
+ * LAST, or when it leaves it open, C is 1, 3 or 4 and H and W are larger; *note then says so (note may be NULL). Open,
+ * with a second side of 1, 3 or 4 as well, it could be either: LIP_FORMAT names both readings. LIP_FORMAT also for
+ * ndim < 1 or > 4, LIP_ARGUMENT for LAST without four sides. `what` names the array. */
+lip_status lip_layout_of(const char *what, int ndim, const size_t *dims, lip_channels as, lip_layout *out,
+                         char note[256], lip_err *err);
+/* Moves samples read as (H, W, C) to d's shape, (C, H, W). LIP_MEMORY. */
+lip_status lip_dataset_turn(lip_dataset *d, lip_err *err);
+
 /* A view of samples [first, first + count) of d, which must outlive it; keeps d's number of classes. LIP_ARGUMENT when
  * the range is not inside. */
 lip_status lip_dataset_view(const lip_dataset *d, size_t first, size_t count, lip_dataset **out,

@@ -206,6 +206,19 @@ size_t lip_reader_guess(const lip_reader *r) {
   return r->size < SIZE_MAX / 16 ? r->size * 8 : r->size;
 }
 
+lip_status lip_reader_grow(const lip_reader *r, void **block, size_t *room, size_t count, size_t size,
+                           lip_err *err) {
+  size_t next = *room > SIZE_MAX / 2 ? SIZE_MAX : 2 * *room;
+  if (!*block) next = r->packed ? (lip_reader_guess(r) + INPUT) / size : count;
+  if (next > count) next = count;
+  void *bigger = lip_realloc(*block, next, size);
+  if (!bigger)
+    return lip_fail(err, LIP_MEMORY, "%s: out of memory (%zu values of %zu bytes)", r->path, next, size);
+  *block = bigger;
+  *room = next;
+  return LIP_OK;
+}
+
 void lip_reader_digest(const lip_reader *r, uint8_t digest[LIP_SHA256_BYTES]) {
   lip_sha256 copy = r->hash;
   lip_sha256_end(&copy, digest);

@@ -28,6 +28,12 @@ lip_status lip_reader_end(lip_reader *r, lip_err *err);
  * is left of it, a packed one at most 1032 times its size (deflate's limit). Call it before taking memory for what a
  * header claims. */
 lip_status lip_reader_claim(const lip_reader *r, size_t count, size_t size, lip_err *err);
+/* Makes room for `count` items of `size` bytes that are still to come, piece by piece: a plain file has been measured and
+ * gets all at once; of a packed one only what has come is believed, so the block (NULL at first, then lip_realloc'ed)
+ * begins with what its size makes likely and doubles at every call, up to `count`. *room: items it holds. The caller
+ * fills it before the next call. LIP_MEMORY; the block stays valid. */
+lip_status lip_reader_grow(const lip_reader *r, void **block, size_t *room, size_t count, size_t size,
+                           lip_err *err);
 /* An estimate of the bytes still to come, never more than about 8 times the file's size: for first allocations. */
 size_t lip_reader_guess(const lip_reader *r);
 /* SHA-256 of the (unpacked) bytes handed out so far. */

@@ -78,21 +78,45 @@ static double value_of(int type, const uint8_t *p) {
   }
 }
 
-/* The values, converted piece by piece: into floats when `x` is given, else into labels `y`. */
-static lip_status read_values(lip_reader *r, const head *h, float *x, int32_t *y, lip_err *err) {
+typedef enum value_type { BYTES, FLOATS, LABELS } value_type;
+
+/* The next n values, converted piece by piece. */
+static lip_status read_some(lip_reader *r, const head *h, value_type as, void *to, size_t n, lip_err *err) {
   uint8_t piece[4096];
   size_t step = sizeof piece / h->item;
-  for (size_t at = 0; at < h->count; at += step) {
-    size_t n = h->count - at < step ? h->count - at : step;
-    lip_status s = lip_reader_exact(r, piece, n * h->item, "values", err);
+  if (as == BYTES) return lip_reader_exact(r, to, n, "samples", err);
+  for (size_t at = 0; at < n; at += step) {
+    size_t take = n - at < step ? n - at : step;
+    lip_status s = lip_reader_exact(r, piece, take * h->item, "values", err);
     if (s) return s;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < take; i++) {
       double v = value_of(h->type, piece + i * h->item);
-      if (x) x[at + i] = (float)v;
-      if (y) y[at + i] = (int32_t)v; /* a whole number of at most 32 bits: see read_labels */
+      if (as == FLOATS)
+        ((float *)to)[at + i] = (float)v;
+      else
+        ((int32_t *)to)[at + i] = (int32_t)v; /* a whole number of at most 32 bits: see read_labels */
     }
   }
   return LIP_OK;
+}
+
+/* All values, in a block that grows as they come, and then the end of the file. NULL on failure. */
+static lip_status read_values(lip_reader *r, const head *h, value_type as, void **out, lip_err *err) {
+  size_t size = as == BYTES ? 1 : 4, room = 0, at = 0;
+  void *block = NULL;
+  lip_status s;
+  *out = NULL;
+  do {
+    s = lip_reader_grow(r, &block, &room, h->count, size, err);
+    if (s == LIP_OK) s = read_some(r, h, as, (unsigned char *)block + at * size, room - at, err);
+    at = room;
+  } while (s == LIP_OK && at < h->count);
+  if (s == LIP_OK) s = lip_reader_end(r, err);
+  if (s)
+    lip_free(block);
+  else
+    *out = block;
+  return s;
 }
 
 static lip_status read_labels(lip_reader *r, lip_dataset *d, lip_err *err) {
@@ -106,32 +130,43 @@ static lip_status read_labels(lip_reader *r, lip_dataset *d, lip_err *err) {
                     h.type == F32 || h.type == F64 ? " of floating-point numbers" : "");
   if (h.count != d->n)
     return lip_fail(err, LIP_FORMAT, "%s: %zu labels for %zu samples", lip_reader_path(r), h.count, d->n);
-  d->labels = lip_alloc(d->n, sizeof *d->labels);
-  if (!d->labels) return lip_fail(err, LIP_MEMORY, "%s: no memory for %zu labels", lip_reader_path(r), d->n);
-  s = read_values(r, &h, NULL, d->labels, err);
-  if (s == LIP_OK) s = lip_reader_end(r, err);
+  void *labels;
+  s = read_values(r, &h, LABELS, &labels, err);
+  d->labels = labels;
   return s ? s : lip_dataset_count_classes(d, 0, err);
 }
 
-static lip_status read_samples(lip_reader *r, const char *name, lip_dataset **out, lip_err *err) {
+static lip_status read_samples(lip_reader *r, const char *name, lip_channels as, lip_dataset **out,
+                               lip_err *err) {
   head h;
+  lip_layout layout;
+  char note[256];
   lip_status s = read_head(r, &h, err);
+  if (s == LIP_OK) s = lip_layout_of(lip_reader_path(r), h.ndim, h.shape, as, &layout, note, err);
   if (s) return s;
-  size_t shape[3] = {1, 1, 1}; /* one value per sample unless there are more dimensions */
-  int ndim = h.ndim == 3 ? 3 : h.ndim > 1 ? h.ndim - 1 : 1;
-  for (int i = 1; i < h.ndim; i++) shape[ndim - h.ndim + i] = h.shape[i];
-  s = lip_dataset_new(name, h.shape[0], ndim, shape, out, err);
-  if (s == LIP_OK) s = lip_dataset_alloc(*out, h.type == U8, false, 0, err);
+  s = lip_dataset_new(name, h.shape[0], layout.ndim, layout.shape, out, err);
   if (s)
     return s == LIP_SHAPE ? lip_fail(err, LIP_FORMAT, "%s: the dimensions are not usable", lip_reader_path(r))
                           : s;
-  s = h.type == U8 ? lip_reader_exact(r, (*out)->bytes, h.count, "samples", err)
-                   : read_values(r, &h, (*out)->values, NULL, err);
-  return s ? s : lip_reader_end(r, err);
+  lip_dataset *d = *out;
+  void *values;
+  s = read_values(r, &h, h.type == U8 ? BYTES : FLOATS, &values, err);
+  if (s) return s;
+  if (h.type == U8)
+    d->bytes = values;
+  else
+    d->values = values;
+  memcpy(d->note, note, sizeof note);
+  return layout.turn ? lip_dataset_turn(d, err) : LIP_OK;
 }
 
 lip_status lip_idx_load(const char *name, const char *images, const char *labels, lip_dataset **out,
                         uint8_t digests[2 * LIP_SHA256_BYTES], lip_err *err) {
+  return lip_idx_load_as(name, images, labels, LIP_CHANNELS_GUESS, out, digests, err);
+}
+
+lip_status lip_idx_load_as(const char *name, const char *images, const char *labels, lip_channels as,
+                           lip_dataset **out, uint8_t digests[2 * LIP_SHA256_BYTES], lip_err *err) {
   uint8_t own[2 * LIP_SHA256_BYTES] = {0};
   uint8_t *digest = digests ? digests : own;
   lip_dataset *d = NULL;
@@ -139,7 +174,7 @@ lip_status lip_idx_load(const char *name, const char *images, const char *labels
   *out = NULL;
   lip_status s = lip_reader_open(images, &r, err);
   if (s) return s;
-  s = read_samples(r, name, &d, err);
+  s = read_samples(r, name, as, &d, err);
   lip_reader_digest(r, digest);
   lip_reader_close(r);
   if (s == LIP_OK && labels) {

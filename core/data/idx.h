@@ -7,9 +7,11 @@
 #include "core/data/dataset.h"
 #include "core/data/sha256.h"
 
-/* Samples from `images` (the first dimension counts them; bytes stay bytes, other types become float32; (N, H, W) is
- * read as one-channel images 1 x H x W) and labels from `labels` (one dimension of whole numbers; NULL: no labels).
+/* Samples from `images` (shapes as lip_layout_of reads them; bytes stay bytes and mean pixels, x/255, other types become
+ * float32) and labels from `labels` (one dimension of whole numbers; NULL: no labels).
  * LIP_FORMAT, LIP_NOT_FOUND, LIP_IO, LIP_MEMORY. digests: of the two unpacked files, may be NULL. */
+lip_status lip_idx_load_as(const char *name, const char *images, const char *labels, lip_channels as,
+                           lip_dataset **out, uint8_t digests[2 * LIP_SHA256_BYTES], lip_err *err);
 lip_status lip_idx_load(const char *name, const char *images, const char *labels, lip_dataset **out,
                         uint8_t digests[2 * LIP_SHA256_BYTES], lip_err *err);
 

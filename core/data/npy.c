@@ -222,35 +222,86 @@ static void next_place(const lip_npy *f, place *w) {
   }
 }
 
-/* All values through a small buffer, so that nothing is held twice; to one of x and bytes. */
-static lip_status read_pieces(lip_npy *f, float *x, uint8_t *bytes, lip_err *err) {
+/* The next n values in the file's own order, as floats or (`bytes`) as they are. */
+static lip_status read_some(lip_npy *f, void *to, bool bytes, size_t n, lip_err *err) {
+  if (bytes || (f->kind == 'f' && f->item == sizeof(float) && !f->swap))
+    return lip_reader_exact(f->reader, to, n * f->item, "values", err);
   uint8_t piece[8192];
   size_t step = sizeof piece / f->item;
-  place w = first_place(f);
-  for (size_t at = 0; at < f->count; at += step) {
-    size_t n = f->count - at < step ? f->count - at : step;
-    lip_status s = lip_reader_exact(f->reader, piece, n * f->item, "values", err);
+  for (size_t at = 0; at < n; at += step) {
+    size_t take = n - at < step ? n - at : step;
+    lip_status s = lip_reader_exact(f->reader, piece, take * f->item, "values", err);
     if (s) return s;
-    for (size_t i = 0; i < n; i++, next_place(f, &w)) {
-      if (x) x[w.at] = value_of(f, piece + i * f->item);
-      if (bytes) bytes[w.at] = piece[i];
-    }
+    for (size_t i = 0; i < take; i++) ((float *)to)[at + i] = value_of(f, piece + i * f->item);
   }
-  return lip_reader_end(f->reader, err);
+  return LIP_OK;
+}
+
+/* A column-major file's values in row-major order, in place of *block. */
+static lip_status reorder(const lip_npy *f, void **block, size_t size, lip_err *err) {
+  unsigned char *to = lip_alloc(f->count, size);
+  const unsigned char *from = *block;
+  if (!to) return lip_fail(err, LIP_MEMORY, "%s: out of memory", lip_reader_path(f->reader));
+  place w = first_place(f);
+  for (size_t i = 0; i < f->count; i++, next_place(f, &w)) memcpy(to + w.at * size, from + i * size, size);
+  lip_free(*block);
+  *block = to;
+  return LIP_OK;
+}
+
+static lip_status take_values(lip_npy *f, bool bytes, void **out, lip_err *err) {
+  size_t size = bytes ? 1 : sizeof(float), room = 0, at = 0;
+  void *block = NULL;
+  lip_status s = LIP_OK;
+  *out = NULL;
+  do {
+    s = lip_reader_grow(f->reader, &block, &room, f->count, size, err);
+    if (s == LIP_OK) s = read_some(f, (unsigned char *)block + at * size, bytes, room - at, err);
+    at = room;
+  } while (s == LIP_OK && at < f->count);
+  if (s == LIP_OK) s = lip_reader_end(f->reader, err);
+  if (s == LIP_OK && f->fortran) s = reorder(f, &block, size, err);
+  if (s)
+    lip_free(block);
+  else
+    *out = block;
+  return s;
+}
+
+lip_status lip_npy_take(lip_npy *f, float **out, lip_err *err) {
+  void *block;
+  lip_status s = take_values(f, false, &block, err);
+  *out = block;
+  return s;
+}
+
+static lip_status take_bytes(lip_npy *f, uint8_t **out, lip_err *err) {
+  void *block;
+  lip_status s = take_values(f, true, &block, err);
+  *out = block;
+  return s;
 }
 
 lip_status lip_npy_read(lip_npy *f, float *to, lip_err *err) {
-  if (f->kind != 'f' || f->item != sizeof *to || f->swap || f->fortran) return read_pieces(f, to, NULL, err);
-  lip_status s = lip_reader_exact(f->reader, to, f->count * sizeof *to, "values", err);
+  if (f->fortran) {
+    float *values;
+    lip_status s = lip_npy_take(f, &values, err);
+    if (s == LIP_OK) memcpy(to, values, f->count * sizeof *to);
+    lip_free(values);
+    return s;
+  }
+  lip_status s = read_some(f, to, false, f->count, err);
   return s ? s : lip_reader_end(f->reader, err);
 }
 
 lip_status lip_npy_read_bytes(lip_npy *f, uint8_t *to, lip_err *err) {
   if (f->kind != 'u' || f->item != 1)
     return lip_fail(err, LIP_ARGUMENT, "%s: the values are not bytes", lip_reader_path(f->reader));
-  if (f->fortran) return read_pieces(f, NULL, to, err);
-  lip_status s = lip_reader_exact(f->reader, to, f->count, "values", err);
-  return s ? s : lip_reader_end(f->reader, err);
+  uint8_t *bytes;
+  lip_status s = take_bytes(f, &bytes, err);
+  if (s == LIP_OK) memcpy(to, bytes, f->count);
+  lip_free(bytes);
+  return s;
 }
 
 /* ---- writing ---- */
@@ -291,25 +342,22 @@ lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const f
 
 /* ---- data sets ---- */
 
-static lip_status read_x(const char *path, const char *name, lip_dataset **out, uint8_t *digest,
-                         lip_err *err) {
+static lip_status read_x(const char *path, const char *name, lip_channels as, lip_dataset **out,
+                         uint8_t *digest, lip_err *err) {
   lip_npy f;
+  lip_layout layout;
+  char note[256];
   lip_status s = lip_npy_open(path, &f, err);
   if (s) return s;
-  size_t shape[3] = {1, 1, 1}; /* as idx.c: (N, H, W) are images of one channel */
-  int ndim = f.ndim == 3 ? 3 : f.ndim > 1 ? f.ndim - 1 : 1;
   bool bytes = f.kind == 'u' && f.item == 1;
-  for (int i = 1; i < f.ndim; i++) shape[ndim - f.ndim + i] = f.shape[i];
-  if (f.ndim == 0)
-    s = lip_fail(err, LIP_FORMAT, "%s: a single number is not a list of samples", path);
-  else if (lip_dataset_new(name, f.shape[0], ndim, shape, out, err) == LIP_SHAPE)
-    s = lip_fail(err, LIP_FORMAT, "%s: this shape cannot be a list of samples", path);
-  else if (!*out)
-    s = LIP_MEMORY;
-  else
-    s = lip_dataset_alloc(*out, bytes, false, 0, err);
-  if (s == LIP_OK)
-    s = bytes ? lip_npy_read_bytes(&f, (*out)->bytes, err) : lip_npy_read(&f, (*out)->values, err);
+  s = lip_layout_of(path, f.ndim, f.shape, as, &layout, note, err);
+  if (s == LIP_OK) {
+    s = lip_dataset_new(name, f.shape[0], layout.ndim, layout.shape, out, err);
+    if (s == LIP_SHAPE) s = lip_fail(err, LIP_FORMAT, "%s: this shape cannot be a list of samples", path);
+  }
+  if (s == LIP_OK) s = bytes ? take_bytes(&f, &(*out)->bytes, err) : lip_npy_take(&f, &(*out)->values, err);
+  if (s == LIP_OK && layout.turn) s = lip_dataset_turn(*out, err);
+  if (s == LIP_OK) memcpy((*out)->note, note, sizeof note);
   lip_reader_digest(f.reader, digest);
   lip_npy_close(&f);
   return s;
@@ -341,9 +389,8 @@ static lip_status read_y(const char *path, lip_dataset *d, uint8_t *digest, lip_
                  "%s: shape %s does not go with %zu samples (labels: N whole numbers; targets: N x T)", path,
                  lip_shape_text(f.ndim, f.shape, text, sizeof text), d->n);
   } else {
-    float *y = lip_alloc(f.count, sizeof *y);
-    if (!y) s = lip_fail(err, LIP_MEMORY, "%s: out of memory", path);
-    if (s == LIP_OK) s = lip_npy_read(&f, y, err);
+    float *y;
+    s = lip_npy_take(&f, &y, err);
     lip_reader_digest(f.reader, digest);
     if (s == LIP_OK && f.kind == 'f') {
       d->targets = y;
@@ -359,10 +406,15 @@ static lip_status read_y(const char *path, lip_dataset *d, uint8_t *digest, lip_
 }
 
 lip_status lip_npy_dataset(const char *name, const char *x, const char *y, lip_dataset **out, lip_err *err) {
+  return lip_npy_dataset_as(name, x, y, LIP_CHANNELS_GUESS, out, err);
+}
+
+lip_status lip_npy_dataset_as(const char *name, const char *x, const char *y, lip_channels as,
+                              lip_dataset **out, lip_err *err) {
   uint8_t digests[2 * LIP_SHA256_BYTES] = {0};
   lip_dataset *d = NULL;
   *out = NULL;
-  lip_status s = read_x(x, name, &d, digests, err);
+  lip_status s = read_x(x, name, as, &d, digests, err);
   if (s == LIP_OK && y) s = read_y(y, d, digests + LIP_SHA256_BYTES, err);
   if (s) {
     lip_dataset_free(d);

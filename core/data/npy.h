@@ -27,7 +27,10 @@ typedef struct lip_npy {
 lip_status lip_npy_open(const char *path, lip_npy *f, lip_err *err);
 /* All values, as float32 in row-major order whatever the file's type and order, into to (count). */
 lip_status lip_npy_read(lip_npy *f, float *to, lip_err *err);
-/* The same for files of kind 'u' with 1-byte items, kept as bytes. LIP_ARGUMENT for others. */
+/* The same into a block of its own, which grows as the values come from a packed file: no header is believed about
+ * memory. Owned by the caller (lip_free), NULL on failure. LIP_MEMORY. */
+lip_status lip_npy_take(lip_npy *f, float **out, lip_err *err);
+/* As lip_npy_read for files of kind 'u' with 1-byte items, kept as bytes. LIP_ARGUMENT for others. */
 lip_status lip_npy_read_bytes(lip_npy *f, uint8_t *to, lip_err *err);
 /* Harmless on what is closed already. */
 void lip_npy_close(lip_npy *f);
@@ -36,9 +39,11 @@ void lip_npy_close(lip_npy *f);
  * folders. LIP_IO, LIP_MEMORY. */
 lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const float *values, lip_err *err);
 
-/* A data set from two files. x: (N), (N, F), (N, H, W) = one channel, or (N, C, H, W); unsigned bytes stay bytes (and
- * become x/255), other types float32. y (may be NULL): whole numbers (N) or (N, 1) are labels, floats (N) or (N, T)
- * targets. */
+/* A data set from two files. x: shapes as lip_layout_of reads them; unsigned bytes stay bytes (pixels: they become x/255,
+ * as in every data set), other types float32. y (may be NULL): whole numbers (N) or (N, 1) are labels, floats (N) or
+ * (N, T) targets; labels are never scaled. */
+lip_status lip_npy_dataset_as(const char *name, const char *x, const char *y, lip_channels as,
+                              lip_dataset **out, lip_err *err);
 lip_status lip_npy_dataset(const char *name, const char *x, const char *y, lip_dataset **out, lip_err *err);
 
 #endif

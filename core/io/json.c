@@ -23,7 +23,7 @@ typedef union origin {
 } origin;
 
 static void *take(size_t n) {
-  origin *o = n < SIZE_MAX - sizeof *o ? lip_alloc(1, sizeof *o + n) : NULL;
+  origin *o = n < SIZE_MAX - sizeof *o ? lip_alloc_small(sizeof *o + n) : NULL;
   if (o) return o + 1;
   starved = true;
   return NULL;
@@ -46,7 +46,7 @@ static void give_back(void *block) {
   if (o->borrowed)
     free(o);
   else
-    lip_free(o);
+    lip_free_small(o);
 }
 
 static void enter_with(json_malloc_t how) {
@@ -84,9 +84,16 @@ static const lip_json *lend(const json_t *v) {
 
 /* ---- reading ---- */
 
-/* Deepest nesting of brackets outside strings. The text may be anything. */
-static size_t depth_of(const char *text, size_t n) {
-  size_t depth = 0, deepest = 0;
+/* What the library would have to build. The text may be anything. */
+typedef struct extent {
+  size_t depth; /* deepest nesting of brackets outside strings */
+  size_t
+      parts; /* brackets that open, commas and colons outside strings: as many values, and names of members */
+} extent;
+
+static extent extent_of(const char *text, size_t n) {
+  extent e = {0, 0};
+  size_t depth = 0;
   bool quoted = false;
   for (size_t i = 0; i < n; i++) {
     char c = text[i];
@@ -98,24 +105,41 @@ static size_t depth_of(const char *text, size_t n) {
     } else if (c == '"') {
       quoted = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > deepest) deepest = depth;
+      e.parts++;
+      if (++depth > e.depth) e.depth = depth;
     } else if ((c == ']' || c == '}') && depth > 0) {
       depth--;
+    } else if (c == ',' || c == ':') {
+      e.parts++;
     }
   }
-  return deepest;
+  return e;
+}
+
+size_t lip_json_parts(const char *text, size_t n) {
+  return extent_of(text, n).parts;
+}
+
+/* Whether this thread may still take what the parser needs: once under way, it cannot be told to stop (see
+ * take_or_borrow). */
+static bool may_take(size_t parts) {
+  enum { PER_PART = 64 };
+  size_t left = lip_mem_limit(SIZE_MAX);
+  lip_mem_limit(left);
+  return parts <= left / PER_PART;
 }
 
 lip_status lip_json_parse(const char *text, size_t n, const char *what, lip_json **out, lip_err *err) {
   *out = NULL;
-  size_t depth = depth_of(text, n);
-  if (depth > LIP_JSON_MAX_DEPTH)
-    return lip_fail(err, LIP_FORMAT, "%s: JSON nested %zu deep, at most %d is accepted", what, depth,
+  extent e = extent_of(text, n);
+  if (e.depth > LIP_JSON_MAX_DEPTH)
+    return lip_fail(err, LIP_FORMAT, "%s: JSON nested %zu deep, at most %d is accepted", what, e.depth,
                     LIP_JSON_MAX_DEPTH);
-  json_error_t e;
-  memset(&e, 0, sizeof e);
+  if (!may_take(e.parts)) return lip_fail(err, LIP_MEMORY, "%s: no memory to read its JSON", what);
+  json_error_t why;
+  memset(&why, 0, sizeof why);
   enter_with(take_or_borrow);
-  json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+  json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
   bool no_memory = starved;
   if (no_memory) json_decref(v);
   leave();
@@ -124,7 +148,7 @@ lip_status lip_json_parse(const char *text, size_t n, const char *what, lip_json
     return LIP_OK;
   }
   if (no_memory) return lip_fail(err, LIP_MEMORY, "%s: no memory to read its JSON", what);
-  return lip_fail(err, LIP_FORMAT, "%s: bad JSON at byte %d: %.150s", what, e.position, e.text);
+  return lip_fail(err, LIP_FORMAT, "%s: bad JSON at byte %d: %.150s", what, why.position, why.text);
 }
 
 void lip_json_free(lip_json *v) {

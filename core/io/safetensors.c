@@ -234,6 +234,10 @@ static lip_status read_header(lip_safetensors *f, lip_err *err) {
   if (!status && text[0] != '{')
     status = lip_fail(err, LIP_FORMAT, "%.200s: not a safetensors file (its header does not start with '{')",
                       f->path);
+  /* the densest entry has 4.9 bytes to each of its values and names */
+  if (!status && lip_json_parts(text, (size_t)n) > n / 4 + 64)
+    status = lip_fail(err, LIP_FORMAT, "%.200s: its header holds more values than entries of arrays have",
+                      f->path);
   if (!status) status = lip_json_parse(text, (size_t)n, what, &f->header, err);
   lip_free(text);
   return status;
