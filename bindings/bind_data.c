@@ -75,22 +75,15 @@ static int finish_read(lua_State *L, const dataset_box *box, lip_status s, const
 /* Option `channels` of the options at idx: where they stand in an array of four sides. */
 static lip_channels check_channels(lua_State *L, int idx, const char *what) {
   static const char *const known[] = {"channels", NULL};
-  lip_channels as = LIP_CHANNELS_GUESS;
+  char got[80];
   lipL_checkfields(L, idx, what, known);
-  if (!lua_istable(L, idx)) return as;
-  if (lua_getfield(L, idx, "channels") != LUA_TNIL) {
-    const char *word = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
-    char got[80];
-    if (strcmp(word, "first") == 0)
-      as = LIP_CHANNELS_FIRST;
-    else if (strcmp(word, "last") == 0)
-      as = LIP_CHANNELS_LAST;
-    else
-      luaL_error(L, "%s: option 'channels' expects \"first\" or \"last\", got %s", what,
-                 lipL_typetext(L, -1, got, sizeof got));
-  }
-  lua_pop(L, 1);
-  return as;
+  if (!lua_istable(L, idx) || lua_getfield(L, idx, "channels") == LUA_TNIL) return LIP_CHANNELS_GUESS;
+  const char *word = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+  if (strcmp(word, "first") == 0) return LIP_CHANNELS_FIRST;
+  if (strcmp(word, "last") == 0) return LIP_CHANNELS_LAST;
+  luaL_error(L, "%s: option 'channels' expects \"first\" or \"last\", got %s", what,
+             lipL_typetext(L, -1, got, sizeof got));
+  return LIP_CHANNELS_GUESS;
 }
 
 static int dataset_size(lua_State *L) {

@@ -4,6 +4,7 @@
 #include <locale.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,6 +143,7 @@ enum { FEATURE, LABEL, TARGET };
 typedef struct plan {
   size_t columns, rows;
   bool header;
+  bool counted;  /* the first line, read as a sample, counts its columns as written names of columns do */
   uint8_t *role; /* (columns) */
   size_t *slot;  /* (columns) index among the features or targets */
   size_t features;
@@ -160,14 +162,20 @@ static bool named(const field *f, const char *name) {
 /* Counts records and proves that all have the same number of fields. Decides about the header. */
 static lip_status measure(scan s, const lip_csv_conf *conf, plan *p) {
   size_t records = 0;
-  bool text = false, more;
+  size_t from = 0;
+  bool text = false, counted = true, more;
   while (next_record(&s)) {
     field f;
     double v;
     do {
       lip_status code = next_field(&s, &f, &more);
       if (code) return code;
-      if (records == 0 && !missing(&f) && !number(&f, &v)) text = true;
+      if (records > 0) continue;
+      bool value = number(&f, &v);
+      if (!missing(&f) && !value) text = true;
+      /* an index's column has an empty name; those behind it count from 0 all the same */
+      if (s.column == 0 && missing(&f)) from = 1;
+      counted = counted && (value ? v == (double)s.column - (double)from : s.column == 0 && from == 1);
     } while (more);
     if (records == 0) p->columns = s.column + 1;
     if (s.column + 1 != p->columns)
@@ -177,6 +185,7 @@ static lip_status measure(scan s, const lip_csv_conf *conf, plan *p) {
   }
   if (records == 0) return lip_fail(s.err, LIP_FORMAT, "%s: no data", s.path);
   p->header = conf->header == LIP_CSV_YES || (conf->header == LIP_CSV_GUESS && text);
+  p->counted = conf->header == LIP_CSV_GUESS && !text && counted && p->columns > 1 + from;
   p->rows = records - p->header;
   if (p->rows == 0) return lip_fail(s.err, LIP_FORMAT, "%s: a header, but no data", s.path);
   return LIP_OK;
@@ -283,6 +292,11 @@ static lip_status parse(const char *name, scan *s, const lip_csv_conf *conf, lip
   if (code == LIP_OK) code = lip_dataset_alloc(*out, false, conf->label != NULL, conf->target_count, s->err);
   if (code == LIP_OK) code = read_rows(*s, conf, &p, *out);
   if (code == LIP_OK) code = lip_dataset_count_classes(*out, 0, s->err);
+  if (code == LIP_OK && p.counted)
+    snprintf((*out)->note, sizeof(*out)->note,
+             "%.100s: its first line counts 0, 1, 2, ... like names of columns and is read as a sample: say "
+             "header = true or header = false",
+             s->path);
   lip_free(p.role);
   lip_free(p.slot);
   return code;

@@ -19,8 +19,9 @@ typedef struct lip_csv_column {
 
 /* {0} reads comma-separated features. Columns that are neither label nor target are features, in the file's order. */
 typedef struct lip_csv_conf {
-  lip_csv_header header;       /* GUESS: the first line is a header when one of its fields is not a number */
-  char separator;              /* 0: comma */
+  lip_csv_header header; /* GUESS: the first line is a header when one of its fields is not a number; one that
+                                  counts 0, 1, 2, ... is a sample, and the data set's note says so */
+  char separator;        /* 0: comma */
   const lip_csv_column *label; /* whole numbers 0..LIP_MAX_CLASSES-1; or NULL */
   const lip_csv_column *targets;
   size_t target_count;

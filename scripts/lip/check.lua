@@ -9,7 +9,9 @@ usage: lipwb check CERT MODEL [DATA]
   CERT    what net:certificate has written
   MODEL   the checkpoint it speaks of
   DATA    the rows its radii belong to: mnist-test, mnist-train, fashion-mnist-test, fashion-mnist-train,
-          digits-test, digits-train, or a NumPy file; without it the radii are not verified
+          digits-test, digits-train, or a NumPy file; without it the radii are not verified. A NumPy file is
+          read as lip.data.npy reads it (bytes are pixels, x/255); if the certificate was made from its bytes as
+          plain numbers (lip.load_npy) or from another order of its sides, that is found out and said
 Exit status: 0 accepted, 1 refused (and why), 2 wrong usage or a file that cannot be read.]]
 
 local function load_data(name)
@@ -20,9 +22,35 @@ local function load_data(name)
     if not train then return nil, test end
     return part == "train" and train or test
   end
-  local rows, message = core.load_npy(name)
+  local rows, message = core.dataset_npy(name)
   if rows or name:find "[./]" then return rows, message end
   return nil, message .. "; the known names are digits, mnist and fashion-mnist, each with -train or -test"
+end
+
+-- Other rows that the same file may stand for, when those of lip.data.npy are not what the certificate speaks of (it
+-- holds their hash, so none is taken for another): { what, function that reads them }.
+local function readings(name)
+  local list = {}
+  local function add(what, read) list[#list + 1] = { what, read } end
+  for _, channels in ipairs { "first", "last" } do
+    add(("images with their channels %s"):format(channels), function()
+      local _, set = pcall(core.dataset_npy, name, nil, { channels = channels }) -- raises where sides are too few
+      return type(set) == "userdata" and set or nil
+    end)
+  end
+  for _, channels in ipairs { false, "first", "last" } do
+    add("numbers as they stand, like lip.load_npy" .. (channels and ", channels " .. channels or ""), function()
+      local t = core.load_npy(name)
+      local _, set = pcall(core.dataset_tensors, t, nil, { channels = channels or nil })
+      return type(set) == "userdata" and set or nil
+    end)
+  end
+  return list
+end
+
+-- Whether a certificate was refused because it speaks of other rows.
+local function others(result)
+  return result and not result.accepted and result.reason:find "^data_sha256:" ~= nil
 end
 
 local say = commands.complainer "lipwb check"
@@ -44,6 +72,17 @@ function check.main(cert, model, data, ...)
     if not rows then return complain(message) end
   end
   local ok, result, reason = pcall(core.check_certificate, cert, net, rows)
+  local other
+  if ok and others(result) and data and data:find "%.npy" then
+    for _, reading in ipairs(readings(data)) do
+      local again = reading[2]()
+      local fine, found, why = pcall(core.check_certificate, cert, net, again)
+      if again and fine and not others(found) then
+        result, reason, rows, other = found, why, again, reading[1]
+        break
+      end
+    end
+  end
   if not ok then return complain(result) end
   if not result then return complain(reason) end
   if not result.accepted then
@@ -56,6 +95,7 @@ function check.main(cert, model, data, ...)
   if result.rows == 0 then
     print "  no radii are claimed"
   elseif rows then
+    if other then print("  DATA read as " .. other) end
     print(("  verified: labels and radii of %d rows"):format(result.radii))
     local known = type(rows.labels) == "function" and rows:labels()
     local right = known and "right" or "right by the labels in CERT, which DATA does not have,"

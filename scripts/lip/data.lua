@@ -331,26 +331,32 @@ function data.digits(options)
   return assert(core.dataset_digits(options.n or 10000, options.seed or 1))
 end
 
---- Any IDX files, plain or gzip.
+-- Bytes are pixels in every data set, whatever file they come from: x/255. lip.load_npy alone reads an array and not
+-- samples, and gives the numbers as they stand.
+
+--- Any IDX files, plain or gzip. channels: "first" or "last" in arrays of four sides, when it is not as it looks.
+---@param options? {channels: string?}
 ---@return lip.dataset? set, string? message, string? code
-function data.idx(images, labels)
-  local ds, message, code = core.dataset_idx(tostring(images):match "[^/]*$", images, labels)
+function data.idx(images, labels, options)
+  local ds, message, code = core.dataset_idx(tostring(images):match "[^/]*$", images, labels, options)
   if not ds then return nil, message, code end
   return ds
 end
 
 --- A table of numbers. label, target: columns by name or number (target may be a list); fill: what replaces missing
---- values (an error without it); header: true, false, or guessed.
+--- values (an error without it); header: true, false, or guessed (a first line 0,1,2,... is a sample, with a warning).
 ---@type fun(path: string, options: table?): lip.dataset?, string?, string?
 data.csv = core.dataset_csv
 
---- Samples and labels (whole numbers) or targets (floats) from NPY files.
----@type fun(x: string, y: string?): lip.dataset?, string?, string?
+--- Samples and labels (whole numbers) or targets (floats) from NPY files. Bytes (uint8) of x are pixels and become
+--- x/255; all other types, and y, are taken as they are. (N, H, W) are images of one channel, (N, C, H, W) images;
+--- (N, H, W, C) are recognised by C = 1, 3 or 4 and larger H and W; channels = "first" or "last" says it.
+---@type fun(x: string, y: string?, options: table?): lip.dataset?, string?, string?
 data.npy = core.dataset_npy
 
---- A data set over tensors, which it shares: x (N, ...); y labels (a list, or a tensor of one dimension),
---- targets (N, T), or nothing.
----@type fun(x: lip.tensor, y: table|lip.tensor|nil): lip.dataset
+--- A data set over tensors, which it shares: x (N, ...), shapes as in lip.data.npy (images whose channels stand last
+--- are copied); y labels (a list, or a tensor of one dimension), targets (N, T), or nothing.
+---@type fun(x: lip.tensor, y: table|lip.tensor|nil, options: table?): lip.dataset
 data.tensors = core.dataset_tensors
 
 -- The folder itself, or a usual one inside it, that has all the files.

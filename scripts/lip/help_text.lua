@@ -13,7 +13,7 @@ linspace(a, b, n) -- n equally spaced numbers from a to b
 rand(rng, d, ...) -- uniform in [0, 1); without rng from the session's own generator; rand(seed, {d, ...})
 randn(rng, d, ...) -- standard normal
 rng(seed) -- a generator of random numbers with its own state
-load_npy(path) -- a NumPy file as a tensor; nil, message, code on failure
+load_npy(path) -- a NumPy file as a tensor, its numbers as they stand; nil, message, code on failure
 save_npy(path, t) -- writes a NumPy file]] },
   { "Tensor methods", "t:", "type:lip.tensor", [[
 shape() -- the dimensions as a table
@@ -147,10 +147,10 @@ mnist(options) -- training and test part of MNIST
 fashion_mnist(options) -- training and test part of Fashion-MNIST
 main_dataset(options) -- MNIST, or loudly the next best that is there; set=, limit=
 digits(options) -- digits drawn by a procedure
-idx(images, labels) -- a pair of IDX files, plain or gzip
+idx(images, labels, options) -- a pair of IDX files, plain or gzip; bytes become x/255
 csv(path, options) -- a table of numbers in a text file
-npy(x, y) -- a pair of NumPy files
-tensors(x, y) -- tensors as a data set
+npy(x, y, options) -- a pair of NumPy files; bytes of x become x/255
+tensors(x, y, options) -- tensors as a data set
 cifar10(folder) -- CIFAR-10, binary version
 cifar100(folder) -- CIFAR-100, binary version
 download(urls, path, sha256) -- fetches a file and checks it]] },
@@ -170,12 +170,12 @@ position() -- epoch and sample reached
 seek(epoch, next) -- goes to a position
 size() -- batches in an epoch]] },
   { "Readers", "lip.", "lip", [[
-dataset_idx(images, labels) -- what lip.data.idx calls
+dataset_idx(name, images, labels, options) -- what lip.data.idx calls
 dataset_cifar(paths, options) -- what lip.data.cifar10 calls
 dataset_csv(path, options) -- what lip.data.csv calls
-dataset_npy(x, y) -- what lip.data.npy calls
+dataset_npy(x, y, options) -- what lip.data.npy calls
 dataset_digits(options) -- what lip.data.digits calls
-dataset_tensors(x, y) -- what lip.data.tensors calls
+dataset_tensors(x, y, options) -- what lip.data.tensors calls
 sha256_unpacked(path) -- checksum of a file, unpacked
 sha256_packed(path) -- checksum of a file as it lies there
 unpack(path, to) -- writes an unpacked copy]] },

@@ -185,10 +185,21 @@ quiet = false -- do not print where it was found
   ["lip.data.digits"] = [[
 n = 10000 -- how many
 seed = 1 -- which]],
+  ["lip.data.idx"] = [[
+channels = guessed -- of an array of four sides: "first" (N, C, H, W) or "last" (N, H, W, C)
+-> a data set, or nil, message, code; bytes are pixels and become x/255. Without `channels` an array whose last side is
+-> 1, 3 or 4, with larger ones before it, has its channels last (a warning says so), any other first]],
+  ["lip.data.npy"] = [[
+channels = guessed -- of an array of four sides, as in lip.data.idx; (N, H, W) are images of one channel
+-> a data set, or nil, message, code; bytes (uint8) of x are pixels and become x/255, other types and all of y are taken
+-> as they are; lip.load_npy, which reads an array and not samples, scales nothing]],
+  ["lip.data.tensors"] = [[
+channels = guessed -- of a tensor of four sides, as in lip.data.idx
+-> a data set that shares the tensors (images whose channels stand last are copied)]],
   ["lip.data.csv"] = [[
 label = none -- column of whole numbers 0, 1, 2, ...: its name, or its number from 1
 target = none -- column of values, or a list of columns
-header = guessed -- whether the first line holds names
+header = guessed -- whether the first line holds names; a first line 0,1,2,... is a sample, with a warning
 separator = , -- one character
 fill = none -- stands for missing values; without it they are errors
 name = the path -- of the data set

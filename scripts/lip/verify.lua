@@ -9,7 +9,7 @@ local check_options = require("lip.options").check
 
 local function rows_of(data, labels)
   if labels == nil and type(data) == "userdata" and data.labels then return data end -- a data set
-  return lip.data.tensors(data, labels)
+  return lip.data.tensors(data, labels, { channels = "first" }) -- as for the net itself
 end
 
 -- Points that an attack finds for the rows in `open`: {row, ...} and a tensor.
