@@ -61,6 +61,31 @@ void lipL_addmethods(lua_State *L, const char *name, const luaL_Reg *methods) {
   lua_pop(L, 2);
 }
 
+/* Holds the pair of lip_number_enter until it is closed, or collected should its coroutine be forgotten. */
+#define NUMBERS_T "lip.numbers"
+
+static int numbers_close(lua_State *L) {
+  bool *inside = luaL_checkudata(L, 1, NUMBERS_T);
+  if (*inside) lip_number_leave();
+  *inside = false;
+  return 0;
+}
+
+int lipL_plain_numbers(lua_State *L) {
+  static const luaL_Reg meta[] = {{"__close", numbers_close}, {"__gc", numbers_close}, {NULL, NULL}};
+  if (luaL_getmetatable(L, NUMBERS_T) == LUA_TNIL) lipL_newtype(L, NUMBERS_T, NULL, meta);
+  lua_pop(L, 1);
+  bool *inside = lipL_newobject(L, NUMBERS_T, sizeof *inside, 0);
+  lip_number_enter();
+  *inside = true;
+  return 1;
+}
+
+void lipL_numbers(lua_State *L) {
+  lipL_plain_numbers(L);
+  lua_toclose(L, -1);
+}
+
 void *lipL_newobject(lua_State *L, const char *type, size_t size, int user_values) {
   void *object = lua_newuserdatauv(L, size, user_values);
   memset(object, 0, size);
@@ -76,7 +101,7 @@ const char *lipL_typetext(lua_State *L, int idx, char *buf, size_t size) {
   if (name == LUA_TSTRING) return buf;
   if (type == LUA_TNUMBER) {
     double v = lua_tonumber(L, idx);
-    snprintf(buf, size, "the number %.14g", lip_plain(v));
+    lip_snprintf(buf, size, "the number %.14g", lip_plain(v));
   } else if (type == LUA_TSTRING) {
     snprintf(buf, size, "the string \"%.40s\"", lua_tostring(L, idx));
   } else if (type == LUA_TBOOLEAN) {

@@ -77,6 +77,11 @@ int lipL_refuse(lua_State *L, const char *path, const char *what, int error);
 void lipL_newtype(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 /* Adds to the methods of a type that another file has registered. */
 void lipL_addmethods(lua_State *L, const char *name, const luaL_Reg *methods);
+/* plain_numbers() -> guard: from here until it is closed, Lua's own conversions between numbers and texts use a point
+ * whatever os.setlocale was told (core/base/number.h). For `local _ <close> = ...` in modules that write for machines. */
+int lipL_plain_numbers(lua_State *L);
+/* The same until the C function under way returns or raises; leaves one value on the stack, which must stay there. */
+void lipL_numbers(lua_State *L);
 /* Zeroed userdata of that type, pushed, with `user_values` user values: make the handle harmless, then fill it. */
 void *lipL_newobject(lua_State *L, const char *type, size_t size, int user_values);
 /* "dense spec", "nil", "number 3", "lip.tensor": what stands at idx, for messages. buf is returned. */

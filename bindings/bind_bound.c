@@ -37,9 +37,9 @@ static double field_number(lua_State *L, int idx, const char *name) {
 static void add_cell(luaL_Buffer *b, const char *fmt, double v) {
   char text[64];
   if (isnan(v))
-    snprintf(text, sizeof text, " %14s", "-");
+    lip_snprintf(text, sizeof text, " %14s", "-");
   else
-    snprintf(text, sizeof text, fmt, v);
+    lip_snprintf(text, sizeof text, fmt, v);
   luaL_addstring(b, text);
 }
 

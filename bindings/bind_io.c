@@ -75,7 +75,7 @@ static int net_save(lua_State *L) {
     if (lua_getfield(L, 3, "progress") != LUA_TNIL) progress = check_progress(L, lua_gettop(L));
   }
   if (lip_bound_product(net, &bound, &err)) return lipL_fault(L, &err);
-  if (isfinite(bound.upper)) snprintf(number, sizeof number, "%.17g", bound.upper);
+  if (isfinite(bound.upper)) lip_snprintf(number, sizeof number, "%.17g", bound.upper);
   const char *const extra[] = {"bound",
                                number,
                                "bound_method",

@@ -205,7 +205,7 @@ static void add_row(luaL_Buffer *b, const lip_tensor *row) {
       i = n - EDGE;
     }
     double v = (double)row->data[i * row->stride[0]];
-    snprintf(text, sizeof text, " %10.4g", lip_plain(v));
+    lip_snprintf(text, sizeof text, " %10.4g", lip_plain(v));
     luaL_addstring(b, text);
   }
 }
@@ -233,15 +233,15 @@ void lipL_pushtext(lua_State *L, const lip_tensor *t) {
   if (lip_tensor_size(t) == 0) {
     luaL_addstring(&b, " (empty)");
   } else if (t->ndim == 0) {
-    snprintf(text, sizeof text, " %.7g", lip_plain(t->data[0]));
+    lip_snprintf(text, sizeof text, " %.7g", lip_plain(t->data[0]));
     luaL_addstring(&b, text);
   } else {
     double mean = lip_tensor_reduce(LIP_REDUCE_MEAN, t);
     if (lip_tensor_all_finite(t)) {
-      snprintf(text, sizeof text, "  min %.4g  max %.4g  mean %.4g", lip_tensor_reduce(LIP_REDUCE_MIN, t),
-               lip_tensor_reduce(LIP_REDUCE_MAX, t), mean);
+      lip_snprintf(text, sizeof text, "  min %.4g  max %.4g  mean %.4g", lip_tensor_reduce(LIP_REDUCE_MIN, t),
+                   lip_tensor_reduce(LIP_REDUCE_MAX, t), mean);
     } else {
-      snprintf(text, sizeof text, "  (not all finite)  mean %.4g", lip_plain(mean));
+      lip_snprintf(text, sizeof text, "  (not all finite)  mean %.4g", lip_plain(mean));
     }
     luaL_addstring(&b, text);
     if (t->ndim > 2) luaL_addstring(&b, t->ndim == 3 ? "\n [1]" : "\n [1][1]");

@@ -146,7 +146,7 @@ static int net_info(lua_State *L) {
 
 static void add_number(luaL_Buffer *b, const char *fmt, double v) {
   char text[64];
-  snprintf(text, sizeof text, fmt, v);
+  lip_snprintf(text, sizeof text, fmt, v);
   luaL_addstring(b, text);
 }
 

@@ -150,6 +150,7 @@ static int spec_tostring(lua_State *L) {
     return 1;
   }
   luaL_checkstack(L, 50, "spec is nested too deeply");
+  lipL_numbers(L);
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   describe(L, &b, box->spec);

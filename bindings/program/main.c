@@ -372,6 +372,9 @@ static int load_script(lua_State *L, const char *script) {
 
 /* Runs the script with the words of arg as its arguments; a row it returns goes to --json. */
 static int run_script(lua_State *L, const char *script) {
+  const subcommand *sub = find_subcommand(script);
+  /* what a subcommand writes is read by machines, whatever locale a user's sweep file asks for; a trial is the user's */
+  if (sub && strcmp(sub->name, "trial") != 0) lip_number_enter();
   if (load_script(L, script)) return failed(L);
   lua_getglobal(L, "arg"); /* a chunk of -e may have put anything there */
   if (!lua_istable(L, -1)) return luaL_error(L, "the global 'arg' is no table any more");
@@ -383,7 +386,7 @@ static int run_script(lua_State *L, const char *script) {
   if (lua_isnil(L, -2) && lua_type(L, -1) == LUA_TSTRING)
     return failed(L); /* what the world outside refused */
   lua_pop(L, 1);
-  if (find_subcommand(script) && lua_isinteger(L, -1)) /* a status; a row goes to --json, as a script's */
+  if (sub && lua_isinteger(L, -1)) /* a status; a row goes to --json, as a script's */
     return lipL_sigint_seen() ? INTERRUPTED : (int)lua_tointeger(L, -1);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "lip.program");

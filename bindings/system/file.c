@@ -381,6 +381,7 @@ static int file_tail(lua_State *L) {
 static int file_write(lua_State *L) {
   const char *path = check_path(L), *below = only_below(L, 3, "file.write");
   size_t n;
+  lipL_numbers(L); /* the text may be a number */
   const char *text = check_text(L, 2, "text", &n);
   lip_atomic *file;
   lip_err err;
@@ -418,6 +419,7 @@ static int file_append(lua_State *L) {
   static const char *const known[] = {"sync", "below", NULL};
   const char *path = check_path(L);
   size_t n;
+  lipL_numbers(L);
   const char *text = check_text(L, 2, "text", &n);
   lipL_checkfields(L, 3, "file.append", known);
   bool sync = lipL_optfield_bool(L, 3, "file.append", "sync", false);

@@ -143,6 +143,7 @@ static bool fill(lua_State *L, int idx, lip_json *container, int depth) {
 static int to_json(lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
+  lipL_numbers(L); /* keys may be numbers */
   json_box *box = lipL_newobject(L, JSON_T, sizeof *box, 0);
   box->root = new_node(L, 1);
   lip_str text = {0};

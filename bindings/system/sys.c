@@ -169,6 +169,7 @@ void lipL_open_sys(lua_State *L) {
   static const luaL_Reg functions[] = {{"info", sys_info},
                                        {"threads", sys_threads},
                                        {"interrupted", sys_interrupted},
+                                       {"plain_numbers", lipL_plain_numbers},
                                        {"time", sys_time},
                                        {"allocations", sys_allocations},
                                        {"now", sys_now},

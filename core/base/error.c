@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/base/number.h"
+
 double lip_plain(double v) {
   return isnan(v) ? fabs(v) : v;
 }
@@ -11,10 +13,12 @@ double lip_plain(double v) {
 lip_status lip_fail(lip_err *err, lip_status code, const char *fmt, ...) {
   if (err) {
     va_list args;
+    lip_number_enter();
     va_start(args, fmt);
     err->code = code;
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
+    lip_number_leave();
   }
   return code;
 }

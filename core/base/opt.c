@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/number.h"
 
 static void *member(const lip_opt *o, void *conf) {
   return (char *)conf + o->offset;
@@ -125,12 +126,12 @@ lip_status lip_conf_set_number(const lip_desc *desc, void *conf, const char *nam
   if (o->type == LIP_OPT_REALS) return lip_conf_set_reals(desc, conf, name, &v, 1, err);
   if (o->type == LIP_OPT_ENUM) { /* {1, 2, "inf"} is natural for norms */
     char word[32];
-    snprintf(word, sizeof word, isinf(v) && v > 0 ? "inf" : "%.17g", lip_plain(v));
+    lip_snprintf(word, sizeof word, isinf(v) && v > 0 ? "inf" : "%.17g", lip_plain(v));
     return lip_conf_set_text(desc, conf, name, word, err);
   }
   if (o->type != LIP_OPT_SIZE && o->type != LIP_OPT_REAL) {
     char got[40];
-    snprintf(got, sizeof got, "the number %g", lip_plain(v));
+    lip_snprintf(got, sizeof got, "the number %g", lip_plain(v));
     return lip_opt_wrong_type(desc, o, got, err);
   }
   if (check_range(desc, o, v, err)) return err ? err->code : LIP_OPTION;

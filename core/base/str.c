@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/number.h"
 
 void lip_str_free(lip_str *s) {
   lip_free(s->text);
@@ -35,9 +36,11 @@ void lip_str_puts(lip_str *s, const char *text) {
 void lip_str_printf(lip_str *s, const char *fmt, ...) {
   char line[512];
   va_list args;
+  lip_number_enter();
   va_start(args, fmt);
   int n = vsnprintf(line, sizeof line, fmt, args);
   va_end(args);
+  lip_number_leave();
   if (n < 0) return;
   lip_str_add(s, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }

@@ -1,7 +1,6 @@
 #include "core/data/csv.h"
 
 #include <ctype.h>
-#include <locale.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/number.h"
 #include "core/data/gz.h"
 
 enum { MAX_NUMBER = 63 }; /* characters of a field that may be a number */
@@ -313,15 +313,9 @@ lip_status lip_csv_load(const char *name, const char *path, const lip_csv_conf *
   if (code) return code;
   scan s = {text, text + n, path, conf->separator ? conf->separator : ',', 1, 0, 1, true, err};
   if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) s.p += 3; /* byte order mark of UTF-8 */
-  locale_t c = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
-  if (c == (locale_t)0) {
-    code = lip_fail(err, LIP_MEMORY, "%s: out of memory", path);
-  } else {
-    locale_t old = uselocale(c); /* of this thread only */
-    code = parse(name, &s, conf, &d);
-    uselocale(old);
-    freelocale(c);
-  }
+  lip_number_enter();
+  code = parse(name, &s, conf, &d);
+  lip_number_leave();
   lip_free(text);
   if (code) {
     lip_dataset_free(d);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/base/number.h"
 
 /* The library's allocator is one setting per process, and the process may hold other users of the library (Lua
  * modules). So it is ours only inside our own calls, under a lock, and put back afterwards. */
@@ -54,6 +55,7 @@ static void enter_with(json_malloc_t how) {
   json_get_alloc_funcs(&old_malloc, &old_free);
   json_set_alloc_funcs(how, give_back);
   starved = false;
+  lip_number_enter(); /* the library knows points of one byte only */
 }
 
 static void enter(void) {
@@ -61,6 +63,7 @@ static void enter(void) {
 }
 
 static void leave(void) {
+  lip_number_leave();
   json_set_alloc_funcs(old_malloc, old_free);
   pthread_mutex_unlock(&lock);
 }

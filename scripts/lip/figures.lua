@@ -45,6 +45,7 @@ end
 ---@param attack? table {x = radii, y = per cent still right, title=} or a list, the k-th belonging to the k-th curve
 ---@param options? table help "figures.radius"
 function figures.radius(curve, attack, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.radius")
   local curves, attacks = curves_of(curve), attack and curves_of(attack) or {}
   local single = #curves == 1
@@ -77,6 +78,7 @@ end
 ---@param report table
 ---@param options? table help "figures.certified"
 function figures.certified(net, data, report, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.certified")
   local made, full = pcall(lip.curve, report, data, { max = o.max })
   if not made then error((full:gsub("^.-lip%.curve", "lip.figures.certified")), 2) end
@@ -146,6 +148,7 @@ end
 ---@param runs table list of {title=, metrics=} or {title=, history=}
 ---@param options? table help "figures.losses"
 function figures.losses(runs, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.losses")
   local names = o.names or { "loss" }
   local panels = {}

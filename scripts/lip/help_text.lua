@@ -238,6 +238,7 @@ inflate(text, cap) -- a packed text unpacked; refused when it has more than cap 
 now() -- seconds since 1970
 threads(n) -- reads or sets the number of threads of nets made from now on
 interrupted() -- whether Ctrl-C was pressed
+plain_numbers() -- local _ <close> = lip.plain_numbers(): numbers get a point, whatever the locale, until then
 time() -- seconds from a steady clock
 allocations() -- blocks of engine memory taken so far
 plain(text, lines) -- a text as it may be shown on a terminal: "?" for what would move its cursor]] },

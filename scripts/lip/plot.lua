@@ -116,6 +116,7 @@ end
 ---@return string|nil message
 ---@return string|nil code "argument", "io", "not_found"
 local function plot(fig)
+  local _ <close> = core.plain_numbers() -- gnuplot reads points, whatever the locale
   if type(fig) ~= "table" then error("plot: expects a table, as in lip.plot{file=..., panels=...}", 2) end
   check.fields(fig)
   local panels = fig.panels or { fig }

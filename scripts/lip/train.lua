@@ -168,6 +168,7 @@ end
 
 --- true | nil, message, code
 function run:save()
+  local _ <close> = lip.plain_numbers()
   local o = self.o
   if not o.checkpoint then return true end
   self.opt:lr(self.rate) -- the file holds the base rate: the next update computes its own
@@ -195,6 +196,7 @@ end
 --- What the checkpoint holds, proved: net, optimiser, place; nil, message, code. No file: code "not_found". What belongs
 --- to another run raises on the caller's line.
 function run:read_checkpoint()
+  local _ <close> = lip.plain_numbers()
   local path = self.o.checkpoint
   local function damaged(format, ...) return nil, ("%s: " .. format):format(path, ...), "format" end
   local net, opt, saved = lip.load(path, { resume = true })
@@ -349,6 +351,7 @@ function run:end_epoch(began)
   if self.events then self.events:epoch(info, self.net) end
   if o.verbose then
     local v = info.validation
+    local _ <close> = lip.plain_numbers()
     io.write(("epoch %d/%d  loss %.5f%s%s  lr %.3g  %.2f s  %.0f/s\n"):format(info.epoch, o.epochs, info.loss,
       v and v.accuracy and ("  accuracy %.2f %%"):format(100 * v.accuracy) or "",
       v and v.loss and ("  validation loss %.5f"):format(v.loss) or "", info.lr, seconds, info.rate))

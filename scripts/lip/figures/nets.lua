@@ -51,6 +51,7 @@ end
 ---@param moments table list of figures.moment(net, step)
 ---@param options? table help "figures.bounds"
 function nets.bounds(moments, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.bounds")
   local steps, series, least, most = {}, {}, math.huge, 0
   for k, m in ipairs(moments) do
@@ -113,6 +114,7 @@ end
 ---@param net lip.net
 ---@param options? table help "figures.weights"
 function nets.weights(net, options)
+  local _ <close> = lip.plain_numbers()
   local o, panels = check_options(options, "lip.figures.weights"), {}
   for k, w in ipairs(weights_of(net)) do
     local values, zeros = numbers(w.value), 0
@@ -129,6 +131,7 @@ end
 ---@param net lip.net
 ---@param options? table help "figures.singular"
 function nets.singular(net, options)
+  local _ <close> = lip.plain_numbers()
   local o, panels = check_options(options, "lip.figures.singular"), {}
   for k, w in ipairs(weights_of(net)) do
     local rows = w.value:shape()[1]
@@ -154,6 +157,7 @@ end
 ---@param adversarial lip.tensor of the same shape
 ---@param options? table help "figures.images"
 function nets.images(x, adversarial, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.images")
   local labels, found = o.labels and numbers(o.labels), o.found and numbers(o.found)
   if table.concat(x:shape(), "x") ~= table.concat(adversarial:shape(), "x") then
@@ -185,6 +189,7 @@ end
 ---@param slope? number the limit; default: the net's bound
 ---@param options? table help "figures.fit"
 function nets.fit(x, y, net, slope, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.fit")
   x, y, slope = numbers(x), numbers(y), slope or net:bound().upper
   local takes = table.concat(net:info().input, "x")

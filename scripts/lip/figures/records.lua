@@ -1,4 +1,5 @@
 --- Figures of many trials: values of records, budgets, Pareto fronts.
+local lip = require "lip"
 local field = require "lip.runs.field"
 local panel = require "lip.plot.panel"
 local check_options = require("lip.options").check
@@ -203,6 +204,7 @@ end
 ---@param records table
 ---@param options? table help "figures.budget"
 function records_of.budget(records, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.budget")
   records = done(records)
   local x, by = o.x or "budget", o.by == nil and "norm" or o.by or nil
@@ -365,6 +367,7 @@ end
 ---@param y string name of the value upwards
 ---@param options? table help "figures.pareto"
 function records_of.pareto(records, x, y, options)
+  local _ <close> = lip.plain_numbers()
   local o = check_options(options, "lip.figures.pareto")
   records = done(records)
   check_names("lip.figures.pareto", records, { x, y })
