@@ -440,6 +440,8 @@ static int protected_main(lua_State *L) {
 
 int main(int argc, char **argv) {
   setlocale(LC_CTYPE, ""); /* and no other category: numbers are written and read the same everywhere */
+  signal(SIGXFSZ,
+         SIG_IGN); /* a file that may not grow is an error of the write (EFBIG), not the end of the program */
   lua_State *L = luaL_newstate();
   if (!L) {
     fputs("lipwb: not enough memory\n", stderr);

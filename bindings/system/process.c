@@ -193,7 +193,8 @@ static int start(const recipe *plan, pid_t *pid) {
   short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (plan->group ? POSIX_SPAWN_SETPGROUP : 0);
   sigemptyset(&set);
   if (!error) error = posix_spawnattr_setsigmask(&attr, &set);
-  static const int changed[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD, SIGPIPE, SIGQUIT};
+  static const int changed[] = {SIGINT,  SIGTERM, SIGHUP,  SIGUSR1, SIGUSR2,
+                                SIGCHLD, SIGPIPE, SIGQUIT, SIGXFSZ};
   for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) sigaddset(&set, changed[i]);
   if (!error) error = posix_spawnattr_setsigdefault(&attr, &set);
   if (!error) error = posix_spawnattr_setpgroup(&attr, 0);

@@ -71,13 +71,6 @@ local function script(fig, panels, kind, out)
   return table.concat(out, "\n") .. "\n"
 end
 
-local function read_all(path)
-  local f = io.open(path, "rb")
-  local all = f and f:read "a"
-  if f then f:close() end
-  return all or ""
-end
-
 -- The file appears whole or not at all.
 local function write_all(path, contents)
   local ok, message = core.file.write(path, contents)
@@ -85,29 +78,36 @@ local function write_all(path, contents)
   return fail("io", "plot: cannot write the figure: %s", message)
 end
 
--- Runs gnuplot on a text: what it drew.
+-- Runs gnuplot on a text in the folder: what it drew.
 -- Through files: writing to a program that is not there, or has left, would end this one.
+local function run_in(folder, commands)
+  local input, complaints = folder .. "/commands", folder .. "/complaints"
+  local ok, message = core.file.write(input, "set output 'figure'\n" .. commands)
+  if not ok then return fail("io", "plot: %s", message) end
+  -- -d: what the user's or the system's own settings would change is left out
+  local how, status
+  ok, how, status = os.execute(("cd '%s' && exec gnuplot -d commands 2>complaints"):format(folder:gsub("'", "'\\''")))
+  if not ok and how == "exit" and status == 127 then
+    return fail("not_found", "plot: gnuplot is not installed (package gnuplot-nox)")
+  elseif not ok then
+    local words = (core.file.read(complaints) or ""):gsub("%s+", " ")
+    return fail("io", "plot: gnuplot ended with %s %d: %s", how == "signal" and "signal" or "status", status,
+      words:sub(-300))
+  end
+  local drawn
+  drawn, message = core.file.read(folder .. "/figure")
+  if not drawn then return fail("io", "plot: %s", message) end
+  return drawn
+end
+
 local function run(commands)
-  local files = { os.tmpname(), os.tmpname(), os.tmpname() }
+  local folder, message = core.file.temporary() -- in TMPDIR, or /tmp
+  if not folder then return fail("io", "plot: %s", message) end
   local function finish(...)
-    for _, name in ipairs(files) do os.remove(name) end
+    core.file.remove_tree(folder)
     return ...
   end
-  local input, output, complaints = table.unpack(files)
-  local f, message = io.open(input, "wb")
-  if not f then return finish(fail("io", "plot: %s", message)) end
-  local written
-  written, message = f:write("set output '", output, "'\n", commands)
-  if not (f:close() and written) then return finish(fail("io", "plot: %s", message or "no room for the commands")) end
-  local ok, how, status = os.execute(("gnuplot %s 2>%s"):format(input, complaints))
-  if not ok and how == "exit" and status == 127 then
-    return finish(fail("not_found", "plot: gnuplot is not installed (package gnuplot-nox)"))
-  elseif not ok then
-    local words = read_all(complaints):gsub("%s+", " ")
-    return finish(fail("io", "plot: gnuplot ended with %s %d: %s", how == "signal" and "signal" or "status", status,
-      words:sub(-300)))
-  end
-  return finish(read_all(output))
+  return finish(run_in(folder, commands))
 end
 
 --- Draws a figure.

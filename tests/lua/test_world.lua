@@ -83,4 +83,90 @@ function T:test_appending_to_a_pipe_nobody_reads()
   lu.assertNotNil(output:find "^nil\t.*append.*\tio\n$", output)
 end
 
+
+-- ---- figures ----
+
+local figure = [[
+  local lip = require "lip"
+  local before = #lip.file.list "."
+  local done, message, code = lip.plot{ file = "a.svg", title = "t", series = { { x = { 1, 2 }, y = { 1, 2 } } } }
+  print(done, message, code)
+]]
+
+local function no_gnuplot()
+  if not select(2, support.run "gnuplot --version 2>&1") then lu.skip "gnuplot is not installed" end
+end
+
+function T:test_a_figure_without_room_for_temporary_files()
+  no_gnuplot()
+  local output, status = self:lua(figure .. "return { clean = 1 }", "TMPDIR=/nowhere")
+  lu.assertEquals(status, "0", output)
+  lu.assertNotNil(output:find "^nil\tplot: /nowhere: cannot make a temporary folder in it: .*\tio\n", output)
+  assert(file.mkdir(self:path "it's room"))
+  output = self:lua(figure, "TMPDIR=\"it's room\"")
+  lu.assertEquals(output, "true\tnil\tnil\n")
+  lu.assertEquals(file.list(self:path "it's room"), {}) -- and nothing is left
+  lu.assertStrContains(assert(file.read(self:path "a.svg")), "<svg")
+end
+
+-- The row of a training script outlives a figure that cannot be drawn.
+function T:test_a_script_keeps_its_row()
+  no_gnuplot()
+  assert(file.write(self:path "train.lua", figure .. "return { clean = 0.5 }"))
+  support.run(("cd %s && TMPDIR=/nowhere %s --json row.json train.lua >/dev/null 2>&1"):format(quote(self.dir),
+    quote(support.program)))
+  lu.assertEquals(lip.from_json(assert(file.read(self:path "row.json"))).clean, 0.5)
+end
+
+function T:test_settings_of_the_user_do_not_matter()
+  no_gnuplot()
+  self:lua(figure)
+  local drawn = assert(file.read(self:path "a.svg"))
+  assert(file.write(self:path ".gnuplot", "set polar\nset border 0\n"))
+  local output = self:lua(figure, "HOME=$PWD")
+  lu.assertEquals(output, "true\tnil\tnil\n")
+  lu.assertTrue(file.read(self:path "a.svg") == drawn, "the figure is another")
+end
+
+function T:test_quotes_in_texts_of_figures()
+  no_gnuplot()
+  for _, words in ipairs { "'x", "''", "'", "'a'", "x'", "a''b", "\"'`date`", "'\"\\n%s" } do
+    local svg = assert(lip.plot{ inline = true, title = words, xlabel = words, ylabel = words,
+      series = { { x = { 1, 2 }, y = { 1, 2 }, title = words } }, levels = { { y = 1, title = words } },
+      notes = { { x = 1, y = 1, text = words } }, xtics = { { 1, words } } }, words)
+    local _, n = svg:gsub("&#39;", "'"):gsub("&quot;", '"'):gsub(words:gsub("%p", "%%%0"), "")
+    lu.assertTrue(n >= 7, words .. " stands " .. n .. " times")
+  end
+end
+
+-- ---- files that may not grow ----
+
+function T:test_files_that_may_not_grow()
+  local writers = {
+    "net:save 'big'", "lip.file.write('big', ('x'):rep(1 << 20))", "lip.file.append('big', ('x'):rep(1 << 20))",
+    "lip.save_npy('big', lip.zeros(1 << 18))", "net:certificate('big', set, {})",
+    "lip.unpack('packed', 'big')", "(function() local d, m, c = lip.db.open 'big' if not d then return d, m, c end " ..
+      "d:exec 'create table t (x)' return d:exec('insert into t values (?)', ('x'):rep(1 << 20)) end)()",
+    "(function() local f = io.open('big', 'w') local a, m, c = f:write(('x'):rep(1 << 20)) return a, m, 'io' end)()",
+  }
+  assert(file.write(self:path "packed", lip.deflate(("x"):rep(1 << 20))))
+  for _, call in ipairs(writers) do
+    os.remove(self:path "big")
+    local output, status = self:lua(([[
+      local lip = require "lip"
+      local net = lip.net{ input = 300, norm = 2, lip.dense{ out = 300 }, lip.relu(), lip.dense{ out = 2 } }
+      local set = lip.data.tensors(lip.ones(4000, 300), (function() local t = {} for i = 1, 4000 do t[i] = i %% 2 end return t end)())
+      local value, message, code = %s
+      io.stdout:write(tostring(value), " ", tostring(message), " ", tostring(code), "\n")
+    ]]):format(call), "ulimit -f 16;")
+    lu.assertEquals(status, "0", call .. ": " .. output)
+    lu.assertNotNil(output:find "^nil .* [iof]", call .. ": " .. output)
+  end
+  -- a program started from here has the signal as ever
+  local output = self:lua [[
+    print(require "lip".process.run{ "sh", "-c", "ulimit -f 1; exec head -c 100000 /dev/zero >big" }.signal)
+  ]]
+  lu.assertNotEquals(output, "nil\n")
+end
+
 return T

@@ -17,9 +17,11 @@ local function refuse(fmt, ...)
 end
 check.refuse = refuse
 
---- A text for gnuplot: nothing in it is special.
+--- A text for gnuplot: nothing in it is special. Single quotes stand in pieces of their own, in double ones: gnuplot
+--- 5.4 takes two doubled ones, or one at the beginning, for the end of the text.
 function check.quote(words)
-  return "'" .. tostring(words):gsub("[%c]", " "):gsub("'", "''") .. "'"
+  local text = tostring(words):gsub("[%c]", " "):gsub("'+", function(quotes) return ("' . \"%s\" . '"):format(quotes) end)
+  return "'" .. text .. "'"
 end
 
 --- A table of numbers.
