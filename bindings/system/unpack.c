@@ -55,22 +55,37 @@ static int hash_unpacked(lua_State *L) {
   return push_digest(L, digest);
 }
 
+/* All of r through a small buffer, so that no file is held in memory. */
+static lip_status copy_unpacked(lip_reader *r, lip_atomic *to, lip_err *err) {
+  uint8_t piece[1 << 14];
+  size_t got;
+  lip_status s;
+  do {
+    s = lip_reader_read(r, piece, sizeof piece, &got, err);
+    if (s == LIP_OK) lip_atomic_write(to, piece, got);
+  } while (s == LIP_OK && got == sizeof piece);
+  return s;
+}
+
 /* unpack(path, to) -> digest of what was unpacked; `to` appears in full or not at all */
 static int unpack(lua_State *L) {
   const char *path = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
   uint8_t digest[LIP_SHA256_BYTES];
-  char *bytes;
-  size_t n;
+  lip_reader *r;
   lip_atomic *file;
   lip_err err;
-  lip_status status = lip_read_file(path, SIZE_MAX / 4, &bytes, &n, digest, &err);
+  lip_status status = lip_reader_open(path, &r, &err);
   if (status) return lipL_fault(L, &err);
   status = lip_atomic_open(to, &file, &err);
   if (!status) {
-    lip_atomic_write(file, bytes, n);
-    status = lip_atomic_commit(file, &err);
+    status = copy_unpacked(r, file, &err);
+    if (status)
+      lip_atomic_abandon(file);
+    else
+      status = lip_atomic_commit(file, &err);
   }
-  lip_free(bytes);
+  lip_reader_digest(r, digest);
+  lip_reader_close(r);
   return status ? lipL_fault(L, &err) : push_digest(L, digest);
 }
 

@@ -84,6 +84,23 @@ function T:test_appending_to_a_pipe_nobody_reads()
 end
 
 
+-- A small packed file of many bytes passes through, and is not held.
+function T:test_unpacking_takes_no_memory()
+  assert(file.write(self:path "big.gz", lip.deflate(("\0"):rep(1 << 26))))
+  local output, status = self:lua [[
+    local lip = require "lip"
+    local before = lip.process.usage().memory
+    assert(lip.unpack("big.gz", "big"))
+    print(lip.file.stat "big".size, lip.process.usage().memory - before < 1 << 24)
+    assert(lip.file.write("cut.gz", lip.file.read "big.gz":sub(1, 5000)))
+    print(lip.unpack("cut.gz", "none"))
+  ]]
+  lu.assertEquals(status, "0", output)
+  lu.assertStrContains(output, ("%d\ttrue\n"):format(1 << 26))
+  lu.assertStrContains(output, "truncated")
+  lu.assertFalse(file.exists(self:path "none"))
+end
+
 -- ---- figures ----
 
 local figure = [[
