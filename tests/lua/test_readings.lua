@@ -188,6 +188,33 @@ function T:test_verify_takes_tensors_as_the_net_does()
   lu.assertEquals(lip.verify(net, x, labels, { eps = 0, attack = false }).clean, 1)
 end
 
+-- Whoever takes samples asks for the net's sides, not only for as many values; flat ones fit any net.
+function T:test_another_order_is_refused_by_all()
+  local net = lip.net{ input = { 3, 6, 5 }, norm = 2, seed = 1, lip.flatten(), lip.dense{ out = 2 } }
+  local x = lip.randn(lip.rng(1), 2, 6, 5, 3)
+  local data = lip.data.tensors(x, { 0, 1 }, { channels = "first" })
+  local flat = lip.data.tensors(x:reshape(2, 90), { 0, 1 })
+  local wrong = "has samples of 6x5x3, the net takes 3x6x5"
+  for name, call in pairs {
+    certify = function(d) return net:certify(d, { eps = 0.1 }) end, evaluate = function(d) return net:evaluate(d) end,
+    attack = function(d) return lip.attack(net, d, { eps = 0.1 }) end,
+    bound = function(d) return net:bound{ lower = true, data = d } end,
+    certificate = function(d) return net:certificate(self:path "c", d, {}) end,
+    check = function(d) return lip.check_certificate(self:path "c", net, d) end,
+    verify = function(d) return lip.verify(net, d, { eps = 0.1, attack = false }) end,
+  } do
+    lu.assertErrorMsgContains(wrong, call, data)
+    if name ~= "check" then lu.assertNotNil(call(flat), name) end
+  end
+  wrong = "it takes rows of 3x6x5"
+  lu.assertErrorMsgContains(wrong, net.forward, net, x)
+  lu.assertErrorMsgContains(wrong, net.certify, net, x, { 0, 1 }, { eps = 0.1 })
+  lu.assertErrorMsgContains(wrong, lip.attack, net, x, { 0, 1 }, { eps = 0.1 })
+  -- sides of 1 do not matter
+  local grey = lip.net{ input = { 1, 4, 3 }, norm = 2, seed = 1, lip.flatten(), lip.dense{ out = 2 } }
+  lu.assertEquals(grey:certify(lip.zeros(2, 4, 3, 1), { 0, 1 }, { eps = 0.1 }).n, 2)
+end
+
 function T:test_tensors_are_shared_unless_they_are_turned()
   local x = lip.zeros(2, 1, 4, 4)
   local set = lip.data.tensors(x)
