@@ -68,9 +68,9 @@ static void add_tried(lua_State *L, int idx, lua_Integer i, luaL_Buffer *b) {
   char line[100 + LIP_REASON], method[21], reason[LIP_REASON];
   (void)i;
   double upper = field_number(L, idx, "upper"), seconds = field_number(L, idx, "seconds");
-  snprintf(line, sizeof line, "\n     %-12s %14.9g  %8.3g s  %s",
-           field_text(L, idx, "method", "?", method, sizeof method), upper, seconds,
-           field_text(L, idx, "reason", "", reason, sizeof reason));
+  lip_snprintf(line, sizeof line, "\n     %-12s %14.9g  %8.3g s  %s",
+               field_text(L, idx, "method", "?", method, sizeof method), upper, seconds,
+               field_text(L, idx, "reason", "", reason, sizeof reason));
   luaL_addstring(b, line);
 }
 
@@ -233,7 +233,8 @@ static int bound_methods(lua_State *L) {
   }
   lua_createtable(L, 0, 2);
   lipL_settext(L, "name", "best");
-  lipL_settext(L, "help", "all of them until `seconds` are used up; the smallest of each number, and what each came to");
+  lipL_settext(L, "help",
+               "all of them until `seconds` are used up; the smallest of each number, and what each came to");
   lua_rawseti(L, -2, ++n);
   return 1;
 }

@@ -11,7 +11,7 @@ static lip_pq check_pq(lua_State *L, int idx) {
   lip_err err;
   if (lua_type(L, idx) == LUA_TNUMBER) { /* as text 4/2 would be "2.0" */
     char text[40];
-    snprintf(text, sizeof text, "%.14g", lip_plain(lua_tonumber(L, idx)));
+    lip_snprintf(text, sizeof text, "%.14g", lip_plain(lua_tonumber(L, idx)));
     lua_pushstring(L, text);
     lua_replace(L, idx);
   }

@@ -11,8 +11,8 @@ static bool show_line(lip_watch *p) {
   size_t done = atomic_load(&p->done), total = atomic_load(&p->total);
   char line[120], much[48] = "";
   if (total > 0) snprintf(much, sizeof much, " %zu of %zu,", done, total);
-  int n = snprintf(line, sizeof line, "\r\033[K%s: %s,%s %.0f s", w->what, p->method, much,
-                   lip_seconds() - p->began);
+  int n = lip_snprintf(line, sizeof line, "\r\033[K%s: %s,%s %.0f s", w->what, p->method, much,
+                       lip_seconds() - p->began);
   w->shown = true;
   if (n > 0) fputs(line, stderr);
   fflush(stderr);
