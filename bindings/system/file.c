@@ -419,6 +419,7 @@ static int file_append(lua_State *L) {
   static const char *const known[] = {"sync", "below", NULL};
   const char *path = check_path(L);
   size_t n;
+  lua_settop(L, 3);
   lipL_numbers(L);
   const char *text = check_text(L, 2, "text", &n);
   lipL_checkfields(L, 3, "file.append", known);

@@ -59,7 +59,7 @@ lip_status lip_layout_of(const char *what, int ndim, const size_t *dims, lip_cha
 
 lip_status lip_dataset_turn(lip_dataset *d, lip_err *err) {
   size_t C = d->shape[0], HW = d->shape[1] * d->shape[2];
-  if (C == 1 || HW == 1) return LIP_OK; /* the same order */
+  if (d->n == 0 || C == 1 || HW == 1) return LIP_OK; /* nothing to turn, or the same order */
   size_t item = d->bytes ? 1 : sizeof(float);
   unsigned char *all = d->bytes ? d->bytes : (unsigned char *)d->values;
   unsigned char *one = lip_alloc(d->features, item);

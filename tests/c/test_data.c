@@ -474,6 +474,17 @@ static void idx_huge_claims_take_no_memory(void **state) {
   assert_int_equal(lip_mem_count() - count, 1);
 }
 
+/* No image of these sides is there, so none needs room. */
+static void idx_without_images_takes_no_memory(void **state) {
+  (void)state;
+  static const uint8_t none[] = {0, 0, 8, 4, 0, 0, 0, 0, 1, 254, 255, 255, 255, 0, 0, 0, 0, 0, 0, 4};
+  lip_dataset *d = NULL;
+  lip_err err;
+  write_file(path[0], none, sizeof none);
+  assert_int_not_equal(lip_idx_load("none", path[0], NULL, &d, NULL, &err), LIP_MEMORY);
+  lip_dataset_free(d);
+}
+
 static void idx_survives_every_failed_allocation(void **state) {
   (void)state;
   lip_err err;
@@ -552,6 +563,7 @@ int main(void) {
       cmocka_unit_test(idx_numbers_are_big_endian),
       cmocka_unit_test(idx_damage_never_gets_through),
       cmocka_unit_test(idx_huge_claims_take_no_memory),
+      cmocka_unit_test(idx_without_images_takes_no_memory),
       cmocka_unit_test(idx_survives_every_failed_allocation),
       cmocka_unit_test(mnist_is_what_was_published),
   };

@@ -273,6 +273,10 @@ local calls = {
   ["lip.file.exists"] = function() return folder .. "/kept/w", { below = text(folder .. "/|kept") } end,
   ["lip.file.list"] = function() return folder .. "/kept", { below = text(folder .. "/|kept") } end,
   ["lip.file.is_left"] = function() return folder .. "/kept/w", { below = text(folder .. "/|kept") } end,
+  ["lip.data.npy"] = function()
+    assert(lip.save_npy(folder .. "/x.npy", lip.rand(1, { 6, 4 })))
+    return folder .. "/x.npy", nil, { channels = text "fir|st" }
+  end,
   ["lip.load"] = function()
     local path = folder .. "/loaded.safetensors"
     assert(net_of():save(path))
