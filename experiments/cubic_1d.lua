@@ -32,7 +32,6 @@ local function fit(budget, seed)
     lip.dense{ out = 8 }, lip.fullsort(), lip.dense{ out = 1 } }
   assert(lip.train(net, lip.data.tensors(x, noisy), { epochs = args.epochs, batch = args.batch, seed = seed, loss = mse,
     opt = lip.optim.adam{ lr = args.lr }, schedule = lip.schedule.time_decay{ d = args.decay, unit = args.unit } }))
-  assert(net:project())
   local run = { net = net, y = net:forward(x), at = {}, slope = {}, steepest = 0, bound = net:bound().upper }
   run.loss = mse:value(run.y, clean)
   local t, out = grid:flatten():totable(), net:forward(grid):flatten():totable()

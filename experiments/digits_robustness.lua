@@ -74,7 +74,6 @@ local function trained(budget)
       losses[#losses + 1] = info.loss
       return info.loss > 0.05 -- the published end
     end }))
-  net:project()
   return net, losses
 end
 

@@ -58,7 +58,6 @@ local function run(kind)
     end,
     on_batch = function() return (done() or 0) < 1 end }))
   local seconds = lip.time() - start
-  net:project()
   local bound = net:bound{ lower = true, data = test }
   local report = assert(net:certify(test, { eps = radii, method = args.bound, seconds = args.seconds }))
   local text = ("result: %s, l_2, %s, clean %.2f %%"):format(name, kind, 100 * report.clean)

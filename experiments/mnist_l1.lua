@@ -29,7 +29,6 @@ local loss = lip.loss.cross_entropy{ temperature = 2, offset = args.eps * budget
 assert(lip.train(net, train, { epochs = args.epochs, batch = 256, seed = args.seed, loss = loss, verbose = true,
   opt = lip.optim.sgd{ lr = 0.04, momentum = 0.95, nesterov = true }, schedule = lip.schedule.cosine(),
   on_epoch = function(info) history[#history + 1] = info end }))
-net:project()
 local seconds = lip.time() - start
 local bound, report = net:bound{ lower = true, data = test }, net:certify(test, { eps = radii })
 print(net)

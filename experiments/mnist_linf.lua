@@ -44,7 +44,6 @@ local function run(projection)
   assert(lip.train(net, train, { epochs = p.epochs, batch = 256, seed = args.seed, loss = loss, verbose = true,
     opt = lip.optim.sgd{ lr = p.lr, momentum = 0.95, nesterov = true }, schedule = lip.schedule.cosine(),
     on_epoch = function(info) history[#history + 1] = info end }))
-  net:project()
   local seconds = lip.time() - start
   local bound, report = net:bound{ lower = true, data = test }, net:certify(test, { eps = radii })
   if not args.compare then print(net) end

@@ -44,7 +44,6 @@ local function run(config, trial)
   local opt = lip.optim.sgd{ lr = p.lr / config.budget ^ (1 / 3), momentum = 0.9, nesterov = true }
   local trained = assert(lip.train(net, train, { epochs = preset.epochs, batch = 100, seed = trial.seed, opt = opt,
     schedule = lip.schedule.cosine() }))
-  net:project()
   local report = assert(net:certify(test, { eps = p.eps, limit = n }))
   local attack = assert(lip.attack(net, test, { eps = p.eps, p = config.norm, box = { 0, 1 }, limit = n, steps = 40,
     targets = "untargeted", seed = trial.seed }))

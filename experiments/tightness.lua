@@ -48,7 +48,6 @@ local function build(row)
   end
   assert(lip.train(net, train, { epochs = args.epochs, batch = 128, seed = args.seed, opt = opt, loss = loss,
     schedule = lip.schedule.cosine() }))
-  net:project()
   return net
 end
 
