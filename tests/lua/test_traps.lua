@@ -154,7 +154,8 @@ function tests.test_images_of_another_order_are_refused()
     lip.flatten(), lip.dense { out = 3 } }
   local wrong, right = lip.rand(1, { 2, 6, 5, 3 }), lip.rand(1, { 2, 3, 6, 5 })
   local flat = right:reshape(2, 90)
-  local bad, good = lip.data.tensors(wrong, { 0, 1 }), lip.data.tensors(right, { 0, 1 })
+  local bad = lip.data.tensors(wrong, { 0, 1 }, { channels = "first" }) -- read as 6 x 5 x 3, whatever it looks like
+  local good = lip.data.tensors(right, { 0, 1 })
   local calls = {
     forward = function(t) return conv:forward(t) end, predict = function(t) return conv:predict(t) end,
     certify = function(t) return conv:certify(t) end,
