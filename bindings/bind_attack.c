@@ -148,6 +148,7 @@ static void prepare(lua_State *L, task *t) {
   lua_settop(L, options);
   if (t->data) {
     lipL_checkfeatures(L, "attack", t->data, t->net);
+    lipL_checkclasses(L, "attack", t->data, t->net);
     rows = t->data->n;
   } else {
     t->x = lipL_checkrows(L, 2, t->net, &rows);
@@ -160,8 +161,6 @@ static void prepare(lua_State *L, task *t) {
     luaL_error(L, "attack: nothing to attack (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
   if (t->data) {
-    if (t->data->labels && t->data->classes > C)
-      luaL_error(L, "attack: the data set has %d classes, the net %d outputs", (int)t->data->classes, (int)C);
     t->labels = t->data->labels;
     t->index = lua_newuserdatauv(L, t->batch * sizeof *t->index, 0);
     t->rows = lua_newuserdatauv(L, t->batch * n_in * sizeof *t->rows, 0);

@@ -92,6 +92,12 @@ void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, co
                lip_shape_describe(&net->root->in, want, sizeof want));
 }
 
+void lipL_checkclasses(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net) {
+  size_t C = net->root->n_out;
+  if (d->labels && d->classes > (C > 1 ? C : 2))
+    luaL_error(L, "%s: the data set has %d classes, the net %d outputs", what, (int)d->classes, (int)C);
+}
+
 float lipL_floatbelow(double v) {
   float f = (float)v;
   return (double)f > v ? nextafterf(f, -INFINITY) : f;

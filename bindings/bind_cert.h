@@ -24,6 +24,8 @@ const float *lipL_checkrows(lua_State *L, int idx, const lip_net *net, size_t *B
 const float *lipL_optrows(lua_State *L, const char *what, const char *option, const lip_net *net, size_t *B);
 /* Raises unless the data set has as many features as the net takes, in its order. */
 void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net);
+/* Raises when its labels name classes that the net cannot answer; one output separates two. */
+void lipL_checkclasses(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net);
 /* The option `p` as a path that the net can follow; false: absent, and the path is the net's own. */
 bool lipL_optpath(lua_State *L, int idx, const char *what, const lip_net *net, lip_path *path);
 /* The option `method`: a row of the table of methods, or "best"; raises with the list of those there are. */

@@ -326,6 +326,7 @@ static void check_arguments(lua_State *L, maker *m) {
   lipL_checkfields(L, options, "certificate", known);
   m->rows = (lipL_rows){.width = m->net->root->n_in};
   if (!lua_isnil(L, 3)) m->rows = lipL_checkdata(L, 3, "certificate", m->net);
+  if (m->rows.data) lipL_checkclasses(L, "certificate", m->rows.data, m->net);
   m->method = lipL_optmethod(L, options, "certificate");
   m->arithmetic = check_arithmetic(L, options);
   lipL_optpath(L, options, "certificate", m->net, &m->path);

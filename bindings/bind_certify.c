@@ -159,6 +159,7 @@ static bool prepare(lua_State *L, task *t) {
   lipL_checkfields(L, options, "certify", known);
   if (t->data) {
     lipL_checkfeatures(L, "certify", t->data, t->net);
+    lipL_checkclasses(L, "certify", t->data, t->net);
     rows = t->data->n;
   } else {
     t->x = lipL_checkrows(L, 2, t->net, &rows);

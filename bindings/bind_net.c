@@ -455,8 +455,7 @@ static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *l
 static void check_evaluation(lua_State *L, const lip_net *net, const lip_dataset *d, const lip_loss *loss) {
   size_t C = net->root->n_out;
   lipL_checkfeatures(L, "evaluate", d, net);
-  if (d->labels && d->classes > (C > 1 ? C : 2))
-    luaL_error(L, "evaluate: the data set has %d classes, the net %d outputs", (int)d->classes, (int)C);
+  lipL_checkclasses(L, "evaluate", d, net);
   if (!loss && !d->labels)
     luaL_error(
         L, "evaluate: the data set has %s: an accuracy needs labels, a loss is told by the option 'loss'%s",

@@ -158,6 +158,22 @@ static void take_folder(lua_State *L, command *c, const char *path) {
     set_string(L, "data", path);
 }
 
+/* Before the script runs: its row must not be lost for want of a folder. */
+static void take_file(lua_State *L, command *c, const char *path) {
+  struct stat info;
+  const char *slash = strrchr(path, '/');
+  const char *folder = !slash ? "." : lua_pushlstring(L, path, slash == path ? 1 : (size_t)(slash - path));
+  bool there = stat(folder, &info) == 0 && S_ISDIR(info.st_mode) && access(folder, W_OK) == 0;
+  if (slash) lua_pop(L, 1);
+  if (there && !(stat(path, &info) == 0 && S_ISDIR(info.st_mode)))
+    set_string(L, "json", path);
+  else
+    complain(c,
+             there ? "--json expects a file, got the folder"
+                   : "--json expects a file in a folder that one may write to, got",
+             path);
+}
+
 /* An option with a value, written "--name value" or "--name=value": its value, or NULL when this word is another. */
 static const char *value_of(command *c, int *i, const char *name, bool *bad) {
   const char *word = c->argv[*i];
@@ -198,7 +214,8 @@ static bool common_option(lua_State *L, command *c, int *i) {
   if ((v = value_of(c, i, "--set", &bad))) return take_set(L, c, v), true;
   if ((v = value_of(c, i, "--data", &bad))) return take_folder(L, c, v), true;
   if ((v = value_of(c, i, "--plot", &bad))) return set_string(L, "plot", v), true;
-  if ((v = value_of(c, i, "--json", &bad))) return set_string(L, "json", v), true;
+  if ((v = value_of(c, i, "--json", &bad)))
+    return strcmp(v, "-") ? take_file(L, c, v) : set_string(L, "json", v), true;
   if ((v = value_of(c, i, "--tensorboard", &bad))) return set_string(L, "tensorboard", v), true;
   if ((v = value_of(c, i, "--threads", &bad)))
     return take_whole(L, c, "threads", v, 1, LIP_MAX_THREADS), true;

@@ -16,8 +16,8 @@ static const double slack[SLACKS] = {1e-6, 1e-5,
 bool lip_propose_takes(const lip_ask *ask, char *why) {
   bool p = ask->p == LIP_P2 || ask->p == LIP_PINF, q = ask->q == LIP_P2 || ask->q == LIP_PINF;
   if (!p || !q)
-    return lip_because(why, "it knows the norms 2 and inf, not %s of the %s", lip_p_name(p ? ask->q : ask->p),
-                       p ? "outputs" : "input");
+    return lip_because(why, "multipliers know the norms 2 and inf, not %s of the %s",
+                       lip_p_name(p ? ask->q : ask->p), p ? "outputs" : "input");
   if (!lip_ask_has_form(ask, why)) return false;
   if (ask->affine->n < 2)
     return lip_because(why, "the net is a single matrix, whose norm is what the product says already");
@@ -26,9 +26,10 @@ bool lip_propose_takes(const lip_ask *ask, char *why) {
   return true;
 }
 
-bool lip_propose_stop(const lip_proposer *p) {
-  return lip_cancel_raised(p->ask->net->engine.cancel) || !lip_watch_tell(p->ask->progress, true) ||
-         lip_seconds() > p->finish;
+bool lip_propose_stop(lip_proposer *p) {
+  if (lip_cancel_raised(p->ask->net->engine.cancel) || !lip_watch_tell(p->ask->progress, true)) return true;
+  p->cut = lip_seconds() > p->finish;
+  return p->cut;
 }
 
 double lip_propose_closed(lip_proposer *p) {
@@ -55,6 +56,7 @@ typedef struct job {
   _Atomic double whole;   /* seconds of a target */
   atomic_bool useless;    /* one row alone is as large as what is known */
   atomic_size_t next;     /* target that nobody has taken */
+  atomic_size_t cut;      /* targets whose search the clock has ended */
   atomic_int status;
 } job;
 
@@ -150,11 +152,13 @@ static lip_status run_targets(job *t, lip_proposer *p, lip_lmi *lmi, lip_err *er
       return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
     if (k >= t->n || atomic_load(&t->status) || is_over(t)) return LIP_OK;
     p->finish = share_of_time(t, k);
+    p->cut = false;
     double began = lip_seconds(), start = began;
     lip_status status = run_target(t, p, lmi, &t->proof->item[k], &began, err);
     if (status) return status;
     note_time(&t->longest, lip_seconds() - began);
     note_time(&t->whole, lip_seconds() - start);
+    if (p->cut) atomic_fetch_add(&t->cut, 1);
     double alone = constant_of(t, &t->proof->item[k]);
     if (t->ask->known > 0 && alone >= t->ask->known && alone < INFINITY) atomic_store(&t->useless, true);
     lip_watch_add(t->ask->progress, 1);
@@ -213,10 +217,15 @@ static void run_regions(job *t) {
   } while (atomic_load(&t->next) < t->n && !atomic_load(&t->status) && !is_over(t));
 }
 
-/* Which constants are missing, and why. */
+/* Which constants are missing, and why; or that others would come out of more time. */
 static void explain(job *t, char *why) {
-  size_t proved = 0;
+  size_t proved = 0, cut = atomic_load(&t->cut);
   for (size_t k = 0; k < t->n; k++) proved += t->proof->item[k].rho < INFINITY;
+  if (proved == t->n && cut > 0)
+    lip_because(why,
+                "all are proved, but the search for %zu of %zu pairs and rows ended early, within %.3g s "
+                "(option seconds)",
+                cut, t->n, t->ask->seconds);
   if (proved == t->n) return;
   if (atomic_load(&t->useless))
     lip_because(why, "cannot be below %.9g, which is known: one output alone is not", t->ask->known);

@@ -15,6 +15,7 @@ typedef struct lip_proposer {
   double *d;               /* (n_in) weights of the input; NULL for p = 2: all 1 */
   double *room[LIP_ROOMS]; /* (lip_elim_params + n_in) each: working memory */
   double finish;           /* time by which this target should be done */
+  bool cut;                /* it was not: its search ended early */
 } lip_proposer;
 
 /* Proposes multipliers (and d) for rows that lip_elim_target has been told of; returns rho, INFINITY for none. */
@@ -29,6 +30,6 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
 /* p = 2 or inf from the input, q = 2 or inf at the logits, and a net of matrices with slopes between (of a single
  * matrix the product is the norm itself). */
 bool lip_propose_takes(const lip_ask *ask, char *why);
-bool lip_propose_stop(const lip_proposer *p); /* cancelled, or out of time; tells how far things are */
+bool lip_propose_stop(lip_proposer *p); /* cancelled, or out of time (p->cut); tells how far things are */
 
 #endif

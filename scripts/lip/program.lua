@@ -156,10 +156,19 @@ local function write_row(path, row)
   local full = {}
   if #row == 0 then full.lipwb, full.kernels = core.version, core.arch end
   for key, value in pairs(row) do full[key] = value end
-  local text = require "lip.decimal".json(full)
-  local file = path == "-" and io.stdout or assert(io.open(path, "w"))
-  assert(file:write(text, "\n"))
-  if path ~= "-" then assert(file:close()) end
+  local text = require "lip.decimal".json(full) .. "\n"
+  local there, ok, message = core.file.stat(path), nil, nil
+  if path == "-" then
+    ok, message = io.stdout:write(text)
+  elseif there and there.kind == "other" then -- a pipe, a terminal
+    local file
+    file, message = io.open(path, "w")
+    if file then ok, message = file:write(text) end
+    if ok then ok, message = file:close() end
+  else
+    ok, message = core.file.write(path, text)
+  end
+  if not ok then error(("--json: %s; the row: %s"):format(message, text), 0) end
 end
 
 -- A file for `lipwb sweep`, run as a script: it has done nothing, and that is not what was wanted.

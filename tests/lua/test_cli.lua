@@ -345,9 +345,21 @@ function tests.test_result_row()
   status, _, err = run_script("return 3", "--json " .. path)
   lu.assertEquals(status, 1)
   lu.assertStrContains(err, "no result row")
-  status, _, err = run_script("return {}", "--json /nowhere/at/all")
+  -- before anything has run
+  status, _, err = run_script("print 'ran' return {}", "--json /nowhere/at/all")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(err, "--json expects a file in a folder that one may write to, got: /nowhere/at/all")
+  status, _, err = run_script("return {}", "--json /")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(err, "--json expects a file")
+  -- a row that cannot be written after all is told
+  assert(lip.file.mkdir(path .. ".d"))
+  status, _, err = run_script("os.remove(arg[1]) return { clean = 0.5 }", ("--json %s.d/row %s.d"):format(path, path))
   lu.assertEquals(status, 1)
-  lu.assertStrContains(err, "/nowhere/at/all")
+  lu.assertStrContains(err, '"clean":0.5')
+  -- a pipe stays one
+  local _, out = run_script("return { clean = 0.5 }", "--json /dev/stdout")
+  lu.assertStrContains(out, '"clean":0.5')
   local loop = {}
   loop.loop = loop
   lu.assertFalse((pcall(lip.to_json, loop)))

@@ -104,6 +104,28 @@ function tests.test_time_that_runs_out_is_a_reason()
   lu.assertStrContains(by_method(best.tried).multiplier.reason, "no time is left")
 end
 
+-- Numbers that more time would change say so; without a reason they are those of all the time there is.
+function tests.test_a_search_that_time_has_cut_is_a_reason()
+  local net = dense("inf", lip.dense { out = 120 }, lip.relu(), lip.dense { out = 120 }, lip.relu(),
+    lip.dense { out = 120 }, lip.relu(), lip.dense { out = 3 })
+  local settled = net:bound { method = "multiplier", seconds = 1e6 }
+  lu.assertNil(settled.reason)
+  local cut, seconds = 0, 2 ^ -8
+  repeat
+    local b = net:bound { method = "multiplier", seconds = seconds }
+    if not b.reason then
+      lu.assertEquals(b.upper, settled.upper)
+    elseif b.upper < inf then
+      lu.assertStrContains(b.reason, "all are proved, but the search for ")
+      lu.assertStrContains(b.reason, (" of 3 pairs and rows ended early, within %.3g s"):format(seconds))
+      lu.assertTrue(b.upper >= settled.upper * (1 - 1e-6))
+      cut = cut + 1
+    end
+    seconds = seconds * 1.3
+  until not b.reason
+  lu.assertTrue(cut > 0)
+end
+
 -- It took minutes; half of the limit is for a machine that has other things to do.
 function tests.test_nothing_in_norm_inf_takes_long_unasked()
   local began = lip.time()

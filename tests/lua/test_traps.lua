@@ -147,6 +147,19 @@ function tests.test_one_output_and_labels()
   raises("3 classes", n.evaluate, n, lip.data.tensors(x, y), { loss = hinge })
 end
 
+function tests.test_labels_that_the_net_cannot_answer()
+  local d, n = lip.data.tensors(lip.rand(1, { 3, 4 }), { 1, 2, 3 }), net(3) -- counted from 1: a fourth class
+  local path = os.tmpname()
+  for name, f in pairs {
+    certify = function() return n:certify(d, { eps = { 0.1 } }) end, evaluate = function() return n:evaluate(d) end,
+    attack = function() return lip.attack(n, d, { eps = 0.1 }) end,
+    certificate = function() return n:certificate(path, d, {}) end,
+  } do
+    raises(name .. ": the data set has 4 classes, the net 3 outputs", f)
+  end
+  os.remove(path)
+end
+
 -- ---- the same numbers in another order ----
 
 function tests.test_images_of_another_order_are_refused()
