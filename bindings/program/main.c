@@ -352,8 +352,8 @@ static int file_fault(lua_State *L, const char *what, const char *path) {
   return LUA_ERRFILE;
 }
 
-/* Pushes the function of a file (NULL: standard input), or why there is none. */
-static int load_file(lua_State *L, const char *path) {
+/* Pushes the function of a file (NULL: standard input), or why there is none. *settings: it may call lip.args. */
+static int load_file(lua_State *L, const char *path, bool *settings) {
   int top = lua_gettop(L);
   const char *shown = path ? path : "stdin";
   FILE *file = path ? fopen(path, "rb") : stdin;
@@ -370,6 +370,7 @@ static int load_file(lua_State *L, const char *path) {
   errno = error;
   if (bad) return file_fault(L, "read", shown);
   const char *code = lua_tolstring(L, -1, &n);
+  *settings = *code == LUA_SIGNATURE[0] || strstr(code, "args") != NULL;
   int status = lipL_loadscript(L, code, n, name);
   lua_replace(L, top + 1);
   lua_settop(L, top + 1);
@@ -377,22 +378,26 @@ static int load_file(lua_State *L, const char *path) {
 }
 
 /* Pushes the function that the word after the options names: a subcommand, else a file's chunk. */
-static int load_script(lua_State *L, const char *script) {
+static int load_script(lua_State *L, const char *script, bool *settings) {
   const subcommand *sub = find_subcommand(script);
   if (sub) {
     char code[96];
     snprintf(code, sizeof code, "return require '%s'.main(...)", sub->module);
     return luaL_loadstring(L, code);
   }
-  return load_file(L, strcmp(script, "-") == 0 ? NULL : script);
+  return load_file(L, strcmp(script, "-") == 0 ? NULL : script, settings);
 }
 
 /* Runs the script with the words of arg as its arguments; a row it returns goes to --json. */
-static int run_script(lua_State *L, const char *script) {
+static int run_script(lua_State *L, const command *c) {
+  const char *script = c->script;
   const subcommand *sub = find_subcommand(script);
+  bool settings = true;
   /* what a subcommand writes is read by machines, whatever locale a user's sweep file asks for; a trial is the user's */
   if (sub && strcmp(sub->name, "trial") != 0) lip_number_enter();
-  if (load_script(L, script)) return failed(L);
+  if (load_script(L, script, &settings)) return failed(L);
+  if (c->help && !settings) /* who asks what a script can be told does not want it to run */
+    return printf("%s declares no settings (lip.args); it was not run\n", script), OK;
   lua_getglobal(L, "arg"); /* a chunk of -e may have put anything there */
   if (!lua_istable(L, -1)) return luaL_error(L, "the global 'arg' is no table any more");
   int n = lua_rawlen(L, -1) < INT_MAX / 2 ? (int)lua_rawlen(L, -1) : INT_MAX / 2;
@@ -440,7 +445,7 @@ static int run(lua_State *L, command *c) {
     if (status != OK) return status;
   }
   if (c->script) {
-    int status = run_script(L, c->script);
+    int status = run_script(L, c);
     if (status != OK && !c->session) return status;
   }
   if (session) lipL_repl(L);

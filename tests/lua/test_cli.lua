@@ -69,6 +69,12 @@ end
 
 local tests = {}
 
+function tests.test_help_of_a_script_without_settings()
+  local status, out = run_script("print 'ran'", "--help")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "declares no settings (lip.args); it was not run\n")
+end
+
 function tests.test_version_and_help()
   local status, out = run "--version"
   lu.assertEquals(status, 0)
