@@ -295,10 +295,31 @@ static int file_cwd(lua_State *L) {
   return 1;
 }
 
-/* absolute(path): from the root; a path that exists without links, "." and ".." */
+/* What a link that leads nowhere yet leads to; in the place of the path at index 1. */
+static const char *led_to(lua_State *L, const char *path) {
+  enum { LINKS = 40 }; /* as Linux does */
+  char target[PATH_MAX];
+  for (int i = 0; i < LINKS; i++) {
+    ssize_t n = readlink(path, target, sizeof target);
+    if (n <= 0 || n == sizeof target) break;
+    const char *slash = strrchr(path, '/');
+    lua_pushlstring(L, path, slash && target[0] != '/' ? (size_t)(slash - path) + 1 : 0);
+    lua_pushlstring(L, target, (size_t)n);
+    lua_concat(L, 2);
+    lua_replace(L, 1);
+    path = lua_tostring(L, 1);
+  }
+  return path;
+}
+
+/* absolute(path): from the root; a path that exists without links, "." and ".."; a link that leads nowhere yet is
+ * followed as well, so that the answer is the same once something stands there */
 static int file_absolute(lua_State *L) {
   const char *path = check_path(L);
+  lua_settop(L, 1);
   char *full = lua_newuserdatauv(L, PATH_MAX, 0);
+  struct stat st;
+  if (stat(path, &st) != 0) path = led_to(L, path);
   if (realpath(path, full)) {
     lua_pushstring(L, full);
   } else if (path[0] == '/') {

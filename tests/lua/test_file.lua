@@ -290,4 +290,19 @@ function T:test_writers_have_room_for_names()
   lu.assertEquals(file.list(self.dir), {})
 end
 
+-- A store that a link leads to has one name before and after it is made.
+function T.test_a_link_to_what_is_not_there_yet()
+  local folder = assert(lip.file.absolute(assert(lip.file.temporary())))
+  assert(lip.file.mkdir(folder .. "/real"))
+  os.execute(("cd '%s' && ln -s real/runs.db near && ln -s near far && ln -s '%s/real/runs.db' whole && ln -s loop loop")
+    :format(folder, folder))
+  for _, name in ipairs { "near", "far", "whole" } do
+    lu.assertEquals(lip.file.absolute(folder .. "/" .. name), folder .. "/real/runs.db", name)
+  end
+  lu.assertEquals(lip.file.absolute(folder .. "/loop"), folder .. "/loop")
+  assert(lip.file.write(folder .. "/real/runs.db", ""))
+  lu.assertEquals(lip.file.absolute(folder .. "/far"), folder .. "/real/runs.db")
+  assert(lip.file.remove_tree(folder))
+end
+
 return T
