@@ -130,7 +130,8 @@ lip_tensor *lipL_newtensor(lua_State *L, int ndim, const size_t *shape);
 /* Pushes a view; the object at `parent` (its owner) is kept alive by it. */
 lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent);
 /* What the numbers of a tensor count. Classes count from 0, as labels do; positions (argmax, argmin, sort) from
- * 1, as everything in Lua does. One beside the other in an operation is a mistake that no number would show. */
+ * 1, as everything in Lua does. One beside the other in an operation is a mistake that no number would show.
+ * Of numbers that were written one by one, or through another view of the same memory, nothing is known. */
 typedef enum lipL_meaning { LIPL_NUMBERS, LIPL_CLASSES, LIPL_POSITIONS } lipL_meaning;
 lipL_meaning lipL_meaning_of(lua_State *L, int idx); /* LIPL_NUMBERS for what is no tensor */
 void lipL_mean(lua_State *L, int idx, lipL_meaning meaning);

@@ -2,6 +2,7 @@
  *
  * A view holds the object whose memory it shows as its user value. */
 #include <math.h>
+#include <stdint.h>
 
 #include "bindings/bind_tensor.h"
 
@@ -9,16 +10,34 @@
 typedef struct handle {
   lip_tensor t;
   lipL_meaning meaning;
+  uint64_t changes; /* how often the owner's numbers were written; in a view: when `meaning` was true */
 } handle;
+
+/* The tensor whose memory a view shows; NULL for an owner, and when it is that of something else. */
+static handle *owner_of(lua_State *L, int idx, const handle *h) {
+  if (h->t.owner) return NULL;
+  lua_getiuservalue(L, idx, 1);
+  handle *owner = luaL_testudata(L, -1, LIP_TENSOR_T);
+  lua_pop(L, 1);
+  return owner;
+}
 
 lipL_meaning lipL_meaning_of(lua_State *L, int idx) {
   const handle *h = luaL_testudata(L, idx, LIP_TENSOR_T);
-  return h ? h->meaning : LIPL_NUMBERS;
+  if (!h || h->meaning == LIPL_NUMBERS) return LIPL_NUMBERS;
+  const handle *owner = owner_of(L, idx, h);
+  return owner && owner->changes != h->changes ? LIPL_NUMBERS : h->meaning;
 }
 
 void lipL_mean(lua_State *L, int idx, lipL_meaning meaning) {
-  handle *h = luaL_checkudata(L, idx, LIP_TENSOR_T);
+  handle *h = luaL_checkudata(L, idx, LIP_TENSOR_T), *owner = owner_of(L, idx, h);
   h->meaning = meaning;
+  if (!owner) {
+    h->changes++;
+    return;
+  }
+  if (owner->meaning != meaning) owner->meaning = LIPL_NUMBERS;
+  h->changes = ++owner->changes;
 }
 
 /* ---- arguments ---- */
@@ -173,7 +192,8 @@ lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent) {
   const lip_tensor *above = lipL_testtensor(L, parent);
   lip_tensor shown = *view; /* `view` may live in memory that a collection moves on from */
   lip_tensor *t = lipL_newobject(L, LIP_TENSOR_T, sizeof(handle), 1);
-  lipL_mean(L, -1, lipL_meaning_of(L, parent));
+  handle *h = (handle *)t, *owner;
+  h->meaning = lipL_meaning_of(L, parent);
   *t = shown;
   t->owner = false;
   /* a view of a view holds the owner, so that chains do not grow */
@@ -182,6 +202,8 @@ lip_tensor *lipL_pushview(lua_State *L, const lip_tensor *view, int parent) {
     lua_pushvalue(L, parent);
   }
   lua_setiuservalue(L, -2, 1);
+  owner = owner_of(L, -1, h);
+  if (owner) h->changes = owner->changes;
   return t;
 }
 

@@ -329,6 +329,7 @@ static int fill_random(lua_State *L, fill *run, float a, float b) {
     run(rng, all->data, lip_tensor_size(all), a, b);
     lip_tensor_copy(t, all);
   }
+  lipL_mean(L, 1, LIPL_NUMBERS);
   lua_settop(L, 1);
   return 1;
 }

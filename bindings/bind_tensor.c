@@ -136,6 +136,7 @@ static int tensor_set(lua_State *L) {
   const lip_tensor *t = lipL_checktensor(L, 1);
   float *to = element(L, t, 1);
   *to = (float)luaL_checknumber(L, lua_gettop(L));
+  lipL_mean(L, 1, LIPL_NUMBERS);
   lua_settop(L, 1);
   return 1;
 }
@@ -173,6 +174,7 @@ static int tensor_newindex(lua_State *L) {
     lip_tensor row = lip_tensor_select(t, 0, i);
     lipL_assign(L, &row, 3);
   }
+  lipL_mean(L, 1, LIPL_NUMBERS);
   return 0;
 }
 

@@ -75,6 +75,42 @@ function tests.test_positions_never_meet_classes()
   lu.assertEquals(p:eq(lip.tensor(p:totable())):mean(), 1)
 end
 
+function tests.test_numbers_that_were_written_are_numbers()
+  local z = net(3):forward(x)
+  local classes = z:classes()
+  local function same(p) lu.assertEquals(p:eq(classes):size(), p:size()) end
+  local p = z:argmax(2)
+  for i = 1, 60 do p[i] = p[i] - 1 end
+  lu.assertEquals(p:eq(classes):mean(), 1)
+  p = z:argmax(2)
+  for i = 1, 60 do p:set(i, classes[i]) end
+  same(p)
+  same(z:argmax(2):uniform_(lip.rng(1)))
+  same(z:argmax(2):normal_(lip.rng(1)))
+  p = z:argmax(2) -- through a view, and the owner of one
+  local rows, view = p:reshape(6, 10), p:slice(1, 1, 60)
+  view:sub_(1)
+  lu.assertEquals(p:eq(classes):mean(), 1)
+  same(view)
+  same(rows:reshape(60))
+  p = z:argmax(2)
+  view = p:slice(1, 1, 60)
+  p:sub_(1)
+  same(view)
+  local _, order = z:sort(2)
+  order[1] = lip.tensor { 0, 1, 2 }
+  lu.assertEquals(order[1]:eq(z:classes():slice(1, 1, 3)):size(), 3)
+  local both = lip.zeros(2, 60) -- a row of each
+  both[1], both[2] = z:argmax(2), classes
+  lu.assertEquals(both[1]:eq(both[2]):size(), 60)
+  local half = both:select(1, 1)
+  half:copy(z:argmax(2))
+  raises("count from 0", half.eq, half, classes) -- what is known of a view stays known
+  raises("count from 0", half.eq, half:slice(1, 1, 60), classes)
+  both:fill(0)
+  same(half)
+end
+
 -- ---- certified[eps] ----
 
 function tests.test_certified_of_a_radius_that_nobody_asked_for()
