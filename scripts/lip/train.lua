@@ -138,7 +138,7 @@ local function new_run(net, dataset, o)
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
     },
     events = require "lip.train_events".new(),
-    rate = o.opt:lr(), step = 0, ended = 0, history = {}, lines = {}, started = lip.time(),
+    rate = o.opt:lr(), step = 0, ended = 0, history = {}, records = {}, lines = {}, started = lip.time(),
     tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() }, tallies = { {}, {} },
   }, run)
 end
@@ -148,14 +148,17 @@ end
 -- What of an epoch's info the checkpoint keeps: no times, so that an interrupted run ends with the same file.
 local kept = { "epoch", "epochs", "step", "total", "loss", "lr" }
 
+-- A copy of that, which no callback knows.
+local function kept_of(info)
+  local seen = info.validation
+  local copy = { validation = seen and { accuracy = seen.accuracy, loss = seen.loss } }
+  for _, name in ipairs(kept) do copy[name] = info[name] end
+  return copy
+end
+
 -- The history as JSON, numbers surviving bit for bit. `lines` keeps the texts from one saving to the next.
-local function history_text(history, lines)
-  for i = #lines + 1, #history do
-    local info = history[i]
-    local copy = { validation = info.validation }
-    for _, name in ipairs(kept) do copy[name] = info[name] end
-    lines[i] = lip.to_json(copy)
-  end
+local function history_text(records, lines)
+  for i = #lines + 1, #records do lines[i] = lip.to_json(records[i]) end
   return table.concat(lines, ", ")
 end
 
@@ -179,7 +182,7 @@ function run:save()
       step = self.step, epoch = self.step // self.per_epoch, next = within * o.batch, seed = o.seed, training = true,
       text = ('{"run": "%s", "epoch_sum": "%a", "epoch_rows": %d, "epoch_lr": "%a", "ended": %d, "stopped": %s, '
         .. '"history": [%s]}'):format(self:signature(), self.tally.sum, self.tally.rows, self.tally.lr, self.ended,
-        self.stopped or false, history_text(self.history, self.lines)),
+        self.stopped or false, history_text(self.records, self.lines)),
     },
   })
 end
@@ -223,6 +226,7 @@ function run:take_over()
   if not ok then return nil, message, code end
   self.step, self.ended, self.stopped = place.step, place.ended, place.stopped
   self.history, self.tally, self.resumed = place.history, place.tally, true
+  for i, info in ipairs(self.history) do self.records[i] = kept_of(info) end
   return true
 end
 
@@ -397,12 +401,12 @@ function run:after(value, began)
   if ends then
     local info, message, code = self:end_epoch(began)
     if not info then return nil, message, code end
+    local record = kept_of(info) -- of the info itself the script may make what it likes
     if o.on_epoch and callback.call("train: on_epoch", o.on_epoch, info) == false then go_on = false end
     self.stopped = not go_on
-    if o.trial and not self:report(info) then go_on, self.pruned = false, true end
-    local last = self.history[#self.history]
-    self.history[#self.history + (last and last.epoch == info.epoch and 0 or 1)] = info
-    self.ended = info.epoch
+    if o.trial and not self:report(record) then go_on, self.pruned = false, true end
+    self.history[record.epoch], self.records[record.epoch] = info, record
+    self.ended = record.epoch
   end
   if ends or not go_on or (o.checkpoint_every > 0 and self.step % o.checkpoint_every == 0) then
     local ok, message, code = self:save_now_and_then(not go_on or self.step == self.total)

@@ -415,6 +415,27 @@ function Resume:test_the_wrong_file_is_refused()
   lu.assertEquals(code, "format")
 end
 
+-- Callbacks may make what they like of what they are told: the checkpoint holds what was so.
+function Resume:test_a_callback_that_changes_its_info()
+  local stop = 2
+  local function spoil(info)
+    info.epoch, info.step, info.total, info.validation = 7, nil, "many", "none"
+    info.loss = ("%.3f"):format(info.loss)
+    stop = stop - 1
+    return stop > 0
+  end
+  local _, whole = long_run { epochs = 3 }
+  local _, result = long_run { checkpoint = self.path, epochs = 3, on_epoch = spoil }
+  lu.assertEquals({ result.epochs, #result.history, result.history[2].epoch }, { 2, 2, 7 })
+  local _, more, _, message = long_run { checkpoint = self.path, epochs = 3, resume = true }
+  lu.assertTable(more, message)
+  for i = 1, 3 do
+    for _, name in ipairs { "epoch", "step", "loss", "lr" } do
+      lu.assertEquals(more.history[i][name], whole.history[i][name])
+    end
+  end
+end
+
 function Resume:test_a_checkpoint_that_cannot_be_written_is_an_error()
   local _, result, _, message, code = long_run { checkpoint = self.path .. "/no/such/folder" }
   lu.assertNil(result)
