@@ -353,6 +353,13 @@ int lipL_argerror(lua_State *L, int idx, const char *message) {
   return idx > 0 ? luaL_argerror(L, idx, message) : luaL_error(L, "%s", message);
 }
 
+const char *lipL_checkpath(lua_State *L, int idx) {
+  size_t n;
+  const char *path = luaL_checklstring(L, idx, &n);
+  luaL_argcheck(L, strlen(path) == n, idx, "a zero byte in the name of a file");
+  return path;
+}
+
 /* Pushes the field (nil when there is no table); true when it is not nil. */
 static bool get_field(lua_State *L, int idx, const char *name) {
   if (lua_isnoneornil(L, idx)) {

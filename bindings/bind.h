@@ -67,6 +67,8 @@ int lipL_fail(lua_State *L, const lip_err *err);
 int lipL_fault(lua_State *L, const lip_err *err);
 /* luaL_argerror for an argument of the call; for a value that is none (idx < 0) an error without a number. */
 int lipL_argerror(lua_State *L, int idx, const char *message);
+/* The name of a file: a text without a zero byte, which C would take for its end. */
+const char *lipL_checkpath(lua_State *L, int idx);
 /* nil, "path: cannot <what>: <why>", code for an errno; returns 3. */
 int lipL_refuse(lua_State *L, const char *path, const char *what, int error);
 

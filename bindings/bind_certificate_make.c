@@ -354,7 +354,7 @@ static int net_certificate(lua_State *L) {
   maker m = {.net = lipL_checknet(L, 1)};
   lip_err err;
   luaL_checktype(L, 2, LUA_TSTRING);
-  const char *path = luaL_checkstring(L, 2);
+  const char *path = lipL_checkpath(L, 2);
   check_arguments(L, &m);
   size_t before = m.net->capacity;
   if (lip_net_reserve(m.net, BATCH, &err)) return lipL_fault(L, &err);

@@ -120,7 +120,7 @@ static void set_count(lua_State *L, const char *name, size_t n) {
  * norms, pairs, radii: claims confirmed; without data no radius is. */
 static int check_certificate(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   lip_net *net = lipL_checknet(L, 2);
   lip_err err;
   lipL_rows rows;

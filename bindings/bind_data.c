@@ -255,8 +255,8 @@ static int dataset_subset(lua_State *L) {
 
 /* dataset_idx(name, images[, labels[, {channels=}]]) -> ds, {sha256 of images, of labels} */
 static int open_idx(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1), *images = luaL_checkstring(L, 2),
-             *labels = luaL_optstring(L, 3, NULL);
+  const char *name = luaL_checkstring(L, 1), *images = lipL_checkpath(L, 2),
+             *labels = lua_isnoneornil(L, 3) ? NULL : lipL_checkpath(L, 3);
   lip_channels as = check_channels(L, 4, "idx");
   uint8_t digests[2 * LIP_SHA256_BYTES];
   lip_err err;
@@ -290,6 +290,7 @@ static int open_cifar(lua_State *L) {
     if (lua_rawgeti(L, 2, (lua_Integer)i + 1) != LUA_TSTRING)
       return luaL_error(L, "file name %d is a %s", (int)i + 1, luaL_typename(L, -1));
     paths[i] = lua_tostring(L, -1);
+    luaL_argcheck(L, strlen(paths[i]) == lua_rawlen(L, -1), 2, "a zero byte in the name of a file");
   }
   lip_err err;
   dataset_box *box = new_box(L);
@@ -336,7 +337,7 @@ static void check_targets(lua_State *L, int options, lip_csv_conf *conf) {
 /* dataset_csv(path[, {label=, target=, header=, separator=, fill=, name=}]) */
 static int open_csv(lua_State *L) {
   static const char *const known[] = {"label", "target", "header", "separator", "fill", "name", NULL};
-  const char *path = luaL_checkstring(L, 1), *name = path;
+  const char *path = lipL_checkpath(L, 1), *name = path;
   lip_csv_conf conf = {.header = LIP_CSV_GUESS};
   lip_csv_column label;
   lua_settop(L, 2);
@@ -367,7 +368,7 @@ static int open_csv(lua_State *L) {
 
 /* dataset_npy(x[, y[, {channels=}]]) */
 static int open_npy(lua_State *L) {
-  const char *x = luaL_checkstring(L, 1), *y = luaL_optstring(L, 2, NULL);
+  const char *x = lipL_checkpath(L, 1), *y = lua_isnoneornil(L, 2) ? NULL : lipL_checkpath(L, 2);
   lip_channels as = check_channels(L, 3, "npy");
   lip_err err;
   dataset_box *box = new_box(L);

@@ -61,7 +61,7 @@ static int net_save(lua_State *L) {
   static const char *const known[] = {"optimizer", "progress", NULL};
   lip_net *net = lipL_checknet(L, 1);
   luaL_checktype(L, 2, LUA_TSTRING); /* a number is no file name */
-  const char *path = luaL_checkstring(L, 2);
+  const char *path = lipL_checkpath(L, 2);
   const lip_optim *opt = NULL;
   lip_progress progress = {0};
   lip_bound bound;
@@ -135,7 +135,7 @@ static void push_progress(lua_State *L, const lip_progress *p) {
 /* lip.load(path[, {resume = true}]) -> net, optimizer or nil, progress or nil | nil, message, code */
 static int load(lua_State *L) {
   static const char *const known[] = {"resume", NULL};
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   const lip_engine *engine = lipL_engine(L);
   lip_err err;
   lua_settop(L, 2);
@@ -164,7 +164,7 @@ static int load(lua_State *L) {
 /* lip.inspect(path) -> {metadata = {key = text}, arrays = { {name=, shape={...}, type="F32"}, ... }} | nil, message, code
  * of any safetensors file, without building a net. */
 static int inspect(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   lip_err err;
   lip_pair pair;
   loaded *r = lipL_newobject(L, LOADED_T, sizeof *r, 0);

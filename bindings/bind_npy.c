@@ -30,7 +30,7 @@ static lip_status read_array(lua_State *L, const char *path, lip_tensor *t, lip_
  * data set, where bytes are pixels and become x/255: a tensor may be anything. */
 static int load_npy(lua_State *L) {
   lip_err err;
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   lua_settop(L, 1);
   const size_t none = 0;
   lip_tensor *t = lipL_newtensor(L, 1, &none); /* takes over the reader's block when that is full */
@@ -48,7 +48,7 @@ static int load_npy(lua_State *L) {
 static int save_npy(lua_State *L) {
   lip_err err;
   luaL_checktype(L, 1, LUA_TSTRING); /* a number is no file name */
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   lipL_checktensor(L, 2);
   const lip_tensor *t = lipL_contiguous(L, 2);
   if (lip_npy_save(path, t->ndim, t->shape, t->data, &err)) return lipL_fault(L, &err);

@@ -519,7 +519,7 @@ static int open_file(database *h, const char *path, bool readonly) {
 static int db_open(lua_State *L) {
   static const char *const known[] = {"readonly", "timeout", NULL};
   luaL_checktype(L, 1, LUA_TSTRING);
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   luaL_argcheck(L, path[0] != '\0', 1, "the name of a file expected, got an empty text");
   lipL_checkfields(L, 2, "db.open", known);
   bool readonly = lipL_optfield_bool(L, 2, "db.open", "readonly", false);

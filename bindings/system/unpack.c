@@ -18,7 +18,7 @@ static int push_digest(lua_State *L, const uint8_t digest[LIP_SHA256_BYTES]) {
 
 /* sha256_packed(path) -> digest of the file as it lies there, packed or not */
 static int hash_packed(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   uint8_t piece[1 << 14], digest[LIP_SHA256_BYTES];
   lip_err err;
   lip_sha256 hash;
@@ -40,7 +40,7 @@ static int hash_packed(lua_State *L) {
 
 /* sha256_unpacked(path) -> digest of the unpacked file */
 static int hash_unpacked(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lipL_checkpath(L, 1);
   lip_err err;
   lip_reader *r;
   uint8_t piece[1 << 14], digest[LIP_SHA256_BYTES];
@@ -69,7 +69,7 @@ static lip_status copy_unpacked(lip_reader *r, lip_atomic *to, lip_err *err) {
 
 /* unpack(path, to) -> digest of what was unpacked; `to` appears in full or not at all */
 static int unpack(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
+  const char *path = lipL_checkpath(L, 1), *to = lipL_checkpath(L, 2);
   uint8_t digest[LIP_SHA256_BYTES];
   lip_reader *r;
   lip_atomic *file;

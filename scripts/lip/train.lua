@@ -36,6 +36,7 @@ local function fits(kind, name, v)
     return type(v) == "number" and n ~= nil and n >= (kind == "count" and 1 or 0)
   end
   if callable[name] and type(v) == "function" then return true end
+  if name == "checkpoint" then return type(v) == "string" and v ~= "" and not v:find("\0", 1, true) end
   return type_name(v) == kind
 end
 

@@ -39,6 +39,30 @@ local readers = {
   "lip.data.mnist{ folder = below }", "lip.data.cifar10(below)",
 }
 
+-- C takes a zero byte for the end: another file than the one that was named would be read, or written over.
+function T:test_a_zero_byte_in_a_name()
+  local calls = { "net:save(p)", "lip.save_npy(p, lip.ones(2))", "net:certificate(p, set, {})", "lip.unpack(images, p)",
+    "lip.file.write(p, 'x')", "lip.train(net, set, { epochs = 1, checkpoint = p })" }
+  for _, call in ipairs(readers) do
+    if call:find "%f[%w]p%f[%W]" then calls[#calls + 1] = call end
+  end
+  assert(file.write(self:path "a", "mine"))
+  for _, call in ipairs(calls) do
+    local output, status = self:lua(([[
+      local lip = require "lip"
+      local p, images, array = "a\0b", "a", "a"
+      local net = lip.net{ input = 1, norm = 2, lip.dense{ out = 2 } }
+      local set = lip.data.tensors(lip.ones(2, 1), { 0, 1 })
+      local ok, message = pcall(function() %s end)
+      print(ok, message)
+    ]]):format(call:find "^%(" and call or "return " .. call))
+    lu.assertEquals(status, "0", call .. ": " .. output)
+    lu.assertNotNil(output:find "^false\t.*zero byte in" or output:find "^false\t.*expects a file name",
+      call .. ": " .. output)
+    lu.assertEquals(file.read(self:path "a"), "mine", call)
+  end
+end
+
 function T:test_only_regular_files_are_read()
   assert(lip.process.run { "mkfifo", self:path "pipe" })
   assert(file.mkdir(self:path "below"))
