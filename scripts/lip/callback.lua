@@ -39,4 +39,14 @@ function callback.blame(what, f, work, ...)
   return check(what, f, work, pcall(work, ...))
 end
 
+--- f(...), to which the function `what` of lipwb hands on options of its caller: an error names `what` and stands where
+--- error(message, level) would put it.
+function callback.own(what, level, f, ...)
+  local results = table.pack(pcall(f, ...))
+  if results[1] then return table.unpack(results, 2, results.n) end
+  local message = results[2]
+  if lip.interrupted() or type(message) ~= "string" then error(message, 0) end
+  error((message:gsub("^%l+: ", what .. ": ", 1)), level + 1)
+end
+
 return callback

@@ -135,9 +135,9 @@ local function new_run(net, dataset, o)
   end
   return setmetatable({
     net = net, dataset = dataset, o = o, opt = o.opt, n = n, per_epoch = per_epoch, total = per_epoch * o.epochs,
-    loader = dataset:batches {
+    loader = callback.own("train", 3, dataset.batches, dataset, {
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
-    },
+    }),
     events = require "lip.train_events".new(),
     rate = o.opt:lr(), step = 0, ended = 0, history = {}, records = {}, lines = {}, started = lip.time(),
     tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() }, tallies = { {}, {} },

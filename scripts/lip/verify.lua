@@ -5,6 +5,7 @@
 --   unproven  neither
 local lip = require "lip"
 local arguments = require "lip.arguments"
+local own = require("lip.callback").own
 local check_options = require("lip.options").check
 
 local function rows_of(data, labels)
@@ -16,8 +17,8 @@ end
 local function violations(net, data, open, options)
   if #open == 0 or options.attack == false then return {} end
   local x, y = data:batch(open)
-  local report, message, code = lip.attack(net, x, y, { eps = options.eps, p = options.p, box = options.box,
-    method = options.attack, steps = options.steps, restarts = options.restarts, seed = options.seed })
+  local report, message, code = own("verify", 3, lip.attack, net, x, y, { eps = options.eps, p = options.p,
+    box = options.box, method = options.attack, steps = options.steps, restarts = options.restarts, seed = options.seed })
   if not report then return nil, message, code end
   local rows, broken, kept = {}, report.broken:totable(), nil
   for i, row in ipairs(open) do
@@ -60,8 +61,8 @@ local function verify(net, data, y, options)
   data = rows_of(data, y)
   local answers = data:labels()
   if not answers then error("verify: the data has no labels: what should the net answer?", 2) end
-  local report, message, code = net:certify(data, { method = o.method or "local", eps = o.eps, p = o.p,
-    box = o.box, global = o.global, limit = o.limit })
+  local report, message, code = own("verify", 2, net.certify, net, data, { method = o.method or "local", eps = o.eps,
+    p = o.p, box = o.box, global = o.global, limit = o.limit })
   if not report then return nil, message, code end
   local found, reached, labels = report.labels:totable(), report.reached:totable(), answers:totable()
   local verdicts, open, count, clean = {}, {}, { verified = 0, violated = 0, unproven = 0 }, 0

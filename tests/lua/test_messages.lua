@@ -220,4 +220,23 @@ function tests.test_callbacks_are_named()
   lu.assertStrMatches(message, ".*test_messages%.lua:%d+: attempt to index a nil value.*")
 end
 
+-- Options that one function of lipwb hands on to another: the message names the one that was called, on its line.
+function tests.test_options_that_are_handed_on()
+  local flat = lip.data.tensors(lip.zeros(6, 4), { 0, 1, 0, 1, 0, 1 })
+  local n = lip.net { input = 4, norm = 2, seed = 1, lip.dense { out = 2 } }
+  for text, f in pairs {
+    ["train: option 'shift' is for images"] = function() lip.train(n, flat, { shift = 2 }) end,
+    ["train: option 'seed' expects"] = function() lip.train(n, flat, { seed = math.maxinteger }) end,
+    ["train: option 'checkpoint' expects a file name"] = function() lip.train(n, flat, { checkpoint = "a\0b" }) end,
+    ["verify: option 'eps' expects numbers"] = function() lip.verify(n, flat, { eps = -1 }) end,
+    ["verify: option 'box' expects {from, to}"] = function() lip.verify(n, flat, { eps = 1, box = 3 }) end,
+    ["verify: option 'eps' expects a finite"] = function() lip.verify(n, flat, { eps = math.huge }) end,
+    ["verify: option 'seed' expects"] = function() lip.verify(n, flat, { eps = 100, seed = -1 }) end,
+  } do
+    local ok, message = pcall(f)
+    lu.assertFalse(ok, text)
+    lu.assertStrMatches(message, "[^:]*test_messages%.lua:%d+: " .. text:gsub("%p", "%%%0") .. ".*")
+  end
+end
+
 return tests
