@@ -100,12 +100,12 @@ void rig_grad(rig *r, float accumulate) {
     if (r->leaf[i]->units > 0) r->leaf[i]->kind->grad(r->leaf[i], &pass, 0, r->leaf[i]->units);
 }
 
-lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width) {
+lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width, size_t whole) {
   lip_spec *s = lip_spec_new(kind);
   if (!s) return NULL;
   for (const lip_opt *o = kind->desc.opts; o && o->name; o++)
     if (o->required &&
-        lip_conf_set_number(&kind->desc, s->conf, o->name, o->type == LIP_OPT_SIZE ? 4 : 1, NULL))
+        lip_conf_set_number(&kind->desc, s->conf, o->name, o->type == LIP_OPT_SIZE ? (double)whole : 1, NULL))
       abort();
   if (!(kind->flags & LIP_LAYER_CONTAINER)) return s;
   lip_spec *dense = lip_spec_new(lip_layer_kind_find("dense"));
@@ -226,17 +226,60 @@ static bool residual_d(const lip_layer *l, const double *x, double *y) {
   return true;
 }
 
-static double element(const char *kind, const lip_layer *l, double v) {
-  if (strcmp(kind, "relu") == 0) return v > 0 ? v : 0;
-  if (strcmp(kind, "abs") == 0) return fabs(v);
-  if (strcmp(kind, "tanh") == 0) return tanh(v);
-  if (strcmp(kind, "sigmoid") == 0) return 1 / (1 + exp(-v));
-  if (strcmp(kind, "leaky_relu") == 0) return v > 0 ? v : (double)(float)number(l, "slope") * v;
-  if (strcmp(kind, "softplus") == 0) {
-    double beta = (double)(float)number(l, "beta");
-    return fmax(v, 0) + log1p(exp(-fabs(beta * v))) / beta;
+static bool element(const lip_layer *l, long double v, long double *y) {
+  const char *kind = l->kind->desc.name;
+  if (strcmp(kind, "dropout") == 0) {
+    *y = v;
+  } else if (strcmp(kind, "relu") == 0) {
+    *y = v > 0 ? v : 0;
+  } else if (strcmp(kind, "abs") == 0) {
+    *y = fabsl(v);
+  } else if (strcmp(kind, "tanh") == 0) {
+    *y = tanhl(v);
+  } else if (strcmp(kind, "sigmoid") == 0) {
+    *y = 1 / (1 + expl(-v));
+  } else if (strcmp(kind, "leaky_relu") == 0) {
+    *y = v >= 0 ? v : (long double)(float)number(l, "slope") * v;
+  } else if (strcmp(kind, "softplus") == 0) {
+    long double beta = (long double)(float)number(l, "beta");
+    *y = v * beta > 40 ? v + expl(-beta * v) / beta : log1pl(expl(beta * v)) / beta;
+  } else {
+    return false;
   }
-  return NAN;
+  return true;
+}
+
+bool layer_unit(const lip_layer *l, size_t k, long double v, long double *y, double *error) {
+  *error = 1e-18;
+  if (element(l, v, y)) return true;
+  if (strcmp(l->kind->desc.name, "scale") == 0 || strcmp(l->kind->desc.name, "standardise") == 0) {
+    size_t c = k / (l->n_in / l->in.dim[0]);
+    long double mean = (long double)(float)listed(l, "mean", c, 0);
+    *y = (long double)(float)(number(l, "factor") / listed(l, "std", c, 1)) * (v - mean);
+    return true;
+  }
+  *error = l->kind->wide ? 1e-15 : 1e-13;
+  double *x = calloc(2 * l->n_in, sizeof *x);
+  if (!x) abort();
+  x[k] = (double)v;
+  bool known = layer_in_double(l, x, x + l->n_in);
+  *y = (long double)x[l->n_in + k];
+  free(x);
+  return known;
+}
+
+/* Of a kind that nobody has written out here: its double mode, or its values on intervals of one point. */
+static bool own_word(const lip_layer *l, const double *x, double *y) {
+  if (l->kind->wide) {
+    l->kind->wide(l, 1, x, y);
+  } else if (l->kind->range) {
+    for (size_t i = 0; i < l->n_in; i++) {
+      lip_range r;
+      l->kind->range(l, i, x[i], x[i], &r);
+      y[i] = (r.least + r.most) / 2;
+    }
+  }
+  return l->kind->wide || l->kind->range;
 }
 
 bool layer_in_double(const lip_layer *l, const double *x, double *y) {
@@ -257,11 +300,15 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
     householder_d(l, x, y);
   } else if (strcmp(kind, "scale") == 0 || strcmp(kind, "standardise") == 0) {
     scale_d(l, x, y);
-  } else if (strcmp(kind, "flatten") == 0 || strcmp(kind, "dropout") == 0) {
+  } else if (strcmp(kind, "flatten") == 0) {
     memcpy(y, x, l->n_in * sizeof *y);
   } else {
-    if (l->n_in == 0 || isnan(element(kind, l, 0.5))) return false;
-    for (size_t i = 0; i < l->n_in; i++) y[i] = element(kind, l, x[i]);
+    long double v;
+    if (!element(l, 0.5L, &v)) return own_word(l, x, y);
+    for (size_t i = 0; i < l->n_in; i++) {
+      element(l, (long double)x[i], &v);
+      y[i] = (double)v;
+    }
   }
   return true;
 }

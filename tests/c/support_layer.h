@@ -25,12 +25,13 @@ void rig_forward(rig *r);
 void rig_backward(rig *r);
 void rig_grad(rig *r, float accumulate);
 
-/* Spec of a kind: default options, required ones filled by rule (a whole number: 4; a number: 1), containers hold a
- * dense layer that keeps the width, followed by a maxmin. NULL: no memory. */
-lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width);
+/* Spec of a kind: default options, required ones filled by rule (a whole number: `whole`; a number: 1), containers hold
+ * a dense layer that keeps the width, followed by a maxmin. NULL: no memory. */
+lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width, size_t whole);
 
-/* What the registry's tests run on: every kind by the rule above, on 6 features and on a 4x6x5 image where it can be
- * planned, and the variants listed in support_layer_cases.c. */
+/* What the registry's tests run on: every kind by the rule above on 6 features and on a 4x6x5 image, with the first of a
+ * few whole numbers that it can be planned with there, on other images should it take neither, and the variants listed in
+ * support_layer_cases.c. */
 typedef struct test_case {
   lip_spec *spec; /* owned by the caller of layer_cases */
   lip_shape in;
@@ -38,9 +39,14 @@ typedef struct test_case {
 enum { LAYER_CASES = 200 };
 /* Returns their number; 0 and a line on stderr when a kind has no case. */
 size_t layer_cases(test_case *out, size_t cap);
+/* Can `spec` be planned on that input? */
+bool layer_plans(const lip_spec *spec, lip_shape in);
 
-/* The layer in double precision, straight from its definition and the stored float32 weights: false for a kind that
- * has none here. Dropout as in use, not in training. */
+/* The layer in double precision, straight from its definition and the stored float32 weights; by its own double mode or
+ * range when no definition is written out in support_layer.c; false when it has neither. Dropout as in use, not in training. */
 bool layer_in_double(const lip_layer *l, const double *x, double *y);
+/* The same for unit k alone of a layer that maps units one by one, in long double where it is written out. *error: how
+ * far off it may be, relative to the sizes of v and *y. */
+bool layer_unit(const lip_layer *l, size_t k, long double v, long double *y, double *error);
 
 #endif

@@ -14,7 +14,9 @@ typedef struct variant {
   const char *mode;
 } variant;
 
-static const lip_shape flat = {1, {6, 0, 0}}, image = {3, {4, 6, 5}};
+static const lip_shape usual[] = {{1, {6, 0, 0}}, {3, {4, 6, 5}}},
+                       other[] = {{3, {4, 4, 4}}, {3, {12, 2, 3}}, {1, {24, 0, 0}}, {1, {1, 0, 0}}};
+static const size_t whole[] = {4, 2, 3, 1, 8};
 
 static const variant variants[] = {
     {"dense", {1, {9, 0, 0}}, {{"out", 1}}, NULL},
@@ -37,14 +39,18 @@ static const variant variants[] = {
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
+bool layer_plans(const lip_spec *spec, lip_shape in) {
+  rig r;
+  bool ok = rig_open(&r, spec, &in, (lip_pq){LIP_P2, LIP_P2}, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1,
+                     NULL) == LIP_OK;
+  if (ok) rig_close(&r);
+  return ok;
+}
+
 /* Takes the spec when it can be planned on `in`, frees it otherwise. */
 static bool add_case(test_case *out, size_t *n, size_t cap, lip_spec *spec, lip_shape in) {
-  rig r;
-  bool ok = spec && *n < cap &&
-            rig_open(&r, spec, &in, (lip_pq){LIP_P2, LIP_P2}, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1,
-                     NULL) == LIP_OK;
+  bool ok = spec && *n < cap && layer_plans(spec, in);
   if (ok) {
-    rig_close(&r);
     out[(*n)++] = (test_case){spec, in};
   } else {
     lip_spec_free(spec);
@@ -52,9 +58,25 @@ static bool add_case(test_case *out, size_t *n, size_t cap, lip_spec *spec, lip_
   return ok;
 }
 
+/* The kind by rule, with the first of the whole numbers that fits. */
+static bool add_by_rule(test_case *out, size_t *n, size_t cap, const lip_layer_kind *kind, lip_shape in) {
+  for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+    if (add_case(out, n, cap, spec_by_rule(kind, lip_shape_size(&in), whole[i]), in)) return true;
+  return false;
+}
+
+static bool add_kind(test_case *out, size_t *n, size_t cap, const lip_layer_kind *kind) {
+  bool some = false;
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+    some = add_by_rule(out, n, cap, kind, usual[i]) || some;
+  for (size_t i = 0; !some && i < sizeof other / sizeof *other; i++)
+    some = add_by_rule(out, n, cap, kind, other[i]);
+  return some;
+}
+
 static lip_spec *spec_of(const variant *v) {
   const lip_layer_kind *kind = lip_layer_kind_find(v->kind);
-  lip_spec *spec = kind ? spec_by_rule(kind, lip_shape_size(&v->in)) : NULL;
+  lip_spec *spec = kind ? spec_by_rule(kind, lip_shape_size(&v->in), whole[0]) : NULL;
   bool ok = spec != NULL;
   for (size_t k = 0; ok && v->opt[k].name; k++)
     ok = lip_conf_set_number(&kind->desc, spec->conf, v->opt[k].name, v->opt[k].v, NULL) == LIP_OK;
@@ -68,11 +90,8 @@ size_t layer_cases(test_case *out, size_t cap) {
   const lip_layer_kind *kind;
   const char *bad = NULL;
   size_t n = 0;
-  for (size_t i = 0; (kind = lip_layer_kind_at(i)); i++) {
-    bool on_flat = add_case(out, &n, cap, spec_by_rule(kind, lip_shape_size(&flat)), flat);
-    bool on_image = add_case(out, &n, cap, spec_by_rule(kind, lip_shape_size(&image)), image);
-    if (!on_flat && !on_image) bad = kind->desc.name;
-  }
+  for (size_t i = 0; (kind = lip_layer_kind_at(i)); i++)
+    if (!add_kind(out, &n, cap, kind)) bad = kind->desc.name;
   for (size_t i = 0; i < VARIANTS; i++)
     if (!add_case(out, &n, cap, spec_of(&variants[i]), variants[i].in)) bad = variants[i].kind;
   if (!bad) return n;
