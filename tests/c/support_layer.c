@@ -167,6 +167,38 @@ static void conv_d(const lip_layer *l, const double *x, double *y) {
       }
 }
 
+/* avg_pool2d, max_pool2d, l2_pool2d: `how` is their first letter. */
+static void pool_d(const lip_layer *l, const double *x, double *y, char how) {
+  const long k = (long)number(l, "kernel"), pad = (long)number(l, "padding");
+  const long s = number(l, "stride") > 0 ? (long)number(l, "stride") : k;
+  const long H = (long)l->in.dim[1], W = (long)l->in.dim[2], OH = (long)l->out.dim[1],
+             OW = (long)l->out.dim[2];
+  float w = 1 / (float)(k * k);
+  if ((double)w * (double)(k * k) > 1) w = nextafterf(w, 0);
+  for (long o = 0; o < (long)l->n_out; o++) {
+    const double *image = x + o / (OH * OW) * H * W;
+    double sum = 0, most = -INFINITY;
+    for (long t = 0; t < k * k; t++) {
+      long iy = o / OW % OH * s + t / k - pad, ix = o % OW * s + t % k - pad;
+      if (iy < 0 || ix < 0 || iy >= H || ix >= W) continue;
+      double v = image[iy * W + ix];
+      sum += how == 'l' ? v * v : v;
+      most = fmax(most, v);
+    }
+    y[o] = how == 'a' ? (double)w * sum : how == 'm' ? most : sqrt(sum);
+  }
+}
+
+static void global_avg_pool_d(const lip_layer *l, const double *x, double *y) {
+  const size_t S = l->n_in / l->n_out;
+  float w = 1 / (float)S;
+  if ((double)w * (double)S > 1) w = nextafterf(w, 0);
+  for (size_t c = 0; c < l->n_out; c++) {
+    y[c] = 0;
+    for (size_t i = 0; i < S; i++) y[c] += (double)w * x[c * S + i];
+  }
+}
+
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
@@ -290,6 +322,11 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
     dense_d(l, x, y);
   } else if (strcmp(kind, "conv2d") == 0) {
     conv_d(l, x, y);
+  } else if (strcmp(kind, "avg_pool2d") == 0 || strcmp(kind, "max_pool2d") == 0 ||
+             strcmp(kind, "l2_pool2d") == 0) {
+    pool_d(l, x, y, kind[0]);
+  } else if (strcmp(kind, "global_avg_pool") == 0) {
+    global_avg_pool_d(l, x, y);
   } else if (strcmp(kind, "maxmin") == 0) {
     sort_d(l, x, y, 2, true);
   } else if (strcmp(kind, "groupsort") == 0) {

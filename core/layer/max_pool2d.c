@@ -1,0 +1,136 @@
+/* max_pool2d: y[c, oy, ox] = max over ky, kx < k of x[c, oy s + ky - pad, ox s + kx - pad], pixels outside of the image
+ * being -inf: padding < kernel, so that every window meets the image.
+ *
+ *   dx_i = sum of dy over the windows whose largest value is pixel i. Equal values: the topmost row wins in every column,
+ *          then the leftmost column
+ *   constant  m^(1/q) for every p -> q with q >= p, exact (1 for inf); m is the largest number of windows that see one
+ *             pixel. A maximum moves by at most the largest move d among its pixels, so ||y - y'||_q^q <=
+ *             sum_o max_{i in o} |d_i|^q <= sum_i m |d_i|^q <= m ||d||_p^q. Attained where a pixel seen by m windows is
+ *             the largest by far, and moves. For q = inf the maximum over o takes the place of the sum.
+ *   float32   exact: a selection. NaN is larger than everything
+ * Not a map of single numbers, nor linear: bounds that look through a net do not know it. */
+#include <math.h>
+
+#include "core/base/simd.h"
+#include "core/layer/same_shape.h"
+#include "core/layer/window.h"
+
+static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
+  (void)p;
+  const lip_window_conf *o = spec->conf;
+  char shape[64];
+  lip_status status = lip_window_plan(l, o, err);
+  if (status) return status;
+  if (o->padding >= o->kernel)
+    return lip_fail(err, LIP_SHAPE,
+                    "max_pool2d: padding %zu leaves windows %zux%zu without a pixel of the input %s",
+                    o->padding, o->kernel, o->kernel, lip_shape_describe(&l->in, shape, sizeof shape));
+  l->cache = lip_shape_size(&l->out); /* the pixel each value came from */
+  l->scratch = l->in.dim[2] * (sizeof(float) + sizeof(uint32_t));
+  return LIP_OK;
+}
+
+/* The larger value and its place; NaN is kept. */
+#define TAKE(y, at, x, place)                                                                                \
+  do {                                                                                                       \
+    bool more_ = (x) > (y) || (x) != (x);                                                                    \
+    (y) = more_ ? (x) : (y);                                                                                 \
+    (at) = more_ ? (place) : (at);                                                                           \
+  } while (0)
+
+/* One plane: columns first (v, place), then neighbours in these. */
+LIP_HOT static void plane(const lip_window *g, float *restrict y, uint32_t *restrict at,
+                          const float *restrict x, float *restrict v, uint32_t *restrict place) {
+  const size_t W = g->W;
+  for (size_t oy = 0; oy < g->OH; oy++, y += g->OW, at += g->OW) {
+    size_t from, to;
+    lip_window_span(g, oy, g->H, &from, &to);
+    for (size_t i = 0; i < W; i++) v[i] = x[from * W + i], place[i] = (uint32_t)(from * W + i);
+    for (size_t r = from + 1; r < to; r++)
+      for (size_t i = 0; i < W; i++) TAKE(v[i], place[i], x[r * W + i], (uint32_t)(r * W + i));
+    for (size_t o = 0; o < g->OW; o++) {
+      size_t first = o * g->stride > g->padding ? o * g->stride - g->padding : 0;
+      y[o] = v[first], at[o] = place[first];
+    }
+    for (size_t k = 0; k < g->kernel; k++) {
+      lip_window_places(g, k, W, g->OW, &from, &to);
+      const size_t s = g->stride, shift = from * s + k - g->padding;
+      if (s == 1)
+        for (size_t o = from; o < to; o++) TAKE(y[o], at[o], v[shift + o - from], place[shift + o - from]);
+      else
+        for (size_t o = from; o < to; o++)
+          TAKE(y[o], at[o], v[shift + (o - from) * s], place[shift + (o - from) * s]);
+    }
+  }
+}
+
+static uint32_t *places(const lip_layer *l, size_t c, size_t out) {
+  return (uint32_t *)(void *)(l->kept + c * out);
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  const lip_window *g = l->state;
+  const size_t in = g->H * g->W, out = g->OH * g->OW;
+  float *v = pass->scratch;
+  uint32_t *place = (uint32_t *)(void *)(v + g->W);
+  for (size_t c = pass->r0 * g->C; c < pass->r1 * g->C; c++)
+    plane(g, l->y + c * out, places(l, c, out), l->x + c * in, v, place);
+}
+
+static void backward(const lip_layer *l, const lip_pass *pass) {
+  const lip_window *g = l->state;
+  const size_t in = g->H * g->W, out = g->OH * g->OW;
+  for (size_t c = pass->r0 * g->C; c < pass->r1 * g->C; c++) {
+    float *dx = l->dx + c * in;
+    const float *dy = l->dy + c * out;
+    const uint32_t *at = places(l, c, out);
+    for (size_t i = 0; i < in; i++) dx[i] = 0;
+    for (size_t o = 0; o < out; o++) dx[at[o]] += dy[o];
+  }
+}
+
+LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
+  const lip_window *g = l->state;
+  for (size_t c = 0; c < B * g->C; c++, x += g->H * g->W)
+    for (size_t oy = 0; oy < g->OH; oy++)
+      for (size_t ox = 0; ox < g->OW; ox++, y++) {
+        size_t top, bottom, left, right;
+        lip_window_span(g, oy, g->H, &top, &bottom);
+        lip_window_span(g, ox, g->W, &left, &right);
+        *y = x[top * g->W + left];
+        for (size_t r = top; r < bottom; r++)
+          for (size_t i = left; i < right; i++) {
+            double more = x[r * g->W + i];
+            *y = more > *y || more != more ? more : *y;
+          }
+      }
+}
+
+static double constant(const lip_layer *l, lip_p q) {
+  return lip_root((double)lip_window_plane(l->state).places, q);
+}
+
+static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
+  (void)err;
+  return lip_constant_bound(pq, constant(l, pq.q), upper);
+}
+
+/* 0 goes to 0, so that the constant also bounds sizes. */
+static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  if (lip_step_down(pq, d)) return;
+  double k = constant(l, pq.q);
+  if (k == 1) return;
+  d->size = lip_round_up(k * d->size);
+  d->off = d->off == 0 ? 0 : lip_round_up(k * d->off);
+}
+
+const lip_layer_kind lip_layer_max_pool2d = {
+    .desc = {"max_pool2d", "largest value of windows", lip_window_options, sizeof(lip_window_conf)},
+    .plan = plan,
+    .release = lip_window_release,
+    .forward = forward,
+    .backward = backward,
+    .wide = wide,
+    .bound = bound,
+    .deviate = deviate,
+};

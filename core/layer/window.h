@@ -1,0 +1,38 @@
+/* Windows that slide over every channel of an image by itself: what the pooling layers share. */
+#ifndef LIP_LAYER_WINDOW_H
+#define LIP_LAYER_WINDOW_H
+
+#include "core/layer/layer.h"
+
+typedef struct lip_window_conf {
+  size_t kernel, stride, padding; /* stride 0: the kernel */
+} lip_window_conf;
+
+extern const lip_opt lip_window_options[];
+
+/* OH = (H + 2 padding - kernel) / stride + 1, OW likewise. */
+typedef struct lip_window {
+  size_t C, H, W, kernel, stride, padding, OH, OW;
+} lip_window;
+
+/* Checks the input, sets l->out and makes l->state a lip_window (released by lip_window_release). */
+lip_status lip_window_plan(lip_layer *l, const lip_window_conf *conf, lip_err *err);
+void lip_window_release(lip_layer *l);
+
+/* One axis of n pixels and `out` places. Place o sees the pixels from..to-1 (none: from == to). */
+void lip_window_span(const lip_window *g, size_t o, size_t n, size_t *from, size_t *to);
+/* The places from..to-1 whose k-th pixel is in the image; it is pixel o * stride + k - padding. */
+void lip_window_places(const lip_window *g, size_t k, size_t n, size_t out, size_t *from, size_t *to);
+
+/* On one axis: the most places that see one pixel, and the most pixels that one place sees. */
+typedef struct lip_window_count {
+  size_t places, pixels;
+} lip_window_count;
+lip_window_count lip_window_axis(const lip_window *g, size_t n, size_t out);
+/* The same in the plane: the windows are products of those of the axes. */
+lip_window_count lip_window_plane(const lip_window *g);
+
+/* m^(1/q), rounded up. */
+double lip_root(double m, lip_p q);
+
+#endif
