@@ -199,6 +199,46 @@ static void global_avg_pool_d(const lip_layer *l, const double *x, double *y) {
   }
 }
 
+/* Blocks of pixels become channels of a block each; back: the other way. */
+static void blocks_d(const lip_shape *image, size_t b, const double *x, double *y, bool back) {
+  const size_t H = image->dim[1], W = image->dim[2];
+  for (size_t k = 0; k < lip_shape_size(image); k++) {
+    size_t c = k / (H * W), i = k / W % H, j = k % W;
+    size_t deep = ((c * b * b + i % b * b + j % b) * (H / b) + i / b) * (W / b) + j / b;
+    y[back ? k : deep] = x[back ? deep : k];
+  }
+}
+
+static void shift_d(const lip_layer *l, const double *x, double *y) {
+  const size_t C = l->in.dim[0], H = l->in.dim[1], W = l->in.dim[2];
+  const size_t each = (size_t)(number(l, "share") * (double)C);
+  for (size_t c = 0; c < C; c++)
+    for (size_t i = 0; i < H; i++)
+      for (size_t j = 0; j < W; j++) {
+        size_t way = c / each, from = i, at = j;
+        if (way == 0) at = (j + 1) % W;
+        if (way == 1) at = (j + W - 1) % W;
+        if (way == 2) from = (i + 1) % H;
+        if (way == 3) from = (i + H - 1) % H;
+        y[(c * H + i) * W + j] = x[(c * H + from) * W + at];
+      }
+}
+
+static bool moves_d(const lip_layer *l, const double *x, double *y) {
+  const char *kind = l->kind->desc.name;
+  if (strcmp(kind, "space_to_depth") == 0)
+    blocks_d(&l->in, (size_t)number(l, "block"), x, y, false);
+  else if (strcmp(kind, "depth_to_space") == 0)
+    blocks_d(&l->out, (size_t)number(l, "block"), x, y, true);
+  else if (strcmp(kind, "shift") == 0)
+    shift_d(l, x, y);
+  else if (strcmp(kind, "pad") == 0 || strcmp(kind, "select") == 0)
+    for (size_t i = 0; i < l->n_out; i++) y[i] = i < l->n_in ? x[i] : 0;
+  else
+    return false;
+  return true;
+}
+
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
@@ -318,6 +358,7 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "chain") == 0) return chain_d(l, x, y);
   if (strcmp(kind, "residual") == 0) return residual_d(l, x, y);
+  if (moves_d(l, x, y)) return true;
   if (strcmp(kind, "dense") == 0) {
     dense_d(l, x, y);
   } else if (strcmp(kind, "conv2d") == 0) {
