@@ -152,7 +152,7 @@ function T:wait_for_step(number, step, attempts)
 end
 
 function T:test_stopped_preempted_killed_and_cancelled_trials_go_on_where_they_were()
-  self:describe(0.05, "list = { { budget = 2, rate = 0.02 }, { budget = 3, rate = 0.02 } }")
+  self:describe(0.15, "list = { { budget = 2, rate = 0.02 }, { budget = 3, rate = 0.02 } }") -- time to be stopped in
   local job = assert(self:sweep "s.lua --slurm --cpus 1":match "job (%d+)")
   -- both: a minute before the time limit, which is USR1 to the process of the job; they ask to be queued again
   for number = 1, 2 do self:wait_for_step(number, 1, 1) end
