@@ -171,13 +171,17 @@ local function trained(net, kind)
   return net, { optimizer = opt }
 end
 
+-- Required options without a line of their own get 2; the first input that a kind takes.
 for _, kind in ipairs(lip.layers()) do
-  local made = layers[kind.name] or lip[kind.name]
-  local image = kind.name == "conv2d" or kind.name == "standardise"
-  local ok, net = pcall(function()
-    return lip.net { input = image and { 1, 4, 4 } or 4, norm = "inf", seed = 1, made {}, lip.flatten {},
-      lip.dense { out = 3 } }
-  end)
+  local options, made, ok, net = {}, layers[kind.name], nil, nil
+  for _, o in ipairs(kind.options) do options[o.name] = o.required and 2 or nil end
+  for _, input in ipairs { 4, { 1, 4, 4 }, { 4, 4, 4 } } do
+    ok, net = pcall(function()
+      return lip.net { input = input, norm = "inf", seed = 1, made and made {} or lip[kind.name](options),
+        lip.flatten {}, lip.dense { out = 3 } }
+    end)
+    if ok then break end
+  end
   if not ok then error(("no seed for layer %s: give it options here (%s)"):format(kind.name, net)) end
   add("layer_" .. kind.name, net)
 end
