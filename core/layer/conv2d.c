@@ -1,6 +1,7 @@
 /* conv2d: y[o, oy, ox] = b[o] + sum over c, ky, kx of w[o, c, ky, kx] x[c, oy s + ky - pad, ox s + kx - pad], the
  * cross-correlation that deep learning calls convolution; groups split input and output channels into blocks.
- * As a matrix product of each sample's patches: y = W col(x), W (OUT, IN/groups * kernel^2).
+ * As a matrix product of each sample's patches: y = W col(x), W (OUT, IN/groups * kernel^2). That is what plain loops
+ * do, and what is done where direct kernels (tensor/conv.h) would need too much memory.
  *
  *   dx = col^T(W' dy)      dW = sum over samples of dy col(x)'      db = sum over samples and places of dy
  *   constant  exact for 1->q and p->inf, with stride and borders; 2->2 rigorous, not tight (conv_norm.c)
@@ -12,8 +13,12 @@
 #include "core/base/mem.h"
 #include "core/layer/conv_norm.h"
 #include "core/layer/same_shape.h"
+#include "core/tensor/conv.h"
 #include "core/tensor/gemm.h"
 #include "core/tensor/vec.h"
+
+/* Output channels a thread takes at least for their gradient: each has many products to sum. */
+enum { UNIT_GRAIN = 16 };
 
 typedef struct conf {
   size_t channels, kernel, stride, padding, groups;
@@ -72,6 +77,20 @@ static size_t patch_bytes(const lip_conv *c) {
   return (c->K * places(c) * sizeof(float) + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
 }
 
+static lip_direct direct(const lip_conv *c) {
+  return (lip_direct){c->at, c->C, c->OUT, c->groups};
+}
+
+/* Direct kernels may take a little more than patches and their product do, and up to 16 MB in any case. */
+static size_t scratch_bytes(lip_conv *c) {
+  const lip_direct s = direct(c);
+  const size_t patches = patch_bytes(c) + lip_gemm_scratch();
+  size_t bytes = lip_direct_scratch(&s, fmax(2 * (double)patches, 0x1p24));
+  c->direct = bytes > 0;
+  if (!c->direct) return patches;
+  return bytes > lip_gemm_scratch() ? bytes : lip_gemm_scratch(); /* which projections take */
+}
+
 static lip_status check(const lip_layer *l, const conf *o, lip_err *err) {
   char shape[64];
   lip_shape_describe(&l->in, shape, sizeof shape);
@@ -110,8 +129,9 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   lip_layer_add_param(l, "weight", 4, (size_t[]){c->OUT, c->Cg, k, k}, true);
   if (o->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){c->OUT}, false);
   l->units = c->OUT;
+  l->unit_grain = UNIT_GRAIN;
   l->project_units = lip_conv_project_units(c);
-  l->scratch = patch_bytes(c) + lip_gemm_scratch();
+  l->scratch = scratch_bytes(c);
   return LIP_OK;
 }
 
@@ -130,7 +150,7 @@ static void add_bias(const lip_layer *l, float *y, size_t P) {
     for (size_t i = 0; i < P; i++) y[o * P + i] += l->param[1].value[o];
 }
 
-static void forward(const lip_layer *l, const lip_pass *pass) {
+static void patches_forward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const size_t P = places(c), image = c->at.H * c->at.W;
   float *col = pass->scratch;
@@ -144,6 +164,16 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
     }
     if (l->n_param > 1) add_bias(l, y, P);
   }
+}
+
+static void forward(const lip_layer *l, const lip_pass *pass) {
+  const lip_conv *c = l->state;
+  const lip_direct s = direct(c);
+  if (c->direct)
+    lip_direct_forward(&s, l->param[0].value, l->n_param > 1 ? l->param[1].value : NULL, pass->r1 - pass->r0,
+                       l->x + pass->r0 * l->n_in, l->y + pass->r0 * l->n_out, pass->scratch);
+  else
+    patches_forward(l, pass);
 }
 
 /* One output channel of one row: its bias, then tap by tap. */
@@ -172,7 +202,7 @@ static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
       wide_channel(l, o, x + r * l->n_in, y + r * l->n_out + o * (l->n_out / l->units));
 }
 
-static void backward(const lip_layer *l, const lip_pass *pass) {
+static void patches_backward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const size_t P = places(c), image = c->at.H * c->at.W;
   float *col = pass->scratch;
@@ -188,7 +218,17 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
   }
 }
 
-static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
+static void backward(const lip_layer *l, const lip_pass *pass) {
+  const lip_conv *c = l->state;
+  const lip_direct s = direct(c);
+  if (c->direct)
+    lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, l->dy + pass->r0 * l->n_out,
+                        l->dx + pass->r0 * l->n_in, pass->scratch);
+  else
+    patches_backward(l, pass);
+}
+
+static void patches_grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
   const lip_conv *c = l->state;
   const size_t P = places(c), image = c->at.H * c->at.W;
   float *col = pass->scratch, *dw = l->param[0].grad;
@@ -200,6 +240,16 @@ static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1)
       lip_gemm(LIP_N, LIP_T, o1 - o0, c->K, P, 1, l->dy + r * l->n_out + o0 * P, P, col, P,
                r > 0 ? 1 : pass->accumulate, dw + o0 * c->K, c->K, rest);
     }
+}
+
+static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
+  const lip_conv *c = l->state;
+  const lip_direct s = direct(c);
+  const size_t P = places(c);
+  if (c->direct)
+    lip_direct_grad(&s, pass->rows, l->x, l->dy, u0, u1, pass->accumulate, l->param[0].grad, pass->scratch);
+  else
+    patches_grad(l, pass, u0, u1);
   for (size_t o = u0; l->n_param > 1 && o < u1; o++) {
     double sum = pass->accumulate != 0 ? (double)l->param[1].grad[o] : 0;
     for (size_t r = 0; r < pass->rows; r++) sum += lip_vec_sum(l->dy + r * l->n_out + o * P, P);

@@ -29,6 +29,7 @@ typedef struct lip_conv {
   size_t n_projector;
   float *gathered; /* for 1->1 and 1->2: (C * phases^2, OUTg * taps^2) with one limited piece per row */
   size_t phases, taps;
+  bool direct; /* conv2d.c: without patches */
 } lip_conv;
 
 /* Fills everything but the geometry (at, C, OUT, groups), which is given. LIP_MEMORY. */

@@ -89,6 +89,7 @@ struct lip_layer {
   lip_param param[LIP_LAYER_MAX_PARAMS];
   size_t n_param;
   size_t units;         /* independent pieces of `grad` (output features); 0 = nothing to learn */
+  size_t unit_grain;    /* units of `grad` that are worth a thread; 0 = the engine's own number */
   size_t project_units; /* independent pieces of `project`; 0 = nothing to project */
   bool
       params_by_unit; /* set by layer.c: unit u's parameters are the u-th part of each param (shape[0] == units) */

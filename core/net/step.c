@@ -122,6 +122,11 @@ static double row_work(const lip_net *net) {
   return work;
 }
 
+/* Whether a row by itself uses its weights several times (convolutions): then a few rows make a part. */
+static bool reuses_weights(const lip_net *net) {
+  return row_work(net) >= 4 * (double)net->n_params;
+}
+
 /* Fewer where they would take long: between two blocks the flag is looked at. */
 static size_t row_block(const job *j) {
   const double most = 0x1p31;
@@ -134,11 +139,12 @@ static size_t row_block(const job *j) {
 /* The next block of rows, or false. A thread that a neighbour slows down takes fewer blocks; towards the end they get
  * smaller, so that all are through at about the same time. */
 static bool take_rows(const job *j, const lip_worker *me, size_t *r0, size_t *r1) {
+  const size_t part = reuses_weights(j->net) ? ROW_GRAIN : ROW_PART;
   size_t at = atomic_load(j->next);
   do {
     if (at >= j->B) return false;
     size_t n = (j->B - at + me->count - 1) / me->count;
-    if (me->count > 1) n = (n / 2 + ROW_PART - 1) / ROW_PART * ROW_PART;
+    if (me->count > 1) n = (n / 2 + part - 1) / part * part;
     if (n == 0 || n > row_block(j)) n = row_block(j);
     *r0 = at;
     *r1 = j->B - at < n ? j->B : at + n;
@@ -163,13 +169,17 @@ static void run_rows(void *arg, const lip_worker *me) {
   }
 }
 
+static size_t unit_grain(const lip_layer *l) {
+  return l->unit_grain > 0 ? l->unit_grain : UNIT_GRAIN;
+}
+
 static void run_grads(void *arg, const lip_worker *me) {
   const job *j = arg;
   lip_pass pass = make_pass(j, me);
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     lip_layer *l = j->net->leaf[i];
     size_t u0, u1;
-    lip_share(me, l->units, UNIT_GRAIN, &u0, &u1);
+    lip_share(me, l->units, unit_grain(l), &u0, &u1);
     if (u0 >= u1) continue;
     l->kind->grad(l, &pass, u0, u1);
     if (j->pairs) lip_pairs_add(j->pairs, l, u0, u1, pass.scratch);
@@ -268,7 +278,7 @@ static void run_fused(void *arg, const lip_worker *me) {
     finishing f = {j, j->net->leaf[i], pass.scratch};
     pass.done_arg = &f;
     size_t u0, u1;
-    lip_share(me, f.l->units, UNIT_GRAIN, &u0, &u1);
+    lip_share(me, f.l->units, unit_grain(f.l), &u0, &u1);
     if (u0 < u1) f.l->kind->grad(f.l, &pass, u0, u1);
   }
 }
@@ -295,7 +305,8 @@ static void run_by_units(lip_task *task, size_t B, job *j) {
   size_t divided = 0;
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     const lip_layer *l = j->net->leaf[i];
-    for (size_t k = 0; k < l->n_param && l->units > UNIT_GRAIN; k++) divided += lip_param_size(&l->param[k]);
+    for (size_t k = 0; k < l->n_param && l->units > unit_grain(l); k++)
+      divided += lip_param_size(&l->param[k]);
   }
   run(j->net, (double)(B + UPDATE_ROWS) * (double)divided, true, task, j);
 }

@@ -22,7 +22,11 @@ typedef struct lip_block {
   float *tile;
 } lip_block;
 
+/* What the instructions of a kernel's family include; other modules keep to the same. */
+typedef enum lip_level { LIP_LEVEL_ANY, LIP_LEVEL_AVX2, LIP_LEVEL_AVX512 } lip_level;
+
 typedef struct lip_kernel {
+  lip_level level;
   size_t mr, nr;     /* rows of a panel of P and of Q */
   size_t mc, nc, kc; /* largest block that is packed at a time; multiples of mr, of nr, of 1 */
   bool by_columns;   /* C is written best when its columns are contiguous */

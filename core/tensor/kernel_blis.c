@@ -40,6 +40,15 @@ static bool has_avx512(void) {
 #endif
 }
 
+static bool has_avx2(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+
 static size_t round_down(size_t value, size_t multiple, size_t most) {
   size_t v = value < most ? value : most;
   return v < multiple ? multiple : v / multiple * multiple;
@@ -80,6 +89,14 @@ static int family(const char *text) {
   for (size_t i = 0; i < sizeof built / sizeof *built; i++)
     if (number ? built[i] == id : strcmp(bli_arch_string((arch_t)built[i]), text) == 0) return built[i];
   return -1;
+}
+
+/* Only what this processor has, whatever was asked for. */
+static lip_level level_of(arch_t arch) {
+  const char *name = bli_arch_string(arch);
+  if (strcmp(name, "skx") == 0 && has_avx512()) return LIP_LEVEL_AVX512;
+  bool wide = strcmp(name, "haswell") == 0 || strncmp(name, "zen", 3) == 0 || strcmp(name, "skx") == 0;
+  return wide && has_avx2() ? LIP_LEVEL_AVX2 : LIP_LEVEL_ANY;
 }
 
 static size_t block_size(cntx_t *c, bszid_t which) {
@@ -149,7 +166,8 @@ static void start_blis(void) {
   memcpy(&found.run, &run, sizeof run); /* ISO C has no cast from object to function pointer */
   size_t mr = block_size(c, BLIS_MR), nr = block_size(c, BLIS_NR);
   found.kernel =
-      (lip_kernel){.mr = mr,
+      (lip_kernel){.level = level_of(arch),
+                   .mr = mr,
                    .nr = nr,
                    .mc = round_down(block_size(c, BLIS_MC), mr, MAX_MC),
                    .nc = round_down(MAX_NC, nr, MAX_NC),
