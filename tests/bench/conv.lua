@@ -1,6 +1,6 @@
--- How long a training step of a convolutional net takes, and its forward pass, beside other builds.
+-- How long a training step of a convolutional net takes, and its forward pass, beside PyTorch and other builds.
 --
---   lipwb tests/bench/conv.lua [--set before=path/to/another/lipwb] [--threads 2]
+--   lipwb tests/bench/conv.lua [--set python=venv/bin/python] [--set before=path/to/another/lipwb] [--threads 2]
 --
 -- Every contestant is a process that times a cell when asked (this script again); all of them take turns on
 -- each cell. A step is forward, cross entropy, backward, Adam, projection in the norm inf.
@@ -9,6 +9,7 @@ local lip = require "lip"
 local bench = require "lip.bench"
 
 local args = lip.args {
+  python = { { "none" }, "Pythons with PyTorch, two columns each: its own order of planes, and channels last" },
   before = { { "none" }, "other builds of lipwb, each a column" },
   rounds = { 5, "visits of a cell; the median counts", min = 1, whole = true },
   statistic = { "median", "of a visit's steps: the shortest where neighbours share the cores",
@@ -97,6 +98,31 @@ local function start(label, command)
   end }
 end
 
+-- For conv_torch.py.
+local function described()
+  local all = {}
+  for name, net in pairs(nets) do
+    all[name] = { input = net[1], convs = table.move(net[2], 1, #net[2], 1, {}), dense = net[2].dense or 0 }
+  end
+  return require "lip.shell".word(lip.to_json(all))
+end
+
+-- Without these, each step returns its temporaries to the system and faults them in again; and a worker that spins for
+-- milliseconds where a neighbour holds its core costs whole slices of the scheduler.
+local QUIET = "MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=100000000 "
+  .. "GOMP_SPINCOUNT=20000"
+
+local function add_torch(all, python, threads)
+  if os.execute(python .. " -c 'import torch' >/dev/null 2>&1") ~= true then
+    print(("PyTorch skipped: %s cannot import torch"):format(python))
+    return
+  end
+  for _, layout in ipairs { "planes", "channels_last" } do
+    all[#all + 1] = start("torch " .. layout:gsub("_", " "), ("OMP_NUM_THREADS=%d MKL_NUM_THREADS=%d %s %s %s %d %s %s %s 2>/dev/null"):format(threads,
+      threads, QUIET, python, arg[0]:gsub("conv%.lua$", "conv_torch.py"), threads, args.statistic, layout, described()))
+  end
+end
+
 local function contestants(threads)
   local all = { start("lipwb", ("%s %s --set serve=%d --set statistic=%s"):format(arg[-1] or "lipwb", arg[0], threads,
     args.statistic)) }
@@ -104,6 +130,7 @@ local function contestants(threads)
     all[#all + 1] = start("before" .. (i > 1 and i or ""), ("%s %s --set serve=%d --set statistic=%s"):format(
       path, arg[0], threads, args.statistic))
   end
+  for _, python in ipairs(args.python[1] == "none" and {} or args.python) do add_torch(all, python, threads) end
   return all
 end
 
