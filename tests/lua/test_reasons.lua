@@ -131,7 +131,7 @@ function tests.test_nothing_in_norm_inf_takes_long_unasked()
   local began = lip.time()
   local b = readme():bound { method = "multiplier", pairs = true }
   lu.assertTrue(lip.time() - began < 2 * 10)
-  lu.assertStrContains(b.reason, "done within 8 s")
+  lu.assertStrContains(b.reason, "within 8 s") -- not all are done, or not all are settled
   lu.assertErrorMsgContains("'seconds' expects a number above 0", function() return readme():bound { seconds = 0 } end)
 end
 
