@@ -122,30 +122,31 @@ static double row_work(const lip_net *net) {
   return work;
 }
 
-/* Whether a row by itself uses its weights several times (convolutions): then a few rows make a part. */
-static bool reuses_weights(const lip_net *net) {
-  return row_work(net) >= 4 * (double)net->n_params;
-}
+/* How rows are cut. */
+typedef struct cut {
+  size_t block; /* most rows at a time */
+  size_t part;  /* what is taken is a multiple of it */
+} cut;
 
-/* Fewer where they would take long: between two blocks the flag is looked at. */
-static size_t row_block(const job *j) {
-  const double most = 0x1p31;
-  size_t block = j->net->n_params < LARGE ? ROW_BLOCK : LARGE_BLOCK;
-  double rows = most / row_work(j->net);
-  if (rows >= (double)block) return block;
-  return rows > ROW_GRAIN ? (size_t)rows / ROW_GRAIN * ROW_GRAIN : ROW_GRAIN;
+/* Blocks have fewer rows where those would take long: between two the flag is looked at. Where a row by itself uses its
+ * weights several times (convolutions), a few rows make a part. */
+static cut cut_of(const lip_net *net) {
+  const double most = 0x1p31, work = row_work(net), rows = most / work;
+  cut c = {net->n_params < LARGE ? ROW_BLOCK : LARGE_BLOCK,
+           work >= 4 * (double)net->n_params ? ROW_GRAIN : ROW_PART};
+  if (rows < (double)c.block) c.block = rows > ROW_GRAIN ? (size_t)rows / ROW_GRAIN * ROW_GRAIN : ROW_GRAIN;
+  return c;
 }
 
 /* The next block of rows, or false. A thread that a neighbour slows down takes fewer blocks; towards the end they get
  * smaller, so that all are through at about the same time. */
-static bool take_rows(const job *j, const lip_worker *me, size_t *r0, size_t *r1) {
-  const size_t part = reuses_weights(j->net) ? ROW_GRAIN : ROW_PART;
+static bool take_rows(const job *j, const lip_worker *me, const cut *c, size_t *r0, size_t *r1) {
   size_t at = atomic_load(j->next);
   do {
     if (at >= j->B) return false;
     size_t n = (j->B - at + me->count - 1) / me->count;
-    if (me->count > 1) n = (n / 2 + part - 1) / part * part;
-    if (n == 0 || n > row_block(j)) n = row_block(j);
+    if (me->count > 1) n = (n / 2 + c->part - 1) / c->part * c->part;
+    if (n == 0 || n > c->block) n = c->block;
     *r0 = at;
     *r1 = j->B - at < n ? j->B : at + n;
   } while (!atomic_compare_exchange_weak(j->next, &at, *r1));
@@ -157,14 +158,15 @@ static void run_rows(void *arg, const lip_worker *me) {
   lip_pass pass = make_pass(j, me);
   size_t r0 = 0, r1 = 0;
   bool whole = wants_whole_batch(j->net);
+  const cut c = cut_of(j->net);
   if (!j->next) row_share(j, me, whole, &r0, &r1);
-  while (r0 < r1 || (j->next && take_rows(j, me, &r0, &r1))) {
+  while (r0 < r1 || (j->next && take_rows(j, me, &c, &r0, &r1))) {
     if (lip_cancel_raised(j->net->engine.cancel)) {
       if (j->cancelled) atomic_store(j->cancelled, true);
       return;
     }
     pass.r0 = r0;
-    pass.r1 = r0 = whole || r1 - r0 < row_block(j) ? r1 : r0 + row_block(j);
+    pass.r1 = r0 = whole || r1 - r0 < c.block ? r1 : r0 + c.block;
     carry_rows(j, me, &pass);
   }
 }

@@ -5,43 +5,7 @@ local lip = require "lip"
 local outside = require "support_program"
 local program, quote = outside.program, outside.quote
 
-local function slurp(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "a"
-  file:close()
-  os.remove(path)
-  return text
-end
-
-local function spill(text)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  return path
-end
-
--- exit status, standard output, standard error of a shell command
-local function shell(command)
-  local out, err = os.tmpname(), os.tmpname()
-  local _, _, status = os.execute(("{ %s\n} >%s 2>%s"):format(command, out, err))
-  return status, slurp(out), slurp(err)
-end
-
-local function run(words, input)
-  local path = spill(input or "")
-  local status, out, err = shell(quote(program) .. " " .. words .. " <" .. path)
-  os.remove(path)
-  return status, out, err
-end
-
--- runs `code` as a script
-local function run_script(code, words, input)
-  local path = spill(code)
-  local status, out, err = run(path .. " " .. (words or ""), input)
-  os.remove(path)
-  return status, out, err, path
-end
+local slurp, spill, shell, run, run_script = outside.slurp, outside.spill, outside.shell, outside.start, outside.script
 
 -- Starts the program on `code`, which prints "ready" once it is where it should be stopped; sends SIGINT `times` times.
 local function interrupt(code, times)
