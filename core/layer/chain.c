@@ -2,6 +2,9 @@
  *
  *   dx   through the layers backwards        constant   product of the layers' constants, rounded up
  *
+ * Where the norm path steps from p to q the first weighted layer inside makes that step, as in a net. Without one all
+ * constants are p -> p, which bounds p -> q as well (q >= p).
+ *
  * The functions lip_chain_* are what a net and every other container of layers are made of. The kept block holds,
  * child after child, the outputs that are not the chain's own, their gradients, and what each child keeps. */
 #include <math.h>
@@ -174,10 +177,8 @@ lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err) {
 /* ---- the kind ---- */
 
 static lip_status chain_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
-  if (l->pq.p != l->pq.q)
-    return lip_fail(err, LIP_UNSUPPORTED, "chain: keeps one norm, but stands where the norm path steps %s",
-                    lip_pq_name(l->pq));
-  lip_status status = lip_chain_plan(l, spec->child, spec->n_child, NULL, plan, err);
+  const lip_path step = {.n = 2, .p = {l->pq.p, l->pq.q}};
+  lip_status status = lip_chain_plan(l, spec->child, spec->n_child, &step, plan, err);
   if (status) return status;
   l->cache = lip_chain_cache(l);
   return LIP_OK;
@@ -187,13 +188,17 @@ static void chain_bind(lip_layer *l) {
   lip_chain_bind(l, l->x, l->y, l->dy, l->dx, l->kept, l->capacity);
 }
 
+/* A larger exponent only shrinks the norm of the output; for others nothing is known. */
+static bool covers(const lip_layer *l, lip_pq pq) {
+  return pq.p == l->pq.p && pq.q >= l->pq.q;
+}
+
 static lip_status chain_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
-  if (pq.p != l->pq.p || pq.q < l->pq.q) return LIP_OK; /* unknown; a larger exponent only shrinks the norm */
-  return lip_chain_bound(l, upper, err);
+  return covers(l, pq) ? lip_chain_bound(l, upper, err) : LIP_OK;
 }
 
 static void chain_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
-  if (pq.p != l->pq.p || pq.q != l->pq.q)
+  if (!covers(l, pq))
     d->size = d->off = INFINITY;
   else
     lip_chain_deviate(l, d);
