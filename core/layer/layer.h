@@ -238,6 +238,8 @@ void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t 
 
 /* ---- chains: what a net and every container of layers in sequence are made of ---- */
 
+extern const lip_layer_kind lip_layer_chain;
+
 /* Plans specs in order as children of `l`; sets l->out. The i-th weighted child makes step `path` says (path NULL:
  * every child maps l->pq.p to itself). */
 lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const lip_path *path,

@@ -298,6 +298,21 @@ static bool residual_d(const lip_layer *l, const double *x, double *y) {
   return true;
 }
 
+/* Joined (concat) or added up with weights (sum). */
+static bool branches_d(const lip_layer *l, const double *x, double *y, bool join) {
+  size_t at = 0;
+  bool ok = true;
+  double *f = malloc(l->n_out * sizeof *f);
+  for (size_t k = 0; k < l->n_out; k++) y[k] = 0;
+  for (size_t i = 0; ok && i < l->n_child; at += join ? l->child[i]->n_out : 0, i++) {
+    double w = join ? 1 : (double)(float)listed(l, "weights", i, 1);
+    ok = layer_in_double(l->child[i], x, f);
+    for (size_t k = 0; ok && k < l->child[i]->n_out; k++) y[at + k] += w * f[k];
+  }
+  free(f);
+  return ok;
+}
+
 static bool element(const lip_layer *l, long double v, long double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "dropout") == 0) {
@@ -358,6 +373,7 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "chain") == 0) return chain_d(l, x, y);
   if (strcmp(kind, "residual") == 0) return residual_d(l, x, y);
+  if (strcmp(kind, "concat") == 0 || strcmp(kind, "sum") == 0) return branches_d(l, x, y, kind[0] == 'c');
   if (moves_d(l, x, y)) return true;
   if (strcmp(kind, "dense") == 0) {
     dense_d(l, x, y);

@@ -70,6 +70,7 @@ static const variant variants[] = {
     {"select", {1, {9, 0, 0}}, {{"channels", 1}}, NULL},
     {"residual", {1, {6, 0, 0}}, {{"alpha", 0.3}}, "mix"},
     {"residual", {1, {6, 0, 0}}, {{NULL, 0}}, "add"},
+    {"sum", {1, {6, 0, 0}}, {{"weights", -0.3}}, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof *variants };

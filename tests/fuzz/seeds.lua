@@ -147,6 +147,8 @@ local layers = {
   standardise = function() return lip.standardise { mean = { 0.5 }, std = { 2 } } end,
   residual = function() return lip.residual { lip.dense { out = 4 }, lip.relu {} } end,
   chain = function() return lip.chain { lip.dense { out = 4 }, lip.maxmin {} } end,
+  concat = function() return lip.concat { lip.chain { lip.dense { out = 4 }, lip.maxmin {} }, lip.chain {} } end,
+  sum = function() return lip.sum { weights = { 0.5, -2 }, lip.dense { out = 4 }, lip.chain {} } end,
 }
 
 local function small(norm, ...)
@@ -173,7 +175,7 @@ end
 
 -- Required options without a line of their own get 2; the first input that a kind takes.
 for _, kind in ipairs(lip.layers()) do
-  local options, made, ok, net = {}, layers[kind.name], nil, nil
+  local options, made, ok, net = { kind.container and lip.relu {} or nil }, layers[kind.name], nil, nil
   for _, o in ipairs(kind.options) do options[o.name] = o.required and 2 or nil end
   for _, input in ipairs { 4, { 1, 4, 4 }, { 4, 4, 4 } } do
     ok, net = pcall(function()

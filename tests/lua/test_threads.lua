@@ -211,7 +211,6 @@ end
 function T.test_layers()
   local images = x:reshape(ROWS, 3, 4, 4)
   local flat = { dense = lip.flatten {} }
-  local inner = { residual = function() return lip.relu {} end, chain = function() return lip.maxmin {} end }
   local function net_with(row, options)
     return lip.net { input = { 3, 4, 4 }, norm = "inf", budget = 64, seed = 5, init = "he",
       lip.conv2d { channels = 8, padding = 1 }, flat[row.name] or lip.relu {}, lip[row.name](options),
@@ -220,14 +219,14 @@ function T.test_layers()
   local function tries(row) -- with the first whole number that fits an image of 8 x 4 x 4
     for _, whole in ipairs { 4, 2, 3, 1, 8 } do
       local list = settings(row, whole)
-      if inner[row.name] then list[1][1] = inner[row.name]() end
+      if row.container then list[1][1] = lip.maxmin {} end
       if pcall(net_with, row, list[1]) then return list end
     end
     error(row.name .. ": no value of its required options was found")
   end
   for _, row in ipairs(lip.layers()) do
     for _, options in ipairs(tries(row)) do
-      if inner[row.name] then options[1] = inner[row.name]() end
+      if row.container then options[1] = lip.maxmin {} end
       same(label(row, options), function()
         local net = net_with(row, options)
         local list = { net:forward(images, true) }
