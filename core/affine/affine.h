@@ -3,7 +3,9 @@
  *   z_1 = W_1 x + b_1,   y_1 = phi_1(z_1),   z_2 = W_2 y_1 + b_2,   ...   logits = W_n y_{n-1} + b_n
  *
  * W_l is float32, exact. phi_l maps units one by one with slopes in [low_k, high_k], or puts disjoint pairs (a, b) in
- * order. A pair is seen through its sum and difference: y_a + y_b = z_a + z_b and y_a - y_b = +-|z_a - z_b|, so in
+ * order; others it passes on. A net with branches is such a chain of wider matrices: what waits beside a branch passes
+ * every block as units of slope 1. What executed float32 does with row k of W_l is a sum of as many terms as the row and
+ * its bias have numbers that are not zero, in some order; nothing at all where that is one 1. A pair is seen through its sum and difference: y_a + y_b = z_a + z_b and y_a - y_b = +-|z_a - z_b|, so in
  *   s = z_a + z_b,  d = z_a - z_b    the sum has slope exactly 1 and the difference slopes in [-1, 1]
  * (the MaxMin of Anil, Lucas, Grosse 2019 rotated by 45 degrees, without the factor sqrt 2). low, high and everything
  * said of "units" below are about s (at the place of the lower index) and d (at the higher) for a pair. */
@@ -22,7 +24,8 @@ typedef struct lip_block {
   float *W, *b;       /* (M, N) row-major and (M), owned */
   double *low, *high; /* (M) slopes of what follows the matrix; owned. The last block: all 1 and never read */
   const lip_layer
-      *phi; /* gives phi_l on an interval (its kind's `range`); NULL: pairs, or all pass on. Of the net */
+      *phi;     /* of the net: its kind's `range` is phi_l of the first units; NULL: pairs, or all pass on */
+  size_t n_phi; /* how many units that are */
   bool
       descending; /* a pair's larger value goes to the lower index: y_a - y_b = |z_a - z_b|, else -|z_a - z_b| */
   uint32_t *mate; /* (M) partner of a unit, or the unit itself; NULL: no pairs. Owned */
@@ -33,7 +36,8 @@ typedef struct lip_affine {
   lip_block *block;    /* owned */
   size_t n_in, n_out;  /* of the net */
   const char *unknown; /* kind of a layer that has no such form (n is then 0), or NULL */
-  size_t unknown_at;   /* its place in the chain, from 0 */
+  const char *inside;  /* kind of the container of the net's chain that it stands in, or NULL */
+  size_t unknown_at;   /* place in the net's chain of the one or the other, from 0 */
   bool too_large;      /* it has, with a matrix of too many entries */
 } lip_affine;
 

@@ -89,7 +89,7 @@ static void enclose(double least, double most, double *v, double *e) {
 }
 
 static void respond(lip_attain *w, const lip_block *k) {
-  for (size_t i = 0; k->phi && i < k->M; i++) {
+  for (size_t i = 0; k->phi && i < k->n_phi; i++) {
     double s, width, from = w->value[i] - w->value_error[i], to = w->value[i] + w->value_error[i];
     from = nextafter(from, -INFINITY), to = nextafter(to, INFINITY);
     lip_range r = {.low = -INFINITY, .high = INFINITY, .least = -INFINITY, .most = INFINITY};

@@ -48,11 +48,12 @@ bool lip_ask_has_form(const lip_ask *ask, char *why) {
   const lip_affine *a = ask->affine;
   if (a->n > 0) return true;
   if (!a->unknown) return lip_because(why, "the net is not known as matrices with slopes between them");
+  char where[96];
+  snprintf(where, sizeof where, "layer %zu (%s%s%s)", a->unknown_at + 1, a->inside ? a->inside : "",
+           a->inside ? ": its " : "", a->unknown);
   if (a->too_large)
-    return lip_because(why, "layer %zu (%s) is too large: its inputs by its outputs are more than 2^27",
-                       a->unknown_at + 1, a->unknown);
-  return lip_because(why, "layer %zu (%s) is no matrix and no slopes unit by unit, which this method needs",
-                     a->unknown_at + 1, a->unknown);
+    return lip_because(why, "%s is too large: its inputs by its outputs are more than 2^27", where);
+  return lip_because(why, "%s is no matrix and no slopes unit by unit, which this method needs", where);
 }
 
 void lip_out_of_time(const lip_ask *ask, char *why, size_t done, size_t total, const char *what) {

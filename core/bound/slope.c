@@ -37,7 +37,7 @@ static double slope_of(const lip_block *k, size_t i, double z, double *value) {
     *value = s * z;
     return s;
   }
-  if (k->phi && isfinite(z)) {
+  if (k->phi && i < k->n_phi && isfinite(z)) {
     k->phi->kind->range(k->phi, i, z, z, &r);
     *value = (r.least + r.most) / 2;
   }

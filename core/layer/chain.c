@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
-#include "core/layer/layer.h"
+#include "core/layer/form.h"
 
 static bool is_alias(const lip_layer *l) {
   return (l->kind->flags & LIP_LAYER_ALIAS) != 0;
@@ -142,6 +142,12 @@ void lip_chain_deviate(const lip_layer *l, lip_deviation *d) {
   for (size_t i = 0; i < l->n_child; i++) lip_layer_deviate(l->child[i], l->child[i]->pq, d);
 }
 
+bool lip_chain_form(const lip_layer *l, lip_form *f) {
+  for (size_t i = 0; i < l->n_child; i++)
+    if (!f->through(f, l->child[i])) return false;
+  return true;
+}
+
 lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted, lip_err *err) {
   *product = 1;
   *weighted = 0;
@@ -213,5 +219,6 @@ const lip_layer_kind lip_layer_chain = {
     .backward = lip_chain_backward,
     .set_budget = lip_chain_share_budget,
     .bound = chain_bound,
+    .form = lip_chain_form,
     .deviate = chain_deviate,
 };

@@ -18,6 +18,7 @@
 
 typedef struct lip_layer lip_layer;
 typedef struct lip_layer_kind lip_layer_kind;
+typedef struct lip_form lip_form; /* form.h */
 
 /* ---- a layer before it is planned: a plain value, what a script writes and a checkpoint stores ---- */
 
@@ -190,17 +191,19 @@ struct lip_layer_kind {
   lip_status (*bound)(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
   /* Upper bound of the slope or norm for printing and gradients only. (optional: `bound` is used) */
   double (*estimate)(const lip_layer *l, lip_pq pq);
-  /* What bounds of whole nets are made of (affine/affine.h), in exact arithmetic. A layer offers one of the three, or
+  /* What bounds of whole nets are made of (affine/affine.h), in exact arithmetic. A layer offers one of the four, or
    * none: then they do not know it and only its own `bound` serves. Outside training.
    *   matrix    y = W x + b: W (n_out, n_in) and b (n_out), the very float32 numbers
    *   slopes    y_k = phi_k(x_k): [low_k, high_k] (n_in) holds every slope of phi_k, exact or rounded outwards
    *   range     (with slopes) phi_k on [from, to], both finite, exact or rounded outwards
    *   exchange  rounds in which disjoint pairs of values are put in order: mate[k] is the partner of k, or k itself;
-   *             false past the last round. Which one comes first: LIP_LAYER_DESCENDING */
+   *             false past the last round. Which one comes first: LIP_LAYER_DESCENDING
+   *   form      says it in several steps (form.h); counts before the others. False: not this time */
   void (*matrix)(const lip_layer *l, float *W, float *b);
   void (*slopes)(const lip_layer *l, double *low, double *high);
   void (*range)(const lip_layer *l, size_t k, double from, double to, lip_range *r);
   bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
+  bool (*form)(const lip_layer *l, lip_form *f);
   /* Adds A'B to rows u0..u1 of the gradient of W, A (K, n_out), B (K, n_in): how a loss that depends on W itself, not
    * on y alone, is learned from. For layers with `matrix` whose W is trained entry by entry; then W is param[0]. */
   void (*matrix_grad)(const lip_layer *l, size_t K, const float *A, const float *B, size_t u0, size_t u1,
@@ -260,5 +263,7 @@ lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted
 /* Budget of the weighted children: equal shares of what the constants of the others leave. */
 lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err);
 void lip_chain_deviate(const lip_layer *l, lip_deviation *d);
+/* The children one after the other, as a `form`. */
+bool lip_chain_form(const lip_layer *l, lip_form *f);
 
 #endif

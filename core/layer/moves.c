@@ -17,6 +17,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
 /* y[to + k step_to] = x[from + k step_from], k < n. */
@@ -102,9 +103,21 @@ static void matrix(const lip_layer *l, float *W, float *b) {
     for (size_t i = 0; i < k->n; i++) W[(k->to + i * k->step_to) * l->n_in + k->from + i * k->step_from] = 1;
 }
 
+static bool form(const lip_layer *l, lip_form *f) {
+  const moves *m = l->state;
+  uint32_t *from = lip_alloc(l->n_out, sizeof *from);
+  if (!from) return f->no_memory(f);
+  memset(from, 0xff, l->n_out * sizeof *from); /* LIP_FORM_ZERO */
+  for (const run *k = m->run; k < m->run + m->n; k++)
+    for (size_t i = 0; i < k->n; i++) from[k->to + i * k->step_to] = (uint32_t)(k->from + i * k->step_from);
+  bool known = f->gather(f, from, l->n_out);
+  lip_free(from);
+  return known;
+}
+
 #define MOVES                                                                                                \
   .release = release, .forward = forward, .backward = backward, .wide = wide, .bound = lip_unit_bound,       \
-  .matrix = matrix, .deviate = lip_exact_deviate
+  .matrix = matrix, .form = form, .deviate = lip_exact_deviate
 
 static lip_status want_image(const lip_layer *l, lip_err *err) {
   char shape[64];

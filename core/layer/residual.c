@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -153,6 +154,11 @@ static lip_status set_budget(lip_layer *l, double budget, lip_err *err) {
   return status;
 }
 
+static bool form(const lip_layer *l, lip_form *f) {
+  const weights w = weights_of(l);
+  return f->copy(f, 0) && lip_chain_form(l, f) && f->sum(f, (float[]){w.a, w.b}, 2);
+}
+
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (lip_step_down(pq, d)) return;
   const weights w = weights_of(l);
@@ -176,5 +182,6 @@ const lip_layer_kind lip_layer_residual = {
     .backward = backward,
     .set_budget = set_budget,
     .bound = bound,
+    .form = form,
     .deviate = deviate,
 };

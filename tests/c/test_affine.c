@@ -87,6 +87,7 @@ static void check_shape(const lip_affine *a, const lip_net *net) {
     if (l > 0) assert_int_equal(k->N, a->block[l - 1].M);
     for (size_t i = 0; i < k->M; i++) {
       assert_true(k->low[i] <= k->high[i]);
+      if (k->phi && i >= k->n_phi) assert_true(k->low[i] == 1 && k->high[i] == 1);
       if (k->mate) {
         assert_true(k->mate[i] < k->M);
         assert_int_equal(k->mate[k->mate[i]], i);
@@ -149,7 +150,8 @@ static void every_kind_alone_and_in_a_chain(void **state) {
   assert_true(n > 20);
   for (size_t i = 0; i < n; i++) {
     const lip_layer_kind *kind = cases[i].spec->kind;
-    bool offers = kind->matrix || kind->slopes || kind->exchange || kind->flags & LIP_LAYER_ALIAS;
+    bool offers =
+        kind->matrix || kind->slopes || kind->exchange || kind->form || kind->flags & LIP_LAYER_ALIAS;
     lip_net *net = net_of(&cases[i].spec, 1, cases[i].in);
     if (net) {
       assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
@@ -163,6 +165,7 @@ static void every_kind_alone_and_in_a_chain(void **state) {
         lip_net_free(chain);
       } else {
         assert_string_equal(a.unknown, kind->desc.name);
+        assert_null(a.inside);
         assert_int_equal(a.n, 0);
         assert_null(a.block);
         /* groups of more than 8 values alone have an entry and no form */

@@ -28,20 +28,21 @@ end
 
 function tests.test_a_layer_without_that_form_is_named()
   for _, norm in ipairs { "2", "inf" } do
-    local net = residual(norm)
+    local net = dense(norm, lip.dense { out = 6 }, lip.residual { lip.dense { out = 6 }, lip.householder() },
+      lip.dense { out = 3 })
     lu.assertNil(net:bound().reason)
     for _, method in ipairs { "recursion", "multiplier", "exact", "abs" } do
       local b = net:bound { method = method, pairs = true }
       lu.assertEquals(b.upper, inf, method)
-      lu.assertStrContains(b.reason, "layer 2 (residual)")
-      lu.assertStrContains(tostring(b), "reason: layer 2 (residual)")
+      lu.assertStrContains(b.reason, "layer 2 (residual: its householder)")
+      lu.assertStrContains(tostring(b), "reason: layer 2 (residual: its householder)")
     end
     local c = net:certify(lip.rand(1, { 3, 6 }), { 0, 1, 2 }, { method = "multiplier", eps = 0.1 })
-    lu.assertStrContains(c.reason, "layer 2 (residual)")
+    lu.assertStrContains(c.reason, "layer 2 (residual: its householder)")
     local l = net:certify(lip.rand(1, { 3, 6 }), { 0, 1, 2 }, { method = "local", eps = 0.1 })
-    lu.assertStrContains(l.reason, "residual")
+    lu.assertStrContains(l.reason, "'householder'")
     lu.assertStrContains(net:bound { method = "local", x = lip.zeros(6), eps = 0.1, global = "recursion" }.reason,
-      "layer 2 (residual)")
+      "layer 2 (residual: its householder)")
   end
 end
 
