@@ -171,15 +171,38 @@ static void sort_wide(const lip_layer *l, size_t B, const double *x, double *y) 
     for (size_t i = 0; i < S; i++) sort_strided(y + g * size * S + i, size, S);
 }
 
-/* Odd-even transposition puts `size` values in order in `size` rounds of neighbours (Knuth 1998, section 5.3.4). Beyond
- * a few rounds a bound that follows them costs more than it gains. */
+/* Merge exchange (Batcher 1968; Knuth 1998, section 5.2.2, algorithm M) puts `size` values in order in t (t + 1) / 2 rounds,
+ * t = log2 size rounded up. In a round every i with i & p = r, i + d < size, meets i + d. */
+typedef struct merge {
+  size_t p, r, d;
+} merge;
+
+/* False past the last round; one value alone has one in which nothing meets. */
+static bool merge_round(size_t size, size_t round, merge *m) {
+  size_t most = 1;
+  while (2 * most < size) most *= 2;
+  for (size_t p = most; p > 0; p /= 2) {
+    *m = (merge){p, 0, p};
+    for (size_t q = most;; q /= 2) {
+      if (round-- == 0) return true;
+      if (q == p) break;
+      m->d = q - p;
+      m->r = p;
+    }
+  }
+  return false;
+}
+
 static bool exchange(size_t size, size_t C, size_t S, size_t round, uint32_t *mate) {
-  enum { MOST = 8 };
-  if (size > MOST || round >= size || (size == 2 && round > 0)) return false;
+  enum {
+    MOST = 64
+  }; /* 21 rounds; from there on a bound that follows them has nothing left to gain in norm 2 */
+  merge m;
+  if (size > MOST || !merge_round(size, round, &m)) return false;
   for (size_t c = 0; c < C; c++) {
     size_t at = c % size, partner = c;
-    if ((at + round) % 2 == 0 && at + 1 < size) partner = c + 1;
-    if ((at + round) % 2 == 1 && at > 0) partner = c - 1;
+    if ((at & m.p) == m.r && at + m.d < size) partner = c + m.d;
+    if (at >= m.d && ((at - m.d) & m.p) == m.r) partner = c - m.d;
     for (size_t i = 0; i < S; i++) mate[c * S + i] = (uint32_t)(partner * S + i);
   }
   return true;

@@ -148,7 +148,7 @@ static void other_nets_too(void **state) {
   lip_rng_fill_normal(&rng, x, 40 * 12, 0, 1);
   for (size_t p = 0; p < PATHS; p++) {
     lip_net *net =
-        cert_build(paths[p], (lip_shape){1, {12}}, "dense out=12;groupsort size=12;dense out=3", 1, 1);
+        cert_build(paths[p], (lip_shape){1, {12}}, "dense out=65;groupsort size=65;dense out=3", 1, 1);
     double pair[9], lower = lower_of(net, x, 40, pair);
     lip_ask q = {.net = net, .affine = &(lip_affine){0}, .path = net->conf.path, .pairs = true, .seconds = 1};
     q.p = lip_path_at(&q.path, 0);
@@ -238,7 +238,7 @@ static void every_allocation_may_fail(void **state) {
   lip_err err;
   const float x[24] = {1, 2, 3, 4, 5, 6};
   static const char *const nets[] = {"dense out=4;relu;dense out=4;maxmin;dense out=3",
-                                     "dense out=12;groupsort size=12;dense out=3"};
+                                     "dense out=65;groupsort size=65;dense out=3"};
   for (size_t i = 0; i < 2; i++) {
     lip_net *net = cert_build("2", (lip_shape){1, {12}}, nets[i], 1, 1);
     assert_int_equal(lip_net_reserve(net, 2, &err), LIP_OK);
