@@ -85,7 +85,7 @@ static bool intact(const lip_walk *w, const float *a, size_t n, size_t first) {
   uintptr_t a0 = (uintptr_t)a, a1 = a0 + n * sizeof *a;
   for (size_t k = first; k < w->n; k++) {
     const lip_layer *o = w->stage[k].layer;
-    uintptr_t b0 = (uintptr_t)o->y, b1 = b0 + o->capacity * o->n_out * sizeof *o->y;
+    uintptr_t b0 = (uintptr_t)o->y, b1 = b0 + o->capacity * o->y_row * sizeof *o->y;
     if (a0 < b1 && b0 < a1) return false;
   }
   return true;

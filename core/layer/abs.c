@@ -15,13 +15,13 @@ LIP_HOT static void abs_backward(float *restrict dx, const float *restrict dy, c
 }
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in;
-  abs_forward(l->y + at, l->x + at, (pass->r1 - pass->r0) * l->n_in);
+  size_t at = pass->r0 * l->x_row;
+  abs_forward(l->y + at, l->x + at, (pass->r1 - pass->r0) * l->x_row);
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in;
-  abs_backward(l->dx + at, l->dy + at, l->x + at, (pass->r1 - pass->r0) * l->n_in);
+  size_t at = pass->r0 * l->x_row;
+  abs_backward(l->dx + at, l->dy + at, l->x + at, (pass->r1 - pass->r0) * l->x_row);
 }
 
 LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
@@ -39,6 +39,7 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
 
 const lip_layer_kind lip_layer_abs = {
     .desc = {"abs", "absolute value; keeps the norm of gradients", NULL, 0},
+    .flags = LIP_LAYER_PIXELWISE,
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,

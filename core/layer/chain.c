@@ -14,8 +14,9 @@
 #include "core/base/mem.h"
 #include "core/layer/form.h"
 
+/* y is x, and nothing is computed. */
 static bool is_alias(const lip_layer *l) {
-  return (l->kind->flags & LIP_LAYER_ALIAS) != 0;
+  return (l->kind->flags & LIP_LAYER_ALIAS) != 0 || l->merged;
 }
 
 static bool is_weighted(const lip_layer *l) {
@@ -47,6 +48,50 @@ static lip_status at_place(lip_err *err, size_t i, const lip_layer_kind *kind, l
   return lip_fail(err, status, "layer %zu (%s): %.340s", i + 1, kind->desc.name, text);
 }
 
+/* ---- orders ---- */
+
+static void set_order(lip_layer *l, bool x, bool y, lip_order order) {
+  if (x) l->x_order = order;
+  if (y) l->y_order = order;
+  l->x_row = lip_shape_row(&l->in, l->x_order);
+  l->y_row = lip_shape_row(&l->out, l->y_order);
+}
+
+/* Everything between children a and b, which both take pixels, stands in pixels with the widest border that one of them
+ * needs, unless that would be most of it. */
+static void agree(lip_layer *l, size_t a, size_t b) {
+  lip_layer *from = l->child[a], *to = l->child[b], *middle = l->child[a + 1];
+  lip_order order = {true, 0};
+  size_t in, out, other;
+  from->kind->borders(from, &other, &out);
+  to->kind->borders(to, &in, &other);
+  order.border = in > out ? in : out;
+  if (lip_shape_row(&to->in, order) > 5 * to->n_in / 2) return;
+  for (size_t i = a; i <= b; i++) set_order(l->child[i], i > a, i < b, order);
+  middle->merged = b == a + 2 && (middle->kind->flags & LIP_LAYER_RECTIFIER);
+  from->rectify_y = to->rectify_dx = middle->merged;
+}
+
+/* Between two children that take pixels, and those that look at single pixels between them, nothing needs planes. */
+static void agree_on_orders(lip_layer *l) {
+  const size_t none = l->n_child;
+  size_t last = none, in, out;
+  for (size_t i = 0; i < l->n_child; i++) {
+    const lip_layer *c = l->child[i];
+    if (c->kind->flags & LIP_LAYER_PIXELWISE) continue;
+    const bool takes = c->kind->borders && c->kind->borders(c, &in, &out);
+    if (takes && last != none) agree(l, last, i);
+    last = takes ? i : none;
+  }
+  for (size_t i = 0; i < l->n_child; i++) {
+    lip_layer *c = l->child[i];
+    if (c->kind->ordered) c->kind->ordered(c);
+    if (c->scratch > l->scratch) l->scratch = c->scratch;
+  }
+}
+
+/* ---- planning and buffers ---- */
+
 lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const lip_path *path,
                           lip_plan *plan, lip_err *err) {
   size_t weighted = 0;
@@ -65,8 +110,8 @@ lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const 
     if (status) return at_place(err, i, specs[i]->kind, status);
     l->n_child = i + 1;
     l->out = l->child[i]->out;
-    if (l->child[i]->scratch > l->scratch) l->scratch = l->child[i]->scratch;
   }
+  agree_on_orders(l);
   return LIP_OK;
 }
 
@@ -75,7 +120,7 @@ size_t lip_chain_cache(const lip_layer *l) {
   for (size_t i = 0; i < l->n_child; i++) {
     const lip_layer *c = l->child[i];
     n += c->cache;
-    if (!is_alias(c) && i != last) n += 2 * c->n_out;
+    if (!is_alias(c) && i != last) n += 2 * c->y_row;
   }
   return n;
 }
@@ -94,8 +139,8 @@ void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, flo
     float *yi = y, *dyi = (float *)(uintptr_t)dy;
     if (i != last && kept) {
       yi = kept;
-      dyi = yi + capacity * c->n_out;
-      kept = dyi + capacity * c->n_out;
+      dyi = yi + capacity * c->y_row;
+      kept = dyi + capacity * c->y_row;
     }
     lip_layer_bind(c, x, yi, dyi, need ? dx_here : NULL, kept, capacity);
     if (kept) kept += capacity * c->cache;

@@ -15,7 +15,6 @@
 #include "core/layer/same_shape.h"
 #include "core/tensor/conv.h"
 #include "core/tensor/gemm.h"
-#include "core/tensor/vec.h"
 
 /* Output channels a thread takes at least for their gradient: each has many products to sum. */
 enum { UNIT_GRAIN = 16 };
@@ -77,13 +76,21 @@ static size_t patch_bytes(const lip_conv *c) {
   return (c->K * places(c) * sizeof(float) + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
 }
 
-static lip_direct direct(const lip_conv *c) {
-  return (lip_direct){c->at, c->C, c->OUT, c->groups};
+static lip_direct direct(const lip_layer *l) {
+  const lip_conv *c = l->state;
+  return (lip_direct){.at = c->at,
+                      .C = c->C,
+                      .OUT = c->OUT,
+                      .groups = c->groups,
+                      .in = l->x_order,
+                      .out = l->y_order,
+                      .relu = l->rectify_y};
 }
 
 /* Direct kernels may take a little more than patches and their product do, and up to 16 MB in any case. */
-static size_t scratch_bytes(lip_conv *c) {
-  const lip_direct s = direct(c);
+static size_t scratch_bytes(const lip_layer *l) {
+  lip_conv *c = l->state;
+  const lip_direct s = direct(l);
   const size_t patches = patch_bytes(c) + lip_gemm_scratch();
   size_t bytes = lip_direct_scratch(&s, fmax(2 * (double)patches, 0x1p24));
   c->direct = bytes > 0;
@@ -131,8 +138,20 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   l->units = c->OUT;
   l->unit_grain = UNIT_GRAIN;
   l->project_units = lip_conv_project_units(c);
-  l->scratch = scratch_bytes(c);
+  l->scratch = scratch_bytes(l);
   return LIP_OK;
+}
+
+static bool borders(const lip_layer *l, size_t *in, size_t *out) {
+  const lip_direct s = direct(l);
+  if (!((const lip_conv *)l->state)->direct || !lip_direct_takes_pixels(&s)) return false;
+  *in = lip_direct_border_in(&s);
+  *out = lip_direct_border_out(&s);
+  return true;
+}
+
+static void ordered(lip_layer *l) {
+  l->scratch = scratch_bytes(l);
 }
 
 static void release(lip_layer *l) {
@@ -168,10 +187,10 @@ static void patches_forward(const lip_layer *l, const lip_pass *pass) {
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
-  const lip_direct s = direct(c);
+  const lip_direct s = direct(l);
   if (c->direct)
     lip_direct_forward(&s, l->param[0].value, l->n_param > 1 ? l->param[1].value : NULL, pass->r1 - pass->r0,
-                       l->x + pass->r0 * l->n_in, l->y + pass->r0 * l->n_out, pass->scratch);
+                       l->x + pass->r0 * l->x_row, l->y + pass->r0 * l->y_row, pass->scratch);
   else
     patches_forward(l, pass);
 }
@@ -220,10 +239,11 @@ static void patches_backward(const lip_layer *l, const lip_pass *pass) {
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
-  const lip_direct s = direct(c);
+  const lip_direct s = direct(l);
   if (c->direct)
-    lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, l->dy + pass->r0 * l->n_out,
-                        l->dx + pass->r0 * l->n_in, pass->scratch);
+    lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, l->dy + pass->r0 * l->y_row,
+                        l->rectify_dx ? l->x + pass->r0 * l->x_row : NULL, l->dx + pass->r0 * l->x_row,
+                        pass->scratch);
   else
     patches_backward(l, pass);
 }
@@ -244,17 +264,13 @@ static void patches_grad(const lip_layer *l, const lip_pass *pass, size_t u0, si
 
 static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
   const lip_conv *c = l->state;
-  const lip_direct s = direct(c);
-  const size_t P = places(c);
+  const lip_direct s = direct(l);
   if (c->direct)
     lip_direct_grad(&s, pass->rows, l->x, l->dy, u0, u1, pass->accumulate, l->param[0].grad, pass->scratch);
   else
     patches_grad(l, pass, u0, u1);
-  for (size_t o = u0; l->n_param > 1 && o < u1; o++) {
-    double sum = pass->accumulate != 0 ? (double)l->param[1].grad[o] : 0;
-    for (size_t r = 0; r < pass->rows; r++) sum += lip_vec_sum(l->dy + r * l->n_out + o * P, P);
-    l->param[1].grad[o] = (float)sum;
-  }
+  if (l->n_param > 1)
+    lip_direct_grad_bias(&s, pass->rows, l->dy, u0, u1, pass->accumulate, l->param[1].grad, pass->scratch);
   if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
 
@@ -308,6 +324,8 @@ const lip_layer_kind lip_layer_conv2d = {
     .desc = {"conv2d", "two-dimensional convolution", options, sizeof(conf)},
     .flags = LIP_LAYER_WEIGHTED,
     .plan = plan,
+    .borders = borders,
+    .ordered = ordered,
     .release = release,
     .reset = reset,
     .forward = forward,

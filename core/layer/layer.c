@@ -65,6 +65,11 @@ size_t lip_shape_size(const lip_shape *s) {
   return n;
 }
 
+size_t lip_shape_row(const lip_shape *s, lip_order order) {
+  const size_t b = 2 * order.border;
+  return order.pixels ? (s->dim[1] + b) * (s->dim[2] + b) * s->dim[0] : lip_shape_size(s);
+}
+
 const char *lip_shape_describe(const lip_shape *s, char *buf, size_t size) {
   size_t at = 0;
   buf[0] = '\0';
@@ -114,6 +119,8 @@ lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, l
     if (status) lip_fail(err, status, "%s: its output has no elements, or too many", kind->desc.name);
   }
   l->params_by_unit = by_unit(l);
+  l->x_row = l->n_in;
+  l->y_row = l->n_out;
   if (status)
     lip_layer_free(l);
   else

@@ -15,6 +15,7 @@
 #include "core/base/rng.h"
 #include "core/norm/pnorm.h"
 #include "core/norm/project.h"
+#include "core/tensor/order.h"
 
 typedef struct lip_layer lip_layer;
 typedef struct lip_layer_kind lip_layer_kind;
@@ -43,6 +44,8 @@ typedef struct lip_shape {
   size_t dim[3];
 } lip_shape;
 size_t lip_shape_size(const lip_shape *s);
+/* Numbers of one image of this shape as it stands in memory, its border included. */
+size_t lip_shape_row(const lip_shape *s, lip_order order);
 /* "1x28x28" into buf; returns buf. */
 const char *lip_shape_describe(const lip_shape *s, char *buf, size_t size);
 
@@ -103,13 +106,21 @@ struct lip_layer {
   lip_layer **child;   /* containers; owned by layer.c */
   size_t n_child;
 
+  /* Images stand in planes, unless the chain that holds this layer has agreed on pixels between it and the next. Then the
+   * borders are zeros, and stay so: only the interior is written. */
+  lip_order x_order, y_order; /* of x and dx, of y and dy */
+  size_t x_row, y_row;        /* floats of one row there: n_in and n_out for planes */
+  bool merged;                /* a rectifier whose work the layers around it do: y is x and dy is dx */
+  bool rectify_y;             /* of the layer before it: y is 0 where it would be <= 0 */
+  bool rectify_dx;            /* of the layer behind it: dx is 0 where x <= 0 */
+
   /* Buffers, set by whoever holds the layer (net or container) before the calls below. dx is NULL when nobody
    * needs the input gradient. capacity = rows the buffers have room for. */
-  const float *x;  /* (capacity, n_in) */
-  float *y;        /* (capacity, n_out) */
-  const float *dy; /* (capacity, n_out) */
-  float *dx;       /* (capacity, n_in) or NULL */
-  float *kept;     /* (capacity * cache) floats, private layout, aligned to 64 */
+  const float *x;  /* (capacity, x_row) */
+  float *y;        /* (capacity, y_row) */
+  const float *dy; /* (capacity, y_row) */
+  float *dx;       /* (capacity, x_row) or NULL */
+  float *kept; /* (capacity * cache) floats, private layout, aligned to 64; zeros when it is bound first */
   size_t capacity; /* a multiple of 16, so that what is laid over kept by rows of capacity is aligned too */
 };
 
@@ -149,7 +160,11 @@ enum {
   LIP_LAYER_CONTAINER = 8,   /* has children */
   LIP_LAYER_RANDOM =
       16, /* behaves differently in training (dropout): gradients are tested with a fixed seed */
-  LIP_LAYER_DESCENDING = 32 /* `exchange` puts the larger value at the lower index, else at the higher */
+  LIP_LAYER_DESCENDING = 32, /* `exchange` puts the larger value at the lower index, else at the higher */
+  LIP_LAYER_PIXELWISE =
+      64, /* keeps the shape, looks at the channels of one pixel at a time, gives zeros for zeros (dx
+                                likewise), and minds x_order, which then is y_order too */
+  LIP_LAYER_RECTIFIER = 128 /* y is 0 where x <= 0, else x */
 };
 
 struct lip_layer_kind {
@@ -159,6 +174,11 @@ struct lip_layer_kind {
    * n_in and n_out are computed by layer.c around the call. Errors name the kind and both shapes. */
   lip_status (*plan)(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err);
   void (*release)(lip_layer *l); /* frees `state`; (optional) */
+  /* Of layers between images, whether x and y may stand as pixels, each on its own, and with how many zeros around the
+   * image at least: *in for x, *out for dy. Then rectify_y and rectify_dx are minded too. (optional: planes only) */
+  bool (*borders)(const lip_layer *l, size_t *in, size_t *out);
+  void (*ordered)(
+      lip_layer *l); /* orders and rows have changed since `plan`: cache and scratch follow (optional) */
   /* Initial values of the params, budget known; values are zero before. (optional) LIP_MEMORY. */
   lip_status (*reset)(lip_layer *l, lip_rng *rng, lip_err *err);
   /* Containers: hand buffers to the children; called whenever this layer's own buffers changed. (optional) */

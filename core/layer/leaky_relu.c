@@ -40,12 +40,12 @@ LIP_HOT static void select_backward(float *restrict dx, const float *restrict dy
 }
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row;
   select_forward(l->y + at, l->x + at, slope_of(l), n);
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row;
   select_backward(l->dx + at, l->dy + at, l->x + at, slope_of(l), n);
 }
 
@@ -91,6 +91,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 const lip_layer_kind lip_layer_leaky_relu = {
     .desc = {"leaky_relu", "x above zero, slope * x below", options, sizeof(conf)},
+    .flags = LIP_LAYER_PIXELWISE,
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,

@@ -23,12 +23,12 @@ LIP_HOT static void relu_back(float *restrict dx, const float *restrict dy, cons
 }
 
 static void relu_forward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row;
   relu(l->y + at, l->x + at, n);
 }
 
 static void relu_backward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in;
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row;
   relu_back(l->dx + at, l->dy + at, l->x + at, n);
 }
 
@@ -54,6 +54,7 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
 
 const lip_layer_kind lip_layer_relu = {
     .desc = {"relu", "y = max(x, 0)", NULL, 0},
+    .flags = LIP_LAYER_PIXELWISE | LIP_LAYER_RECTIFIER,
     .plan = relu_plan,
     .forward = relu_forward,
     .backward = relu_backward,

@@ -51,6 +51,11 @@ void lip_shape_channels(const lip_shape *s, size_t *C, size_t *S) {
   for (int i = 1; i < s->ndim; i++) *S *= s->dim[i];
 }
 
+void lip_layer_channels(const lip_layer *l, size_t *C, size_t *S) {
+  lip_shape_channels(&l->in, C, S);
+  if (l->x_order.pixels) *S = 1;
+}
+
 void lip_rising_slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < l->n_in; i++) low[i] = 0, high[i] = 1;
 }

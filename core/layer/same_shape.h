@@ -36,5 +36,7 @@ void lip_check_overflow(lip_deviation *d);
 
 /* Channels C and positions S of one channel: {features} has S = 1. */
 void lip_shape_channels(const lip_shape *s, size_t *C, size_t *S);
+/* The same of x as it stands: in pixels channels are side by side, S = 1. */
+void lip_layer_channels(const lip_layer *l, size_t *C, size_t *S);
 
 #endif

@@ -70,8 +70,8 @@ LIP_HOT static void planes_backward(float *restrict dx, const float *restrict dy
 }
 
 static void maxmin_forward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
-  lip_shape_channels(&l->in, &C, &S);
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row, C, S;
+  lip_layer_channels(l, &C, &S);
   if (S == 1)
     pairs_forward(l->y + at, l->x + at, n / 2);
   else
@@ -79,8 +79,8 @@ static void maxmin_forward(const lip_layer *l, const lip_pass *pass) {
 }
 
 static void maxmin_backward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
-  lip_shape_channels(&l->in, &C, &S);
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row, C, S;
+  lip_layer_channels(l, &C, &S);
   if (S == 1)
     pairs_backward(l->dx + at, l->dy + at, l->x + at, n / 2);
   else
@@ -132,15 +132,19 @@ static lip_status sort_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, 
   return lip_same_shape_plan(l, spec, plan, err);
 }
 
+static void sort_ordered(lip_layer *l) {
+  l->cache = l->x_row;
+}
+
 static void sort_forward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
-  lip_shape_channels(&l->in, &C, &S);
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row, C, S;
+  lip_layer_channels(l, &C, &S);
   lip_lanesort(l->y + at, l->kept + at, l->x + at, n, group_size(l), S, pass->scratch);
 }
 
 static void sort_backward(const lip_layer *l, const lip_pass *pass) {
-  size_t at = pass->r0 * l->n_in, n = (pass->r1 - pass->r0) * l->n_in, C, S;
-  lip_shape_channels(&l->in, &C, &S);
+  size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row, C, S;
+  lip_layer_channels(l, &C, &S);
   lip_lanesort_back(l->dx + at, l->dy + at, l->kept + at, n, group_size(l), S);
 }
 
@@ -222,7 +226,7 @@ static bool sort_exchange(const lip_layer *l, size_t round, uint32_t *mate) {
 
 const lip_layer_kind lip_layer_maxmin = {
     .desc = {"maxmin", "sorts pairs of channels: larger first", NULL, 0},
-    .flags = LIP_LAYER_DESCENDING,
+    .flags = LIP_LAYER_DESCENDING | LIP_LAYER_PIXELWISE,
     .plan = maxmin_plan,
     .forward = maxmin_forward,
     .backward = maxmin_backward,
@@ -234,7 +238,9 @@ const lip_layer_kind lip_layer_maxmin = {
 
 const lip_layer_kind lip_layer_groupsort = {
     .desc = {"groupsort", "sorts groups of neighbouring channels", options, sizeof(conf)},
+    .flags = LIP_LAYER_PIXELWISE,
     .plan = sort_plan,
+    .ordered = sort_ordered,
     .forward = sort_forward,
     .backward = sort_backward,
     .wide = sort_wide,
@@ -245,7 +251,9 @@ const lip_layer_kind lip_layer_groupsort = {
 
 const lip_layer_kind lip_layer_fullsort = {
     .desc = {"fullsort", "sorts all channels", NULL, 0},
+    .flags = LIP_LAYER_PIXELWISE,
     .plan = sort_plan,
+    .ordered = sort_ordered,
     .forward = sort_forward,
     .backward = sort_backward,
     .wide = sort_wide,

@@ -81,7 +81,7 @@ static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
   for (size_t i = 0; i < net->n_leaf; i++) {
     const lip_layer *l = net->leaf[i];
     if (l->units == 0) continue;
-    float largest = lip_vec_abs_max(l->dy + pass->r0 * l->n_out, (pass->r1 - pass->r0) * l->n_out);
+    float largest = lip_vec_abs_max(l->dy + pass->r0 * l->y_row, (pass->r1 - pass->r0) * l->y_row);
     if (!(largest < 0x1p60f)) return false;
   }
   return true;

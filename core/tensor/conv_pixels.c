@@ -71,3 +71,9 @@ LIP_HOT void lip_pixels_collect(float *to, size_t rows, size_t step, const float
       for (size_t j = 0; j < 8; j++) memcpy(to + (r + j) * step + i, &v[j], sizeof v[j]);
     }
 }
+
+LIP_HOT void lip_pixels_sum(double *restrict sum, size_t rows, const float *restrict from, size_t n,
+                            size_t step) {
+  for (size_t p = 0; p < n; p++)
+    for (size_t i = 0; i < rows; i++) sum[i] += (double)from[p * step + i];
+}

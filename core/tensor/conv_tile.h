@@ -10,20 +10,29 @@
 
 enum { LIP_TILE_PLACES = 12, LIP_TILE_WIDTH = 32 }; /* of the largest tile */
 
+/* What becomes of a sum before it is written. */
+typedef enum lip_tile_end {
+  LIP_TILE_AS_IT_IS,
+  LIP_TILE_RELU, /* 0 where it is <= 0 */
+  LIP_TILE_GATED /* 0 where gate[i][v] <= 0 */
+} lip_tile_end;
+
 /* y[i][v] = bias[v] + sum over terms t of w[t * strip + v] x[i][at(t)]: runs of `length` numbers side by side, `cols` of
  * them `col_step` apart, and `rows` such rows `row_step` apart. */
 typedef struct lip_tile_sum {
   const float *x[LIP_TILE_PLACES];
   float *y[LIP_TILE_PLACES];
+  const float *gate[LIP_TILE_PLACES]; /* LIP_TILE_GATED alone */
   const float *w, *bias;
   size_t rows, cols, length, row_step, col_step;
+  lip_tile_end end;
 } lip_tile_sum;
 
-/* dw[i][v] += sum over places p < n, from 0, of dy[p * dy_step + v] x[p][term[i]]. */
+/* dw[i][v] += sum over places p < n, from 0, of dy[dy_at[p] + v] x[x_at[p] + term[i]]. */
 typedef struct lip_tile_outer {
-  const float *const *x;
-  size_t n, dy_step, term[LIP_TILE_PLACES];
-  const float *dy;
+  const float *x, *dy;
+  const size_t *x_at, *dy_at;
+  size_t n, term[LIP_TILE_PLACES];
   float *dw[LIP_TILE_PLACES];
 } lip_tile_outer;
 

@@ -311,9 +311,11 @@ static void bits_do_not_depend_on_threads(void **state) {
 /* Nothing is written behind the scratch that is asked for, and an absurd border is refused rather than reserved. */
 static void scratch_is_as_large_as_it_says(void **state) {
   (void)state;
-  const lip_direct s = {{28, 28, 3, 1, 1, 28, 28}, 3, 40, 1};
-  const lip_direct absurd = {
-      {1 << 20, 1 << 20, 1, 1, 1024, (1 << 20) + 2048, (1 << 20) + 2048}, 1 << 10, 1 << 10, 1};
+  const lip_direct s = {.at = {28, 28, 3, 1, 1, 28, 28}, .C = 3, .OUT = 40, .groups = 1};
+  const lip_direct absurd = {.at = {1 << 20, 1 << 20, 1, 1, 1024, (1 << 20) + 2048, (1 << 20) + 2048},
+                             .C = 1 << 10,
+                             .OUT = 1 << 10,
+                             .groups = 1};
   const bool plain = strcmp(lip_gemm_backend(), "plain loops") == 0;
   size_t bytes = lip_direct_scratch(&s, INFINITY);
   assert_int_equal(bytes == 0, plain);
@@ -330,7 +332,7 @@ static void scratch_is_as_large_as_it_says(void **state) {
   memset(scratch + bytes, 0x5a, GUARD);
   lip_direct_forward(&s, w, NULL, 2, x, y, scratch);
   lip_direct_grad(&s, 2, x, y, 0, 40, 0, w, scratch);
-  lip_direct_backward(&s, w, 2, y, x, scratch);
+  lip_direct_backward(&s, w, 2, y, NULL, x, scratch);
   for (size_t i = 0; i < GUARD; i++) assert_int_equal(scratch[bytes + i], 0x5a);
   lip_free(scratch), lip_free(x), lip_free(y), lip_free(w);
 }

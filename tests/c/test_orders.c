@@ -1,0 +1,315 @@
+/* Images between layers in pixels: the same numbers as in planes, forward and back, and the zeros around them stay. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "core/lip.h"
+#include "support_layer.h"
+
+enum { B = 21, H = 13, W = 12, CLASSES = 3 };
+
+static lip_spec *make(const char *name, size_t n, const char *const *keys, const double *values) {
+  lip_spec *spec = lip_spec_new(lip_layer_kind_find(name));
+  assert_non_null(spec);
+  for (size_t i = 0; i < n; i++)
+    assert_int_equal(lip_conf_set_number(&spec->kind->desc, spec->conf, keys[i], values[i], NULL), LIP_OK);
+  return spec;
+}
+
+static lip_spec *conv(size_t channels, size_t kernel, size_t stride, size_t padding, size_t groups) {
+  return make("conv2d", 5, (const char *const[]){"channels", "kernel", "stride", "padding", "groups"},
+              (double[]){(double)channels, (double)kernel, (double)stride, (double)padding, (double)groups});
+}
+
+static lip_spec *plain(const char *name) {
+  return make(name, 0, NULL, NULL);
+}
+
+/* Passes everything on, but minds planes only. */
+static lip_spec *dropout(void) {
+  return make("dropout", 1, (const char *const[]){"rate"}, (double[]){0});
+}
+
+static lip_spec *sorted(size_t size) {
+  return make("groupsort", 1, (const char *const[]){"size"}, (double[]){(double)size});
+}
+
+/* ---- nets ---- */
+
+enum { MOST = 24 };
+
+/* With `planes` something that takes them alone, and passes everything on, stands behind every layer. */
+typedef struct layers {
+  lip_spec *spec[MOST];
+  size_t n;
+  bool planes;
+} layers;
+
+static void add(layers *l, lip_spec *spec) {
+  assert_true(l->n + 2 <= MOST);
+  l->spec[l->n++] = spec;
+  if (l->planes) l->spec[l->n++] = dropout();
+}
+
+static void add_residual(layers *l) {
+  lip_spec *outer = plain("residual");
+  layers inside = {.planes = l->planes};
+  add(&inside, conv(6, 3, 1, 1, 1));
+  add(&inside, plain("relu"));
+  add(&inside, conv(6, 3, 1, 1, 1));
+  for (size_t k = 0; k < inside.n; k++) assert_int_equal(lip_spec_add(outer, inside.spec[k], NULL), LIP_OK);
+  add(l, outer);
+}
+
+/* What may stand between two convolutions, by name. */
+static const char *const middles[] = {"relu", "leaky_relu", "abs", "maxmin", "fullsort"};
+enum { MIDDLES = sizeof middles / sizeof *middles };
+
+/* Kernels, strides, paddings, groups and channels that fit no tile, with and without a layer between. */
+static bool odd_case(size_t i, layers *l) {
+  switch (i) {
+  case 0: add(l, conv(48, 3, 1, 1, 1)), add(l, conv(33, 3, 1, 1, 1)), add(l, conv(16, 1, 1, 0, 1)); break;
+  case 1: add(l, conv(5, 3, 1, 0, 1)), add(l, plain("relu")), add(l, conv(7, 2, 3, 3, 1)); break;
+  case 2: add(l, conv(12, 3, 2, 2, 2)), add(l, plain("relu")), add(l, conv(36, 3, 1, 1, 3)); break;
+  case 3:
+    add(l, conv(8, 1, 1, 0, 1)), add(l, sorted(4)), add(l, plain("relu")), add(l, conv(8, 2, 5, 1, 1));
+    break;
+  case 4:
+    add(l, conv(6, 3, 1, 1, 1)), add(l, plain("relu")), add(l, conv(6, 3, 1, 1, 1)), add(l, dropout());
+    add(l, conv(6, 3, 1, 1, 1)), add(l, plain("relu")), add(l, conv(6, 3, 1, 1, 1));
+    break;
+  case 5: add(l, conv(6, 3, 1, 1, 6)), add(l, plain("relu")), add(l, conv(6, 3, 1, 1, 1)); break;
+  case 6: add(l, conv(6, 3, 1, 1, 1)), add(l, plain("relu")), add_residual(l); break;
+  case 7: add(l, conv(20, 4, 2, 1, 1)), add(l, plain("relu")), add(l, conv(9, 4, 1, 0, 1)); break;
+  case 8: add(l, conv(64, 3, 1, 1, 2)), add(l, plain("relu")), add(l, conv(64, 3, 2, 1, 4)); break;
+  default: return false;
+  }
+  return true;
+}
+
+static bool case_at(size_t i, layers *l) {
+  if (i >= MIDDLES) return odd_case(i - MIDDLES, l);
+  add(l, conv(16, 3, 1, 1, 1)), add(l, plain(middles[i])), add(l, conv(32, 4, 2, 1, 1));
+  add(l, plain(middles[i])), add(l, conv(6, 3, 1, 1, 1)), add(l, plain(middles[i]));
+  return true;
+}
+
+/* NULL past the last case. */
+static lip_net *build(size_t i, bool planes, const lip_engine *engine) {
+  layers l = {.planes = planes};
+  if (!case_at(i, &l)) return NULL;
+  add(&l, plain("flatten"));
+  add(&l, make("dense", 1, (const char *const[]){"out"}, (double[]){CLASSES}));
+  lip_net_conf conf = {.input = {3, {6, H, W}}, .budget = INFINITY, .seed = 3};
+  lip_net *net;
+  lip_err err;
+  assert_int_equal(lip_path_parse("inf", &conf.path, NULL), LIP_OK);
+  if (lip_net_new(&conf, l.spec, l.n, engine, &net, &err)) fail_msg("%s", err.msg);
+  assert_int_equal(lip_net_reserve(net, B, NULL), LIP_OK);
+  for (size_t k = 0; k < l.n; k++) lip_spec_free(l.spec[k]);
+  return net;
+}
+
+static void fill(float *x, size_t n, uint64_t seed) {
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_DATA, 0);
+  lip_rng_fill_normal(&rng, x, n, 0, 1);
+}
+
+/* Values of the tree that stand in pixels. */
+static size_t count_pixels(const lip_layer *l) {
+  size_t n = l->y_order.pixels;
+  for (size_t i = 0; i < l->n_child; i++) n += count_pixels(l->child[i]);
+  return n;
+}
+
+static bool direct(void) {
+  return strcmp(lip_gemm_backend(), "plain loops") != 0;
+}
+
+static void run(lip_net *net, const float *x, const float *dlogits) {
+  lip_net_forward(net, x, B, true);
+  assert_int_equal(lip_net_backward(net, dlogits, false, true, NULL), LIP_OK);
+}
+
+/* Weights, inputs and gradients are the same bits; of a bias the sum over images is taken in another order. */
+static void same_gradients(const lip_net *a, const lip_net *b) {
+  assert_int_equal(a->n_leaf, b->n_leaf);
+  for (size_t i = 0; i < a->n_leaf; i++)
+    for (size_t k = 0; k < a->leaf[i]->n_param; k++) {
+      const lip_param *p = &a->leaf[i]->param[k], *q = &b->leaf[i]->param[k];
+      for (size_t j = 0; j < lip_param_size(p); j++)
+        if (k == 0)
+          assert_true(p->grad[j] == q->grad[j]);
+        else
+          assert_true(fabsf(p->grad[j] - q->grad[j]) <= 0x1p-23f * fabsf(q->grad[j]));
+    }
+}
+
+static void pixels_give_the_numbers_of_planes(void **state) {
+  (void)state;
+  static float x[B * 6 * H * W], dlogits[B * CLASSES];
+  fill(x, sizeof x / sizeof *x, 1);
+  fill(dlogits, B * CLASSES, 2);
+  size_t i = 0;
+  for (lip_net *net, *other; (net = build(i, false, NULL)); i++) {
+    other = build(i, true, NULL);
+    assert_true(count_pixels(net->root) > 0 || !direct() || i == MIDDLES + 5);
+    assert_int_equal(count_pixels(other->root), 0);
+    assert_int_equal(net->n_params, other->n_params);
+    fill(net->weights, net->n_params, 4);
+    memcpy(other->weights, net->weights, net->n_params * sizeof(float));
+    for (int again = 0; again < 2; again++) { /* what the first pass leaves does not matter */
+      run(net, x, dlogits);
+      run(other, x, dlogits);
+      assert_memory_equal(net->logits, other->logits, B * CLASSES * sizeof(float));
+      assert_memory_equal(net->dinput, other->dinput, B * net->root->n_in * sizeof(float));
+      same_gradients(net, other);
+    }
+    lip_net_free(net);
+    lip_net_free(other);
+  }
+  assert_int_equal(i, MIDDLES + 9);
+}
+
+/* ---- borders ---- */
+
+static void only_zeros_around(const float *x, const lip_shape *s, lip_order order, size_t capacity) {
+  const size_t b = order.border, high = s->dim[1] + 2 * b, wide = s->dim[2] + 2 * b, C = s->dim[0];
+  for (size_t i = 0; i < capacity * high * wide; i++) {
+    const size_t y = i / wide % high, c = i % wide;
+    const bool inside = y >= b && y < high - b && c >= b && c < wide - b && i / (high * wide) < B;
+    for (size_t k = 0; k < C && !inside; k++) assert_true(x[i * C + k] == 0);
+  }
+}
+
+static size_t check_borders(const lip_layer *l) {
+  size_t checked = l->y_order.pixels;
+  if (l->y_order.pixels) {
+    only_zeros_around(l->y, &l->out, l->y_order, l->capacity);
+    only_zeros_around(l->dy, &l->out, l->y_order, l->capacity);
+  }
+  for (size_t i = 0; i < l->n_child; i++) checked += check_borders(l->child[i]);
+  return checked;
+}
+
+static void borders_are_zero_after_steps(void **state) {
+  (void)state;
+  static float x[B * 6 * H * W];
+  int32_t labels[B];
+  fill(x, sizeof x / sizeof *x, 1);
+  for (int32_t i = 0; i < B; i++) labels[i] = i % CLASSES;
+  const lip_loss_kind *kind = lip_loss_kind_find("cross_entropy");
+  lip_loss loss = {kind, lip_conf_new(&kind->desc)};
+  lip_pool *pool = lip_pool_new(2, NULL);
+  assert_non_null(pool);
+  const lip_engine engine = {pool, NULL};
+  size_t checked = 0;
+  for (size_t i = 0;; i++) {
+    lip_net *net = build(i, false, &engine);
+    if (!net) break;
+    lip_optim *opt;
+    double value;
+    assert_int_equal(lip_optim_new(lip_optim_kind_find("adam"), NULL, &opt, NULL), LIP_OK);
+    for (int step = 0; step < 3; step++)
+      assert_int_equal(
+          lip_net_step(net, x, &(lip_targets){LIP_TARGET_LABELS, labels, NULL}, B, &loss, opt, &value, NULL),
+          LIP_OK);
+    checked += check_borders(net->root);
+    lip_optim_free(opt);
+    lip_net_free(net);
+  }
+  assert_true(checked > 20 || !direct());
+  lip_conf_free(&kind->desc, loss.conf);
+  lip_pool_free(pool);
+}
+
+/* ---- kinds ---- */
+
+/* Whoever says that it is one is y = max(x, 0), NaN and infinities included: others do its work. */
+static void rectifiers_are_what_they_say(void **state) {
+  (void)state;
+  const float x[] = {-INFINITY, -2, -0x1p-149f, -0.0f, 0, 0x1p-149f, 3, INFINITY, NAN};
+  enum { N = sizeof x / sizeof *x };
+  size_t found = 0;
+  for (size_t i = 0; lip_layer_kind_at(i); i++) {
+    const lip_layer_kind *kind = lip_layer_kind_at(i);
+    if (!(kind->flags & LIP_LAYER_RECTIFIER)) continue;
+    found++;
+    assert_true(kind->flags & LIP_LAYER_PIXELWISE);
+    rig r;
+    lip_spec *spec = plain(kind->desc.name);
+    const lip_shape in = {1, {N, 0, 0}};
+    assert_int_equal(
+        rig_open(&r, spec, &in, (lip_pq){LIP_PINF, LIP_PINF}, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, NULL),
+        LIP_OK);
+    memcpy(r.x, x, sizeof x);
+    for (size_t k = 0; k < N; k++) r.dy[k] = (float)k + 1;
+    rig_forward(&r);
+    rig_backward(&r);
+    for (size_t k = 0; k < N; k++) {
+      assert_true(x[k] <= 0 ? r.y[k] == 0 : r.y[k] == x[k] || (isnan(x[k]) && isnan(r.y[k])));
+      assert_true(r.dx[k] == (x[k] <= 0 ? 0 : r.dy[k]));
+    }
+    rig_close(&r);
+    lip_spec_free(spec);
+  }
+  assert_true(found > 0);
+}
+
+/* Every kind that looks at single pixels gives in pixels what it gives in planes, and zeros for zeros. */
+static void pixelwise_kinds_mind_the_order(void **state) {
+  (void)state;
+  static test_case cases[LAYER_CASES];
+  size_t n = layer_cases(cases, LAYER_CASES), tried = 0;
+  assert_true(n > 0);
+  for (size_t i = 0; i < n; i++) {
+    const lip_spec *spec = cases[i].spec;
+    rig a, b;
+    if (!(spec->kind->flags & LIP_LAYER_PIXELWISE) || cases[i].in.ndim != 3) continue;
+    const lip_pq pq = {LIP_PINF, LIP_PINF};
+    assert_int_equal(rig_open(&a, spec, &cases[i].in, pq, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 3, NULL),
+                     LIP_OK);
+    assert_int_equal(rig_open(&b, spec, &cases[i].in, pq, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 3, NULL),
+                     LIP_OK);
+    const size_t C = a.l->in.dim[0], S = a.l->n_in / C;
+    b.l->x_order = b.l->y_order = (lip_order){true, 0};
+    if (b.l->kind->ordered) b.l->kind->ordered(b.l);
+    fill(a.x, 3 * C * S, 5);
+    fill(a.dy, 3 * C * S, 6);
+    memset(a.x, 0, C * S * sizeof *a.x);
+    memset(a.dy, 0, C * S * sizeof *a.dy);
+    for (size_t k = 0; k < 3 * C * S; k++) {
+      const size_t at = k / (C * S) * C * S + k % S * C + k / S % C;
+      b.x[at] = a.x[k];
+      b.dy[at] = a.dy[k];
+    }
+    rig_forward(&a), rig_forward(&b);
+    rig_backward(&a), rig_backward(&b);
+    for (size_t k = 0; k < 3 * C * S; k++) {
+      const size_t at = k / (C * S) * C * S + k % S * C + k / S % C;
+      assert_true(a.y[k] == b.y[at] && a.dx[k] == b.dx[at]);
+      if (k < C * S) assert_true(a.y[k] == 0 && a.dx[k] == 0);
+    }
+    rig_close(&a), rig_close(&b);
+    tried++;
+  }
+  for (size_t i = 0; i < n; i++) lip_spec_free(cases[i].spec);
+  assert_true(tried >= 5);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(pixels_give_the_numbers_of_planes),
+      cmocka_unit_test(borders_are_zero_after_steps),
+      cmocka_unit_test(rectifiers_are_what_they_say),
+      cmocka_unit_test(pixelwise_kinds_mind_the_order),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
