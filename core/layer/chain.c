@@ -83,10 +83,66 @@ static void agree_on_orders(lip_layer *l) {
     if (takes && last != none) agree(l, last, i);
     last = takes ? i : none;
   }
-  for (size_t i = 0; i < l->n_child; i++) {
-    lip_layer *c = l->child[i];
-    if (c->kind->ordered) c->kind->ordered(c);
-    if (c->scratch > l->scratch) l->scratch = c->scratch;
+  for (size_t i = 0; i < l->n_child; i++)
+    if (l->child[i]->kind->ordered) l->child[i]->kind->ordered(l->child[i]);
+}
+
+/* ---- runs: children with pixels between them, which take a few images at a time ---- */
+
+/* The child behind the run that begins at i; most are alone. */
+static size_t run_end(const lip_layer *l, size_t i) {
+  while (l->child[i]->y_order.pixels) i++;
+  return i + 1;
+}
+
+/* In a run every child has scratch of its own, so that it need not prepare its weights again. */
+static size_t scratch_of(const lip_layer *c) {
+  return (c->scratch + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
+}
+
+static void set_scratch(lip_layer *l) {
+  for (size_t i = 0, end; i < l->n_child; i = end) {
+    size_t sum = 0;
+    end = run_end(l, i);
+    for (size_t k = i; k < end; k++) sum += scratch_of(l->child[k]);
+    if (sum > l->scratch) l->scratch = sum;
+  }
+}
+
+/* Rows that a run takes at a time: what is written by one child is still in a cache near by when the next reads it. */
+static size_t rows_at_a_time(const lip_layer *l, size_t a, size_t b) {
+  enum { FLOATS = 1 << 17, LEAST = 4, MOST = 16 };
+  size_t most = 1;
+  for (size_t i = a; i < b; i++) {
+    const size_t n = l->child[i]->x_row + l->child[i]->y_row;
+    if (n > most) most = n;
+  }
+  const size_t rows = FLOATS / most;
+  return rows < LEAST ? LEAST : rows > MOST ? MOST : rows;
+}
+
+/* Children a..b-1, those that compute, for the rows of `pass`; forwards or backwards. */
+static void run_children(const lip_layer *l, size_t a, size_t b, const lip_pass *pass, bool back) {
+  lip_pass part = *pass;
+  for (size_t i = back ? b : a; back ? i > a : i < b; back ? i-- : i++) {
+    const lip_layer *c = l->child[back ? i - 1 : i];
+    if (is_alias(c)) continue;
+    if (!back)
+      c->kind->forward(c, &part);
+    else if (c->dx || c->kind->flags & LIP_LAYER_CONTAINER)
+      c->kind->backward(c, &part);
+    part.scratch = (unsigned char *)part.scratch + scratch_of(c);
+  }
+}
+
+static void run(const lip_layer *l, size_t a, size_t b, const lip_pass *pass, bool back) {
+  lip_pass part = *pass;
+  const size_t rows = b - a > 1 ? rows_at_a_time(l, a, b) : pass->r1 - pass->r0;
+  for (size_t r = pass->r0; r < pass->r1; r += rows) {
+    part.r0 = r;
+    part.r1 = pass->r1 - r < rows ? pass->r1 : r + rows;
+    part.again = r > pass->r0;
+    run_children(l, a, b, &part, back);
   }
 }
 
@@ -112,6 +168,7 @@ lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const 
     l->out = l->child[i]->out;
   }
   agree_on_orders(l);
+  set_scratch(l);
   return LIP_OK;
 }
 
@@ -151,18 +208,16 @@ void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, flo
 }
 
 void lip_chain_forward(const lip_layer *l, const lip_pass *pass) {
-  for (size_t i = 0; i < l->n_child; i++)
-    if (!is_alias(l->child[i])) l->child[i]->kind->forward(l->child[i], pass);
+  for (size_t i = 0, end; i < l->n_child; i = end) run(l, i, end = run_end(l, i), pass, false);
   if (last_worker(l) == l->n_child) /* nothing computed: y = x */
     memcpy(l->y + pass->r0 * l->n_in, l->x + pass->r0 * l->n_in,
            (pass->r1 - pass->r0) * l->n_in * sizeof(float));
 }
 
 void lip_chain_backward(const lip_layer *l, const lip_pass *pass) {
-  for (size_t i = l->n_child; i-- > 0;) {
-    const lip_layer *c = l->child[i];
-    if (is_alias(c) || !(c->dx || c->kind->flags & LIP_LAYER_CONTAINER)) continue;
-    c->kind->backward(c, pass);
+  for (size_t end = l->n_child, i; end > 0; end = i) {
+    for (i = end - 1; i > 0 && l->child[i - 1]->y_order.pixels; i--) continue;
+    run(l, i, end, pass, true);
   }
   if (last_worker(l) == l->n_child && l->dx)
     memcpy(l->dx + pass->r0 * l->n_in, l->dy + pass->r0 * l->n_in,

@@ -76,7 +76,7 @@ static size_t patch_bytes(const lip_conv *c) {
   return (c->K * places(c) * sizeof(float) + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
 }
 
-static lip_direct direct(const lip_layer *l) {
+static lip_direct direct(const lip_layer *l, bool again) {
   const lip_conv *c = l->state;
   return (lip_direct){.at = c->at,
                       .C = c->C,
@@ -84,13 +84,14 @@ static lip_direct direct(const lip_layer *l) {
                       .groups = c->groups,
                       .in = l->x_order,
                       .out = l->y_order,
-                      .relu = l->rectify_y};
+                      .relu = l->rectify_y,
+                      .again = again};
 }
 
 /* Direct kernels may take a little more than patches and their product do, and up to 16 MB in any case. */
 static size_t scratch_bytes(const lip_layer *l) {
   lip_conv *c = l->state;
-  const lip_direct s = direct(l);
+  const lip_direct s = direct(l, false);
   const size_t patches = patch_bytes(c) + lip_gemm_scratch();
   size_t bytes = lip_direct_scratch(&s, fmax(2 * (double)patches, 0x1p24));
   c->direct = bytes > 0;
@@ -143,7 +144,7 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
 }
 
 static bool borders(const lip_layer *l, size_t *in, size_t *out) {
-  const lip_direct s = direct(l);
+  const lip_direct s = direct(l, false);
   if (!((const lip_conv *)l->state)->direct || !lip_direct_takes_pixels(&s)) return false;
   *in = lip_direct_border_in(&s);
   *out = lip_direct_border_out(&s);
@@ -187,7 +188,7 @@ static void patches_forward(const lip_layer *l, const lip_pass *pass) {
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
-  const lip_direct s = direct(l);
+  const lip_direct s = direct(l, pass->again);
   if (c->direct)
     lip_direct_forward(&s, l->param[0].value, l->n_param > 1 ? l->param[1].value : NULL, pass->r1 - pass->r0,
                        l->x + pass->r0 * l->x_row, l->y + pass->r0 * l->y_row, pass->scratch);
@@ -239,7 +240,7 @@ static void patches_backward(const lip_layer *l, const lip_pass *pass) {
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
-  const lip_direct s = direct(l);
+  const lip_direct s = direct(l, pass->again);
   if (c->direct)
     lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, l->dy + pass->r0 * l->y_row,
                         l->rectify_dx ? l->x + pass->r0 * l->x_row : NULL, l->dx + pass->r0 * l->x_row,
@@ -264,7 +265,7 @@ static void patches_grad(const lip_layer *l, const lip_pass *pass, size_t u0, si
 
 static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
   const lip_conv *c = l->state;
-  const lip_direct s = direct(l);
+  const lip_direct s = direct(l, false);
   if (c->direct)
     lip_direct_grad(&s, pass->rows, l->x, l->dy, u0, u1, pass->accumulate, l->param[0].grad, pass->scratch);
   else

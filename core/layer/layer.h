@@ -131,6 +131,7 @@ typedef struct lip_pass {
   bool prepared;    /* weights may be taken as `prepare` has left them */
   uint64_t seed;    /* random numbers of this step: Philox counters, so rows may be split at will */
   void *scratch;    /* layer->scratch bytes (at least), aligned to 64, this thread's own */
+  bool again;       /* the layer's last call was the same for other rows, and has left scratch as it is */
   float accumulate; /* grad: 0 overwrite, 1 add */
   size_t rows;      /* grad: rows of the whole batch */
   /* grad: told of units a..b as soon as their gradient is final, range after range; NULL: nobody asks */

@@ -342,8 +342,8 @@ void lip_direct_forward(const lip_direct *s, const float *w, const float *b, siz
   const size_t S = f.tile->strip, plane = s->at.H * s->at.W;
   float *base = scratch, *X = base + f.x, *Y = base + f.y;
   size_t *place = (size_t *)(void *)(base + f.place), *term = (size_t *)(void *)(base + f.terms);
-  pack_forward(&f, w, b, base + f.panels, base + f.bias, term);
-  if (!s->in.pixels) memset(X, 0, (B < f.images ? B : f.images) * image(in) * sizeof *X);
+  if (!s->again) pack_forward(&f, w, b, base + f.panels, base + f.bias, term);
+  if (!s->again && !s->in.pixels) memset(X, 0, f.images * image(in) * sizeof *X);
   lip_tile_sum t = sum_over(&f, s->at.kernel, s->at.kernel, f.Cg);
   if (s->relu) t.end = LIP_TILE_RELU;
   grid all = {.rows = s->at.OH,
@@ -434,15 +434,17 @@ void lip_direct_backward(const lip_direct *s, const float *w, size_t B, const fl
                          float *dx, void *scratch) {
   const frame f = backward_frame(s);
   const pixels *in = &f.in, *out = &f.out;
-  const size_t plane = s->at.H * s->at.W, k = s->at.kernel, most = B < f.images ? B : f.images;
+  const size_t plane = s->at.H * s->at.W, k = s->at.kernel;
   const size_t phases = s->at.stride < k ? s->at.stride : k;
   float *base = scratch, *X = base + f.x, *Y = base + f.y;
   size_t *place = (size_t *)(void *)(base + f.place);
-  pack_backward(&f, w, base + f.panels, (size_t *)(void *)(base + f.terms));
-  memset(base + f.bias, 0, (f.x - f.bias) * sizeof *base);
-  if (!s->out.pixels) memset(X, 0, most * image(in) * sizeof *X);
-  if (!s->in.pixels && s->at.stride > k)
-    memset(Y, 0, most * image(out) * sizeof *Y); /* inputs that no tap reads */
+  if (!s->again) {
+    pack_backward(&f, w, base + f.panels, (size_t *)(void *)(base + f.terms));
+    memset(base + f.bias, 0, (f.x - f.bias) * sizeof *base);
+    if (!s->out.pixels) memset(X, 0, f.images * image(in) * sizeof *X);
+    if (!s->in.pixels && s->at.stride > k)
+      memset(Y, 0, f.images * image(out) * sizeof *Y); /* inputs that no tap reads */
+  }
   grid all = {.x_image = image(in),
               .x_row = in->W * in->C,
               .x_col = in->C,

@@ -21,6 +21,7 @@ typedef struct lip_direct {
   size_t C, OUT, groups;
   lip_order in, out; /* of x and dx, and of y and dy */
   bool relu;         /* y is 0 where the sum is <= 0; NaN passes */
+  bool again;        /* scratch is as the same pass with the same weights has left it */
 } lip_direct;
 
 /* Whether the orders may be pixels; else both must be planes. */

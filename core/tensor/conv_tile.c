@@ -1,5 +1,6 @@
 /* See conv_tile.h. One body for all families: a term is one factor for each place, a number spread over a vector or
  * a vector, and one or two multiply-adds. Fused ones are written out, since the engine is built without contraction.
+ * Pointers have just been written one by one: read together they would wait for the stores, hence volatile.
  * KEEP(g, a): a where g is not <= 0 (NaN is not), else 0. */
 #include "core/tensor/conv_tile.h"
 
@@ -16,7 +17,7 @@
   TARGET static void sum_##NAME(const lip_tile_sum *t) {                                                     \
     V acc[N][NV];                                                                                            \
     const float *x[N], *w = t->w;                                                                            \
-    for (size_t i = 0; i < N; i++) x[i] = t->x[i];                                                           \
+    for (size_t i = 0; i < N; i++) x[i] = *(const float *const volatile *)&t->x[i];                          \
     for (size_t i = 0; i < N; i++)                                                                           \
       for (size_t v = 0; v < NV; v++) acc[i][v] = LOAD(t->bias + v * LANES);                                 \
     for (size_t row = 0; row < t->rows; row++)                                                               \
@@ -29,14 +30,13 @@
             for (size_t v = 0; v < NV; v++) acc[i][v] = FMA(FACTOR(x[i] + at, v * LANES), b[v], acc[i][v]);  \
         }                                                                                                    \
       }                                                                                                      \
-    if (t->end == LIP_TILE_RELU)                                                                             \
-      for (size_t i = 0; i < N; i++)                                                                         \
-        for (size_t v = 0; v < NV; v++) acc[i][v] = KEEP(acc[i][v], acc[i][v]);                              \
-    if (t->end == LIP_TILE_GATED)                                                                            \
-      for (size_t i = 0; i < N; i++)                                                                         \
-        for (size_t v = 0; v < NV; v++) acc[i][v] = KEEP(LOAD(t->gate[i] + v * LANES), acc[i][v]);           \
     for (size_t i = 0; i < N; i++)                                                                           \
       for (size_t v = 0; v < NV; v++) STORE(t->y[i] + v * LANES, acc[i][v]);                                 \
+    for (size_t i = 0; t->end != LIP_TILE_AS_IT_IS && i < N; i++) {                                          \
+      const float *gate = t->end == LIP_TILE_GATED ? t->gate[i] : t->y[i];                                   \
+      for (size_t v = 0; v < NV; v++)                                                                        \
+        STORE(t->y[i] + v * LANES, KEEP(LOAD(gate + v * LANES), LOAD(t->y[i] + v * LANES)));                 \
+    }                                                                                                        \
   }                                                                                                          \
   TARGET static void outer_##NAME(const lip_tile_outer *t) {                                                 \
     V acc[N][NV];                                                                                            \
