@@ -16,7 +16,7 @@
 #include "core/base/mem.h"
 #include "core/layer/same_shape.h"
 
-enum { LARGEST = 1 << 27, SEGMENTS = 1024 };
+enum { SEGMENTS = 1024 };
 #define ZERO LIP_FORM_ZERO
 #define UNSET UINT32_MAX
 
@@ -58,7 +58,7 @@ static bool too_large(lip_build *f) {
 }
 
 static bool fits(size_t M, size_t N) {
-  return N == 0 || M <= LARGEST / N;
+  return N == 0 || M <= LIP_FORM_MOST / N;
 }
 
 static segment *top(lip_build *f, size_t depth) {
@@ -66,7 +66,7 @@ static segment *top(lip_build *f, size_t depth) {
 }
 
 static bool push(lip_build *f, size_t n) {
-  if (f->n_segment == SEGMENTS) return too_large(f);
+  if (f->n_segment == SEGMENTS || n > LIP_FORM_MOST) return too_large(f);
   uint32_t *ref = lip_alloc(n, sizeof *ref);
   if (!ref) return no_memory(f);
   f->segment[f->n_segment++] = (segment){n, ref};
@@ -432,6 +432,10 @@ static bool out_of_memory(lip_form *form) {
   return no_memory(of(form));
 }
 
+static bool out_of_size(lip_form *form) {
+  return too_large(of(form));
+}
+
 /* ---- the whole ---- */
 
 lip_status lip_build_new(lip_affine *a, size_t n_in, lip_build **out, lip_err *err) {
@@ -439,7 +443,7 @@ lip_status lip_build_new(lip_affine *a, size_t n_in, lip_build **out, lip_err *e
   *a = (lip_affine){.n_in = n_in};
   lip_build *f = lip_alloc(1, sizeof *f);
   if (!f) return lip_fail(err, LIP_MEMORY, "out of memory for the matrices of a net");
-  f->form = (lip_form){through, copy, lift, gather, exchange, join, sum, out_of_memory};
+  f->form = (lip_form){through, copy, lift, gather, exchange, join, sum, out_of_memory, out_of_size};
   f->a = a;
   f->N = n_in;
   *out = f;

@@ -7,7 +7,8 @@
 
 #include "core/layer/layer.h"
 
-#define LIP_FORM_ZERO UINT32_MAX /* in `gather`: a value that is 0 */
+#define LIP_FORM_MOST ((size_t)1 << 27) /* values in a segment, or entries of a matrix */
+#define LIP_FORM_ZERO UINT32_MAX        /* in `gather`: a value that is 0 */
 
 struct lip_form {
   /* The top segment, l->n_in values, becomes what `l` makes of it: l->n_out values. */
@@ -26,8 +27,9 @@ struct lip_form {
   /* The n segments on top, of one length, become sum_k weight[k] x_k, weight[0] that of the deepest: executed as n
    * products (none where the weight is 1) and their sum, in any order. */
   bool (*sum)(lip_form *f, const float *weight, size_t n);
-  /* For a layer that could not allocate: always false. */
+  /* Why a layer gives up itself; always false. */
   bool (*no_memory)(lip_form *f);
+  bool (*too_large)(lip_form *f);
 };
 
 #endif

@@ -8,10 +8,12 @@
  *             sum_o max_{i in o} |d_i|^q <= sum_i m |d_i|^q <= m ||d||_p^q. Attained where a pixel seen by m windows is
  *             the largest by far, and moves. For q = inf the maximum over o takes the place of the sum.
  *   float32   exact: a selection. NaN is larger than everything
- * Not a map of single numbers, nor linear: bounds that look through a net do not know it. */
+ *   form      a tournament: in each round the values of every window meet in pairs, and the larger ones go on */
 #include <math.h>
 
+#include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 #include "core/layer/window.h"
 
@@ -124,6 +126,65 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->off = d->off == 0 ? 0 : lip_round_up(k * d->off);
 }
 
+/* Who is left of each window: its count, its values side by side in `from` (places of the last segment). */
+typedef struct tournament {
+  size_t windows, values;
+  uint32_t *left, *from, *mate; /* (windows), (values) twice */
+} tournament;
+
+/* The pixels of all windows, into `from` and `left`; without a tournament they are counted only. */
+static size_t gather_windows(const lip_window *g, tournament *t) {
+  size_t n = 0, o = 0, top, bottom, left, right;
+  for (size_t c = 0; c < g->C; c++)
+    for (size_t oy = 0; oy < g->OH; oy++)
+      for (size_t ox = 0; ox < g->OW; ox++, o++) {
+        lip_window_span(g, oy, g->H, &top, &bottom);
+        lip_window_span(g, ox, g->W, &left, &right);
+        if (t) t->left[o] = (uint32_t)((bottom - top) * (right - left));
+        if (!t) n += (bottom - top) * (right - left);
+        for (size_t r = top; t && r < bottom; r++)
+          for (size_t i = left; i < right; i++) t->from[n++] = (uint32_t)((c * g->H + r) * g->W + i);
+      }
+  return n;
+}
+
+/* Pairs of this round, and which places go on. False: every window has one value. */
+static bool next_round(tournament *t) {
+  size_t at = 0, n = 0, windows = 0;
+  for (size_t o = 0; o < t->windows; o++) {
+    size_t left = t->left[o];
+    for (size_t i = 0; i < left; i++, at++) {
+      t->mate[at] = (uint32_t)(i % 2 ? at - 1 : i + 1 < left ? at + 1 : at);
+      if (i % 2 == 0) t->from[n++] = (uint32_t)at;
+    }
+    windows += left > 1;
+    t->left[o] = (uint32_t)((left + 1) / 2);
+  }
+  t->values = n;
+  return windows > 0;
+}
+
+static bool form(const lip_layer *l, lip_form *f) {
+  size_t values = gather_windows(l->state, NULL);
+  if (values > LIP_FORM_MOST) return f->too_large(f);
+  tournament t = {l->n_out, values, NULL, NULL, NULL};
+  t.left = lip_alloc(l->n_out, sizeof *t.left);
+  t.from = lip_alloc(values, sizeof *t.from);
+  t.mate = lip_alloc(values, sizeof *t.mate);
+  bool known = t.left && t.from && t.mate;
+  if (known) {
+    (void)gather_windows(l->state, &t);
+    known = f->gather(f, t.from, values);
+    while (known && next_round(&t)) known = f->exchange(f, t.mate, true) && f->gather(f, t.from, t.values);
+  } else {
+    (void)f->no_memory(f);
+  }
+  lip_free(t.left);
+  lip_free(t.from);
+  lip_free(t.mate);
+  return known;
+}
+
 const lip_layer_kind lip_layer_max_pool2d = {
     .desc = {"max_pool2d", "largest value of windows", lip_window_options, sizeof(lip_window_conf)},
     .plan = plan,
@@ -132,5 +193,6 @@ const lip_layer_kind lip_layer_max_pool2d = {
     .backward = backward,
     .wide = wide,
     .bound = bound,
+    .form = form,
     .deviate = deviate,
 };
