@@ -9,7 +9,9 @@
 
 typedef struct lip_elim lip_elim;
 
-/* `a` is borrowed, with finite weights and at least two matrices. weighted: the input is measured by sum d_k x_k^2 with weights that change
+enum { LIP_ELIM_BLOCKS = 300 }; /* the most matrices of a net */
+
+/* `a` is borrowed, with finite weights and two to LIP_ELIM_BLOCKS matrices. weighted: the input is measured by sum d_k x_k^2 with weights that change
  * (lip_elim_weigh), else by sum x_k^2 for good. LIP_MEMORY. */
 lip_status lip_elim_new(const lip_affine *a, bool weighted, lip_elim **out, lip_err *err);
 void lip_elim_free(lip_elim *e); /* accepts NULL */

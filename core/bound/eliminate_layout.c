@@ -168,10 +168,7 @@ lip_status lip_elim_new(const lip_affine *a, bool weighted, lip_elim **out, lip_
   lip_elim *e = lip_alloc(1, sizeof *e);
   if (e) {
     e->a = a;
-    if (24 + 12 * a->n < LIP_ELIM_OWNED)
-      build(e, weighted);
-    else
-      e->failed = true;
+    build(e, weighted);
   }
   if (!e || e->failed) {
     lip_elim_free(e);

@@ -7,7 +7,7 @@
 #include "core/bound/eliminate.h"
 #include "core/bound/leading.h"
 
-enum { LIP_ELIM_OWNED = 1024 };
+enum { LIP_ELIM_OWNED = 24 + 12 * (LIP_ELIM_BLOCKS + 1) };
 
 typedef struct lip_elim_block {
   const lip_block *block;

@@ -10,8 +10,9 @@
  * Rounding. An entry of z is a sum of products of entries of A and slopes. Each block adds one product, the sum, the
  * roundings of A and the one of A s: at most k_{l-1} + LIP_ROTATED + 4. With h = the sum of those over all blocks, z is off by
  * at most gamma_h of its `size`, the same sum of absolute values, and M by gamma_K |M| with K = 2 h + F + rows + 20.
- * Underflow: with |A s| <= 2^30, at most 8 blocks, sizes <= 2^60, lambda <= 2^100 and m_ii >= 2^-200 (all asked for, else
- * this form is not used) less than 2^-400 arrives in a scaled entry. */
+ * Underflow: what a unit loses grows in a later block by at most the largest row sum of |A| max(1, |s|). With the product of
+ * these over all blocks <= 2^300, row sums of V <= 2^41, sizes <= 2^60, lambda <= 2^100 and m_ii >= 2^-200 (all asked for,
+ * else this form is not used) less than 2^-400 arrives in a scaled entry. */
 #include <math.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@
 #include "core/bound/compress.h"
 #include "core/bound/lmi_form.h"
 
-enum { MOST_BLOCKS = 8, MOST_UNKNOWNS = 2048 };
+enum { MOST_BLOCKS = 64, MOST_UNKNOWNS = 2048, MOST_ENTRIES = 1 << 25 };
 
 static bool is_free(const lip_level *l, size_t k) {
   return l->low[k] < l->high[k];
@@ -89,7 +90,9 @@ lip_status lip_exact_new(const lip_lmi *m, lip_lmi **out, lip_err *err) {
       known += l->low[k] == l->high[k] && l->low[k] != 0;
     }
   }
-  if (known == 0 || m->n > MOST_BLOCKS || n_free + m->at[0].k > MOST_UNKNOWNS) return LIP_OK;
+  size_t unknowns = lip_lmi_pad(n_free) + m->at[0].k;
+  if (known == 0 || m->n > MOST_BLOCKS || unknowns > MOST_UNKNOWNS || units > MOST_ENTRIES / unknowns)
+    return LIP_OK;
   lip_lmi *e = lip_alloc(1, sizeof *e);
   if (e) *e = (lip_lmi){.a = m->a, .least = 0x1p-200};
   if (!e || !alloc_form(e, m, units, n_free)) {
@@ -107,20 +110,20 @@ lip_status lip_exact_new(const lip_lmi *m, lip_lmi **out, lip_err *err) {
   return LIP_OK;
 }
 
-/* to += A y for the unknowns y of level b, whose first unit is `first`. */
-static bool substitute(const lip_chain *c, const lip_level *l, size_t b, size_t first, const double *A,
-                       const double *size, double *to, double *to_size) {
-  bool tame = true;
+/* to += A y for the unknowns y of level b, whose first unit is `first`. Returns sum |A| max(1, |s|). */
+static double substitute(const lip_chain *c, const lip_level *l, size_t b, size_t first, const double *A,
+                         const double *size, double *to, double *to_size) {
+  double growth = 0;
   if (b == 0) {
     memcpy(to + c->F, A, l->k * sizeof *to);
     memcpy(to_size + c->F, size, l->k * sizeof *to);
-    return true;
+    return 1; /* nothing has been lost yet */
   }
   for (size_t j = 0; j < l->n; j++) {
     size_t u = first + j;
     double slope = c->at[u] < c->N ? 1 : l->low[j];
     if (size[j] == 0 || slope == 0) continue;
-    tame = tame && size[j] * fmax(1, fabs(slope)) <= 0x1p30;
+    growth += size[j] * fmax(1, fabs(slope));
     if (c->at[u] < c->N) {
       to[c->at[u]] += A[j];
       to_size[c->at[u]] += size[j];
@@ -129,7 +132,7 @@ static bool substitute(const lip_chain *c, const lip_level *l, size_t b, size_t 
       lip_sym_axpy(to_size, size[j] * fabs(slope), c->size + u * c->N, c->N);
     }
   }
-  return tame;
+  return growth;
 }
 
 static bool small(const double *size, size_t n) {
@@ -140,18 +143,21 @@ static bool small(const double *size, size_t n) {
 
 static bool make_rows(lip_chain *c, const lip_lmi *m) {
   size_t unit = 0;
-  bool tame = true;
+  double growth = 1;
   memset(c->Z, 0, c->units * c->N * sizeof *c->Z);
   memset(c->size, 0, c->units * c->N * sizeof *c->size);
   for (size_t b = 1; b < m->n; b++) {
     const lip_level *l = &m->at[b], *x = &m->at[b - 1];
     size_t first = unit - (b > 1 ? x->n : 0);
-    for (size_t i = 0; i < l->n; i++, unit++)
-      tame = substitute(c, x, b - 1, first, l->A + i * l->below, l->size + i * l->below, c->Z + unit * c->N,
-                        c->size + unit * c->N) &&
-             tame;
+    double most = 1;
+    for (size_t i = 0; i < l->n; i++, unit++) {
+      double g = substitute(c, x, b - 1, first, l->A + i * l->below, l->size + i * l->below,
+                            c->Z + unit * c->N, c->size + unit * c->N);
+      if (!(g <= most)) most = g; /* NaN stays */
+    }
+    growth *= most;
   }
-  return tame && small(c->size, c->units * c->N);
+  return growth <= 0x1p300 && small(c->size, c->units * c->N);
 }
 
 /* Multipliers of the free units. */
@@ -210,8 +216,8 @@ bool lip_exact_assemble(lip_lmi *e, const lip_lmi *m, size_t rows, bool d) {
   memset(c->W, 0, rows * N * sizeof *c->W);
   memset(c->W_size, 0, rows * N * sizeof *c->W_size);
   for (size_t r = 0; r < rows; r++)
-    if (!substitute(c, last, m->n - 1, c->units - last->n, m->V + r * last->k, m->V_size + r * last->k,
-                    c->W + r * N, c->W_size + r * N))
+    if (!(substitute(c, last, m->n - 1, c->units - last->n, m->V + r * last->k, m->V_size + r * last->k,
+                     c->W + r * N, c->W_size + r * N) <= 0x1p41))
       return false;
   if (!small(c->W_size, rows * N)) return false;
   fill_matrix(c, u->n, rows);

@@ -21,6 +21,9 @@ bool lip_propose_takes(const lip_ask *ask, char *why) {
   if (!lip_ask_has_form(ask, why)) return false;
   if (ask->affine->n < 2)
     return lip_because(why, "the net is a single matrix, whose norm is what the product says already");
+  if (ask->affine->n > LIP_ELIM_BLOCKS)
+    return lip_because(why, "the net has %zu matrices with slopes between them, and it takes %d at most",
+                       ask->affine->n, LIP_ELIM_BLOCKS);
   if (!lip_lmi_fits(ask->affine))
     return lip_because(why, "the layers are too wide: its proof would have more than 2^25 numbers");
   return true;
