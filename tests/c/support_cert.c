@@ -55,14 +55,48 @@ static void set_option(lip_spec *spec, char *word) {
   if (status) fail_msg("%s", err.msg);
 }
 
-static lip_spec *read_spec(char *words) {
-  char *rest, *word = strtok_r(words, " ", &rest);
+/* The next layer of a list, up to a ';' that stands in no braces; NULL at the end. */
+static char *next_layer(char **rest) {
+  char *start = *rest;
+  int depth = 0;
+  if (!start || !*start) return NULL;
+  for (char *c = start; *c; c++) {
+    depth += (*c == '{') - (*c == '}');
+    if (*c != ';' || depth > 0) continue;
+    *c = 0;
+    *rest = c + 1;
+    return start;
+  }
+  *rest = NULL;
+  return start;
+}
+
+static lip_spec *read_spec(char *text) {
+  lip_err err;
+  char *inside = strchr(text, '{'), *end = inside ? strrchr(text, '}') : NULL, *rest;
+  if (inside) {
+    assert_non_null(end);
+    *inside++ = *end = 0;
+  }
+  char *word = strtok_r(text, " ", &rest);
   const lip_layer_kind *kind = word ? lip_layer_kind_find(word) : NULL;
   if (!kind) fail_msg("no layer %s", word ? word : "");
   lip_spec *spec = lip_spec_new(kind);
   assert_non_null(spec);
   while ((word = strtok_r(NULL, " ", &rest))) set_option(spec, word);
+  for (char *child; (child = next_layer(&inside));)
+    assert_int_equal(lip_spec_add(spec, read_spec(child), &err), LIP_OK);
   return spec;
+}
+
+/* Weights and biases at random. */
+static void fill_weights(lip_layer *l, double spread, lip_rng *rng) {
+  for (size_t k = 0; k < l->n_param; k++) {
+    const lip_param *w = &l->param[0];
+    double fan = w->ndim > 1 ? (double)(lip_param_size(w) / w->shape[0]) : 1;
+    lip_rng_fill_normal(rng, l->param[k].value, lip_param_size(&l->param[k]), 0, (float)(spread / sqrt(fan)));
+  }
+  for (size_t i = 0; i < l->n_child; i++) fill_weights(l->child[i], spread, rng);
 }
 
 lip_net *cert_build(const char *path, lip_shape in, const char *layers, double spread, uint64_t seed) {
@@ -76,23 +110,16 @@ lip_net *cert_build(const char *path, lip_shape in, const char *layers, double s
   assert_true(strlen(layers) < sizeof text);
   strcpy(text, layers);
   if (lip_path_parse(path, &conf.path, &err)) fail_msg("%s", err.msg);
-  for (char *layer = strtok_r(text, ";", &rest); layer; layer = strtok_r(NULL, ";", &rest)) {
+  rest = text;
+  for (char *layer; (layer = next_layer(&rest));) {
     assert_true(n < MOST);
     spec[n++] = read_spec(layer);
   }
   if (lip_net_new(&conf, spec, n, NULL, &net, &err)) fail_msg("%s: %s", layers, err.msg);
   while (n > 0) lip_spec_free(spec[--n]);
   lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 8);
-  for (size_t i = 0; i < lip_net_weighted(net); i++) {
-    lip_layer *l = lip_net_weighted_layer(net, i);
-    for (size_t k = 0; k < l->n_param; k++) {
-      size_t size = lip_param_size(&l->param[k]);
-      float s = (float)(spread / sqrt((double)(l->param[0].ndim > 1
-                                                   ? lip_param_size(&l->param[0]) / l->param[0].shape[0]
-                                                   : 1)));
-      lip_rng_fill_normal(&rng, l->param[k].value, size, 0, s);
-    }
-  }
+  for (size_t i = 0; i < lip_net_weighted(net); i++)
+    fill_weights(lip_net_weighted_layer(net, i), spread, &rng);
   return net;
 }
 

@@ -15,7 +15,8 @@ typedef struct piece {
  * it cannot be made. */
 lip_net *cert_net(const char *path, size_t n_in, const piece *p, size_t n, double spread, uint64_t seed,
                   const lip_engine *engine);
-/* A net from text: layers separated by ';', each a kind and its options: "dense out=6;groupsort size=3;dense out=2".
+/* A net from text: layers separated by ';', each a kind and its options, and those inside of it in braces: "dense
+ * out=6;groupsort size=3;residual alpha=0.3 {dense out=6;relu};dense out=2".
  * Unconstrained; weights and biases of standard deviation `spread` / sqrt(fan-in). */
 lip_net *cert_build(const char *path, lip_shape in, const char *layers, double spread, uint64_t seed);
 /* Copies numbers over the weights (bias) of the i-th weighted layer. */

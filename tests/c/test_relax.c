@@ -125,11 +125,21 @@ typedef struct shape {
 static const shape shapes[] = {{"relu", 1},    {"relu", 3},       {"leaky_relu", 2}, {"abs", 2},
                                {"tanh", 2},    {"sigmoid", 3},    {"softplus", 2},   {"maxmin", 1},
                                {"maxmin", 3},  {"groupsort", 2},  {"fullsort", 1},   {"relu", 0},
-                               {"dropout", 1}, {"standardise", 1}};
+                               {"dropout", 1}, {"standardise", 1},
+                               {"residual {dense out=8;relu}", 2},
+                               {"residual alpha=0.3 {dense out=8;relu;dense out=8}", 2},
+                               {"residual mode=add {dense out=8;maxmin}", 1},
+                               {"residual {residual mode=add {tanh};dense out=8};relu", 1},
+                               {"residual alpha=0.25 {dense out=8};residual mode=add {leaky_relu}", 1}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static lip_net *make_net(shape s, uint64_t seed, double spread) {
   piece p[16];
+  if (strchr(s.activation, '{')) {
+    char text[400] = "";
+    for (size_t i = 0; i < s.depth; i++) strcat(strcat(strcat(text, "dense out=8;"), s.activation), ";");
+    return cert_build("2", (lip_shape){1, {IN}}, strcat(text, "dense out=4"), spread, seed);
+  }
   size_t n = 0;
   for (size_t i = 0; i < s.depth; i++) {
     p[n++] = (piece){"dense", WIDE};
@@ -155,7 +165,7 @@ static void walk(const lip_affine *a, const long double *x, long double u[][64],
       bool first = m > i ? b->descending : !b->descending; /* i gets the larger */
       double error;
       y[i] = m != i ? (first ? fmaxl(z[i], z[m]) : fminl(z[i], z[m])) : z[i];
-      if (m == i && b->phi) assert_true(layer_unit(b->phi, i, z[i], &y[i], &error));
+      if (m == i && b->phi && i < b->n_phi) assert_true(layer_unit(b->phi, i, z[i], &y[i], &error));
     }
   }
 }
