@@ -163,12 +163,13 @@ static void jacobian(const lip_layer *l, double *J, size_t n, pattern *s) {
   const char *kind = l->kind->desc.name;
   double x[MOST * MOST];
   memcpy(x, J, l->n_in * n * sizeof *x);
-  if (strcmp(kind, "dense") == 0) {
+  if (l->kind->matrix && !l->kind->form) {
+    float W[MOST * MOST], b[MOST];
+    l->kind->matrix(l, W, b);
     memset(J, 0, l->n_out * n * sizeof *J);
     for (size_t i = 0; i < l->n_out; i++)
       for (size_t j = 0; j < l->n_in; j++)
-        for (size_t c = 0; c < n; c++)
-          J[i * n + c] += (double)l->param[0].value[i * l->n_in + j] * x[j * n + c];
+        for (size_t c = 0; c < n; c++) J[i * n + c] += (double)W[i * l->n_in + j] * x[j * n + c];
   } else if (strcmp(kind, "relu") == 0) {
     for (size_t i = 0; i < l->n_in; i++) {
       double slope = next_bit(s);
@@ -287,8 +288,14 @@ static const struct {
      1,
      1},
     {{1, {4}}, "residual mode=add {chain {dense out=4};chain {relu}};chain {dense out=2}", 1, 1},
-    {{3, {1, 2, 4}}, "max_pool2d;flatten;dense out=2;relu;dense out=2", 0, 0},
-    {{3, {1, 4, 2}}, "residual {relu};max_pool2d kernel=2;flatten;dense out=2", 0.5, 0.5},
+    {{3, {1, 2, 4}},
+     "conv2d channels=1 kernel=3 padding=1;max_pool2d;flatten;dense out=2;relu;dense out=2",
+     0,
+     0},
+    {{3, {1, 4, 2}},
+     "residual {conv2d channels=1 kernel=3 padding=1;relu};max_pool2d kernel=2;flatten;dense out=2",
+     0.5,
+     0.5},
 };
 
 static void methods_agree_with_patterns(void **state) {
