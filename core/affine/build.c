@@ -408,7 +408,7 @@ static bool sum_rows(lip_build *f, const float *weight, size_t n, bool *exact) {
   p->summed = *exact = true;
   for (size_t i = 0; *exact && i < M; i++)
     for (size_t k = 0; *exact && k < n; k++)
-      *exact = add_term(f, top(f, n - 1 - k)->ref[i], weight[k], p->W + i * f->N, &p->b[i]);
+      *exact = add_term(f, top(f, n - 1 - k)->ref[i], weight ? weight[k] : 1, p->W + i * f->N, &p->b[i]);
   if (*exact) return true;
   lip_free(p->W);
   lip_free(p->b);

@@ -5,6 +5,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/form.h"
 
 /* ---- planning ---- */
 
@@ -91,6 +92,14 @@ void lip_branches_backward(const lip_layer *l, const lip_pass *pass) {
     l->child[i]->kind->backward(l->child[i], pass);
     if (l->dx && i > 0) add(l->dx + at, l->child[i]->dx + at, n);
   }
+}
+
+bool lip_branches_form(const lip_layer *l, lip_form *f) {
+  for (size_t i = 0; i < l->n_child; i++) {
+    const bool last = i + 1 == l->n_child; /* it may have x itself */
+    if (!(last ? f->lift(f, i) : f->copy(f, i)) || !f->through(f, l->child[i])) return false;
+  }
+  return true;
 }
 
 /* ---- constants ---- */

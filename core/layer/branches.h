@@ -23,6 +23,9 @@ void lip_branches_forward(const lip_layer *l, const lip_pass *pass);
 /* From the gradients of the outputs to l->dx, summed in the order of the branches. */
 void lip_branches_backward(const lip_layer *l, const lip_pass *pass);
 
+/* The first part of a `form`: from x on top to the outputs of all branches, the first one deepest. */
+bool lip_branches_form(const lip_layer *l, lip_form *f);
+
 /* >= || (w_1 L_1, ..., w_n L_n) ||_join, L_i the constants pq of the branches, rounded up; INFINITY when one is unknown.
  * w (n), not 0, signs do not matter; or NULL: all 1. */
 lip_status lip_branches_bound(const lip_layer *l, lip_pq pq, lip_p join, const float *w, double *upper,

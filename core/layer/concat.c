@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/layer/branches.h"
+#include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
 /* The branches' shapes joined along their first dimension. */
@@ -72,6 +73,10 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_branches_bound(l, pq, pq.q, NULL, upper, err);
 }
 
+static bool form(const lip_layer *l, lip_form *f) {
+  return lip_branches_form(l, f) && f->join(f, l->n_child);
+}
+
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   lip_deviation all = {0, 0};
   for (size_t i = 0; i < l->n_child; i++) {
@@ -92,5 +97,6 @@ const lip_layer_kind lip_layer_concat = {
     .backward = backward,
     .set_budget = set_budget,
     .bound = bound,
+    .form = form,
     .deviate = deviate,
 };

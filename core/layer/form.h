@@ -24,8 +24,8 @@ struct lip_form {
   bool (*exchange)(lip_form *f, const uint32_t *mate, bool descending);
   /* The n segments on top become one, the deepest first. */
   bool (*join)(lip_form *f, size_t n);
-  /* The n segments on top, of one length, become sum_k weight[k] x_k, weight[0] that of the deepest: executed as n
-   * products (none where the weight is 1) and their sum, in any order. */
+  /* The n segments on top, of one length, become sum_k weight[k] x_k, weight[0] that of the deepest (NULL: all 1):
+   * executed as n products (none where the weight is 1) and their sum, in any order. */
   bool (*sum)(lip_form *f, const float *weight, size_t n);
   /* Why a layer gives up itself; always false. */
   bool (*no_memory)(lip_form *f);

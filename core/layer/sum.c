@@ -13,6 +13,7 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/layer/branches.h"
+#include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -107,6 +108,10 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_branches_bound(l, pq, LIP_P1, weights(l), upper, err);
 }
 
+static bool form(const lip_layer *l, lip_form *f) {
+  return lip_branches_form(l, f) && f->sum(f, weights(l), l->n_child);
+}
+
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   const double u = 0x1p-24, n = (double)l->n_child;
   lip_deviation all = {0, 0};
@@ -133,5 +138,6 @@ const lip_layer_kind lip_layer_sum = {
     .backward = backward,
     .set_budget = set_budget,
     .bound = bound,
+    .form = form,
     .deviate = deviate,
 };

@@ -147,7 +147,7 @@ static void residuals_are_the_nets_they_stand_for(void **state) {
 
 /* ---- patterns written out ---- */
 
-/* Slopes and winners of one pattern are taken from its bits, lowest first. Every residual is a x + b f. */
+/* Slopes and winners of one pattern are taken from its bits, lowest first. Every residual is a x + b f, every sum b (f + g + ...). */
 typedef struct pattern {
   unsigned bits;
   size_t used;
@@ -187,6 +187,17 @@ static void jacobian(const lip_layer *l, double *J, size_t n, pattern *s) {
       size_t at = o / OW * 2 * W + o % OW * 2, a = at + next_bit(s), b = at + W + next_bit(s);
       memcpy(J + o * n, x + (next_bit(s) ? a : b) * n, n * sizeof *J);
     }
+  } else if (strcmp(kind, "concat") == 0 || strcmp(kind, "sum") == 0) {
+    bool add = kind[0] == 's';
+    double y[MOST * MOST] = {0};
+    size_t row = 0;
+    for (size_t i = 0; i < l->n_child; i++) {
+      memcpy(J, x, l->n_in * n * sizeof *J);
+      jacobian(l->child[i], J, n, s);
+      for (size_t k = 0; k < l->child[i]->n_out * n; k++) y[row * n + k] += (add ? s->b : 1) * J[k];
+      row += add ? 0 : l->child[i]->n_out;
+    }
+    memcpy(J, y, l->n_out * n * sizeof *J);
   } else if (l->n_child > 0) {
     for (size_t i = 0; i < l->n_child; i++) jacobian(l->child[i], J, n, s);
     if (strcmp(kind, "residual") != 0) return;
@@ -374,6 +385,9 @@ static void local_radii_hold(void **state) {
        "conv2d channels=2 kernel=3 padding=1;max_pool2d kernel=3 stride=2 padding=1;relu;flatten;dense "
        "out=3"},
       {{1, {12}}, "dense out=12;groupsort size=12;dense out=3"},
+      {{1, {6}}, "concat {chain {dense out=4;relu};chain {dense out=4;maxmin}};dense out=6;relu;dense out=3"},
+      {{1, {6}},
+       "sum weights=0.3 {chain {dense out=6;relu;dense out=6};chain {}};sum {relu;dense out=6};dense out=3"},
   };
   size_t raised = 0;
   for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
@@ -420,6 +434,8 @@ static void numbers_that_are_none_bound_nothing(void **state) {
       "dense out=4;residual alpha=0 {dense out=4;relu};dense out=3",
       "residual alpha=1 {dense out=4};dense out=3",
       "pad channels=2;dense out=4;relu;dense out=3",
+      "concat {chain {dense out=4;relu};dense out=2};dense out=3",
+      "sum weights=0.5 {chain {dense out=4;relu;dense out=3};dense out=3}",
   };
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
     for (int k = 0; k < 3; k++) {
@@ -452,6 +468,8 @@ static void nets_of_nothing_much(void **state) {
       "residual {dropout};relu",
       "chain {chain {chain {relu}}}",
       "residual {residual {residual {residual {abs}}}}",
+      "concat {chain {}};sum {chain {}};dense out=2",
+      "sum weights=3 {relu};concat {chain {};chain {}}",
       "select channels=2;pad channels=3;dense out=2",
   };
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {

@@ -122,15 +122,28 @@ typedef struct shape {
   size_t depth; /* hidden layers */
 } shape;
 
-static const shape shapes[] = {{"relu", 1},    {"relu", 3},       {"leaky_relu", 2}, {"abs", 2},
-                               {"tanh", 2},    {"sigmoid", 3},    {"softplus", 2},   {"maxmin", 1},
-                               {"maxmin", 3},  {"groupsort", 2},  {"fullsort", 1},   {"relu", 0},
-                               {"dropout", 1}, {"standardise", 1},
+static const shape shapes[] = {{"relu", 1},
+                               {"relu", 3},
+                               {"leaky_relu", 2},
+                               {"abs", 2},
+                               {"tanh", 2},
+                               {"sigmoid", 3},
+                               {"softplus", 2},
+                               {"maxmin", 1},
+                               {"maxmin", 3},
+                               {"groupsort", 2},
+                               {"fullsort", 1},
+                               {"relu", 0},
+                               {"dropout", 1},
+                               {"standardise", 1},
                                {"residual {dense out=8;relu}", 2},
                                {"residual alpha=0.3 {dense out=8;relu;dense out=8}", 2},
                                {"residual mode=add {dense out=8;maxmin}", 1},
                                {"residual {residual mode=add {tanh};dense out=8};relu", 1},
-                               {"residual alpha=0.25 {dense out=8};residual mode=add {leaky_relu}", 1}};
+                               {"residual alpha=0.25 {dense out=8};residual mode=add {leaky_relu}", 1},
+                               {"sum weights=0.3 {chain {dense out=8;relu};chain {};dense out=8}", 2},
+                               {"sum {chain {dense out=8;relu;dense out=8};abs}", 2},
+                               {"concat {chain {dense out=4;tanh};chain {dense out=4;maxmin}}", 2}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static lip_net *make_net(shape s, uint64_t seed, double spread) {
