@@ -94,10 +94,33 @@ void lip_branches_backward(const lip_layer *l, const lip_pass *pass) {
   }
 }
 
+/* Layers of a branch up to its first matrix, which may be read off x at once. */
+static size_t leading(const lip_layer *branch) {
+  for (size_t i = 0; i < branch->n_child; i++) {
+    const lip_layer_kind *kind = branch->child[i]->kind;
+    if (kind->matrix && !kind->form) return i + 1;
+    if (!kind->matrix && !(kind->flags & LIP_LAYER_ALIAS)) return i;
+  }
+  return branch->n_child;
+}
+
+static bool part_form(const lip_layer *branch, size_t from, size_t to, lip_form *f) {
+  for (size_t i = from; i < to; i++)
+    if (!f->through(f, branch->child[i])) return false;
+  return true;
+}
+
+/* First what all branches begin with, so that x does not wait beside them longer than it must. */
 bool lip_branches_form(const lip_layer *l, lip_form *f) {
-  for (size_t i = 0; i < l->n_child; i++) {
-    const bool last = i + 1 == l->n_child; /* it may have x itself */
-    if (!(last ? f->lift(f, i) : f->copy(f, i)) || !f->through(f, l->child[i])) return false;
+  const size_t n = l->n_child;
+  for (size_t i = 0; i < n; i++) {
+    const lip_layer *b = l->child[i];
+    const bool last = i + 1 == n; /* it may have x itself */
+    if (!(last ? f->lift(f, i) : f->copy(f, i)) || !part_form(b, 0, leading(b), f)) return false;
+  }
+  for (size_t i = 0; i < n; i++) {
+    const lip_layer *b = l->child[i];
+    if (!f->lift(f, n - 1) || !part_form(b, leading(b), b->n_child, f)) return false;
   }
   return true;
 }
