@@ -1,37 +1,45 @@
 /* Circular convolutions as bounds.
  *
- * Along one side an output i reads places j = i s + t - p of an image of n places, 0 <= t < k, with zeros outside. Take any
- * multiple G of the stride s with G >= n + p and lay the image on a circle of G places, zeros on the others. As
- * -p <= j < n + p <= G (the output size leaves nothing beyond), the place j mod G holds what stands at j: for j < 0 it is
- * G + j >= n, for j >= n it is j itself. Outputs with i s >= G read zeros only; any other i is output i of
- *     y[i] = sum_t w[t] x[(i s + t - p) mod G],  0 <= i < G / s,
- * and different i are different outputs there: the convolution is this circular one between a restriction to some outputs
- * and an embedding of the image, both of norm 1, and its norm is at most the circular one's. Two sides and several
- * channels change nothing but the indices.
+ * Along one side an output i reads places j = i s + t - p of an image of n places, 0 <= t < k, with zeros outside. Outputs that
+ * read a place of the image have -r <= j < n + r for all their t, r = min(p, k - 1), and their i s lie in n + r consecutive
+ * places; the others are 0. Take any multiple G of the stride s with G >= n + r and lay the image on a circle of G places,
+ * zeros on the others, where going round once multiplies by a number z of modulus 1: x[j + G] = z x[j]. For j < 0 the place
+ * is z^-1 x[G + j] with G + j >= n, a zero; for j >= n it is x[j] itself, a zero as j < G. So with
+ *     y[i] = sum_t w[t] x[i s + t - p],  G / s consecutive i,
+ * the convolution is this circular one between a restriction to some outputs and an embedding of the image, both of norm 1,
+ * and its norm is at most the circular one's. Two sides and several channels change nothing but the indices.
  *
- * Without stride the unitary Fourier transform makes the circular operator block diagonal with blocks
- *     X(f) (OUT, C),  X(f)_oc = sum_t w_oct e^(2 pi i f t / G),
+ * Without stride the unitary Fourier transform (of x[j] z^(-j / G), which has period G) makes the operator block diagonal with
+ * blocks
+ *     X(f) (OUT, C),  X(f)_oc = sum_t w_oct e^(2 pi i f t / G),  f = 0, 1, ... plus arg(z) / 2 pi,
  * up to factors of modulus 1 from p. Keeping every s-th output adds frequencies that differ by multiples of G / s, with the
  * factor 1 / s for two sides, so that the blocks become
- *     [X(f_1) ... X(f_s^2)] / s,   f_a = f + (G / s) a.
- * Real weights give conj(X(f)) at -f, with the same norm: half of the frequencies are enough. A complex block is looked at
- * as the real matrix [Re -Im; Im Re], whose singular values are the same, twice (Sedghi, Gupta, Long 2019 for the
- * circular operator itself).
+ *     [X(f_1) ... X(f_s^2)] / s,   f_a = f + (G / s) a
+ * (Sedghi, Gupta, Long 2019 for z = 1). We take z = 1 or -1 for each side, whichever gives less: an image of n places holds no
+ * more than half a wave around the frequency where X is largest, and a circle whose frequencies lie on both sides of it
+ * is as tight as the image itself: for w = (1, 0, 1) on n places, p = 1, the norm is 2 cos(pi / (n + 1)); z = -1 gives
+ * that, z = 1 gives 2. Real weights give conj(X(f)) at -f, with the same norm: half of the frequencies are enough. A
+ * complex block is looked at as the real matrix [Re -Im; Im Re], whose singular values are the same, twice.
  *
  * Rounding. Sines and cosines come from libm with arguments below 2 pi, rounded three times: off by less than 2^-48. A product
  * of two and a sum of k^2 <= 4096 terms add less than 2^-38 of sum_t |w_oct| in either part. The block is rounded to float32
  * for the proof of norm/verify.c, and what that takes away is summed up as it is. By the triangle inequality
  *     ||X|| <= ||fl(X)|| + ||fl(X) - X||_F + 2^-37 || (sum_t |w_oct|)_oc ||_F.
- * Most blocks only have to be shown to be below the largest so far, which takes one Cholesky factorisation. */
+ * The block that seems largest is bounded first; most others only have to be shown to be below, which takes one Cholesky
+ * factorisation. */
 #include "core/layer/conv_spectral.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "core/base/cancel.h"
 #include "core/base/mem.h"
 #include "core/norm/opnorm.h"
+#include "core/norm/power.h"
 #include "core/norm/round.h"
 #include "core/norm/spectral.h"
+#include "core/norm/symmetric.h"
+#include "core/tensor/vec.h"
 
 /* ---- written out ---- */
 
@@ -78,78 +86,97 @@ lip_status lip_conv_explicit_upper(const lip_conv *c, const float *w, size_t g, 
 
 /* ---- frequencies ---- */
 
+enum { GUESSES = 3 }; /* power iterations on a block, from the last block's vector */
+
 typedef struct circle {
-  size_t Gy, Gx, m, n;       /* places; rows and columns of a complex block */
-  double *cy, *sy, *cx, *sx; /* cos and sin of 2 pi i / G */
-  double *wave;              /* (2, k^2) e^(2 pi i f t / G) */
-  float *X;                  /* (2m, 2n) */
-  double off;                /* what the transform may be wrong by, for all blocks */
-  double worst;              /* largest norm so far */
+  size_t Gy, Gx, Ny, Nx, m, n; /* places, frequencies; rows and columns of a complex block */
+  double *cy, *sy, *cx, *sx;   /* cos and sin of 2 pi i / 2G */
+  double *taps;                /* (k^2, part): the kernel, tap by tap */
+  double *re, *im;             /* (part): X(f) */
+  size_t part;                 /* m Cg and padding */
+  float *X;                    /* (2m, 2n) */
+  double *v, *scratch;         /* of power iterations */
+  size_t ty, tx;               /* 1: frequencies lie between whole numbers, z = -1 */
+  double off;                  /* what the transform may be wrong by, for all blocks */
+  double worst;                /* largest norm so far */
 } circle;
 
 static size_t places(size_t n, const lip_conv *c) {
-  size_t s = c->at.stride;
-  return (n + c->at.padding + s - 1) / s * s;
+  size_t s = c->at.stride, reach = c->at.kernel - 1;
+  size_t around = c->at.padding < reach ? c->at.padding : reach;
+  return (n + around + s - 1) / s * s;
 }
 
 double lip_conv_fourier_cost(const lip_conv *c) {
   double s = (double)c->at.stride, n = 2 * (double)c->Cg * s * s, m = 2 * (double)c->OUTg;
   double blocks = (double)places(c->at.H, c) / s * ((double)places(c->at.W, c) / s) / 2 + 1;
-  return blocks * (proof_cost(m, n) + m * n * (double)(c->at.kernel * c->at.kernel));
+  return blocks * (proof_cost(m, n) + 5 * m * n * (double)(c->at.kernel * c->at.kernel));
 }
 
 static bool fill_circle(double **cosine, double **sine, size_t G) {
-  *cosine = lip_alloc(G, sizeof(double));
-  *sine = lip_alloc(G, sizeof(double));
-  for (size_t i = 0; *cosine && *sine && i < G; i++) {
-    double angle = 2 * 3.14159265358979323846 * (double)i / (double)G;
+  *cosine = lip_alloc(2 * G, sizeof(double));
+  *sine = lip_alloc(2 * G, sizeof(double));
+  for (size_t i = 0; *cosine && *sine && i < 2 * G; i++) {
+    double angle = 2 * 3.14159265358979323846 * (double)i / (double)(2 * G);
     (*cosine)[i] = cos(angle);
     (*sine)[i] = sin(angle);
   }
   return *cosine && *sine;
 }
 
-static bool open_circle(circle *f, const lip_conv *c, const float *w, size_t g) {
-  const size_t k2 = c->at.kernel * c->at.kernel;
-  *f = (circle){.Gy = places(c->at.H, c), .Gx = places(c->at.W, c), .m = c->OUTg};
-  f->n = c->Cg * c->at.stride * c->at.stride;
-  f->wave = lip_alloc(2, k2 * sizeof(double));
+static bool allocate(circle *f, size_t k2) {
+  f->taps = lip_alloc(k2, f->part * sizeof(double));
+  f->re = lip_alloc(f->part, sizeof(double));
+  f->im = lip_alloc(f->part, sizeof(double));
   f->X = lip_alloc(2 * f->m, 2 * f->n * sizeof(float));
+  f->v = lip_alloc(2 * f->n, sizeof(double));
+  f->scratch = lip_alloc(2 * (f->m + f->n), sizeof(double));
   bool y = fill_circle(&f->cy, &f->sy, f->Gy), x = fill_circle(&f->cx, &f->sx, f->Gx);
+  return y && x && f->taps && f->re && f->im && f->X && f->v && f->scratch;
+}
+
+static bool open_circle(circle *f, const lip_conv *c, const float *w) {
+  const size_t k2 = c->at.kernel * c->at.kernel, s = c->at.stride, pairs = c->OUTg * c->Cg;
+  *f = (circle){.Gy = places(c->at.H, c), .Gx = places(c->at.W, c), .m = c->OUTg, .n = c->Cg * s * s};
+  f->Ny = f->Gy / s;
+  f->Nx = f->Gx / s;
+  f->part = (pairs + LIP_PAD - 1) / LIP_PAD * LIP_PAD;
+  if (!allocate(f, k2)) return false;
   double square = 0;
-  for (size_t i = 0; i < c->OUTg * c->Cg; i++) {
+  for (size_t i = 0; i < pairs; i++) {
     double sum = 0;
-    for (size_t t = 0; t < k2; t++) sum += fabs((double)w[g * c->OUTg * c->K + i * k2 + t]);
+    for (size_t t = 0; t < k2; t++) {
+      f->taps[t * f->part + i] = (double)w[i * k2 + t];
+      sum += fabs((double)w[i * k2 + t]);
+    }
     square += sum * sum;
   }
-  f->off = sqrt(square) * (double)c->at.stride * 0x1p-37 + 0x1p-140; /* s^2 blocks side by side */
-  return y && x && f->wave && f->X;
+  f->off = sqrt(square) * (double)s * 0x1p-37 + 0x1p-140; /* s^2 blocks side by side */
+  return true;
 }
 
 static void close_circle(circle *f) {
-  double *own[] = {f->cy, f->sy, f->cx, f->sx, f->wave};
+  double *own[] = {f->cy, f->sy, f->cx, f->sx, f->taps, f->re, f->im, f->v, f->scratch};
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) lip_free(own[i]);
   lip_free(f->X);
 }
 
-/* The block of one frequency into columns c0.. of X; returns the square of what rounding to float32 took. */
-static double add_block(circle *f, const lip_conv *c, const float *w, size_t fy, size_t fx, size_t c0) {
-  const size_t k = c->at.kernel, k2 = k * k, n = 2 * f->n;
-  double *re = f->wave, *im = f->wave + k2, lost = 0;
+/* The block of one frequency, in halves, into columns c0.. of X; returns the square of what rounding to float32 took. */
+static double add_block(circle *f, const lip_conv *c, size_t fy, size_t fx, size_t c0) {
+  const size_t k = c->at.kernel, n = 2 * f->n;
+  double lost = 0;
+  memset(f->re, 0, f->part * sizeof *f->re);
+  memset(f->im, 0, f->part * sizeof *f->im);
   for (size_t y = 0; y < k; y++)
     for (size_t x = 0; x < k; x++) {
-      size_t a = fy * y % f->Gy, b = fx * x % f->Gx;
-      re[y * k + x] = f->cy[a] * f->cx[b] - f->sy[a] * f->sx[b];
-      im[y * k + x] = f->cy[a] * f->sx[b] + f->sy[a] * f->cx[b];
+      const size_t a = fy * y % (2 * f->Gy), b = fx * x % (2 * f->Gx);
+      const double *tap = f->taps + (y * k + x) * f->part;
+      lip_sym_axpy(f->re, f->cy[a] * f->cx[b] - f->sy[a] * f->sx[b], tap, f->part);
+      lip_sym_axpy(f->im, f->cy[a] * f->sx[b] + f->sy[a] * f->cx[b], tap, f->part);
     }
   for (size_t o = 0; o < f->m; o++)
     for (size_t ch = 0; ch < c->Cg; ch++) {
-      const float *from = w + o * c->K + ch * k2;
-      double x = 0, y = 0;
-      for (size_t t = 0; t < k2; t++) {
-        x += (double)from[t] * re[t];
-        y += (double)from[t] * im[t];
-      }
+      double x = f->re[o * c->Cg + ch], y = f->im[o * c->Cg + ch];
       float *at = f->X + o * n + c0 + ch, *below = at + f->m * n, xf = (float)x, yf = (float)y;
       at[0] = below[f->n] = xf;
       at[f->n] = -yf;
@@ -159,15 +186,21 @@ static double add_block(circle *f, const lip_conv *c, const float *w, size_t fy,
   return lost;
 }
 
-/* Raises `worst` to the norm of the block at (fy, fx) when it is larger. */
-static lip_status visit(circle *f, const lip_conv *c, const float *w, size_t fy, size_t fx, lip_err *err) {
+/* X at (fy, fx) in whole frequencies, before the twist; returns what rounding may have taken from its norm. */
+static double fill_block(circle *f, const lip_conv *c, size_t fy, size_t fx) {
   const size_t s = c->at.stride;
-  double lost = 0, norm;
-  bool below = false;
+  double lost = 0;
   for (size_t a = 0; a < s; a++)
     for (size_t b = 0; b < s; b++)
-      lost += add_block(f, c, w, fy + a * (f->Gy / s), fx + b * (f->Gx / s), (a * s + b) * c->Cg);
-  double extra = (sqrt(lost) + f->off) * (1 + 0x1p-20);
+      lost +=
+          add_block(f, c, 2 * (fy + a * f->Ny) + f->ty, 2 * (fx + b * f->Nx) + f->tx, (a * s + b) * c->Cg);
+  return (sqrt(lost) + f->off) * (1 + 0x1p-20);
+}
+
+/* Raises `worst` to the norm of the block at (fy, fx) when it is larger. */
+static lip_status visit(circle *f, const lip_conv *c, size_t fy, size_t fx, lip_err *err) {
+  double extra = fill_block(f, c, fy, fx), norm;
+  bool below = false;
   lip_status st = LIP_OK;
   if (f->worst > extra)
     st = lip_spectral_below(f->X, 2 * f->m, 2 * f->n, lip_down(f->worst - extra), &below, err);
@@ -177,21 +210,59 @@ static lip_status visit(circle *f, const lip_conv *c, const float *w, size_t fy,
   return st;
 }
 
+/* One of two frequencies with conjugate blocks. */
+static bool is_first(const circle *f, size_t y, size_t x) {
+  size_t my = (2 * f->Ny - y - f->ty) % f->Ny, mx = (2 * f->Nx - x - f->tx) % f->Nx;
+  return !(my < y || (my == y && mx < x));
+}
+
+/* The largest estimate of a norm for the present twist, and the frequency it comes from. */
+static lip_status survey(circle *f, const lip_conv *c, double *most, size_t at[2], lip_err *err) {
+  *most = -1;
+  for (size_t y = 0; y < f->Ny; y++) {
+    lip_status st = lip_cancel_check("the norm of a convolution", err);
+    if (st != LIP_OK) return st;
+    for (size_t x = 0; x < f->Nx; x++) {
+      if (!is_first(f, y, x)) continue;
+      fill_block(f, c, y, x);
+      double now = lip_power_estimate(f->X, 2 * f->m, 2 * f->n, GUESSES, f->v, f->scratch);
+      if (now > *most) *most = now, at[0] = y, at[1] = x;
+    }
+  }
+  return LIP_OK;
+}
+
+/* Takes the twist whose norm seems smallest; `hardest` is where its largest block seems to be. */
+static lip_status choose(circle *f, const lip_conv *c, size_t hardest[2], lip_err *err) {
+  double least = INFINITY, most;
+  size_t best = 0, at[2] = {0, 0};
+  for (size_t twist = 0; twist < 4; twist++) {
+    f->ty = twist / 2;
+    f->tx = twist % 2;
+    lip_status st = survey(f, c, &most, at, err);
+    if (st != LIP_OK) return st;
+    if (most < least) least = most, best = twist, hardest[0] = at[0], hardest[1] = at[1];
+  }
+  f->ty = best / 2;
+  f->tx = best % 2;
+  return LIP_OK;
+}
+
 lip_status lip_conv_fourier_upper(const lip_conv *c, const float *w, size_t g, double *upper, lip_err *err) {
   circle f;
-  lip_status st = LIP_OK;
+  size_t hardest[2] = {0, 0};
   const float *own = w + g * c->OUTg * c->K;
   *upper = INFINITY;
-  if (!open_circle(&f, c, w, g))
+  if (!lip_vec_all_finite(own, c->OUTg * c->K)) return LIP_OK;
+  lip_status st = LIP_OK;
+  if (!open_circle(&f, c, own))
     st = lip_fail(err, LIP_MEMORY, "no memory for the frequencies of a convolution");
-  const size_t s = c->at.stride, Ny = f.Gy / s, Nx = f.Gx / s;
-  for (size_t y = 0; !st && y <= Ny / 2; y++)
-    for (size_t x = 0; !st && x < Nx; x++) {
-      size_t my = (Ny - y) % Ny, mx = (Nx - x) % Nx; /* the same norm there */
-      if (my < y || (my == y && mx < x)) continue;
-      st = visit(&f, c, own, y, x, err);
-    }
-  if (st == LIP_OK && f.worst >= 0) *upper = lip_up(f.worst / (double)s);
+  if (!st) st = choose(&f, c, hardest, err);
+  if (!st) st = visit(&f, c, hardest[0], hardest[1], err);
+  for (size_t y = 0; !st && y < f.Ny; y++)
+    for (size_t x = 0; !st && x < f.Nx; x++)
+      if (is_first(&f, y, x) && !(y == hardest[0] && x == hardest[1])) st = visit(&f, c, y, x, err);
+  if (st == LIP_OK && f.worst >= 0) *upper = lip_up(f.worst / (double)c->at.stride);
   close_circle(&f);
   return st;
 }
