@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/tensor/conv_pixels.h"
+#include "core/tensor/conv_planes.h"
 #include "core/tensor/conv_tile.h"
 #include "core/tensor/vec.h"
 
@@ -164,6 +165,15 @@ static frame grad_frame(const lip_direct *s, size_t units) {
   return f;
 }
 
+/* The way that is taken instead of pixels, or NULL. */
+static const lip_planes *planes_of(const lip_direct *s) {
+  static const lip_planes *const all[] = {&lip_planes_depthwise};
+  if (s->in.pixels || s->out.pixels) return NULL;
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (all[i]->room(s) > 0) return all[i];
+  return NULL;
+}
+
 size_t lip_direct_scratch(const lip_direct *s, double most) {
   if (!lip_tile_get(false)) return 0;
   const double pad = 2 * (double)s->at.padding, side = (double)s->at.kernel + (double)s->at.stride;
@@ -175,6 +185,7 @@ size_t lip_direct_scratch(const lip_direct *s, double most) {
   size_t a = forward_frame(s).end, b = backward_frame(s).end, c = grad_frame(s, s->OUT).end;
   size_t end = a > b ? a : b;
   end = (end > c ? end : c) * sizeof(float);
+  if (planes_of(s)) end = planes_of(s)->room(s) * sizeof(float);
   return (double)end > most ? 0 : end;
 }
 
@@ -337,6 +348,11 @@ static lip_tile_sum sum_over(const frame *f, size_t rows, size_t cols, size_t le
 
 void lip_direct_forward(const lip_direct *s, const float *w, const float *b, size_t B, const float *x,
                         float *y, void *scratch) {
+  const lip_planes *planes = planes_of(s);
+  if (planes) {
+    planes->forward(s, w, b, B, x, y, scratch);
+    return;
+  }
   const frame f = forward_frame(s);
   const pixels *in = &f.in, *out = &f.out;
   const size_t S = f.tile->strip, plane = s->at.H * s->at.W;
@@ -432,6 +448,11 @@ static void run_phase(const frame *f, size_t ay, size_t ax, const grid *all, flo
 
 void lip_direct_backward(const lip_direct *s, const float *w, size_t B, const float *dy, const float *gate,
                          float *dx, void *scratch) {
+  const lip_planes *planes = planes_of(s);
+  if (planes) {
+    planes->backward(s, w, B, dy, dx, scratch);
+    return;
+  }
   const frame f = backward_frame(s);
   const pixels *in = &f.in, *out = &f.out;
   const size_t plane = s->at.H * s->at.W, k = s->at.kernel;
@@ -551,6 +572,11 @@ static void bring_units(const frame *f, size_t n, const float *dy, size_t u0, si
 
 void lip_direct_grad(const lip_direct *s, size_t B, const float *x, const float *dy, size_t u0, size_t u1,
                      float beta, float *dw, void *scratch) {
+  const lip_planes *planes = planes_of(s);
+  if (planes) {
+    planes->grad(s, B, x, dy, u0, u1, beta, dw, scratch);
+    return;
+  }
   const size_t lanes = lip_tile_get(false)->lanes;
   const bool given = s->out.pixels && whole_vectors(s);
   const size_t first = given ? u0 / lanes * lanes : u0, last = given ? up(u1, lanes) : u1;

@@ -13,4 +13,9 @@ void lip_pixels_collect(float *to, size_t rows, size_t step, const float *from, 
 /* sum[i] += from[p * step + i], p from 0 to n - 1, i < rows. */
 void lip_pixels_sum(double *sum, size_t rows, const float *from, size_t n, size_t step);
 
+/* place[i] = i * step, i < n. */
+void lip_pixels_steps(size_t *place, size_t n, size_t step);
+/* Where so many floats of scratch begin, on a boundary of 64 bytes; *end is moved behind them. */
+size_t lip_pixels_room(size_t *end, size_t floats);
+
 #endif

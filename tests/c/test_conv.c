@@ -28,11 +28,18 @@ static const size_t channels[][3] = {{1, 1, 1},  {3, 5, 1},   {4, 6, 2},   {6, 6
                                      {8, 40, 1}, {33, 17, 1}, {36, 70, 2}, {20, 20, 20},
                                      {1, 32, 1}, {32, 16, 1}, {18, 36, 9}};
 
-/* Calls `test` on every image, kernel, stride and padding that fit, with two of the channels each. */
+/* Rows of outputs below, at and above the width of every vector, with borders that reach over one and more. */
+static const shape depthwise[] = {{3, 6, 5, 3, 3, 1, 1, 3},     {5, 6, 19, 5, 3, 1, 1, 5},
+                                  {2, 1, 8, 2, 3, 1, 1, 2},     {5, 4, 34, 5, 3, 1, 0, 5},
+                                  {17, 3, 16, 17, 3, 1, 1, 17}, {3, 2, 40, 3, 3, 1, 5, 3},
+                                  {18, 9, 9, 18, 3, 1, 2, 18},  {3, 3, 7, 3, 3, 1, 0, 3}};
+
+/* Calls `test` on every image, kernel, stride and padding that fit, with two of the channels each, and on these. */
 static size_t each_shape(void (*test)(const shape *s)) {
   static const size_t images[][2] = {{1, 1}, {1, 7}, {5, 8}, {9, 2}}, strides[] = {1, 2, 3, 5},
                       paddings[] = {0, 1, 2, 5};
   size_t tested = 0;
+  for (size_t i = 0; i < sizeof depthwise / sizeof *depthwise; i++) test(&depthwise[i]);
   for (size_t i = 0; i < 4; i++)
     for (size_t k = 1; k <= 4; k++)
       for (size_t s = 0; s < 4; s++)
@@ -183,13 +190,14 @@ static void *copy(const void *x, size_t bytes) {
   return memcpy(to, x, bytes);
 }
 
+/* From the last rows to the first: what a call leaves behind its own would stay. */
 static void run_cut(rig *r, size_t rows, size_t units) {
   const lip_layer_kind *kind = r->l->kind;
   spoil(r->y, r->B * r->l->n_out);
   spoil(r->dx, r->B * r->l->n_in);
   spoil(r->grads, r->n_params);
-  for (size_t i = 0; i < r->B; i += rows) {
-    lip_pass pass = rig_pass(r, i, i + rows < r->B ? i + rows : r->B);
+  for (size_t i = (r->B + rows - 1) / rows * rows; i > 0; i -= rows) {
+    lip_pass pass = rig_pass(r, i - rows, i < r->B ? i : r->B);
     kind->forward(r->l, &pass);
     kind->backward(r->l, &pass);
   }
