@@ -14,13 +14,6 @@
 #include "core/tensor/conv_tile.h"
 #include "core/tensor/vec.h"
 
-enum {
-  TOGETHER = 192, /* places that the images taken at a time have at least, if there are enough images */
-  MOST_IMAGES = 16,
-  PLACES =
-      128 /* of dy and x that the weight gradient goes over again and again: they stay in the first cache */
-};
-
 /* An image in pixels: C numbers each, H x W of them with the border; the image itself begins at (top, left). */
 typedef struct pixels {
   size_t H, W, C, top, left;
@@ -40,12 +33,6 @@ typedef struct frame {
 
 static size_t up(size_t n, size_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
-}
-
-static size_t room(size_t *end, size_t floats) {
-  size_t at = *end;
-  *end = at + up(floats, 16);
-  return at;
 }
 
 /* Floats of one image. */
@@ -68,13 +55,15 @@ static bool each_alone(const lip_direct *s) {
 
 static frame common(const lip_direct *s) {
   const bool each = each_alone(s);
-  frame f = {.tile = lip_tile_get(each), .s = *s, .each = each, .groups = each ? 1 : s->groups};
+  frame f = {.tile = lip_tile_get(each ? LIP_TILE_EACH : LIP_TILE_FULL),
+             .s = *s,
+             .each = each,
+             .groups = each ? 1 : s->groups};
   f.Cg = s->C / s->groups;
   f.OUTg = s->OUT / s->groups;
   f.K = f.Cg * s->at.kernel * s->at.kernel;
   f.P = s->at.OH * s->at.OW;
-  f.images = (TOGETHER + f.P - 1) / f.P;
-  if (f.images > MOST_IMAGES) f.images = MOST_IMAGES;
+  f.images = lip_pixels_images(f.P);
   f.in = bordered(s->at.H, s->at.W, s->C, s->in.pixels ? s->in.border : s->at.padding);
   return f;
 }
@@ -84,7 +73,7 @@ enum { INDEX = sizeof(size_t) / sizeof(float) };
 /* Room for the images that are taken at a time, unless they stand in pixels already; `spare` floats may be read or written
  * behind them. */
 static size_t room_for(frame *f, const pixels *p, lip_order given, size_t spare) {
-  return room(&f->end, given.pixels ? 0 : f->images * image(p) + spare);
+  return lip_pixels_room(&f->end, given.pixels ? 0 : f->images * image(p) + spare);
 }
 
 static frame forward_frame(const lip_direct *s) {
@@ -94,10 +83,10 @@ static frame forward_frame(const lip_direct *s) {
   f.strips = (f.OUTg + S - 1) / S;
   f.out = s->out.pixels ? bordered(s->at.OH, s->at.OW, s->OUT, s->out.border)
                         : bordered(s->at.OH, s->at.OW, up((f.groups - 1) * f.OUTg + f.strips * S, 16), 0);
-  f.place = room(&f.end, places * INDEX);
-  f.terms = room(&f.end, f.K * INDEX);
-  f.panels = room(&f.end, f.groups * f.strips * f.K * S);
-  f.bias = room(&f.end, f.groups * f.strips * S);
+  f.place = lip_pixels_room(&f.end, places * INDEX);
+  f.terms = lip_pixels_room(&f.end, f.K * INDEX);
+  f.panels = lip_pixels_room(&f.end, f.groups * f.strips * f.K * S);
+  f.bias = lip_pixels_room(&f.end, f.groups * f.strips * S);
   f.x = room_for(&f, &f.in, s->in, S);
   f.y = room_for(&f, &f.out, s->out, 0);
   return f;
@@ -129,10 +118,10 @@ static frame backward_frame(const lip_direct *s) {
   f.strips = (f.Cg + S - 1) / S;
   f.out = s->in.pixels ? bordered(s->at.H, s->at.W, s->C, s->in.border)
                        : bordered(s->at.H, s->at.W, up((f.groups - 1) * f.Cg + f.strips * S, 16), 0);
-  f.place = room(&f.end, (plane > f.P ? plane : f.P) * INDEX);
-  f.terms = room(&f.end, k2 * INDEX);
-  f.panels = room(&f.end, f.groups * f.strips * k2 * f.OUTg * S);
-  f.bias = room(&f.end, f.groups * f.strips * S);
+  f.place = lip_pixels_room(&f.end, (plane > f.P ? plane : f.P) * INDEX);
+  f.terms = lip_pixels_room(&f.end, k2 * INDEX);
+  f.panels = lip_pixels_room(&f.end, f.groups * f.strips * k2 * f.OUTg * S);
+  f.bias = lip_pixels_room(&f.end, f.groups * f.strips * S);
   f.x = room_for(&f, &f.in, s->out, S);
   f.y = room_for(&f, &f.out, s->in, 0);
   return f;
@@ -140,7 +129,7 @@ static frame backward_frame(const lip_direct *s) {
 
 /* Whether vectors of dy in pixels can be read where they stand: none reaches behind the channels. */
 static bool whole_vectors(const lip_direct *s) {
-  return s->OUT / s->groups % lip_tile_get(false)->lanes == 0;
+  return s->OUT / s->groups % lip_tile_get(LIP_TILE_FULL)->lanes == 0;
 }
 
 /* Of `units` output channels, in whole vectors where dy is read where it stands. */
@@ -154,20 +143,20 @@ static frame grad_frame(const lip_direct *s, size_t units) {
   if (whole > f.groups) whole = f.groups;
   f.out = dy.pixels ? bordered(s->at.OH, s->at.OW, s->OUT, dy.border)
                     : bordered(s->at.OH, s->at.OW, up(units, f.tile->lanes), 0);
-  f.place = room(&f.end, (plane > f.P ? plane : f.P) * INDEX);
-  f.terms = room(&f.end, 2 * f.K * INDEX);
-  f.panels = room(&f.end, whole * f.strips * f.K * S);
-  f.bias = room(&f.end, S); /* where the rows of a tile go that are none */
+  f.place = lip_pixels_room(&f.end, (plane > f.P ? plane : f.P) * INDEX);
+  f.terms = lip_pixels_room(&f.end, 2 * f.K * INDEX);
+  f.panels = lip_pixels_room(&f.end, whole * f.strips * f.K * S);
+  f.bias = lip_pixels_room(&f.end, S); /* where the rows of a tile go that are none */
   f.x = room_for(&f, &f.in, s->in, S);
   f.y = room_for(&f, &f.out, dy, S);
-  f.x_at = room(&f.end, f.images * f.P * INDEX);
-  f.y_at = room(&f.end, f.images * f.P * INDEX);
+  f.x_at = lip_pixels_room(&f.end, f.images * f.P * INDEX);
+  f.y_at = lip_pixels_room(&f.end, f.images * f.P * INDEX);
   return f;
 }
 
 /* The way that is taken instead of pixels, or NULL. */
 static const lip_planes *planes_of(const lip_direct *s) {
-  static const lip_planes *const all[] = {&lip_planes_depthwise};
+  static const lip_planes *const all[] = {&lip_planes_depthwise, &lip_planes_point};
   if (s->in.pixels || s->out.pixels) return NULL;
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (all[i]->room(s) > 0) return all[i];
@@ -175,13 +164,14 @@ static const lip_planes *planes_of(const lip_direct *s) {
 }
 
 size_t lip_direct_scratch(const lip_direct *s, double most) {
-  if (!lip_tile_get(false)) return 0;
+  if (!lip_tile_get(LIP_TILE_FULL)) return 0;
   const double pad = 2 * (double)s->at.padding, side = (double)s->at.kernel + (double)s->at.stride;
   const double border = 2 * (double)(s->in.border > s->out.border ? s->in.border : s->out.border);
   const double H = (double)s->at.H + pad + side + border, W = (double)s->at.W + pad + side + border;
   const double wide = (double)s->C + (double)s->OUT + 2 * LIP_TILE_WIDTH;
   const double k2 = (double)s->at.kernel * (double)s->at.kernel;
-  if (MOST_IMAGES * H * W * wide + k2 * wide * wide * LIP_TILE_WIDTH > 0x1p56) return 0; /* sums below fit */
+  if (LIP_PIXELS_MOST * H * W * wide + k2 * wide * wide * LIP_TILE_WIDTH > 0x1p56)
+    return 0; /* sums below fit */
   size_t a = forward_frame(s).end, b = backward_frame(s).end, c = grad_frame(s, s->OUT).end;
   size_t end = a > b ? a : b;
   end = (end > c ? end : c) * sizeof(float);
@@ -220,10 +210,6 @@ size_t lip_direct_border_out(const lip_direct *s) {
 static void set_places(size_t *place, const pixels *to, size_t H, size_t W) {
   for (size_t y = 0; y < H; y++)
     for (size_t x = 0; x < W; x++) *place++ = ((y + to->top) * to->W + x + to->left) * to->C;
-}
-
-static void set_steps(size_t *place, size_t n, size_t step) {
-  for (size_t i = 0; i < n; i++) place[i] = i * step;
 }
 
 /* n images (C, places) to pixels; borders stay. */
@@ -382,7 +368,7 @@ void lip_direct_forward(const lip_direct *s, const float *w, const float *b, siz
     }
     run_strips(&f, &all, f.Cg, f.OUTg, base + f.panels, f.K * S, base + f.bias, &t);
     if (s->out.pixels) continue;
-    set_steps(place, f.P, out->C);
+    lip_pixels_steps(place, f.P, out->C);
     take(y + r * s->OUT * f.P, s->OUT, f.P, all.images, Y, out->C, place);
   }
 }
@@ -485,7 +471,7 @@ void lip_direct_backward(const lip_direct *s, const float *w, size_t B, const fl
     for (size_t ay = 0; ay < phases; ay++)
       for (size_t ax = 0; ax < phases; ax++) run_phase(&f, ay, ax, &all, base);
     if (s->in.pixels) continue;
-    set_steps(place, plane, out->C);
+    lip_pixels_steps(place, plane, out->C);
     take(dx + r * s->C * plane, s->C, plane, all.images, Y, out->C, place);
   }
 }
@@ -520,7 +506,7 @@ static void add_images(const frame *f, size_t n, const float *x, const float *dy
   const size_t *offset = (const size_t *)(const void *)(base + f->terms);
   const size_t *x_at = (const size_t *)(const void *)(base + f->x_at);
   const size_t *dy_at = (const size_t *)(const void *)(base + f->y_at);
-  for (size_t p = 0; p < places; p += PLACES) {
+  for (size_t p = 0; p < places; p += LIP_PIXELS_PLACES) {
     float *sums = base + f->panels;
     for (size_t u = u0, end; u < u1; u = end, sums += f->K * S) {
       end = strip_end(f, u, u1);
@@ -528,7 +514,7 @@ static void add_images(const frame *f, size_t n, const float *x, const float *dy
                           .dy = dy + u - u0,
                           .x_at = x_at + p,
                           .dy_at = dy_at + p,
-                          .n = places - p < PLACES ? places - p : PLACES};
+                          .n = places - p < LIP_PIXELS_PLACES ? places - p : LIP_PIXELS_PLACES};
       add_terms(f, offset, f->each ? u : u / f->OUTg * f->Cg, &t, end - u, sums, base + f->bias);
     }
   }
@@ -557,7 +543,7 @@ static void bring_units(const frame *f, size_t n, const float *dy, size_t u0, si
                         float *to) {
   const lip_direct *s = &f->s;
   const pixels given = bordered(s->at.OH, s->at.OW, s->OUT, s->out.border);
-  set_steps(place, f->P, f->out.C);
+  lip_pixels_steps(place, f->P, f->out.C);
   if (!s->out.pixels) {
     for (size_t i = 0; i < n; i++)
       lip_pixels_spread(to + i * image(&f->out), place, f->P, dy + (i * s->OUT + u0) * f->P, u1 - u0, f->P);
@@ -577,7 +563,7 @@ void lip_direct_grad(const lip_direct *s, size_t B, const float *x, const float 
     planes->grad(s, B, x, dy, u0, u1, beta, dw, scratch);
     return;
   }
-  const size_t lanes = lip_tile_get(false)->lanes;
+  const size_t lanes = lip_tile_get(LIP_TILE_FULL)->lanes;
   const bool given = s->out.pixels && whole_vectors(s);
   const size_t first = given ? u0 / lanes * lanes : u0, last = given ? up(u1, lanes) : u1;
   const frame f = grad_frame(s, last - first);

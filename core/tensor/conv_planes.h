@@ -1,6 +1,6 @@
 /* Inside of core/tensor: ways to convolve channel planes as they stand, where that is faster than to bring them into pixels.
- * The functions take the arguments of lip_direct_forward, lip_direct_backward and lip_direct_grad; the first two give the same
- * bits as those do by tiles of pixels, for finite numbers. */
+ * The functions take the arguments of lip_direct_forward, lip_direct_backward and lip_direct_grad; of finite
+ * numbers they make the same bits as those do by tiles of pixels, but for the weight gradient of lip_planes_depthwise. */
 #ifndef LIP_TENSOR_CONV_PLANES_H
 #define LIP_TENSOR_CONV_PLANES_H
 
@@ -17,5 +17,6 @@ typedef struct lip_planes {
 } lip_planes;
 
 extern const lip_planes lip_planes_depthwise; /* every channel alone, 3x3, stride 1 */
+extern const lip_planes lip_planes_point;     /* 1x1, stride 1 */
 
 #endif

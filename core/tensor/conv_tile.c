@@ -61,39 +61,46 @@ TILE4(any_each_1, 1, EACH4)
 TILE4(any_each_2, 2, EACH4)
 static const lip_tile any[] = {
     {4, 4, 8, {sum_any_1, sum_any_2}, {outer_any_1, outer_any_2}},
-    {4, 4, 8, {sum_any_each_1, sum_any_each_2}, {outer_any_each_1, outer_any_each_2}}};
+    {4, 4, 8, {sum_any_each_1, sum_any_each_2}, {outer_any_each_1, outer_any_each_2}},
+    {4, 4, 8, {sum_any_1, sum_any_2}, {outer_any_1, outer_any_2}}};
 
 #if defined(LIP_X86)
 #define SPREAD8(p, v) ONE8(p)
 #define EACH8(p, v) LOAD8((p) + (v))
-#define TILE8(NAME, NV, FACTOR) TILE(NAME, AVX2, VEC8, 6, 8, NV, LOAD8, STORE8, FACTOR, FMA8, ADD8, KEEP8)
-TILE8(avx2_1, 1, SPREAD8)
-TILE8(avx2_2, 2, SPREAD8)
-TILE8(avx2_each_1, 1, EACH8)
-TILE8(avx2_each_2, 2, EACH8)
+#define TILE8(NAME, N, NV, FACTOR) TILE(NAME, AVX2, VEC8, N, 8, NV, LOAD8, STORE8, FACTOR, FMA8, ADD8, KEEP8)
+TILE8(avx2_1, 6, 1, SPREAD8)
+TILE8(avx2_2, 6, 2, SPREAD8)
+TILE8(avx2_each_1, 6, 1, EACH8)
+TILE8(avx2_each_2, 6, 2, EACH8)
+TILE8(avx2_low_1, 4, 1, SPREAD8)
+TILE8(avx2_low_2, 4, 2, SPREAD8)
 static const lip_tile avx2[] = {
     {6, 8, 16, {sum_avx2_1, sum_avx2_2}, {outer_avx2_1, outer_avx2_2}},
-    {6, 8, 16, {sum_avx2_each_1, sum_avx2_each_2}, {outer_avx2_each_1, outer_avx2_each_2}}};
+    {6, 8, 16, {sum_avx2_each_1, sum_avx2_each_2}, {outer_avx2_each_1, outer_avx2_each_2}},
+    {4, 8, 16, {sum_avx2_low_1, sum_avx2_low_2}, {outer_avx2_low_1, outer_avx2_low_2}}};
 
 #define SPREAD16(p, v) ONE16(p)
 #define EACH16(p, v) LOAD16((p) + (v))
-#define TILE16(NAME, NV, FACTOR)                                                                             \
-  TILE(NAME, AVX512, VEC16, 12, 16, NV, LOAD16, STORE16, FACTOR, FMA16, ADD16, KEEP16)
-TILE16(avx512_1, 1, SPREAD16)
-TILE16(avx512_2, 2, SPREAD16)
-TILE16(avx512_each_1, 1, EACH16)
-TILE16(avx512_each_2, 2, EACH16)
+#define TILE16(NAME, N, NV, FACTOR)                                                                          \
+  TILE(NAME, AVX512, VEC16, N, 16, NV, LOAD16, STORE16, FACTOR, FMA16, ADD16, KEEP16)
+TILE16(avx512_1, 12, 1, SPREAD16)
+TILE16(avx512_2, 12, 2, SPREAD16)
+TILE16(avx512_each_1, 12, 1, EACH16)
+TILE16(avx512_each_2, 12, 2, EACH16)
+TILE16(avx512_low_1, 8, 1, SPREAD16)
+TILE16(avx512_low_2, 8, 2, SPREAD16)
 static const lip_tile avx512[] = {
     {12, 16, 32, {sum_avx512_1, sum_avx512_2}, {outer_avx512_1, outer_avx512_2}},
-    {12, 16, 32, {sum_avx512_each_1, sum_avx512_each_2}, {outer_avx512_each_1, outer_avx512_each_2}}};
+    {12, 16, 32, {sum_avx512_each_1, sum_avx512_each_2}, {outer_avx512_each_1, outer_avx512_each_2}},
+    {8, 16, 32, {sum_avx512_low_1, sum_avx512_low_2}, {outer_avx512_low_1, outer_avx512_low_2}}};
 #endif
 
-const lip_tile *lip_tile_get(bool each) {
+const lip_tile *lip_tile_get(lip_tile_kind kind) {
   const lip_kernel *kernel = lip_kernel_get();
   if (!kernel) return NULL;
 #if defined(LIP_X86)
-  if (kernel->level == LIP_LEVEL_AVX512) return &avx512[each];
-  if (kernel->level == LIP_LEVEL_AVX2) return &avx2[each];
+  if (kernel->level == LIP_LEVEL_AVX512) return &avx512[kind];
+  if (kernel->level == LIP_LEVEL_AVX2) return &avx2[kind];
 #endif
-  return &any[each];
+  return &any[kind];
 }

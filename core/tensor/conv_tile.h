@@ -5,7 +5,6 @@
 #ifndef LIP_TENSOR_CONV_TILE_H
 #define LIP_TENSOR_CONV_TILE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 enum { LIP_TILE_PLACES = 12, LIP_TILE_WIDTH = 32 }; /* of the largest tile */
@@ -42,8 +41,13 @@ typedef struct lip_tile {
   void (*outer[2])(const lip_tile_outer *t);
 } lip_tile;
 
-/* Those of the kernel's family; NULL: plain loops are asked for. The same answer for the whole run. With `each`, where x is
- * read at a place it is read at v places further on: every channel meets itself alone (depthwise). */
-const lip_tile *lip_tile_get(bool each);
+typedef enum lip_tile_kind {
+  LIP_TILE_FULL, /* as many places as registers hold */
+  LIP_TILE_EACH, /* where x is read at a place it is read at v places further on: every channel meets itself alone */
+  LIP_TILE_LOW /* 4 or 8 places, for places that are channels: their numbers are mostly multiples of it */
+} lip_tile_kind;
+
+/* That of the kernel's family; NULL: plain loops are asked for. The same answer for the whole run. */
+const lip_tile *lip_tile_get(lip_tile_kind kind);
 
 #endif

@@ -34,12 +34,18 @@ static const shape depthwise[] = {{3, 6, 5, 3, 3, 1, 1, 3},     {5, 6, 19, 5, 3,
                                   {17, 3, 16, 17, 3, 1, 1, 17}, {3, 2, 40, 3, 3, 1, 5, 3},
                                   {18, 9, 9, 18, 3, 1, 2, 18},  {3, 3, 7, 3, 3, 1, 0, 3}};
 
+/* Planes that fill whole vectors of every family, and some that do not. */
+static const shape point[] = {{5, 6, 6, 9, 1, 1, 0, 1},    {17, 8, 8, 3, 1, 1, 0, 1},
+                              {40, 5, 13, 33, 1, 1, 0, 1}, {1, 4, 8, 1, 1, 1, 0, 1},
+                              {9, 10, 10, 70, 1, 1, 0, 1}, {3, 1, 130, 8, 1, 1, 0, 1}};
+
 /* Calls `test` on every image, kernel, stride and padding that fit, with two of the channels each, and on these. */
 static size_t each_shape(void (*test)(const shape *s)) {
   static const size_t images[][2] = {{1, 1}, {1, 7}, {5, 8}, {9, 2}}, strides[] = {1, 2, 3, 5},
                       paddings[] = {0, 1, 2, 5};
   size_t tested = 0;
   for (size_t i = 0; i < sizeof depthwise / sizeof *depthwise; i++) test(&depthwise[i]);
+  for (size_t i = 0; i < sizeof point / sizeof *point; i++) test(&point[i]);
   for (size_t i = 0; i < 4; i++)
     for (size_t k = 1; k <= 4; k++)
       for (size_t s = 0; s < 4; s++)
