@@ -26,7 +26,7 @@ count() {
       print $1, $2 }'
 }
 
-for net in M S; do
+for net in M S C; do
   for batch in 32 128; do
     n=4
     count $net $batch $n >"$work/once"

@@ -353,9 +353,9 @@ function tests.test_bench()
   lu.assertEquals({ status, err }, { 0, "" })
   local row = slurp(path)
   lu.assertStrContains(out, "limit, one thread: ")
-  for _, activation in ipairs { "relu", "maxmin" } do
+  for _, cell in ipairs { "S +relu", "S +maxmin", "C +relu" } do
     local lines = 0
-    for us, share in out:gmatch("\nS +" .. activation .. " +32 +([%d.]+) +([%d.]+)") do
+    for us, share in out:gmatch("\n" .. cell .. " +32 +([%d.]+) +([%d.]+)") do
       lines = lines + 1
       lu.assertTrue(tonumber(us) > 0 and tonumber(share) >= 0)
     end
@@ -364,7 +364,7 @@ function tests.test_bench()
   for _, projection in ipairs(require "lip.bench".projections) do
     lu.assertEquals(select(2, out:gsub("\n" .. projection[1] .. " +[%d.]+ +[%d.]+", "")), 2, projection[1])
   end
-  lu.assertEquals(select(2, row:gsub('"us":', "")), 16)
+  lu.assertEquals(select(2, row:gsub('"us":', "")), 18)
   status, out = run "bench --set quick=true --set limit=50 --threads 1"
   lu.assertEquals(status, 0)
   lu.assertStrContains(out, "50.0 Gflop/s, as given")
@@ -380,6 +380,8 @@ end
 function tests.test_bench_counts_the_products_of_a_step()
   local bench = require "lip.bench"
   lu.assertEquals(bench.flops("M", 1), 2 * (2 * 784 * 256 + 3 * 256 * 256 + 3 * 256 * 10))
+  lu.assertEquals(bench.flops("C", 2), 2 * 2 * (2 * 32 * 784 * 9 + 3 * (32 * 196 * 32 * 16 + 64 * 196 * 32 * 9
+    + 64 * 49 * 64 * 16 + 3136 * 512 + 512 * 10)))
   lu.assertEquals({ bench.median { 3, 1, 2 }, bench.median { 4, 1, 2, 3 }, bench.median { 5 } }, { 2, 2.5, 5 })
   local visits = 0 -- a disturbed contestant is visited again, a calm one is not
   local function of(values)
