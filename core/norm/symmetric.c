@@ -5,36 +5,22 @@
 #include "core/base/cancel.h"
 #include "core/base/simd.h"
 #include "core/norm/lanes.h"
+#include "core/norm/round.h"
+#include "core/norm/tiles.h"
 
-enum { TILE = 4, PANEL = 64, BLOCK = 32 };
-
-/* out[i][j] = sum_p a[i][p] b[j][p] for 4 rows of each. */
-LIP_INLINE void tile_dot(const double *a, size_t lda, const double *b, size_t ldb, size_t n,
-                         double out[TILE][TILE]) {
-  lip_d8 c[TILE][TILE] = {{{0}}};
-  for (size_t p = 0; p < n; p += LIP_LANES) {
-    lip_d8 x[TILE], y;
-    for (size_t i = 0; i < TILE; i++) LIP_LOAD(x[i], a + i * lda + p);
-    for (size_t j = 0; j < TILE; j++) {
-      LIP_LOAD(y, b + j * ldb + p);
-      for (size_t i = 0; i < TILE; i++) c[i][j] += x[i] * y;
-    }
-  }
-  for (size_t i = 0; i < TILE; i++)
-    for (size_t j = 0; j < TILE; j++) out[i][j] = lip_sum_lanes(&c[i][j]);
-}
+enum { PANEL = 64 };
 
 LIP_INLINE bool add_product(double *G, size_t k, const double *A, size_t lda, const double *B, size_t ldb,
                             size_t n, bool polls) {
-  double t[TILE][TILE];
+  double t[LIP_TILE][LIP_TILE];
   for (size_t jb = 0; jb < k; jb += PANEL) {
     if (polls && lip_cancelled()) return false;
-    for (size_t i = jb; i < k; i += TILE) {
-      size_t end = jb + PANEL < i + TILE ? jb + PANEL : i + TILE;
-      for (size_t j = jb; j < end; j += TILE) {
-        tile_dot(A + i * lda, lda, B + j * ldb, ldb, n, t);
-        for (size_t r = 0; r < TILE; r++)
-          for (size_t c = 0; c < TILE; c++) G[(i + r) * k + j + c] += t[r][c];
+    for (size_t i = jb; i < k; i += LIP_TILE) {
+      size_t end = jb + PANEL < i + LIP_TILE ? jb + PANEL : i + LIP_TILE;
+      for (size_t j = jb; j < end; j += LIP_TILE) {
+        lip_tile_dot(A + i * lda, lda, B + j * ldb, ldb, n, t);
+        for (size_t r = 0; r < LIP_TILE; r++)
+          for (size_t c = 0; c < LIP_TILE; c++) G[(i + r) * k + j + c] += t[r][c];
       }
     }
   }
@@ -56,12 +42,12 @@ LIP_HOT void lip_sym_add_product(double *G, size_t k, const double *A, size_t ld
 
 LIP_HOT void lip_sym_multiply(double *C, size_t ldc, const double *A, size_t lda, size_t m, const double *B,
                               size_t ldb, size_t r, size_t n) {
-  double t[TILE][TILE];
+  double t[LIP_TILE][LIP_TILE];
   for (size_t jb = 0; jb < r; jb += PANEL)
-    for (size_t i = 0; i < m; i += TILE)
-      for (size_t j = jb; j < (jb + PANEL < r ? jb + PANEL : r); j += TILE) {
-        tile_dot(A + i * lda, lda, B + j * ldb, ldb, n, t);
-        for (size_t p = 0; p < TILE; p++) memcpy(C + (i + p) * ldc + j, t[p], sizeof t[p]);
+    for (size_t i = 0; i < m; i += LIP_TILE)
+      for (size_t j = jb; j < (jb + PANEL < r ? jb + PANEL : r); j += LIP_TILE) {
+        lip_tile_dot(A + i * lda, lda, B + j * ldb, ldb, n, t);
+        for (size_t p = 0; p < LIP_TILE; p++) memcpy(C + (i + p) * ldc + j, t[p], sizeof t[p]);
       }
 }
 
@@ -74,61 +60,28 @@ void lip_sym_mirror(double *G, size_t k) {
 
 /* Columns [J, J+w) of the rows from J to `rows`, less the part of the columns before. */
 LIP_INLINE void update(double *B, size_t rows, size_t k, size_t J, size_t w) {
-  double t[TILE][TILE];
+  double t[LIP_TILE][LIP_TILE];
   if (J == 0) return;
-  for (size_t i = J; i < rows; i += TILE) {
-    size_t end = J + w < i + TILE ? J + w : i + TILE;
-    for (size_t j = J; j < end; j += TILE) {
-      tile_dot(B + i * k, k, B + j * k, k, J, t);
-      for (size_t r = 0; r < TILE; r++)
-        for (size_t c = 0; c < TILE; c++)
+  for (size_t i = J; i < rows; i += LIP_TILE) {
+    size_t end = J + w < i + LIP_TILE ? J + w : i + LIP_TILE;
+    for (size_t j = J; j < end; j += LIP_TILE) {
+      lip_tile_dot(B + i * k, k, B + j * k, k, J, t);
+      for (size_t r = 0; r < LIP_TILE; r++)
+        for (size_t c = 0; c < LIP_TILE; c++)
           if (j + c <= i + r) B[(i + r) * k + j + c] -= t[r][c];
     }
   }
 }
 
-/* Factor of the w x w block at D; its transpose goes to T, whose other entries are zero. */
-static bool factor(double *D, size_t k, size_t w, double T[BLOCK][BLOCK]) {
-  memset(T, 0, sizeof(double[BLOCK][BLOCK]));
-  for (size_t c = 0; c < w; c++) {
-    for (size_t r = c; r < w; r++) {
-      double s = D[r * k + c];
-      for (size_t p = 0; p < c; p++) s -= D[r * k + p] * D[c * k + p];
-      if (r == c) {
-        if (!(s > 0)) return false;
-        D[c * k + c] = sqrt(s);
-      } else {
-        T[c][r] = D[r * k + c] = s / D[c * k + c];
-      }
-    }
-  }
-  return true;
-}
-
-/* Four rows below the block: x L^T = b by substitution, column after column. */
-LIP_INLINE void substitute(double *x0, size_t ldx, size_t k, size_t w, const double *D,
-                           double T[BLOCK][BLOCK]) {
-  double x[TILE][BLOCK];
-  memset(x, 0, sizeof x);
-  for (size_t r = 0; r < TILE; r++) memcpy(x[r], x0 + r * ldx, w * sizeof(double));
-  for (size_t c = 0; c < w; c++)
-    for (size_t r = 0; r < TILE; r++) {
-      double v = x[r][c] / D[c * k + c];
-      for (size_t q = 0; q < BLOCK; q++) x[r][q] -= v * T[c][q];
-      x[r][c] = v;
-    }
-  for (size_t r = 0; r < TILE; r++) memcpy(x0 + r * ldx, x[r], w * sizeof(double));
-}
-
 LIP_INLINE bool cholesky(double *B, size_t rows, size_t k, bool polls) {
-  double T[BLOCK][BLOCK];
-  for (size_t J = 0; J < k; J += BLOCK) {
-    size_t w = k - J < BLOCK ? k - J : BLOCK;
+  double T[LIP_BLOCK][LIP_BLOCK];
+  for (size_t J = 0; J < k; J += LIP_BLOCK) {
+    size_t w = k - J < LIP_BLOCK ? k - J : LIP_BLOCK;
     double *D = B + J * k + J;
     if (polls && lip_cancelled()) return false;
     update(B, rows, k, J, w);
-    if (!factor(D, k, w, T)) return false;
-    for (size_t i = J + w; i < rows; i += TILE) substitute(B + i * k + J, k, k, w, D, T);
+    if (!lip_tile_factor(D, k, w, T)) return false;
+    for (size_t i = J + w; i < rows; i += LIP_TILE) lip_tile_substitute(B + i * k + J, k, k, w, D, T);
   }
   return true;
 }
@@ -145,22 +98,30 @@ bool lip_sym_cholesky(double *B, size_t k) {
   return lip_sym_cholesky_tall(B, k, k);
 }
 
+/* The trace has k roundings, what follows fewer than 16. */
+double lip_sym_proof_shift(size_t k, double trace, double most, double e) {
+  double phi = lip_gamma(k + 1);
+  if (!(phi < 0.25)) return INFINITY;
+  phi = lip_up(phi / (1 - phi));
+  return (phi * trace * (1 + 2 * lip_gamma(k)) + LIP_U * most + e + 0x1p-900) * (1 + 0x1p-48);
+}
+
 LIP_HOT void lip_sym_solve_rows(double *X, size_t ldx, size_t m, const double *B, size_t k) {
-  double T[BLOCK][BLOCK], t[TILE][TILE];
-  for (size_t J = 0; J < k; J += BLOCK) {
-    size_t w = k - J < BLOCK ? k - J : BLOCK;
+  double T[LIP_BLOCK][LIP_BLOCK], t[LIP_TILE][LIP_TILE];
+  for (size_t J = 0; J < k; J += LIP_BLOCK) {
+    size_t w = k - J < LIP_BLOCK ? k - J : LIP_BLOCK;
     const double *D = B + J * k + J;
     memset(T, 0, sizeof T);
     for (size_t r = 0; r < w; r++)
       for (size_t c = 0; c < r; c++) T[c][r] = D[r * k + c];
-    for (size_t i = 0; i < m; i += TILE) {
+    for (size_t i = 0; i < m; i += LIP_TILE) {
       double *x = X + i * ldx;
-      for (size_t j = J; J > 0 && j < J + w; j += TILE) {
-        tile_dot(x, ldx, B + j * k, k, J, t);
-        for (size_t r = 0; r < TILE; r++)
-          for (size_t c = 0; c < TILE; c++) x[r * ldx + j + c] -= t[r][c];
+      for (size_t j = J; J > 0 && j < J + w; j += LIP_TILE) {
+        lip_tile_dot(x, ldx, B + j * k, k, J, t);
+        for (size_t r = 0; r < LIP_TILE; r++)
+          for (size_t c = 0; c < LIP_TILE; c++) x[r * ldx + j + c] -= t[r][c];
       }
-      substitute(x + J, ldx, k, w, D, T);
+      lip_tile_substitute(x + J, ldx, k, w, D, T);
     }
   }
 }

@@ -28,6 +28,9 @@ bool lip_sym_cholesky_tall(double *B, size_t rows, size_t k);
  * and may fail. What they worked on is then of no use. */
 bool lip_sym_cholesky_polled(double *B, size_t rows, size_t k);
 bool lip_sym_add_gram_polled(double *G, size_t k, const double *A, size_t lda, size_t n);
+/* What a proof by a completed factorisation of B (k,k) costs: B = fl(base I - G) and ||A A' - G||_2 <= e prove A A' <= base +
+ * shift (verify.c). trace: sum of the |b_ii|, most: the largest. INFINITY: k is too large. */
+double lip_sym_proof_shift(size_t k, double trace, double most, double e);
 /* X <- X L^-T for the factor L that lip_sym_cholesky has left in B; X (m, k), m a multiple of LIP_PAD. */
 void lip_sym_solve_rows(double *X, size_t ldx, size_t m, const double *B, size_t k);
 /* x <- L^-1 x, x <- L^-T x. */

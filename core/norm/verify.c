@@ -22,14 +22,14 @@
 
 #include "core/base/cancel.h"
 #include "core/base/mem.h"
-#include "core/base/rng.h"
+#include "core/norm/lanczos.h"
 #include "core/norm/power.h"
 #include "core/norm/round.h"
 #include "core/norm/rows.h"
 #include "core/norm/spectral.h"
 #include "core/norm/symmetric.h"
 
-enum { CHUNK = 256, CHUNK_LD = CHUNK + LIP_PAD, MAX_LANCZOS = 192, TRIES = 16, HALVINGS = 2200 };
+enum { CHUNK = 256, CHUNK_LD = CHUNK + LIP_PAD, TRIES = 16 };
 
 /* A, seen through the stored matrix. */
 typedef struct scaled {
@@ -107,76 +107,11 @@ done:
   return st;
 }
 
-/* ---- a proposal: the largest Ritz value of Lanczos' method (Golub and Van Loan 2013, section 10.1) ---- */
-
-/* Number of eigenvalues of the tridiagonal matrix below x is m exactly when every pivot is negative. */
-static bool all_below(const double *alpha, const double *beta, size_t m, double x) {
-  double d = 1;
-  for (size_t i = 0; i < m; i++) {
-    double b = i ? beta[i - 1] : 0;
-    d = alpha[i] - x - b * b / d;
-    if (!(d < 0)) return false;
-  }
-  return true;
-}
-
-/* Largest eigenvalue by bisection, from above to the last bits. */
-static double largest(const double *alpha, const double *beta, size_t m) {
-  double low = alpha[0], high = 0;
-  for (size_t i = 0; i < m; i++) {
-    double reach = alpha[i] + (i ? beta[i - 1] : 0) + (i + 1 < m ? beta[i] : 0);
-    low = alpha[i] > low ? alpha[i] : low;
-    high = reach > high ? reach : high;
-  }
-  high *= 1 + 0x1p-40;
-  for (int i = 0; i < HALVINGS && high - low > 0x1p-50 * high; i++) {
-    double mid = low + (high - low) / 2;
-    if (all_below(alpha, beta, m, mid))
-      high = mid;
-    else
-      low = mid;
-  }
-  return high;
-}
-
-static bool normalise(double *v, size_t k) {
-  double norm = sqrt(lip_sym_dot(v, v, k));
-  if (!(norm > 0)) return false;
-  for (size_t i = 0; i < k; i++) v[i] /= norm;
-  return true;
-}
-
-/* Ritz value near lambda_max(G), from below but for rounding. V holds MAX_LANCZOS + 1 vectors of k. */
-static double propose(const double *G, size_t k, double *V) {
-  double alpha[MAX_LANCZOS], beta[MAX_LANCZOS], theta = 0;
-  size_t steps = k < MAX_LANCZOS ? k : MAX_LANCZOS;
-  lip_rng rng = lip_rng_new(1, LIP_RNG_USER, 0);
-  for (size_t i = 0; i < k; i++) V[i] = lip_rng_normal(&rng);
-  normalise(V, k);
-  for (size_t m = 0; m < steps; m++) {
-    if (m > 0 && lip_cancelled()) return theta;
-    double *v = V + m * k, *w = v + k;
-    lip_sym_apply(G, k, v, w);
-    alpha[m] = lip_sym_dot(v, w, k);
-    for (int twice = 0; twice < 2; twice++)
-      for (size_t j = 0; j <= m; j++) lip_sym_axpy(w, -lip_sym_dot(V + j * k, w, k), V + j * k, k);
-    beta[m] = sqrt(lip_sym_dot(w, w, k));
-    bool end = m + 1 == steps || !(beta[m] > 0x1p-50 * alpha[0]) || !normalise(w, k);
-    if (!end && m % 8 != 7) continue;
-    double now = largest(alpha, beta, m + 1);
-    if (end || now - theta <= 0x1p-46 * now) return now;
-    theta = now;
-  }
-  return theta;
-}
-
 /* ---- the proof ---- */
 
 /* True when sigma^2 <= *a is proved for a = theta + the shift the proof costs + theta * slack. B is destroyed. */
 static bool prove(const double *G, double *B, size_t k, double e, double theta, double slack, double *a) {
-  double phi = lip_gamma(k + 1), trace = 0, most = 0, base = theta * (1 + slack), shift;
-  if (!(phi < 0.25)) return false;
-  phi = lip_up(phi / (1 - phi));
+  double trace = 0, most = 0, base = theta * (1 + slack);
   memcpy(B, G, k * k * sizeof *B);
   for (size_t i = 0; i < k * k; i++) B[i] = -B[i];
   for (size_t i = 0; i < k; i++) {
@@ -185,14 +120,22 @@ static bool prove(const double *G, double *B, size_t k, double e, double theta, 
     trace += fabs(b);
     most = fabs(b) > most ? fabs(b) : most;
   }
-  /* here a' = base; the trace has k roundings, what follows fewer than 16 */
-  shift = (phi * trace * (1 + 2 * lip_gamma(k)) + LIP_U * most + e + 0x1p-900) * (1 + 0x1p-48);
-  *a = lip_up(base + shift);
-  return lip_sym_cholesky_polled(B, k, k);
+  *a = lip_up(base + lip_sym_proof_shift(k, trace, most, e)); /* here a' = base */
+  return isfinite(*a) && lip_sym_cholesky_polled(B, k, k);
 }
 
 static lip_status no_memory(lip_err *err, size_t M, size_t N) {
   return lip_fail(err, LIP_MEMORY, "no memory for the spectral norm of a %zux%zu matrix", M, N);
+}
+
+typedef struct whole {
+  const double *G;
+  size_t k;
+} whole;
+
+static void apply_whole(const void *arg, const double *x, double *y) {
+  const whole *a = arg;
+  lip_sym_apply(a->G, a->k, x, y);
 }
 
 lip_status lip_spectral_upper(const float *W, size_t M, size_t N, double *upper, lip_err *err) {
@@ -202,21 +145,21 @@ lip_status lip_spectral_upper(const float *W, size_t M, size_t N, double *upper,
   if (!isfinite(top)) return LIP_OK;
   if (top == 0 || M == 1 || N == 1) return *upper = frobenius, LIP_OK;
   scaled s = scale_of(W, M, N, top);
-  size_t cells, vectors = (s.k < MAX_LANCZOS ? s.k : MAX_LANCZOS) + 1;
+  size_t cells, steps = s.k < LIP_LANCZOS_MOST ? s.k : LIP_LANCZOS_MOST;
   bool proved = false;
   double *G = NULL, *B = NULL, *V = NULL;
   lip_status st = LIP_OK;
   if (!lip_mul_fits(s.k, s.k, &cells)) return no_memory(err, M, N);
   G = lip_alloc(cells, sizeof *G);
   B = lip_alloc(cells, sizeof *B);
-  V = lip_alloc(vectors * s.k, sizeof *V);
+  V = lip_alloc((steps + 1) * s.k, sizeof *V);
   if (!G || !B || !V) {
     st = no_memory(err, M, N);
     goto done;
   }
   st = gram(&s, G, &e, err);
   if (st != LIP_OK) goto done;
-  double theta = propose(G, s.k, V);
+  double theta = lip_lanczos(apply_whole, &(whole){G, s.k}, s.k, s.k, steps, 0x1p-46, V);
   for (int i = 0; i < TRIES && !proved && !lip_cancelled(); i++, slack *= 8)
     proved = prove(G, B, s.k, e, theta, slack, &a);
   if (proved) {

@@ -1,0 +1,143 @@
+/* Norms of convolutions in 2->2 against the matrix of the same map, on odd shapes: never below it, and how far above. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "core/layer/conv_band.h"
+#include "core/layer/conv_map.h"
+#include "core/layer/conv_spectral.h"
+#include "core/norm/opnorm.h"
+#include "support_layer.h"
+
+static const lip_pq two = {LIP_P2, LIP_P2};
+
+typedef struct shape {
+  size_t C, H, W, OUT, kernel, stride, padding, groups;
+} shape;
+
+static void set(lip_spec *spec, const char *name, size_t v) {
+  assert_int_equal(lip_conf_set_number(&spec->kind->desc, spec->conf, name, (double)v, NULL), LIP_OK);
+}
+
+static rig open_rig(const shape *s, lip_project_method method, double budget) {
+  lip_spec *spec = lip_spec_new(lip_layer_kind_find("conv2d"));
+  const lip_shape in = {3, {s->C, s->H, s->W}};
+  rig r;
+  lip_err err;
+  assert_non_null(spec);
+  set(spec, "channels", s->OUT);
+  set(spec, "kernel", s->kernel);
+  set(spec, "stride", s->stride);
+  set(spec, "padding", s->padding);
+  set(spec, "groups", s->groups);
+  if (rig_open(&r, spec, &in, two, method, LIP_INIT_HE, budget, 1, &err)) fail_msg("%s", err.msg);
+  lip_spec_free(spec); /* what the functions below need is in the plan */
+  return r;
+}
+
+/* Random numbers; of one sign, so that the norm is where waves are longest; one tap alone; and a checkerboard. */
+enum { KERNELS = 4 };
+static void fill(rig *r, size_t kind, uint64_t seed) {
+  const size_t n = lip_param_size(&r->l->param[0]), k = r->l->param[0].shape[3];
+  lip_rng rng = lip_rng_new(seed, LIP_RNG_DATA, 0);
+  lip_rng_fill_normal(&rng, r->weights, n, 0, 1);
+  for (size_t i = 0; i < n; i++) {
+    float *w = r->weights + i;
+    if (kind == 1) *w = 1 + 0.3f * *w;
+    if (kind == 2 && i % (k * k) != k * k / 2) *w = 0;
+    if (kind == 3) *w = (i + i / k % k) % 2 ? 1.0f : -1.0f;
+  }
+}
+
+/* Of the dense matrix of the map. */
+static void enclose(const rig *r, size_t n_out, double *lower, double *upper) {
+  float *A = lip_alloc(r->l->n_out * r->l->n_in, sizeof *A), *b = lip_alloc(n_out, sizeof *b);
+  assert_true(A && b);
+  r->l->kind->matrix(r->l, A, b);
+  assert_int_equal(lip_opnorm_lower(A, r->l->n_out, r->l->n_in, two, lower, NULL), LIP_OK);
+  assert_int_equal(lip_opnorm_upper(A, r->l->n_out, r->l->n_in, two, upper, NULL), LIP_OK);
+  lip_free(A), lip_free(b);
+}
+
+/* What a group of a convolution is bounded by, the largest of all groups. */
+typedef struct bounds {
+  double circle, written, band, tight, quick, estimate;
+} bounds;
+
+static bounds bounds_of(const rig *r, size_t groups) {
+  const lip_conv *c = r->l->state;
+  const double schur = lip_conv_abs_norm_upper(c, r->weights, two);
+  bounds most = {0}, b;
+  for (size_t g = 0; g < groups; g++) {
+    assert_int_equal(lip_conv_fourier_upper(c, r->weights, g, &b.circle, NULL), LIP_OK);
+    assert_int_equal(lip_conv_explicit_upper(c, r->weights, g, &b.written, NULL), LIP_OK);
+    assert_int_equal(lip_conv_estimate(c, r->weights, g, &b.estimate, NULL), LIP_OK);
+    assert_int_equal(lip_conv_band_upper(c, r->weights, g, b.estimate, schur, &b.band, NULL), LIP_OK);
+    most.circle = fmax(most.circle, b.circle);
+    most.written = fmax(most.written, b.written);
+    most.estimate = fmax(most.estimate, b.estimate);
+    most.band = fmax(most.band, b.band);
+  }
+  assert_int_equal(lip_conv_norm_upper(c, r->weights, two, &most.tight, NULL), LIP_OK);
+  assert_int_equal(lip_conv_norm_quick(c, r->weights, two, &most.quick, NULL), LIP_OK);
+  return most;
+}
+
+static double worst_circle, worst_band;
+
+static void holds(const shape *s, size_t kernels, uint64_t seed) {
+  rig r = open_rig(s, LIP_RADIAL, INFINITY);
+  double lower, upper;
+  fill(&r, kernels, seed);
+  enclose(&r, r.l->n_out, &lower, &upper);
+  const bounds b = bounds_of(&r, s->groups);
+  lower = fmax(lower, upper * (1 - 1e-8)); /* which its own test has shown to be tight */
+  const bool ok = b.circle >= lower && b.written >= lower && b.band >= lower && b.tight >= lower &&
+                  b.quick >= lower && b.estimate <= upper * (1 + 1e-5) && b.written <= upper * (1 + 1e-9) &&
+                  (upper == 0 || b.band <= upper * 1.005) && b.tight <= upper * 1.005;
+  if (!ok)
+    fail_msg("%zux%zux%zu to %zu, kernel %zu, stride %zu, padding %zu, %zu groups, kind %zu: norm %g to %g, "
+             "circle %g, written %g, band %g, tight %g, quick %g, estimate %g",
+             s->C, s->H, s->W, s->OUT, s->kernel, s->stride, s->padding, s->groups, kernels, lower, upper,
+             b.circle, b.written, b.band, b.tight, b.quick, b.estimate);
+  if (lower > 0) {
+    worst_circle = fmax(worst_circle, b.circle / upper);
+    worst_band = fmax(worst_band, b.band / upper);
+  }
+  rig_close(&r);
+}
+
+static void bounds_hold_on_odd_shapes(void **state) {
+  (void)state;
+  static const size_t images[][2] = {{1, 1}, {1, 7}, {5, 8}, {9, 2}}, strides[] = {1, 2, 3, 5},
+                      paddings[] = {0, 1, 2, 5},
+                      channels[][3] = {{1, 1, 1}, {3, 2, 1}, {2, 4, 2}, {3, 3, 3}, {1, 5, 1}};
+  size_t tested = 0;
+  for (size_t i = 0; i < 4; i++)
+    for (size_t k = 1; k <= 4; k++)
+      for (size_t s = 0; s < 4; s++)
+        for (size_t p = 0; p < 4; p++) {
+          if (images[i][0] + 2 * paddings[p] < k || images[i][1] + 2 * paddings[p] < k) continue;
+          for (size_t j = 0; j < KERNELS; j++, tested++) {
+            const size_t *c = channels[tested % 5];
+            holds(&(shape){c[0], images[i][0], images[i][1], c[1], k, strides[s], paddings[p], c[2]}, j,
+                  tested);
+          }
+        }
+  print_message("%zu convolutions: the circle up to %.4f times the norm, the band %.6f\n", tested,
+                worst_circle, worst_band);
+  assert_true(tested > 600);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(bounds_hold_on_odd_shapes),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
