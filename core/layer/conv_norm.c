@@ -25,6 +25,7 @@
 #include "core/layer/conv_spectral.h"
 #include "core/layer/init.h"
 #include "core/norm/opnorm.h"
+#include "core/norm/round.h"
 #include "core/tensor/vec.h"
 
 /* ---- which taps meet ---- */
@@ -277,7 +278,11 @@ lip_status lip_conv_init(lip_conv *c, lip_pq pq, lip_project_method method, lip_
   c->n_projector = is_spectral(pq) ? c->groups : 1;
   c->projector = lip_alloc(c->n_projector, sizeof(lip_projector *));
   if (by_columns(pq)) c->gathered = lip_alloc(gathered_rows(c), gathered_width(c) * sizeof(float));
-  if (!c->projector || (by_columns(pq) && !c->gathered))
+  if (is_spectral(pq)) {
+    c->power = lip_power_new_map(c->groups, c->OUTg * g->OH * g->OW, c->Cg * g->H * g->W);
+    c->sigma = lip_alloc(c->groups, sizeof *c->sigma);
+  }
+  if (!c->projector || (by_columns(pq) && !c->gathered) || (is_spectral(pq) && !(c->power && c->sigma)))
     return lip_fail(err, LIP_MEMORY, "conv2d: no memory for the projection of %zu weights", c->OUT * c->K);
   size_t rows = is_spectral(pq) ? c->OUTg : c->OUT, width = c->K;
   if (by_columns(pq)) {
@@ -296,19 +301,42 @@ void lip_conv_release(lip_conv *c) {
   for (size_t i = 0; c->projector && i < c->n_projector; i++) lip_projector_free(c->projector[i]);
   lip_free(c->projector);
   lip_free(c->gathered);
+  lip_power_free(c->power);
+  lip_free(c->sigma);
 }
 
 size_t lip_conv_project_units(const lip_conv *c) {
-  return is_spectral(c->pq) ? c->groups : lip_projector_units(c->projector[0]);
+  return is_spectral(c->pq) ? 1 : lip_projector_units(c->projector[0]);
+}
+
+static void forward(const void *arg, const float *w, size_t b, const float *x, float *y, void *scratch) {
+  lip_conv_map(arg, w, b, x, y, scratch);
+}
+
+static void back(const void *arg, const float *w, size_t b, const float *y, float *x, void *scratch) {
+  lip_conv_map_back(arg, w, b, y, x, scratch);
+}
+
+/* Each group whose norm seems to be above the budget. */
+static void scale_groups(lip_conv *c, float *w, double budget, void *scratch) {
+  const size_t n = c->OUTg * c->K;
+  const lip_power_map map = {n, forward, back, c};
+  bool inside = true;
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  for (size_t g = 0; g < c->groups && inside; g++) inside = schur(c, w, g) <= budget;
+  if (!inside) {
+    lip_power_norms(c->power, &map, w, c->sigma, scratch);
+    for (size_t g = 0; g < c->groups; g++) lip_power_scale(w + g * n, n, c->sigma[g], budget);
+  }
+  lip_ieee_leave(&saved);
 }
 
 void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1, void *scratch) {
   const double radius = radius_of(c, budget);
   if (isinf(budget)) return;
   if (is_spectral(c->pq)) {
-    for (size_t g = u0; g < u1; g++)
-      if (!(schur(c, w, g) <= budget))
-        lip_project(c->projector[g], w + g * c->OUTg * c->K, radius, 0, 1, scratch);
+    if (u0 < u1) scale_groups(c, w, budget, scratch);
   } else if (by_columns(c->pq)) {
     bool single = lip_projector_units(c->projector[0]) == gathered_rows(c);
     size_t r0 = single ? u0 : 0, r1 = single ? u1 : gathered_rows(c);
@@ -321,8 +349,11 @@ void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1
 }
 
 bool lip_conv_warm(const lip_conv *c, size_t i, lip_warm *out) {
-  if (i >= c->n_projector) return false;
-  *out = lip_projector_warm(c->projector[i]);
+  if (i > 0) return false;
+  if (is_spectral(c->pq))
+    out->wide = false, out->data = lip_power_warm(c->power, &out->n);
+  else
+    *out = lip_projector_warm(c->projector[0]);
   return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/layer/layer.h"
+#include "core/norm/power.h"
 #include "core/norm/project.h"
 #include "core/tensor/im2col.h"
 
@@ -27,6 +28,8 @@ typedef struct lip_conv {
   lip_pq pq;
   lip_projector **projector; /* one, or one per group for 2->2 */
   size_t n_projector;
+  lip_power *power; /* 2->2: the in-step projection, through the convolution itself, and norms by group */
+  double *sigma;
   float *gathered; /* for 1->1 and 1->2: (C * phases^2, OUTg * taps^2) with one limited piece per row */
   size_t phases, taps;
   bool direct; /* conv2d.c: without patches */
@@ -45,8 +48,10 @@ lip_status lip_conv_norm_quick(const lip_conv *c, const float *w, lip_pq pq, dou
 double lip_conv_abs_norm_upper(const lip_conv *c, const float *w, lip_pq pq);
 
 size_t lip_conv_project_units(const lip_conv *c);
+/* After an update; for 2->2 by an estimate (conv_norm.c), then scratch is lip_conv_map_scratch() bytes (conv_map.h), else
+ * lip_gemm_scratch(). */
 void lip_conv_project(lip_conv *c, float *w, double budget, size_t u0, size_t u1, void *scratch);
-/* The warm start of the i-th projector; false past the end. */
+/* What the next of these depends on beside the weights, the i-th array; false past the end. */
 bool lip_conv_warm(const lip_conv *c, size_t i, lip_warm *out);
 lip_status lip_conv_project_exact(lip_conv *c, float *w, double budget, lip_err *err);
 /* Initial weights as lip_init_weights gives them, in the norms of the convolution. */

@@ -20,15 +20,20 @@ enum { L = 16, VECTORS = 2, ROWS = 4, COLD_ROUNDS = 12, WARM_ROUNDS = 2 };
  * would be denormals, which processors are slow at. */
 #define NOTHING 0x1p-45f
 
-struct lip_power {
-  size_t M, N, b;
-  float *Q, *Z; /* (b,N) each, rows of Q orthonormal; behind Q: 0 until it has been started */
-};
-
 /* Gram matrices of Y = alpha W Q' and of Z = alpha Y' W. */
 typedef struct grams {
   double Y[VECTORS][VECTORS], Z[VECTORS][VECTORS];
 } grams;
+
+struct lip_power {
+  size_t pieces, M, N, b;
+  float *Q,
+      *Z; /* (b,pieces,N) each, rows of one piece of Q orthonormal; behind Q: 0 until it has been started */
+  /* of maps only: */
+  float *Y;     /* (b,pieces,M) */
+  float *alpha; /* (pieces) */
+  grams *g;     /* (pieces) */
+};
 
 /* ---- the pass: four rows at a time, so that they are still cached when they come to be used again ---- */
 
@@ -121,6 +126,15 @@ static bool precise(const grams *g, size_t b) {
   return g->Y[0][0] > 0x1p-20 && g->Z[0][0] > 0x1p-40;
 }
 
+/* A power of two that brings the n weights near 1; 0: they are zero or not finite. */
+static float power_for(const float *W, size_t n) {
+  float top = lip_row_abs_max(W, n);
+  int e;
+  if (top == 0 || !isfinite(top)) return 0;
+  (void)frexpf(top, &e);
+  return ldexpf(1, e > 100 ? -100 : e < -120 ? 120 : -e);
+}
+
 /* One pass with entries as they are, and one with them brought near 1 by a power of two where sums left the range in which
  * float32 is precise. Returns that power, alpha; 0: W is zero or not finite. */
 static float multiply(const float *W, size_t M, size_t N, size_t b, float *Q, float *Z, grams *g) {
@@ -132,11 +146,8 @@ static float multiply(const float *W, size_t M, size_t N, size_t b, float *Q, fl
     for (size_t k = 0; k < b; k++)
       for (size_t l = 0; l <= k; l++) g->Z[k][l] = g->Z[l][k] = dot(Z + k * N, Z + l * N, N);
     if (turn == 1 || precise(g, b)) break;
-    float top = lip_row_abs_max(W, M * N);
-    int e;
-    if (top == 0 || !isfinite(top)) return 0;
-    (void)frexpf(top, &e);
-    alpha = ldexpf(1, e > 100 ? -100 : e < -120 ? 120 : -e);
+    alpha = power_for(W, M * N);
+    if (alpha == 0) return 0;
     for (size_t j = 0; j < b * N; j++) Q[j] *= alpha; /* they are replaced before long */
   }
   return alpha;
@@ -183,14 +194,29 @@ double lip_power_estimate(const float *W, size_t M, size_t N, size_t iterations,
 
 /* ---- the projection ---- */
 
-lip_power *lip_power_new(size_t M, size_t N) {
+static lip_power *new_power(size_t pieces, size_t M, size_t N) {
   lip_power *p = lip_alloc(1, sizeof *p);
   if (!p) return NULL;
-  *p = (lip_power){.M = M, .N = N, .b = M < VECTORS ? M : VECTORS};
+  *p = (lip_power){.pieces = pieces, .M = M, .N = N, .b = M < VECTORS ? M : VECTORS};
   if (N < p->b) p->b = N;
-  p->Q = lip_alloc(p->b * N + 1, sizeof(float));
-  p->Z = lip_alloc(p->b * N, sizeof(float));
+  p->Q = lip_alloc(p->b * pieces * N + 1, sizeof(float));
+  p->Z = lip_alloc(p->b * pieces * N, sizeof(float));
   if (p->Q && p->Z) return p;
+  lip_power_free(p);
+  return NULL;
+}
+
+lip_power *lip_power_new(size_t M, size_t N) {
+  return new_power(1, M, N);
+}
+
+lip_power *lip_power_new_map(size_t pieces, size_t M, size_t N) {
+  lip_power *p = new_power(pieces, M, N);
+  if (!p) return NULL;
+  p->Y = lip_alloc(p->b * pieces * M, sizeof(float));
+  p->alpha = lip_alloc(pieces, sizeof(float));
+  p->g = lip_alloc(pieces, sizeof(grams));
+  if (p->Y && p->alpha && p->g) return p;
   lip_power_free(p);
   return NULL;
 }
@@ -199,11 +225,14 @@ void lip_power_free(lip_power *p) {
   if (!p) return;
   lip_free(p->Q);
   lip_free(p->Z);
+  lip_free(p->Y);
+  lip_free(p->alpha);
+  lip_free(p->g);
   lip_free(p);
 }
 
 float *lip_power_warm(lip_power *p, size_t *n) {
-  *n = p->b * p->N + 1;
+  *n = p->b * p->pieces * p->N + 1;
   return p->Q;
 }
 
@@ -225,34 +254,40 @@ static double largest(const grams *g, size_t b, double c[VECTORS]) {
   return t;
 }
 
+/* Vector k of a piece in Q or Z. */
+static float *vector(const lip_power *p, float *of, size_t piece, size_t k) {
+  return of + (k * p->pieces + piece) * p->N;
+}
+
 /* Rows of Q: the direction found, and what the other vector has beside it. */
-static void follow(lip_power *p, const double c[VECTORS]) {
+static void follow(lip_power *p, size_t piece, const double c[VECTORS]) {
   size_t N = p->N;
-  float *z0 = p->Z, *z1 = p->Z + (p->b > 1 ? N : 0);
+  float *z0 = vector(p, p->Z, piece, 0), *z1 = vector(p, p->Z, piece, p->b - 1),
+        *q0 = vector(p, p->Q, piece, 0);
   lip_rng rng = lip_rng_new(3, LIP_RNG_USER, 1);
   double size = fmax(fabs(c[0]), fabs(c[1]));
   const float *other = fabs(c[0]) >= fabs(c[1]) ? z1 : z0;
-  memcpy(p->Q, z0, N * sizeof *p->Q);
+  memcpy(q0, z0, N * sizeof *q0);
   if (p->b > 1 && size > 0 && isfinite(size)) {
-    for (size_t j = 0; j < N; j++) p->Q[j] = (float)((c[0] * (double)z0[j] + c[1] * (double)z1[j]) / size);
+    for (size_t j = 0; j < N; j++) q0[j] = (float)((c[0] * (double)z0[j] + c[1] * (double)z1[j]) / size);
   }
-  if (!unit(p->Q, N)) random_row(p->Q, N, &rng);
+  if (!unit(q0, N)) random_row(q0, N, &rng);
   if (p->b == 1) return;
-  float *q = p->Q + N;
+  float *q = vector(p, p->Q, piece, 1);
   memcpy(q, other, N * sizeof *q);
   for (int turn = 0; turn < 3; turn++) {
     if (!unit(q, N)) random_row(q, N, &rng);
-    double along = dot(p->Q, q, N);
-    axpy(q, (float)-along, p->Q, N);
+    double along = dot(q0, q, N);
+    axpy(q, (float)-along, q0, N);
     if (fabs(along) < 0.9) break;
     if (dot(q, q, N) < 0x1p-30) memset(q, 0, N * sizeof *q); /* nothing was left but rounding */
   }
   unit(q, N);
 }
 
-static void restart(lip_power *p) {
+static void restart(lip_power *p, size_t piece) {
   lip_rng rng = lip_rng_new(3, LIP_RNG_USER, 0);
-  for (size_t k = 0; k < p->b; k++) random_row(p->Q + k * p->N, p->N, &rng);
+  for (size_t k = 0; k < p->b; k++) random_row(vector(p, p->Q, piece, k), p->N, &rng);
 }
 
 /* Larger eigenvalue of a symmetric matrix. */
@@ -262,37 +297,114 @@ static double larger(double A[VECTORS][VECTORS], size_t b) {
   return (A[0][0] + A[1][1]) / 2 + sqrt(half * half + A[0][1] * A[0][1]);
 }
 
-/* The estimated norm; 0 when W is zero or not finite. *gain: how much more its square is than before the pass. */
-static double advance(lip_power *p, const float *W, double *gain) {
-  grams g;
-  double c[VECTORS];
-  float alpha = multiply(W, p->M, p->N, p->b, p->Q, p->Z, &g);
+/* The estimated norm of a piece from a pass; 0 when there is none. *gain: how much more its square is than before the
+ * pass. */
+static double settle(lip_power *p, size_t piece, const grams *g, float alpha, double *gain) {
+  double c[VECTORS], before[VECTORS][VECTORS], t = largest(g, p->b, c);
   *gain = 0;
-  if (alpha == 0) return 0;
-  double t = largest(&g, p->b, c);
   if (!isfinite(t)) { /* the vectors are of no use for this matrix */
-    restart(p);
+    restart(p, piece);
     return 0;
   }
-  *gain = t / larger(g.Y, p->b) - 1;
-  follow(p, c);
+  memcpy(before, g->Y, sizeof before);
+  *gain = t / larger(before, p->b) - 1;
+  follow(p, piece, c);
   return sqrt(t) / (double)alpha;
+}
+
+static double advance(lip_power *p, const float *W, double *gain) {
+  grams g;
+  float alpha = multiply(W, p->M, p->N, p->b, p->Q, p->Z, &g);
+  *gain = 0;
+  return alpha == 0 ? 0 : settle(p, 0, &g, alpha, gain);
 }
 
 /* One pass when the matrix has moved little, as in training; more as long as the estimate grows. */
 void lip_power_radial(lip_power *p, float *W, double radius) {
   float *started = p->Q + p->b * p->N;
   double gain = 0, sigma = 0;
-  if (*started == 0) restart(p);
+  if (*started == 0) restart(p, 0);
   for (int i = 0; i < (*started == 0 ? COLD_ROUNDS : WARM_ROUNDS); i++) {
     sigma = fmax(sigma, advance(p, W, &gain));
     if (!(gain > SETTLED)) break;
   }
   if (sigma > 0) *started = 1;
+  lip_power_scale(W, p->M * p->N, sigma, radius);
+}
+
+void lip_power_scale(float *W, size_t n, double sigma, double radius) {
   double s = radius * AIM / sigma;
   if (!(sigma > radius)) return;
   if (s > 0x1p-100)
-    lip_row_shrink(W, p->M * p->N, (float)s);
+    lip_row_shrink(W, n, (float)s);
   else
-    lip_row_scale(W, p->M * p->N, s);
+    lip_row_scale(W, n, s);
+}
+
+/* ---- of maps ---- */
+
+/* Y = alpha W Q' and Z = alpha Y' W of all pieces, and their Gram matrices. */
+static void map_products(lip_power *p, const lip_power_map *m, const float *W, void *scratch) {
+  m->forward(m->arg, W, p->b, p->Q, p->Y, scratch);
+  for (size_t i = 0; i < p->pieces; i++) {
+    grams *g = &p->g[i];
+    for (size_t k = 0; k < p->b; k++)
+      for (size_t l = 0; l <= k; l++)
+        g->Y[k][l] = g->Y[l][k] =
+            dot(p->Y + (k * p->pieces + i) * p->M, p->Y + (l * p->pieces + i) * p->M, p->M);
+    for (size_t k = 0; k < p->b && p->alpha[i] != 1; k++) {
+      float *y = p->Y + (k * p->pieces + i) * p->M;
+      for (size_t j = 0; j < p->M; j++) y[j] *= p->alpha[i];
+    }
+  }
+  m->back(m->arg, W, p->b, p->Y, p->Z, scratch);
+  for (size_t i = 0; i < p->pieces; i++)
+    for (size_t k = 0; k < p->b; k++)
+      for (size_t l = 0; l <= k; l++)
+        p->g[i].Z[k][l] = p->g[i].Z[l][k] = dot(vector(p, p->Z, i, k), vector(p, p->Z, i, l), p->N);
+}
+
+/* Powers of two for the pieces whose sums left the range in which float32 is precise, 0 where weights are zero or not finite.
+ * True when some product has to be done once more. */
+static bool rescale(lip_power *p, const lip_power_map *m, const float *W) {
+  bool again = false;
+  for (size_t i = 0; i < p->pieces; i++) {
+    if (precise(&p->g[i], p->b)) continue;
+    p->alpha[i] = power_for(W + i * m->weights, m->weights);
+    if (p->alpha[i] == 0 || p->alpha[i] == 1) continue;
+    again = true;
+    for (size_t k = 0; k < p->b; k++) {
+      float *q = vector(p, p->Q, i, k);
+      for (size_t j = 0; j < p->N; j++) q[j] *= p->alpha[i]; /* they are replaced before long */
+    }
+  }
+  return again;
+}
+
+/* Raises sigma to what one pass finds; returns the largest gain. */
+static double map_advance(lip_power *p, const lip_power_map *m, const float *W, double *sigma,
+                          void *scratch) {
+  double most = 0, gain;
+  for (size_t i = 0; i < p->pieces; i++) p->alpha[i] = 1;
+  map_products(p, m, W, scratch);
+  if (rescale(p, m, W)) map_products(p, m, W, scratch);
+  for (size_t i = 0; i < p->pieces; i++) {
+    if (p->alpha[i] == 0) continue;
+    sigma[i] = fmax(sigma[i], settle(p, i, &p->g[i], p->alpha[i], &gain));
+    most = fmax(most, gain);
+  }
+  return most;
+}
+
+void lip_power_norms(lip_power *p, const lip_power_map *m, const float *W, double *sigma, void *scratch) {
+  float *started = p->Q + p->b * p->pieces * p->N;
+  double found = 0;
+  for (size_t i = 0; i < p->pieces; i++) {
+    if (*started == 0) restart(p, i);
+    sigma[i] = 0;
+  }
+  for (int i = 0; i < (*started == 0 ? COLD_ROUNDS : WARM_ROUNDS); i++)
+    if (!(map_advance(p, m, W, sigma, scratch) > SETTLED)) break;
+  for (size_t i = 0; i < p->pieces; i++) found = fmax(found, sigma[i]);
+  if (found > 0) *started = 1;
 }
