@@ -109,16 +109,18 @@ static void set_scratch(lip_layer *l) {
   }
 }
 
-/* Rows that a run takes at a time: what is written by one child is still in a cache near by when the next reads it. */
+/* Rows that a run takes at a time: what is written by one child is still in a cache near by when the next reads it. Parts
+ * are multiples of it. */
 static size_t rows_at_a_time(const lip_layer *l, size_t a, size_t b) {
-  enum { FLOATS = 1 << 17, LEAST = 4, MOST = 16 };
+  enum { FLOATS = 1 << 17, LEAST = 4 };
   size_t most = 1;
   for (size_t i = a; i < b; i++) {
     const size_t n = l->child[i]->x_row + l->child[i]->y_row;
     if (n > most) most = n;
   }
-  const size_t rows = FLOATS / most;
-  return rows < LEAST ? LEAST : rows > MOST ? MOST : rows;
+  size_t rows = LEAST;
+  while (2 * rows <= LIP_PART && 2 * rows * most <= FLOATS) rows *= 2;
+  return rows;
 }
 
 /* Children a..b-1, those that compute, for the rows of `pass`; forwards or backwards. */
@@ -129,7 +131,7 @@ static void run_children(const lip_layer *l, size_t a, size_t b, const lip_pass 
     if (is_alias(c)) continue;
     if (!back)
       c->kind->forward(c, &part);
-    else if (c->dx || c->kind->flags & LIP_LAYER_CONTAINER)
+    else if (c->dx || c->grad_by_parts || c->kind->flags & LIP_LAYER_CONTAINER)
       c->kind->backward(c, &part);
     part.scratch = (unsigned char *)part.scratch + scratch_of(c);
   }

@@ -151,8 +151,23 @@ static bool borders(const lip_layer *l, size_t *in, size_t *out) {
   return true;
 }
 
+/* Floats of the sums of a part, to each of its rows. */
+static size_t part_cache(const lip_layer *l) {
+  const lip_direct s = direct(l, false);
+  return (lip_direct_sums(&s) + LIP_PART - 1) / LIP_PART;
+}
+
+/* Sums by parts go over x and dy while they are in a cache. They are not worth it where they are larger than half of what
+ * they are made of. */
 static void ordered(lip_layer *l) {
+  const lip_direct s = direct(l, false);
   l->scratch = scratch_bytes(l);
+  if (!l->x_order.pixels && !l->y_order.pixels) return;
+  l->grad_by_parts = 2 * part_cache(l) <= l->x_row + l->y_row;
+  if (!l->grad_by_parts) return;
+  l->cache = part_cache(l);
+  const size_t bytes = lip_direct_scratch_by_parts(&s);
+  l->scratch = bytes > lip_gemm_scratch() ? bytes : lip_gemm_scratch();
 }
 
 static void release(lip_layer *l) {
@@ -238,9 +253,20 @@ static void patches_backward(const lip_layer *l, const lip_pass *pass) {
   }
 }
 
+static float *part_of(const lip_layer *l, size_t row) {
+  return l->kept + row / LIP_PART * LIP_PART * l->cache;
+}
+
 static void backward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const lip_direct s = direct(l, pass->again);
+  for (size_t r = pass->r0, end; l->grad_by_parts && pass->training && r < pass->r1; r = end) {
+    end = (r / LIP_PART + 1) * LIP_PART;
+    if (end > pass->r1) end = pass->r1;
+    lip_direct_grad_add(&s, end - r, l->x + r * l->x_row, l->dy + r * l->y_row, r % LIP_PART == 0,
+                        part_of(l, r), pass->scratch);
+  }
+  if (!l->dx) return;
   if (c->direct)
     lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, l->dy + pass->r0 * l->y_row,
                         l->rectify_dx ? l->x + pass->r0 * l->x_row : NULL, l->dx + pass->r0 * l->x_row,
@@ -266,11 +292,15 @@ static void patches_grad(const lip_layer *l, const lip_pass *pass, size_t u0, si
 static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
   const lip_conv *c = l->state;
   const lip_direct s = direct(l, false);
-  if (c->direct)
+  if (l->grad_by_parts)
+    lip_direct_grad_take(&s, (pass->rows + LIP_PART - 1) / LIP_PART, l->kept, LIP_PART * l->cache, u0, u1,
+                         pass->accumulate, l->param[0].grad, l->n_param > 1 ? l->param[1].grad : NULL,
+                         pass->scratch);
+  else if (c->direct)
     lip_direct_grad(&s, pass->rows, l->x, l->dy, u0, u1, pass->accumulate, l->param[0].grad, pass->scratch);
   else
     patches_grad(l, pass, u0, u1);
-  if (l->n_param > 1)
+  if (l->n_param > 1 && !l->grad_by_parts)
     lip_direct_grad_bias(&s, pass->rows, l->dy, u0, u1, pass->accumulate, l->param[1].grad, pass->scratch);
   if (pass->done) pass->done(pass->done_arg, u0, u1);
 }

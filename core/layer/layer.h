@@ -63,6 +63,9 @@ size_t lip_param_size(const lip_param *p); /* number of elements */
 
 #define LIP_LAYER_MAX_PARAMS 4
 
+/* Rows of a batch, from a multiple of it on, that are always carried back by one thread and in order. */
+enum { LIP_PART = 16 };
+
 /* How weights start. "on_ball" scales rows (or columns, or the whole) to the layer's budget. */
 typedef enum lip_init {
   LIP_INIT_ORTHOGONAL,
@@ -113,6 +116,9 @@ struct lip_layer {
   bool merged;                /* a rectifier whose work the layers around it do: y is x and dy is dx */
   bool rectify_y;             /* of the layer before it: y is 0 where it would be <= 0 */
   bool rectify_dx;            /* of the layer behind it: dx is 0 where x <= 0 */
+  bool
+      grad_by_parts; /* set by `ordered`: in training `backward` sums up what `grad` puts together, by parts of
+                                 LIP_PART rows, and is called even when dx is NULL */
 
   /* Buffers, set by whoever holds the layer (net or container) before the calls below. dx is NULL when nobody
    * needs the input gradient. capacity = rows the buffers have room for. */

@@ -49,4 +49,17 @@ void lip_direct_grad(const lip_direct *s, size_t B, const float *x, const float 
 void lip_direct_grad_bias(const lip_direct *s, size_t B, const float *dy, size_t u0, size_t u1, float beta,
                           float *db, void *scratch);
 
+/* Both by parts of the batch, so that the parts may be taken in any order: each has sums of its own, lip_direct_sums()
+ * floats aligned to 64. `scratch` is lip_direct_scratch_by_parts() bytes, and may be that of lip_direct_backward at the same
+ * time: neither disturbs what `again` asks the other for. */
+size_t lip_direct_sums(const lip_direct *s);
+size_t lip_direct_scratch_by_parts(const lip_direct *s);
+/* sums = (fresh) or += what B images give. */
+void lip_direct_grad_add(const lip_direct *s, size_t B, const float *x, const float *dy, bool fresh,
+                         float *sums, void *scratch);
+/* dw = beta dw + the sums of all parts in their order, `step` floats apart, for output channels u0..u1; db (OUT) likewise,
+ * or NULL. */
+void lip_direct_grad_take(const lip_direct *s, size_t parts, const float *sums, size_t step, size_t u0,
+                          size_t u1, float beta, float *dw, float *db, void *scratch);
+
 #endif

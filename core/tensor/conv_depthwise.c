@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/tensor/conv_pixels.h"
+#include "core/tensor/conv_frame.h"
 #include "core/tensor/conv_vector.h"
 #include "core/tensor/kernel.h"
 
@@ -147,10 +147,10 @@ typedef struct places {
 
 static places places_of(size_t W, size_t rows, size_t cols) {
   places p = {0};
-  p.mask = lip_pixels_room(&p.end, vectors(cols) * (SIDE + 1) * MOST_LANES);
-  p.zeros = lip_pixels_room(&p.end, W);
-  p.sums = lip_pixels_room(&p.end, CHANNELS * TAPS * MOST_LANES);
-  p.spare = lip_pixels_room(&p.end, rows * cols + MOST_LANES);
+  p.mask = room(&p.end, vectors(cols) * (SIDE + 1) * MOST_LANES);
+  p.zeros = room(&p.end, W);
+  p.sums = room(&p.end, CHANNELS * TAPS * MOST_LANES);
+  p.spare = room(&p.end, rows * cols + MOST_LANES);
   return p;
 }
 

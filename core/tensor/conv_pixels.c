@@ -77,19 +77,3 @@ LIP_HOT void lip_pixels_sum(double *restrict sum, size_t rows, const float *rest
   for (size_t p = 0; p < n; p++)
     for (size_t i = 0; i < rows; i++) sum[i] += (double)from[p * step + i];
 }
-
-size_t lip_pixels_images(size_t P) {
-  enum { TOGETHER = 192 };
-  const size_t images = (TOGETHER + P - 1) / P;
-  return images < LIP_PIXELS_MOST ? images : LIP_PIXELS_MOST;
-}
-
-void lip_pixels_steps(size_t *place, size_t n, size_t step) {
-  for (size_t i = 0; i < n; i++) place[i] = i * step;
-}
-
-size_t lip_pixels_room(size_t *end, size_t floats) {
-  const size_t at = *end;
-  *end = at + (floats + 15) / 16 * 16;
-  return at;
-}

@@ -16,6 +16,9 @@ typedef struct lip_planes {
                float beta, float *dw, float *scratch);
 } lip_planes;
 
+/* The way that is taken instead of pixels, or NULL. */
+const lip_planes *lip_planes_of(const lip_direct *s);
+
 extern const lip_planes lip_planes_depthwise; /* every channel alone, 3x3, stride 1 */
 extern const lip_planes lip_planes_point;     /* 1x1, stride 1 */
 

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "core/base/simd.h"
+#include "core/tensor/conv_frame.h"
 #include "core/tensor/conv_pixels.h"
-#include "core/tensor/conv_tile.h"
 
 enum { INDEX = sizeof(size_t) / sizeof(float) };
 
@@ -19,10 +19,10 @@ typedef struct places {
 /* Rows of a matrix with one more column, for a bias. */
 static places places_of(size_t rows, size_t cols, size_t strip) {
   places p = {0};
-  p.place = lip_pixels_room(&p.end, rows * INDEX);
-  p.matrix = lip_pixels_room(&p.end, rows * (cols + 1));
-  p.strip = lip_pixels_room(&p.end, (cols + 1) * strip);
-  p.zeros = lip_pixels_room(&p.end, strip);
+  p.place = room(&p.end, rows * INDEX);
+  p.matrix = room(&p.end, rows * (cols + 1));
+  p.strip = room(&p.end, (cols + 1) * strip);
+  p.zeros = room(&p.end, strip);
   return p;
 }
 
@@ -33,12 +33,12 @@ typedef struct grad_places {
 
 static grad_places grad_places_of(const lip_direct *s, size_t units, const lip_tile *tile) {
   const size_t P = s->at.OH * s->at.OW, strips = (units + tile->strip - 1) / tile->strip;
-  grad_places p = {.images = lip_pixels_images(P), .width = strips * tile->strip};
-  p.x_at = lip_pixels_room(&p.end, p.images * P * INDEX);
-  p.place = lip_pixels_room(&p.end, (p.images * P > s->C ? p.images * P : s->C) * INDEX);
-  p.dy = lip_pixels_room(&p.end, p.images * P * p.width);
-  p.sums = lip_pixels_room(&p.end, strips * s->C * tile->strip);
-  p.nowhere = lip_pixels_room(&p.end, tile->strip);
+  grad_places p = {.images = lip_frame_images(P), .width = strips * tile->strip};
+  p.x_at = room(&p.end, p.images * P * INDEX);
+  p.place = room(&p.end, (p.images * P > s->C ? p.images * P : s->C) * INDEX);
+  p.dy = room(&p.end, p.images * P * p.width);
+  p.sums = room(&p.end, strips * s->C * tile->strip);
+  p.nowhere = room(&p.end, tile->strip);
   return p;
 }
 
@@ -107,7 +107,7 @@ static void backward(const lip_direct *s, const float *w, size_t B, const float 
                      float *scratch) {
   const places p = places_of(s->C, s->OUT, lip_tile_get(LIP_TILE_LOW)->strip);
   size_t *place = (size_t *)(void *)(scratch + p.place);
-  lip_pixels_steps(place, s->C, s->OUT + 1);
+  lip_frame_steps(place, s->C, s->OUT + 1);
   for (size_t c = 0; c < s->C; c++) scratch[p.matrix + place[c]] = 0;
   lip_pixels_spread(scratch + p.matrix + 1, place, s->C, w, s->OUT, s->C);
   multiply_images(s, s->C, s->OUT, &p, B, dy, dx, scratch);
@@ -121,13 +121,13 @@ static void add_places(const lip_direct *s, const lip_tile *tile, const grad_pla
   const size_t P = s->at.OH * s->at.OW, S = tile->strip, N = tile->places;
   const size_t *x_at = (const size_t *)(const void *)(base + g->x_at);
   const size_t *dy_at = (const size_t *)(const void *)(base + g->place);
-  for (size_t p = 0; p < n; p += LIP_PIXELS_PLACES)
+  for (size_t p = 0; p < n; p += LIP_FRAME_PLACES)
     for (size_t u = 0; u < units; u += S) {
       lip_tile_outer t = {.x = x,
                           .dy = base + g->dy + u,
                           .x_at = x_at + p,
                           .dy_at = dy_at + p,
-                          .n = n - p < LIP_PIXELS_PLACES ? n - p : LIP_PIXELS_PLACES};
+                          .n = n - p < LIP_FRAME_PLACES ? n - p : LIP_FRAME_PLACES};
       float *sums = base + g->sums + u * s->C;
       for (size_t c = 0; c < s->C; c += N) {
         for (size_t i = 0; i < N; i++) {
@@ -148,7 +148,7 @@ static void grad(const lip_direct *s, size_t B, const float *x, const float *dy,
   size_t *place = (size_t *)(void *)(scratch + g.place), *x_at = (size_t *)(void *)(scratch + g.x_at);
   memset(scratch + g.dy, 0, (g.end - g.dy) * sizeof *scratch);
   for (size_t i = 0; i < g.images * P; i++) x_at[i] = i / P * s->C * P + i % P;
-  lip_pixels_steps(place, g.images * P, g.width);
+  lip_frame_steps(place, g.images * P, g.width);
   for (size_t r = 0, n; r < B; r += n) {
     n = B - r < g.images ? B - r : g.images;
     for (size_t i = 0; i < n; i++)
@@ -156,7 +156,7 @@ static void grad(const lip_direct *s, size_t B, const float *x, const float *dy,
                         P);
     add_places(s, tile, &g, n * P, x + r * s->C * P, u1 - u0, scratch);
   }
-  lip_pixels_steps(place, s->C, S);
+  lip_frame_steps(place, s->C, S);
   for (size_t u = u0; u < u1; u += S)
     lip_pixels_collect(dw + u * s->C, u1 - u < S ? u1 - u : S, s->C, scratch + g.sums + (u - u0) * s->C,
                        place, s->C, beta);
