@@ -1,5 +1,5 @@
-/* conv2d: y[o, oy, ox] = b[o] + sum over c, ky, kx of w[o, c, ky, kx] x[c, oy s + ky - pad, ox s + kx - pad], the
- * cross-correlation that deep learning calls convolution; groups split input and output channels into blocks.
+/* conv2d: y[o, oy, ox] = b[o] + sum over c, ky, kx of w[o, c, ky, kx] x[c, oy s + ky d - pad, ox s + kx d - pad],
+ * the cross-correlation that deep learning calls convolution; groups split input and output channels into blocks.
  * As a matrix product of each sample's patches: y = W col(x), W (OUT, IN/groups * kernel^2). That is what plain loops
  * do, and what is done where direct kernels (tensor/conv.h) would need too much memory.
  *
@@ -20,7 +20,7 @@
 enum { UNIT_GRAIN = 16 };
 
 typedef struct conf {
-  size_t channels, kernel, stride, padding, groups;
+  size_t channels, kernel, stride, padding, dilation, groups;
   bool bias;
 } conf;
 
@@ -52,6 +52,13 @@ static const lip_opt options[] = {
      .low = 0,
      .high = 1024,
      .help = "zeros around the image"},
+    {.name = "dilation",
+     .type = LIP_OPT_SIZE,
+     .offset = offsetof(conf, dilation),
+     .def = 1,
+     .low = 1,
+     .high = 1024,
+     .help = "places from one tap of the kernel to the next; it spans (kernel - 1) dilation + 1"},
     {.name = "groups",
      .type = LIP_OPT_SIZE,
      .offset = offsetof(conf, groups),
@@ -99,6 +106,11 @@ static size_t scratch_bytes(const lip_layer *l) {
   return bytes > lip_gemm_scratch() ? bytes : lip_gemm_scratch(); /* which projections take */
 }
 
+/* Places that the kernel spans along a side. */
+static size_t span(const conf *o) {
+  return (o->kernel - 1) * o->dilation + 1;
+}
+
 static lip_status check(const lip_layer *l, const conf *o, lip_err *err) {
   char shape[64];
   lip_shape_describe(&l->in, shape, sizeof shape);
@@ -108,10 +120,15 @@ static lip_status check(const lip_layer *l, const conf *o, lip_err *err) {
     return lip_fail(err, LIP_SHAPE,
                     "conv2d: %zu groups do not divide the input %s and the %zu output channels", o->groups,
                     shape, o->channels);
-  if (l->in.dim[1] + 2 * o->padding < o->kernel || l->in.dim[2] + 2 * o->padding < o->kernel)
+  const size_t side = span(o), least = l->in.dim[1] < l->in.dim[2] ? l->in.dim[1] : l->in.dim[2];
+  if (least + 2 * o->padding >= side) return LIP_OK;
+  if (o->dilation == 1)
     return lip_fail(err, LIP_SHAPE, "conv2d: the kernel %zux%zu is larger than the input %s with padding %zu",
-                    o->kernel, o->kernel, shape, o->padding);
-  return LIP_OK;
+                    side, side, shape, o->padding);
+  return lip_fail(err, LIP_SHAPE,
+                  "conv2d: the kernel %zux%zu with dilation %zu spans %zux%zu, larger than the input %s with "
+                  "padding %zu; give a smaller dilation or more padding",
+                  o->kernel, o->kernel, o->dilation, side, side, shape, o->padding);
 }
 
 static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
@@ -119,7 +136,7 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   lip_status status = check(l, o, err);
   if (status) return status;
   const size_t H = l->in.dim[1], W = l->in.dim[2], k = o->kernel, s = o->stride;
-  const size_t OH = (H + 2 * o->padding - k) / s + 1, OW = (W + 2 * o->padding - k) / s + 1;
+  const size_t OH = (H + 2 * o->padding - span(o)) / s + 1, OW = (W + 2 * o->padding - span(o)) / s + 1;
   size_t weights, columns;
   if (!lip_mul_fits(o->channels, l->in.dim[0] / o->groups * k * k, &weights) || weights > (size_t)1 << 40 ||
       !lip_mul_fits(l->in.dim[0] / o->groups * k * k, OH * OW, &columns) || columns > (size_t)1 << 40)
@@ -127,7 +144,7 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   lip_conv *c = lip_alloc(1, sizeof *c);
   if (!c) return lip_fail(err, LIP_MEMORY, "conv2d: out of memory");
   l->state = c; /* released by layer.c from here on */
-  c->at = (lip_patches){H, W, k, s, o->padding, OH, OW};
+  c->at = (lip_patches){H, W, k, s, o->padding, o->dilation, OH, OW};
   c->C = l->in.dim[0];
   c->OUT = o->channels;
   c->groups = o->groups;
@@ -215,16 +232,16 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
 static void wide_channel(const lip_layer *l, size_t o, const double *x, double *y) {
   const lip_conv *c = l->state;
   const size_t k = c->at.kernel, s = c->at.stride, pad = c->at.padding, H = c->at.H, W = c->at.W;
-  const size_t OW = c->at.OW, P = places(c);
+  const size_t OW = c->at.OW, P = places(c), d = c->at.dilation;
   for (size_t i = 0; i < P; i++) y[i] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
   for (size_t t = 0; t < c->K; t++) {
     const double w = (double)l->param[0].value[o * c->K + t];
     const double *plane = x + (o / c->OUTg * c->Cg + t / (k * k)) * H * W;
     for (size_t oy = 0; oy < c->at.OH; oy++) {
-      size_t iy = oy * s + t / k % k;
+      size_t iy = oy * s + t / k % k * d;
       if (iy < pad || iy - pad >= H) continue;
       for (size_t ox = 0; ox < OW; ox++) {
-        size_t ix = ox * s + t % k;
+        size_t ix = ox * s + t % k * d;
         if (ix >= pad && ix - pad < W) y[oy * OW + ox] += w * plane[(iy - pad) * W + ix - pad];
       }
     }
@@ -326,7 +343,8 @@ static void matrix(const lip_layer *l, float *W, float *b) {
     size_t o = row / P, oy = row % P / c->at.OW, ox = row % c->at.OW, first = o / c->OUTg * c->Cg;
     b[row] = l->n_param > 1 ? l->param[1].value[o] : 0;
     for (size_t t = 0; t < c->K; t++) {
-      size_t y = oy * c->at.stride + t / k % k, x = ox * c->at.stride + t % k, pad = c->at.padding;
+      size_t y = oy * c->at.stride + t / k % k * c->at.dilation, pad = c->at.padding;
+      size_t x = ox * c->at.stride + t % k * c->at.dilation;
       if (y < pad || x < pad || y - pad >= H || x - pad >= width) continue;
       size_t column = ((first + t / (k * k)) * H + y - pad) * width + x - pad;
       W[row * l->n_in + column] = l->param[0].value[o * c->K + t];

@@ -1,6 +1,6 @@
 /* A convolution A of one group has two Gram matrices, A A' over its outputs and A' A over its inputs, with the same largest
  * eigenvalue. Places in the order (y, x, channel) make both banded: outputs i, i' along one side meet where some input is
- * read by both, i s + t = i' s + t' for taps t, t'; inputs j, j' where some output reads both, j - j' = t - t'. With W_t the
+ * read by both, i s + t d = i' s + t' d for taps t, t'; inputs j, j' where some output reads both, j - j' = (t - t') d. With W_t the
  * (OUT, C) matrix of tap t, the block of two places is
  *     sum over the pairs of taps (t, t') that meet there of W_t W_t'^T     (inputs: W_t^T W_t'),
  * and pairs of taps are products of a pair along y and one along x. So all W_t W_t'^T are found once, and each block is
@@ -42,19 +42,24 @@ typedef struct meeting {
   size_t n, t[LIP_CONV_MAX_KERNEL][2];
 } meeting;
 
+static size_t reach(const lip_patches *at) {
+  return (at->kernel - 1) * at->dilation;
+}
+
 /* Of places i >= j along a side of n inputs and `out` outputs. */
 static void meet(const gram *g, size_t n, size_t out, size_t i, size_t j, meeting *m) {
   const lip_patches *at = &g->c->at;
-  const size_t apart = g->inputs ? i - j : (i - j) * at->stride;
+  const size_t places = g->inputs ? i - j : (i - j) * at->stride, apart = places / at->dilation;
   m->n = 0;
+  if (places % at->dilation != 0) return;
   for (size_t t = 0; t + apart < at->kernel; t++) {
     const size_t ti = g->inputs ? t + apart : t, tj = g->inputs ? t : t + apart;
     bool inside;
     if (g->inputs) {
-      const size_t from = i + at->padding - ti; /* of the output, in places */
-      inside = i + at->padding >= ti && from % at->stride == 0 && from / at->stride < out;
+      const size_t from = i + at->padding - ti * at->dilation; /* of the output, in places */
+      inside = i + at->padding >= ti * at->dilation && from % at->stride == 0 && from / at->stride < out;
     } else {
-      const size_t place = i * at->stride + ti;
+      const size_t place = i * at->stride + ti * at->dilation;
       inside = place >= at->padding && place - at->padding < n;
     }
     if (inside) m->t[m->n][0] = ti, m->t[m->n++][1] = tj;
@@ -62,10 +67,10 @@ static void meet(const gram *g, size_t n, size_t out, size_t i, size_t j, meetin
 }
 
 static gram choose(const lip_conv *c) {
-  const size_t k = c->at.kernel, apart = (k - 1) / c->at.stride;
+  const size_t far = reach(&c->at), apart = far / c->at.stride;
   gram in = {c, true, c->at.H, c->at.W, c->Cg, c->OUTg, 0},
        out = {c, false, c->at.OH, c->at.OW, c->OUTg, c->Cg, 0};
-  size_t in_y = k - 1 < in.H ? k - 1 : in.H - 1, in_x = k - 1 < in.W ? k - 1 : in.W - 1;
+  size_t in_y = far < in.H ? far : in.H - 1, in_x = far < in.W ? far : in.W - 1;
   size_t out_y = apart < out.H ? apart : out.H - 1, out_x = apart < out.W ? apart : out.W - 1;
   in.half = (in_y * in.W + in_x + 1) * in.q - 1;
   out.half = (out_y * out.W + out_x + 1) * out.q - 1;
@@ -133,15 +138,16 @@ static void meet_either(const gram *g, size_t n, size_t out, size_t i, size_t j,
 
 static lip_status fill(const gram *g, const double *S, lip_band *G, lip_err *err) {
   const lip_patches *at = &g->c->at;
+  const size_t far = reach(at);
   meeting y, x;
   for (size_t yi = 0; yi < g->H; yi++) {
     lip_status st = lip_cancel_check("the norm of a convolution", err);
     if (st != LIP_OK) return st;
     for (size_t yj = yi + 1; yj-- > 0;) {
       meet(g, at->H, at->OH, yi, yj, &y);
-      if (yi - yj >= at->kernel) break; /* nor does anything farther */
+      if (yi - yj > far) break; /* nor does anything farther */
       for (size_t xi = 0; y.n > 0 && xi < g->W; xi++)
-        for (size_t xj = xi < at->kernel ? 0 : xi - at->kernel; xj < g->W && xj < xi + at->kernel; xj++) {
+        for (size_t xj = xi < far ? 0 : xi - far; xj < g->W && xj <= xi + far; xj++) {
           if (yi == yj && xj > xi) break;
           meet_either(g, at->W, at->OW, xi, xj, &x);
           add_block(g, S, &y, &x, yi * g->W + xi, yj * g->W + xj, G);

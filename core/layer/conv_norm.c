@@ -1,5 +1,5 @@
 /* A convolution is a matrix whose row for output (o, oy, ox) holds the taps that fall inside the image, and whose
- * column for input (c, iy, ix) holds the taps that read that place: all ky with ky = iy + padding modulo the stride,
+ * column for input (c, iy, ix) holds the taps that read that place: all ky with ky dilation = iy + padding modulo the stride,
  * fewer near a border. Rows and columns differ by these sets only, and a set is a product of one along y and one
  * along x. So every norm that is a maximum over rows (p->inf) or columns (1->q) is found exactly from the kernel.
  *
@@ -50,15 +50,15 @@ static void find_sets(const lip_patches *g, size_t n, size_t out, lip_tap_sets *
   for (size_t o = 0; o < out; o++) {
     uint64_t set = 0;
     for (size_t k = 0; k < g->kernel; k++) {
-      size_t i = o * g->stride + k; /* place, moved by the padding */
+      size_t i = o * g->stride + k * g->dilation; /* place, moved by the padding */
       if (i >= g->padding && i - g->padding < n) set |= UINT64_C(1) << k;
     }
     add_set(reads, set, all);
   }
   for (size_t i = 0; i < n; i++) {
     uint64_t set = 0;
-    for (size_t k = 0; k < g->kernel && k <= i + g->padding; k++) {
-      size_t from = i + g->padding - k;
+    for (size_t k = 0; k < g->kernel && k * g->dilation <= i + g->padding; k++) {
+      size_t from = i + g->padding - k * g->dilation;
       if (from % g->stride == 0 && from / g->stride < out) set |= UINT64_C(1) << k;
     }
     add_set(read_by, set, all);
@@ -239,7 +239,7 @@ static size_t gathered_width(const lip_conv *c) {
 
 /* Moves rows [r0, r1) of the gathered matrix out of the kernel or back into it. Places without a tap are zero. */
 static void exchange_rows(const lip_conv *c, float *w, size_t r0, size_t r1, bool back) {
-  const size_t k = c->at.kernel, s = c->at.stride, width = gathered_width(c);
+  const size_t k = c->at.kernel, s = lip_patches_lap(&c->at), width = gathered_width(c);
   for (size_t r = r0; r < r1; r++) {
     float *row = c->gathered + r * width;
     size_t channel = r / (c->phases * c->phases), a = r / c->phases % c->phases, b = r % c->phases;
@@ -273,8 +273,9 @@ lip_status lip_conv_init(lip_conv *c, lip_pq pq, lip_project_method method, lip_
   find_sets(g, g->H, g->OH, &c->out_y, &c->in_y);
   find_sets(g, g->W, g->OW, &c->out_x, &c->in_x);
   c->overlap = largest_set(&c->in_y) * largest_set(&c->in_x);
-  c->phases = g->stride < g->kernel ? g->stride : g->kernel;
-  c->taps = (g->kernel + g->stride - 1) / g->stride;
+  const size_t lap = lip_patches_lap(g);
+  c->phases = lap < g->kernel ? lap : g->kernel;
+  c->taps = (g->kernel + lap - 1) / lap;
   c->n_projector = is_spectral(pq) ? c->groups : 1;
   c->projector = lip_alloc(c->n_projector, sizeof(lip_projector *));
   if (by_columns(pq)) c->gathered = lip_alloc(gathered_rows(c), gathered_width(c) * sizeof(float));

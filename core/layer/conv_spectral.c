@@ -1,8 +1,8 @@
 /* Circular convolutions as bounds.
  *
- * Along one side an output i reads places j = i s + t - p of an image of n places, 0 <= t < k, with zeros outside. Outputs that
- * read a place of the image have -r <= j < n + r for all their t, r = min(p, k - 1), and their i s lie in n + r consecutive
- * places; the others are 0. Take any multiple G of the stride s with G >= n + r and lay the image on a circle of G places,
+ * Along one side an output i reads places j = i s + t - p of an image of n places, zeros outside, for its k taps t = 0, d, 2 d, ...
+ * Outputs that read a place of the image have -r <= j < n + r for all their t, r = min(p, (k - 1) d), and their i s lie in
+ * n + r consecutive places; the others are 0. Take any multiple G of the stride s with G >= n + r and lay the image on a circle of G places,
  * zeros on the others, where going round once multiplies by a number z of modulus 1: x[j + G] = z x[j]. For j < 0 the place
  * is z^-1 x[G + j] with G + j >= n, a zero; for j >= n it is x[j] itself, a zero as j < G. So with
  *     y[i] = sum_t w[t] x[i s + t - p],  G / s consecutive i,
@@ -67,7 +67,7 @@ static void write_out(const lip_conv *c, const float *w, size_t g, float *A) {
     size_t o = row / P, oy = row % P / c->at.OW * c->at.stride, ox = row % c->at.OW * c->at.stride;
     const float *from = w + (g * c->OUTg + o) * c->K;
     for (size_t t = 0; t < c->K; t++) {
-      size_t y = oy + t / k % k, x = ox + t % k;
+      size_t y = oy + t / k % k * c->at.dilation, x = ox + t % k * c->at.dilation;
       if (y < pad || x < pad || y - pad >= c->at.H || x - pad >= c->at.W) continue;
       A[row * N + (t / (k * k) * c->at.H + y - pad) * c->at.W + x - pad] = from[t];
     }
@@ -102,7 +102,7 @@ typedef struct circle {
 } circle;
 
 static size_t places(size_t n, const lip_conv *c) {
-  size_t s = c->at.stride, reach = c->at.kernel - 1;
+  size_t s = c->at.stride, reach = (c->at.kernel - 1) * c->at.dilation;
   size_t around = c->at.padding < reach ? c->at.padding : reach;
   return (n + around + s - 1) / s * s;
 }
@@ -169,7 +169,7 @@ static double add_block(circle *f, const lip_conv *c, size_t fy, size_t fx, size
   memset(f->im, 0, f->part * sizeof *f->im);
   for (size_t y = 0; y < k; y++)
     for (size_t x = 0; x < k; x++) {
-      const size_t a = fy * y % (2 * f->Gy), b = fx * x % (2 * f->Gx);
+      const size_t a = fy * y * c->at.dilation % (2 * f->Gy), b = fx * x * c->at.dilation % (2 * f->Gx);
       const double *tap = f->taps + (y * k + x) * f->part;
       lip_sym_axpy(f->re, f->cy[a] * f->cx[b] - f->sy[a] * f->sx[b], tap, f->part);
       lip_sym_axpy(f->im, f->cy[a] * f->sx[b] + f->sy[a] * f->cx[b], tap, f->part);

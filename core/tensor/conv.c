@@ -12,7 +12,8 @@
 
 size_t lip_direct_scratch(const lip_direct *s, double most) {
   if (!lip_tile_get(LIP_TILE_FULL)) return 0;
-  const double pad = 2 * (double)s->at.padding, side = (double)s->at.kernel + (double)s->at.stride;
+  const double pad = 2 * (double)s->at.padding,
+               side = (double)s->at.kernel * (double)s->at.dilation + (double)s->at.stride;
   const double border = 2 * (double)(s->in.border > s->out.border ? s->in.border : s->out.border);
   const double H = (double)s->at.H + pad + side + border, W = (double)s->at.W + pad + side + border;
   const double wide = (double)s->C + (double)s->OUT + 2 * LIP_TILE_WIDTH;
@@ -110,11 +111,14 @@ static void pack_forward(const frame *f, const float *w, const float *b, float *
     }
 }
 
-/* Runs of numbers that a tap row reads; where channels are not split, one run. */
-static lip_tile_sum sum_over(const frame *f, size_t rows, size_t cols, size_t length) {
-  lip_tile_sum t = {
-      .rows = rows, .cols = cols, .length = length, .row_step = f->in.W * f->in.C, .col_step = f->in.C};
-  if (f->s.groups == 1) {
+/* Runs of numbers that a tap row reads, taps `apart` pixels; where those are side by side with all channels, one run. */
+static lip_tile_sum sum_over(const frame *f, size_t rows, size_t cols, size_t length, size_t apart) {
+  lip_tile_sum t = {.rows = rows,
+                    .cols = cols,
+                    .length = length,
+                    .row_step = apart * f->in.W * f->in.C,
+                    .col_step = apart * f->in.C};
+  if (f->s.groups == 1 && apart == 1) {
     t.length *= t.cols;
     t.cols = 1;
   }
@@ -135,7 +139,7 @@ void lip_direct_forward(const lip_direct *s, const float *w, const float *b, siz
   size_t *place = (size_t *)(void *)(base + f.place), *term = (size_t *)(void *)(base + f.terms);
   if (!s->again) pack_forward(&f, w, b, base + f.panels, base + f.bias, term);
   if (!s->again && !s->in.pixels) memset(X, 0, f.images * image(in) * sizeof *X);
-  lip_tile_sum t = sum_over(&f, s->at.kernel, s->at.kernel, f.Cg);
+  lip_tile_sum t = sum_over(&f, s->at.kernel, s->at.kernel, f.Cg, s->at.dilation);
   if (s->relu) t.end = LIP_TILE_RELU;
   grid all = {.rows = s->at.OH,
               .cols = s->at.OW,
@@ -162,35 +166,35 @@ void lip_direct_forward(const lip_direct *s, const float *w, const float *b, siz
   }
 }
 
-/* The inputs along one side that the taps phase, phase + stride, ... read. */
+/* The inputs along one side that the taps a, a + lap, ... read. */
 typedef struct phase {
   size_t taps, first, n; /* the first input, and how many there are, a stride apart */
   size_t from;           /* pixel of dy, `border` pixels counted, where the run of the first one begins */
 } phase;
 
 static phase phase_of(const lip_direct *s, size_t a, size_t n, size_t border) {
-  const size_t stride = s->at.stride, pad = s->at.padding;
-  phase p = {.taps = (s->at.kernel - a + stride - 1) / stride, .first = (a + stride - pad % stride) % stride};
+  const size_t stride = s->at.stride;
+  phase p = {.taps = lip_frame_taps(s, a), .first = lip_frame_first(s, a)};
+  const size_t last = a + (p.taps - 1) * lip_patches_lap(&s->at);
   p.n = p.first < n ? (n - 1 - p.first) / stride + 1 : 0;
-  p.from = (p.first + pad) / stride + 1 + border - p.taps;
+  p.from = (p.first + s->at.padding) / stride + border - last * s->at.dilation / stride;
   return p;
 }
 
 /* Floats of a group's strip before the panel of phase (ay, ax). */
 static size_t phase_start(const frame *f, size_t ay, size_t ax) {
-  const size_t k = f->s.at.kernel, s = f->s.at.stride;
   size_t before = 0;
-  for (size_t a = 0; a < ay; a++) before += (k - a + s - 1) / s * k;
-  for (size_t a = 0; a < ax; a++) before += (k - a + s - 1) / s * ((k - ay + s - 1) / s);
+  for (size_t a = 0; a < ay; a++) before += lip_frame_taps(&f->s, a) * f->s.at.kernel;
+  for (size_t a = 0; a < ax; a++) before += lip_frame_taps(&f->s, a) * lip_frame_taps(&f->s, ay);
   return before * f->OUTg * f->tile->strip;
 }
 
 static void pack_backward(const frame *f, const float *w, float *panels, size_t *place) {
-  const size_t S = f->tile->strip, k = f->s.at.kernel, s = f->s.at.stride, k2 = k * k;
+  const size_t S = f->tile->strip, k = f->s.at.kernel, lap = lip_patches_lap(&f->s.at), k2 = k * k;
   for (size_t ky = 0; ky < k; ky++)
     for (size_t kx = 0; kx < k; kx++) {
-      size_t ay = ky % s, ax = kx % s, ny = (k - ay + s - 1) / s, nx = (k - ax + s - 1) / s;
-      size_t at = (ny - 1 - ky / s) * nx + nx - 1 - kx / s;
+      const size_t ay = ky % lap, ax = kx % lap, nx = lip_frame_taps(&f->s, ax);
+      const size_t at = (lip_frame_taps(&f->s, ay) - 1 - ky / lap) * nx + nx - 1 - kx / lap;
       place[ky * k + kx] = phase_start(f, ay, ax) + at * f->OUTg * S;
     }
   for (size_t g = 0; g < f->groups; g++)
@@ -209,7 +213,9 @@ static void run_phase(const frame *f, size_t ay, size_t ax, const grid *all, flo
   const size_t S = f->tile->strip, k2 = s->at.kernel * s->at.kernel;
   const phase y = phase_of(s, ay, s->at.H, in->top), x = phase_of(s, ax, s->at.W, in->left);
   const size_t first = (y.first * out->W + x.first) * out->C;
-  lip_tile_sum t = sum_over(f, y.taps, x.taps, f->OUTg);
+  const size_t leap =
+      lip_patches_lap(&s->at) * s->at.dilation / s->at.stride; /* pixels of dy from tap to tap */
+  lip_tile_sum t = sum_over(f, y.taps, x.taps, f->OUTg, leap);
   grid part = *all;
   part.rows = y.n;
   part.cols = x.n;
@@ -231,14 +237,14 @@ void lip_direct_backward(const lip_direct *s, const float *w, size_t B, const fl
   const frame f = lip_frame_backward(s);
   const pixels *in = &f.in, *out = &f.out;
   const size_t plane = s->at.H * s->at.W, k = s->at.kernel;
-  const size_t phases = s->at.stride < k ? s->at.stride : k;
+  const size_t lap = lip_patches_lap(&s->at), phases = lap < k ? lap : k;
   float *base = scratch, *X = base + f.x, *Y = base + f.y;
   size_t *place = (size_t *)(void *)(base + f.place);
   if (!s->again) {
     pack_backward(&f, w, base + f.panels, (size_t *)(void *)(base + f.terms));
     memset(base + f.bias, 0, (f.x - f.bias) * sizeof *base);
     if (!s->out.pixels) memset(X, 0, f.images * image(in) * sizeof *X);
-    if (!s->in.pixels && s->at.stride > k)
+    if (!s->in.pixels && phases < s->at.stride)
       memset(Y, 0, f.images * image(out) * sizeof *Y); /* inputs that no tap reads */
   }
   grid all = {.x_image = image(in),

@@ -157,7 +157,7 @@ static places places_of(size_t W, size_t rows, size_t cols) {
 static size_t scratch_room(const lip_direct *s) {
   const lip_patches *g = &s->at;
   if (s->groups == 1 || s->groups != s->C || s->groups != s->OUT) return 0;
-  if (g->kernel != SIDE || g->stride != 1 || g->W < LEAST || g->OW < LEAST) return 0;
+  if (g->kernel != SIDE || g->stride != 1 || g->dilation != 1 || g->W < LEAST || g->OW < LEAST) return 0;
   const size_t a = places_of(g->W, g->OH, g->OW).end, b = places_of(g->OW, g->H, g->W).end;
   return a > b ? a : b;
 }

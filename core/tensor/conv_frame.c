@@ -52,8 +52,9 @@ frame lip_frame_forward(const lip_direct *s) {
   return f;
 }
 
-size_t lip_frame_taps(const lip_direct *s) {
-  return (s->at.kernel + s->at.stride - 1) / s->at.stride;
+/* Pixels of dy from what the first tap reads for an input back to what the last one reads, at most. */
+static size_t reach(const lip_direct *s) {
+  return (s->at.kernel - 1) * s->at.dilation / s->at.stride;
 }
 
 /* The last pixel of dy along a side that an input reads. */
@@ -63,14 +64,14 @@ static size_t last_read(const lip_direct *s, size_t n) {
 
 static size_t with_border(const lip_direct *s, size_t n, size_t out) {
   size_t last = last_read(s, n) + 1;
-  return lip_frame_taps(s) - 1 + (last > out ? last : out);
+  return reach(s) + (last > out ? last : out);
 }
 
 frame lip_frame_backward(const lip_direct *s) {
   frame f = common(s);
   if (f.each) f.Cg = s->C;
   const size_t S = f.tile->strip, k2 = s->at.kernel * s->at.kernel, plane = s->at.H * s->at.W;
-  const size_t edge = lip_frame_taps(s) - 1;
+  const size_t edge = reach(s);
   f.in = s->out.pixels ? bordered(s->at.OH, s->at.OW, s->OUT, s->out.border)
                        : (pixels){with_border(s, s->at.H, s->at.OH), with_border(s, s->at.W, s->at.OW),
                                   s->OUT, edge, edge};
@@ -132,14 +133,24 @@ size_t lip_direct_border_in(const lip_direct *s) {
   return s->at.padding;
 }
 
+size_t lip_frame_taps(const lip_direct *s, size_t a) {
+  return (s->at.kernel - 1 - a) / lip_patches_lap(&s->at) + 1;
+}
+
+size_t lip_frame_first(const lip_direct *s, size_t a) {
+  const size_t stride = s->at.stride;
+  return (a * s->at.dilation % stride + stride - s->at.padding % stride) % stride;
+}
+
 /* Its first output is reached by the last taps of the phases, the one behind its last by the last input. */
 size_t lip_direct_border_out(const lip_direct *s) {
   const size_t stride = s->at.stride, k = s->at.kernel, pad = s->at.padding;
   size_t border = larger(last_read(s, s->at.H) + 1, s->at.OH) - s->at.OH;
   border = larger(border, larger(last_read(s, s->at.W) + 1, s->at.OW) - s->at.OW);
-  for (size_t a = 0; a < stride && a < k; a++) {
-    const size_t reached = (k - a + stride - 1) / stride - 1,
-                 first = ((a + stride - pad % stride) % stride + pad) / stride;
+  const size_t lap = lip_patches_lap(&s->at);
+  for (size_t a = 0; a < lap && a < k; a++) {
+    const size_t last = a + (lip_frame_taps(s, a) - 1) * lap, reached = last * s->at.dilation / stride;
+    const size_t first = (lip_frame_first(s, a) + pad) / stride;
     border = larger(border, reached > first ? reached - first : 0);
   }
   return border;

@@ -67,8 +67,9 @@ frame lip_frame_grad(const lip_direct *s, size_t units, bool apart);
 size_t lip_frame_before_grad(const lip_direct *s);
 /* Whether vectors of dy in pixels can be read where they stand: none reaches behind the channels. */
 bool lip_frame_whole_vectors(const lip_direct *s);
-/* Taps along one side that meet one input, at most. */
-size_t lip_frame_taps(const lip_direct *s);
+/* Along one side: the taps a, a + lap, ... (lip_patches_lap), which meet the same inputs, and the first input they read. */
+size_t lip_frame_taps(const lip_direct *s, size_t a);
+size_t lip_frame_first(const lip_direct *s, size_t a);
 
 /* Where the H x W pixels of an image stand in `to`; or n pixels one after the other. */
 void lip_frame_places(size_t *place, const pixels *to, size_t H, size_t W);

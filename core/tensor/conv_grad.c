@@ -65,7 +65,7 @@ static void set_patches(const frame *f, float *base) {
       }
   for (size_t ky = 0; ky < g->kernel; ky++)
     for (size_t kx = 0; kx < g->kernel; kx++)
-      for (size_t c = 0; c < f->Cg; c++) *offset++ = (ky * in->W + kx) * in->C + c;
+      for (size_t c = 0; c < f->Cg; c++) *offset++ = (ky * in->W + kx) * g->dilation * in->C + c;
 }
 
 /* Channels u0..u1 of dy of n images, into pixels of their own. */

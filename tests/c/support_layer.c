@@ -147,7 +147,7 @@ static void dense_d(const lip_layer *l, const double *x, double *y) {
 
 static void conv_d(const lip_layer *l, const double *x, double *y) {
   const size_t k = (size_t)number(l, "kernel"), s = (size_t)number(l, "stride"),
-               pad = (size_t)number(l, "padding");
+               pad = (size_t)number(l, "padding"), d = (size_t)number(l, "dilation");
   const size_t OUT = l->out.dim[0], OH = l->out.dim[1], OW = l->out.dim[2], H = l->in.dim[1],
                W = l->in.dim[2];
   const size_t groups = (size_t)number(l, "groups"), Cg = l->in.dim[0] / groups, OUTg = OUT / groups;
@@ -158,7 +158,7 @@ static void conv_d(const lip_layer *l, const double *x, double *y) {
         for (size_t c = 0; c < Cg; c++)
           for (size_t ky = 0; ky < k; ky++)
             for (size_t kx = 0; kx < k; kx++) {
-              long iy = (long)(oy * s + ky) - (long)pad, ix = (long)(ox * s + kx) - (long)pad;
+              long iy = (long)(oy * s + ky * d) - (long)pad, ix = (long)(ox * s + kx * d) - (long)pad;
               if (iy < 0 || ix < 0 || iy >= (long)H || ix >= (long)W) continue;
               double w = (double)l->param[0].value[((o * Cg + c) * k + ky) * k + kx];
               sum += w * x[((o / OUTg * Cg + c) * H + (size_t)iy) * W + (size_t)ix];

@@ -33,6 +33,8 @@ static const variant variants[] = {
     {"conv2d", {3, {2, 6, 5}}, {{"channels", 3}, {"kernel", 3}, {"stride", 2}, {"padding", 1}}, NULL},
     {"conv2d", {3, {4, 5, 5}}, {{"channels", 6}, {"kernel", 2}, {"stride", 3}, {"groups", 2}}, NULL},
     {"conv2d", {3, {1, 3, 3}}, {{"channels", 2}, {"kernel", 5}, {"stride", 2}, {"padding", 2}}, NULL},
+    {"conv2d", {3, {2, 6, 5}}, {{"channels", 3}, {"kernel", 3}, {"padding", 2}, {"dilation", 2}}, NULL},
+    {"conv2d", {3, {2, 8, 9}}, {{"channels", 2}, {"stride", 2}, {"padding", 3}, {"dilation", 3}}, NULL},
     {"avg_pool2d", {3, {1, 1, 1}}, {{"kernel", 1}, {"stride", 0}, {"padding", 0}}, NULL},
     {"avg_pool2d", {3, {2, 1, 7}}, {{"kernel", 1}, {"stride", 2}, {"padding", 0}}, NULL},
     {"avg_pool2d", {3, {2, 5, 8}}, {{"kernel", 3}, {"stride", 1}, {"padding", 1}}, NULL},

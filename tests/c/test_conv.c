@@ -16,11 +16,15 @@
 #include "support_layer.h"
 
 typedef struct shape {
-  size_t C, H, W, OUT, kernel, stride, padding, groups;
+  size_t C, H, W, OUT, kernel, stride, padding, groups, dilation;
 } shape;
 
+static size_t span(const shape *s) {
+  return (s->kernel - 1) * s->dilation + 1;
+}
+
 static size_t outputs(size_t n, const shape *s) {
-  return (n + 2 * s->padding - s->kernel) / s->stride + 1;
+  return (n + 2 * s->padding - span(s)) / s->stride + 1;
 }
 
 /* Channels below, at and above the width of every tile, with groups that fit none of them. */
@@ -29,15 +33,15 @@ static const size_t channels[][3] = {{1, 1, 1},  {3, 5, 1},   {4, 6, 2},   {6, 6
                                      {1, 32, 1}, {32, 16, 1}, {18, 36, 9}};
 
 /* Rows of outputs below, at and above the width of every vector, with borders that reach over one and more. */
-static const shape depthwise[] = {{3, 6, 5, 3, 3, 1, 1, 3},     {5, 6, 19, 5, 3, 1, 1, 5},
-                                  {2, 1, 8, 2, 3, 1, 1, 2},     {5, 4, 34, 5, 3, 1, 0, 5},
-                                  {17, 3, 16, 17, 3, 1, 1, 17}, {3, 2, 40, 3, 3, 1, 5, 3},
-                                  {18, 9, 9, 18, 3, 1, 2, 18},  {3, 3, 7, 3, 3, 1, 0, 3}};
+static const shape depthwise[] = {{3, 6, 5, 3, 3, 1, 1, 3, 1},     {5, 6, 19, 5, 3, 1, 1, 5, 1},
+                                  {2, 1, 8, 2, 3, 1, 1, 2, 1},     {5, 4, 34, 5, 3, 1, 0, 5, 1},
+                                  {17, 3, 16, 17, 3, 1, 1, 17, 1}, {3, 2, 40, 3, 3, 1, 5, 3, 1},
+                                  {18, 9, 9, 18, 3, 1, 2, 18, 1},  {3, 3, 7, 3, 3, 1, 0, 3, 1}};
 
 /* Planes that fill whole vectors of every family, and some that do not. */
-static const shape point[] = {{5, 6, 6, 9, 1, 1, 0, 1},    {17, 8, 8, 3, 1, 1, 0, 1},
-                              {40, 5, 13, 33, 1, 1, 0, 1}, {1, 4, 8, 1, 1, 1, 0, 1},
-                              {9, 10, 10, 70, 1, 1, 0, 1}, {3, 1, 130, 8, 1, 1, 0, 1}};
+static const shape point[] = {{5, 6, 6, 9, 1, 1, 0, 1, 1},    {17, 8, 8, 3, 1, 1, 0, 1, 1},
+                              {40, 5, 13, 33, 1, 1, 0, 1, 1}, {1, 4, 8, 1, 1, 1, 0, 1, 1},
+                              {9, 10, 10, 70, 1, 1, 0, 1, 1}, {3, 1, 130, 8, 1, 1, 0, 1, 1}};
 
 /* Calls `test` on every image, kernel, stride and padding that fit, with two of the channels each, and on these. */
 static size_t each_shape(void (*test)(const shape *s)) {
@@ -48,14 +52,16 @@ static size_t each_shape(void (*test)(const shape *s)) {
   for (size_t i = 0; i < sizeof point / sizeof *point; i++) test(&point[i]);
   for (size_t i = 0; i < 4; i++)
     for (size_t k = 1; k <= 4; k++)
-      for (size_t s = 0; s < 4; s++)
-        for (size_t p = 0; p < 4; p++) {
-          if (images[i][0] + 2 * paddings[p] < k || images[i][1] + 2 * paddings[p] < k) continue;
-          for (size_t j = 0; j < 2; j++, tested++) {
-            const size_t *c = channels[(tested * 7 + j) % (sizeof channels / sizeof *channels)];
-            test(&(shape){c[0], images[i][0], images[i][1], c[1], k, strides[s], paddings[p], c[2]});
-          }
+      for (size_t n = 0; n < 4 * 4 * 3; n++) {
+        shape s = {0, images[i][0], images[i][1], 0, k, strides[n % 4], paddings[n / 4 % 4], 0, n / 16 + 1};
+        if (s.H + 2 * s.padding < span(&s) || s.W + 2 * s.padding < span(&s) || (k == 1 && s.dilation > 1))
+          continue;
+        for (size_t j = 0; j < (s.dilation > 1 ? 1 : 2); j++, tested++) {
+          const size_t *c = channels[(tested * 7 + j) % (sizeof channels / sizeof *channels)];
+          s.C = c[0], s.OUT = c[1], s.groups = c[2];
+          test(&s);
         }
+      }
   return tested;
 }
 
@@ -71,6 +77,7 @@ static lip_spec *conv_spec(const shape *s) {
   set(spec, "stride", s->stride);
   set(spec, "padding", s->padding);
   set(spec, "groups", s->groups);
+  set(spec, "dilation", s->dilation);
   return spec;
 }
 
@@ -127,7 +134,8 @@ static void define(const rig *r, const shape *s, const sums *e) {
           e->y_abs[y] += fabs((double)r->l->param[1].value[o]);
           for (size_t c = 0; c < Cg; c++)
             for (size_t t = 0; t < k * k; t++) {
-              const size_t iy = oy * s->stride + t / k - s->padding, ix = ox * s->stride + t % k - s->padding;
+              const size_t iy = oy * s->stride + t / k * s->dilation - s->padding,
+                           ix = ox * s->stride + t % k * s->dilation - s->padding;
               if (iy >= s->H || ix >= s->W) continue; /* below 0 it is huge */
               const size_t channel = o / (s->OUT / s->groups) * Cg + c;
               meet(r, e, (o * Cg + c) * k * k + t, ((n * s->C + channel) * s->H + iy) * s->W + ix, y);
@@ -139,10 +147,10 @@ static void compare(const shape *s, const char *what, const float *got, const do
                     const double *size, size_t n, size_t terms) {
   for (size_t i = 0; i < n; i++)
     if (!(fabs((double)got[i] - exact[i]) <= 0x1p-24 * (double)(terms + 4) * size[i]))
-      fail_msg(
-          "%zux%zux%zu to %zu, kernel %zu, stride %zu, padding %zu, %zu groups: %s[%zu] is %.9g, not %.9g",
-          s->C, s->H, s->W, s->OUT, s->kernel, s->stride, s->padding, s->groups, what, i, (double)got[i],
-          exact[i]);
+      fail_msg("%zux%zux%zu to %zu, kernel %zu, stride %zu, padding %zu, dilation %zu, %zu groups: %s[%zu] "
+               "is %.9g, not %.9g",
+               s->C, s->H, s->W, s->OUT, s->kernel, s->stride, s->padding, s->dilation, s->groups, what, i,
+               (double)got[i], exact[i]);
 }
 
 static double inner(const float *a, const float *b, size_t n) {
@@ -185,7 +193,7 @@ static void agrees(const shape *s) {
 
 static void the_passes_are_those_of_the_definition(void **state) {
   (void)state;
-  assert_true(each_shape(agrees) > 300);
+  assert_true(each_shape(agrees) > 500);
 }
 
 /* ---- cuts ---- */
@@ -242,7 +250,7 @@ static void bits_do_not_depend_on_cuts(void **state) {
 /* A NaN reaches every output whose patch holds it, every input that feeds it and every weight that it meets. */
 static void nan_stays_visible(void **state) {
   (void)state;
-  const shape s = {3, 5, 8, 40, 3, 1, 1, 1};
+  const shape s = {3, 5, 8, 40, 3, 1, 1, 1, 1};
   rig r;
   open_rig(&r, &s);
   r.x[0] = NAN;
@@ -262,7 +270,7 @@ static void nan_stays_visible(void **state) {
 /* ---- threads ---- */
 
 static lip_net *small_net(const lip_engine *engine) {
-  const shape conv[] = {{2, 12, 12, 48, 3, 1, 1, 1}, {48, 12, 12, 32, 4, 2, 1, 2}};
+  const shape conv[] = {{2, 12, 12, 48, 3, 1, 1, 1, 1}, {48, 12, 12, 32, 4, 2, 1, 2, 1}};
   lip_spec *layers[] = {conv_spec(&conv[0]), lip_spec_new(lip_layer_kind_find("relu")), conv_spec(&conv[1]),
                         lip_spec_new(lip_layer_kind_find("flatten")),
                         lip_spec_new(lip_layer_kind_find("dense"))};
@@ -325,8 +333,8 @@ static void bits_do_not_depend_on_threads(void **state) {
 /* Nothing is written behind the scratch that is asked for, and an absurd border is refused rather than reserved. */
 static void scratch_is_as_large_as_it_says(void **state) {
   (void)state;
-  const lip_direct s = {.at = {28, 28, 3, 1, 1, 28, 28}, .C = 3, .OUT = 40, .groups = 1};
-  const lip_direct absurd = {.at = {1 << 20, 1 << 20, 1, 1, 1024, (1 << 20) + 2048, (1 << 20) + 2048},
+  const lip_direct s = {.at = {28, 28, 3, 1, 1, 1, 28, 28}, .C = 3, .OUT = 40, .groups = 1};
+  const lip_direct absurd = {.at = {1 << 20, 1 << 20, 1, 1, 1024, 1, (1 << 20) + 2048, (1 << 20) + 2048},
                              .C = 1 << 10,
                              .OUT = 1 << 10,
                              .groups = 1};

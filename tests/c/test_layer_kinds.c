@@ -273,10 +273,12 @@ static float *as_matrix(rig *r) {
 static void conv_norms_agree_with_the_matrix(void **state) {
   (void)state;
   static const struct {
-    size_t C, H, W, OUT, kernel, stride, padding, groups;
-  } shape[] = {{2, 5, 6, 3, 3, 1, 1, 1}, {2, 6, 6, 3, 3, 1, 0, 1}, {3, 7, 6, 2, 3, 2, 1, 1},
-               {2, 9, 8, 2, 5, 3, 2, 1}, {4, 5, 5, 6, 3, 2, 0, 2}, {1, 3, 3, 2, 5, 2, 2, 1},
-               {2, 4, 4, 2, 1, 1, 0, 1}, {2, 5, 4, 4, 2, 4, 1, 2}, {1, 2, 9, 2, 7, 1, 3, 1}};
+    size_t C, H, W, OUT, kernel, stride, padding, groups, dilation;
+  } shape[] = {{2, 5, 6, 3, 3, 1, 1, 1, 1}, {2, 6, 6, 3, 3, 1, 0, 1, 1}, {3, 7, 6, 2, 3, 2, 1, 1, 1},
+               {2, 9, 8, 2, 5, 3, 2, 1, 1}, {4, 5, 5, 6, 3, 2, 0, 2, 1}, {1, 3, 3, 2, 5, 2, 2, 1, 1},
+               {2, 4, 4, 2, 1, 1, 0, 1, 1}, {2, 5, 4, 4, 2, 4, 1, 2, 1}, {1, 2, 9, 2, 7, 1, 3, 1, 1},
+               {2, 6, 5, 3, 3, 1, 2, 1, 2}, {2, 7, 8, 2, 3, 2, 3, 1, 3}, {2, 8, 7, 4, 4, 4, 3, 2, 2},
+               {1, 3, 4, 2, 3, 1, 4, 1, 4}, {1, 9, 9, 2, 3, 3, 0, 1, 3}};
   static const lip_pq steps[] = {{LIP_P1, LIP_P1},   {LIP_P1, LIP_P2},     {LIP_P1, LIP_PINF},
                                  {LIP_P2, LIP_PINF}, {LIP_PINF, LIP_PINF}, {LIP_P2, LIP_P2}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
@@ -288,6 +290,7 @@ static void conv_norms_agree_with_the_matrix(void **state) {
       set(s, "stride", (double)shape[i].stride);
       set(s, "padding", (double)shape[i].padding);
       set(s, "groups", (double)shape[i].groups);
+      set(s, "dilation", (double)shape[i].dilation);
       rig r = open_rig(s, planes(shape[i].C, shape[i].H, shape[i].W), plain, INFINITY, 1);
       float *A = as_matrix(&r);
       double exact, upper;
@@ -515,6 +518,10 @@ static void wrong_shapes_are_refused_with_both_shapes(void **state) {
   set(s, "channels", 3);
   set(s, "kernel", 9);
   refuses(s, planes(2, 4, 4), INFINITY, LIP_SHAPE, "9x9", "2x4x4");
+  s = make("conv2d");
+  set(s, "channels", 3);
+  set(s, "dilation", 4);
+  refuses(s, planes(2, 9, 8), INFINITY, LIP_SHAPE, "spans 9x9", "2x9x8");
   s = make("conv2d");
   set(s, "channels", 4);
   set(s, "groups", 4);

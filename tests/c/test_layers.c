@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "core/layer/conv_norm.h"
 #include "support_layer.h"
 
 static test_case cases[LAYER_CASES];
@@ -268,7 +269,8 @@ static void nothing_nearer(const test_case *c, lip_layer *l, const float *before
  * reshaped kernel: otherwise what it does is sufficient, not nearest (conv_norm.c). */
 static bool has_exact_set(const lip_layer *l) {
   if (strcmp(l->kind->desc.name, "conv2d") != 0) return true;
-  return !(l->pq.p == LIP_P2 && l->pq.q == LIP_P2) && l->in.dim[1] >= l->param[0].shape[2];
+  const lip_patches *at = &((const lip_conv *)l->state)->at;
+  return !(l->pq.p == LIP_P2 && l->pq.q == LIP_P2) && at->H >= (at->kernel - 1) * at->dilation + 1;
 }
 
 static void check_projection(const test_case *c, rig *r, lip_project_method method) {

@@ -28,6 +28,11 @@ static lip_spec *conv(size_t channels, size_t kernel, size_t stride, size_t padd
               (double[]){(double)channels, (double)kernel, (double)stride, (double)padding, (double)groups});
 }
 
+static lip_spec *dilated(size_t channels, size_t stride, size_t padding, size_t dilation) {
+  return make("conv2d", 4, (const char *const[]){"channels", "stride", "padding", "dilation"},
+              (double[]){(double)channels, (double)stride, (double)padding, (double)dilation});
+}
+
 static lip_spec *plain(const char *name) {
   return make(name, 0, NULL, NULL);
 }
@@ -89,6 +94,8 @@ static bool odd_case(size_t i, layers *l) {
   case 6: add(l, conv(6, 3, 1, 1, 1)), add(l, plain("relu")), add_residual(l); break;
   case 7: add(l, conv(20, 4, 2, 1, 1)), add(l, plain("relu")), add(l, conv(9, 4, 1, 0, 1)); break;
   case 8: add(l, conv(64, 3, 1, 1, 2)), add(l, plain("relu")), add(l, conv(64, 3, 2, 1, 4)); break;
+  case 9: add(l, dilated(17, 1, 2, 2)), add(l, plain("relu")), add(l, dilated(9, 2, 3, 3)); break;
+  case 10: add(l, dilated(8, 1, 1, 2)), add(l, plain("relu")), add(l, dilated(9, 2, 2, 2)); break;
   default: return false;
   }
   return true;
@@ -174,7 +181,7 @@ static void pixels_give_the_numbers_of_planes(void **state) {
     lip_net_free(net);
     lip_net_free(other);
   }
-  assert_int_equal(i, MIDDLES + 9);
+  assert_int_equal(i, MIDDLES + 11);
 }
 
 /* ---- borders ---- */
