@@ -21,7 +21,7 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
   size_t at = pass->r0 * l->x_row;
-  abs_backward(l->dx + at, l->dy + at, l->x + at, (pass->r1 - pass->r0) * l->x_row);
+  abs_backward(lip_layer_dx(l, pass), lip_layer_dy(l, pass), l->x + at, (pass->r1 - pass->r0) * l->x_row);
 }
 
 LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {

@@ -13,11 +13,7 @@
 
 #include "core/base/mem.h"
 #include "core/layer/form.h"
-
-/* y is x, and nothing is computed. */
-static bool is_alias(const lip_layer *l) {
-  return (l->kind->flags & LIP_LAYER_ALIAS) != 0 || l->merged;
-}
+#include "core/layer/run.h"
 
 static bool is_weighted(const lip_layer *l) {
   return (l->kind->flags & LIP_LAYER_WEIGHTED) != 0;
@@ -26,7 +22,7 @@ static bool is_weighted(const lip_layer *l) {
 /* Index of the last child that computes something; n_child when none does. */
 static size_t last_worker(const lip_layer *l) {
   for (size_t i = l->n_child; i-- > 0;)
-    if (!is_alias(l->child[i])) return i;
+    if (!lip_run_alias(l->child[i])) return i;
   return l->n_child;
 }
 
@@ -48,108 +44,6 @@ static lip_status at_place(lip_err *err, size_t i, const lip_layer_kind *kind, l
   return lip_fail(err, status, "layer %zu (%s): %.340s", i + 1, kind->desc.name, text);
 }
 
-/* ---- orders ---- */
-
-static void set_order(lip_layer *l, bool x, bool y, lip_order order) {
-  if (x) l->x_order = order;
-  if (y) l->y_order = order;
-  l->x_row = lip_shape_row(&l->in, l->x_order);
-  l->y_row = lip_shape_row(&l->out, l->y_order);
-}
-
-/* Everything between children a and b, which both take pixels, stands in pixels with the widest border that one of them
- * needs, unless that would be most of it. */
-static void agree(lip_layer *l, size_t a, size_t b) {
-  lip_layer *from = l->child[a], *to = l->child[b], *middle = l->child[a + 1];
-  lip_order order = {true, 0};
-  size_t in, out, other;
-  from->kind->borders(from, &other, &out);
-  to->kind->borders(to, &in, &other);
-  order.border = in > out ? in : out;
-  if (lip_shape_row(&to->in, order) > 5 * to->n_in / 2) return;
-  for (size_t i = a; i <= b; i++) set_order(l->child[i], i > a, i < b, order);
-  middle->merged = b == a + 2 && (middle->kind->flags & LIP_LAYER_RECTIFIER);
-  from->rectify_y = to->rectify_dx = middle->merged;
-}
-
-/* Between two children that take pixels, and those that look at single pixels between them, nothing needs planes. */
-static void agree_on_orders(lip_layer *l) {
-  const size_t none = l->n_child;
-  size_t last = none, in, out;
-  for (size_t i = 0; i < l->n_child; i++) {
-    const lip_layer *c = l->child[i];
-    if (c->kind->flags & LIP_LAYER_PIXELWISE) continue;
-    const bool takes = c->kind->borders && c->kind->borders(c, &in, &out);
-    if (takes && last != none) agree(l, last, i);
-    last = takes ? i : none;
-  }
-  for (size_t i = 0; i < l->n_child; i++)
-    if (l->child[i]->kind->ordered) l->child[i]->kind->ordered(l->child[i]);
-}
-
-/* ---- runs: children with pixels between them, which take a few images at a time ---- */
-
-/* The child behind the run that begins at i; most are alone. */
-static size_t run_end(const lip_layer *l, size_t i) {
-  while (l->child[i]->y_order.pixels) i++;
-  return i + 1;
-}
-
-/* In a run every child has scratch of its own, so that it need not prepare its weights again. */
-static size_t scratch_of(const lip_layer *c) {
-  return (c->scratch + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
-}
-
-static void set_scratch(lip_layer *l) {
-  for (size_t i = 0, end; i < l->n_child; i = end) {
-    size_t sum = 0;
-    end = run_end(l, i);
-    for (size_t k = i; k < end; k++) sum += scratch_of(l->child[k]);
-    if (sum > l->scratch) l->scratch = sum;
-  }
-}
-
-/* Rows that a run takes at a time: what is written by one child is still in a cache near by when the next reads it. Parts
- * are multiples of it. */
-static size_t rows_at_a_time(const lip_layer *l, size_t a, size_t b) {
-  enum { FLOATS = 1 << 17, LEAST = 4 };
-  size_t most = 1;
-  for (size_t i = a; i < b; i++) {
-    const size_t n = l->child[i]->x_row + l->child[i]->y_row;
-    if (n > most) most = n;
-  }
-  size_t rows = LEAST;
-  while (2 * rows <= LIP_PART && 2 * rows * most <= FLOATS) rows *= 2;
-  return rows;
-}
-
-/* Children a..b-1, those that compute, for the rows of `pass`; forwards or backwards. */
-static void run_children(const lip_layer *l, size_t a, size_t b, const lip_pass *pass, bool back) {
-  lip_pass part = *pass;
-  for (size_t i = back ? b : a; back ? i > a : i < b; back ? i-- : i++) {
-    const lip_layer *c = l->child[back ? i - 1 : i];
-    if (is_alias(c)) continue;
-    if (!back)
-      c->kind->forward(c, &part);
-    else if (c->dx || c->grad_by_parts || c->kind->flags & LIP_LAYER_CONTAINER)
-      c->kind->backward(c, &part);
-    part.scratch = (unsigned char *)part.scratch + scratch_of(c);
-  }
-}
-
-static void run(const lip_layer *l, size_t a, size_t b, const lip_pass *pass, bool back) {
-  lip_pass part = *pass;
-  const size_t rows = b - a > 1 ? rows_at_a_time(l, a, b) : pass->r1 - pass->r0;
-  for (size_t r = pass->r0; r < pass->r1; r += rows) {
-    part.r0 = r;
-    part.r1 = pass->r1 - r < rows ? pass->r1 : r + rows;
-    part.again = r > pass->r0;
-    run_children(l, a, b, &part, back);
-  }
-}
-
-/* ---- planning and buffers ---- */
-
 lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const lip_path *path,
                           lip_plan *plan, lip_err *err) {
   size_t weighted = 0;
@@ -169,8 +63,7 @@ lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const 
     l->n_child = i + 1;
     l->out = l->child[i]->out;
   }
-  agree_on_orders(l);
-  set_scratch(l);
+  lip_run_agree(l);
   return LIP_OK;
 }
 
@@ -179,7 +72,7 @@ size_t lip_chain_cache(const lip_layer *l) {
   for (size_t i = 0; i < l->n_child; i++) {
     const lip_layer *c = l->child[i];
     n += c->cache;
-    if (!is_alias(c) && i != last) n += 2 * c->y_row;
+    if (!lip_run_alias(c) && i != last) n += c->dy_passes ? c->y_row : 2 * c->y_row;
   }
   return n;
 }
@@ -191,15 +84,16 @@ void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, flo
   float *dx_here = dx;
   for (size_t i = 0; i < l->n_child; i++) {
     lip_layer *c = l->child[i];
-    if (is_alias(c)) { /* same numbers under another shape */
+    if (lip_run_alias(c)) { /* same numbers under another shape */
       lip_layer_bind(c, x, (float *)(uintptr_t)x, dx_here, dx_here, kept, capacity);
       continue;
     }
     float *yi = y, *dyi = (float *)(uintptr_t)dy;
     if (i != last && kept) {
       yi = kept;
-      dyi = yi + capacity * c->y_row;
-      kept = dyi + capacity * c->y_row;
+      kept += capacity * c->y_row;
+      dyi = c->dy_passes ? NULL : kept;
+      if (dyi) kept += capacity * c->y_row;
     }
     lip_layer_bind(c, x, yi, dyi, need ? dx_here : NULL, kept, capacity);
     if (kept) kept += capacity * c->cache;
@@ -210,17 +104,14 @@ void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, flo
 }
 
 void lip_chain_forward(const lip_layer *l, const lip_pass *pass) {
-  for (size_t i = 0, end; i < l->n_child; i = end) run(l, i, end = run_end(l, i), pass, false);
+  lip_run_forward(l, pass);
   if (last_worker(l) == l->n_child) /* nothing computed: y = x */
     memcpy(l->y + pass->r0 * l->n_in, l->x + pass->r0 * l->n_in,
            (pass->r1 - pass->r0) * l->n_in * sizeof(float));
 }
 
 void lip_chain_backward(const lip_layer *l, const lip_pass *pass) {
-  for (size_t end = l->n_child, i; end > 0; end = i) {
-    for (i = end - 1; i > 0 && l->child[i - 1]->y_order.pixels; i--) continue;
-    run(l, i, end, pass, true);
-  }
+  lip_run_backward(l, pass);
   if (last_worker(l) == l->n_child && l->dx)
     memcpy(l->dx + pass->r0 * l->n_in, l->dy + pass->r0 * l->n_in,
            (pass->r1 - pass->r0) * l->n_in * sizeof(float));

@@ -277,17 +277,18 @@ static float *part_of(const lip_layer *l, size_t row) {
 static void backward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const lip_direct s = direct(l, pass->again);
+  const float *dy = lip_layer_dy(l, pass);
+  float *dx = lip_layer_dx(l, pass);
   for (size_t r = pass->r0, end; l->grad_by_parts && pass->training && r < pass->r1; r = end) {
     end = (r / LIP_PART + 1) * LIP_PART;
     if (end > pass->r1) end = pass->r1;
-    lip_direct_grad_add(&s, end - r, l->x + r * l->x_row, l->dy + r * l->y_row, r % LIP_PART == 0,
+    lip_direct_grad_add(&s, end - r, l->x + r * l->x_row, dy + (r - pass->r0) * l->y_row, r % LIP_PART == 0,
                         part_of(l, r), pass->scratch);
   }
-  if (!l->dx) return;
+  if (!dx) return;
   if (c->direct)
-    lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, l->dy + pass->r0 * l->y_row,
-                        l->rectify_dx ? l->x + pass->r0 * l->x_row : NULL, l->dx + pass->r0 * l->x_row,
-                        pass->scratch);
+    lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, dy,
+                        l->rectify_dx ? l->x + pass->r0 * l->x_row : NULL, dx, pass->scratch);
   else
     patches_backward(l, pass);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/tensor/vec.h"
 
 const char *const lip_init_names[] = {"orthogonal", "he", "glorot", "lecun", "on_ball", NULL};
 
@@ -162,6 +163,19 @@ void lip_layer_bind(lip_layer *l, const float *x, float *y, const float *dy, flo
   l->kept = kept;
   l->capacity = capacity;
   if (l->kind->bind) l->kind->bind(l);
+}
+
+const float *lip_layer_dy(const lip_layer *l, const lip_pass *pass) {
+  return pass->dy ? pass->dy : l->dy + pass->r0 * l->y_row;
+}
+
+float *lip_layer_dx(const lip_layer *l, const lip_pass *pass) {
+  if (pass->dx) return pass->dx;
+  return l->dx ? l->dx + pass->r0 * l->x_row : NULL;
+}
+
+bool lip_gradient_fits(const float *dy, size_t n) {
+  return lip_vec_abs_max(dy, n) < 0x1p60f;
 }
 
 /* ---- defaults ---- */

@@ -116,15 +116,16 @@ struct lip_layer {
   bool merged;                /* a rectifier whose work the layers around it do: y is x and dy is dx */
   bool rectify_y;             /* of the layer before it: y is 0 where it would be <= 0 */
   bool rectify_dx;            /* of the layer behind it: dx is 0 where x <= 0 */
-  bool
-      grad_by_parts; /* set by `ordered`: in training `backward` sums up what `grad` puts together, by parts of
-                                 LIP_PART rows, and is called even when dx is NULL */
+  bool dy_passes; /* dy and the next layer's dx are only in lip_pass; l->dy and that l->dx are NULL */
+  /* Set by `ordered`: in training `backward` sums up what `grad` puts together, by parts of LIP_PART rows, and is called
+   * even when dx is NULL. */
+  bool grad_by_parts;
 
   /* Buffers, set by whoever holds the layer (net or container) before the calls below. dx is NULL when nobody
    * needs the input gradient. capacity = rows the buffers have room for. */
   const float *x;  /* (capacity, x_row) */
   float *y;        /* (capacity, y_row) */
-  const float *dy; /* (capacity, y_row) */
+  const float *dy; /* (capacity, y_row), or NULL when dy_passes */
   float *dx;       /* (capacity, x_row) or NULL */
   float *kept; /* (capacity * cache) floats, private layout, aligned to 64; zeros when it is bound first */
   size_t capacity; /* a multiple of 16, so that what is laid over kept by rows of capacity is aligned too */
@@ -132,11 +133,14 @@ struct lip_layer {
 
 /* One call's circumstances. */
 typedef struct lip_pass {
-  size_t r0, r1;    /* rows [r0, r1) are this call's */
-  bool training;    /* dropout and the like are active */
-  bool prepared;    /* weights may be taken as `prepare` has left them */
-  uint64_t seed;    /* random numbers of this step: Philox counters, so rows may be split at will */
-  void *scratch;    /* layer->scratch bytes (at least), aligned to 64, this thread's own */
+  size_t r0, r1;   /* rows [r0, r1) are this call's */
+  bool training;   /* dropout and the like are active */
+  bool prepared;   /* weights may be taken as `prepare` has left them */
+  uint64_t seed;   /* random numbers of this step: Philox counters, so rows may be split at will */
+  void *scratch;   /* layer->scratch bytes (at least), aligned to 64, this thread's own */
+  const float *dy; /* backward: row r0 of dy and dx where they pass; NULL: see lip_layer_dy */
+  float *dx;
+  bool *overflow;   /* backward: raised where such a dy is not lip_gradient_fits; NULL: nobody asks */
   bool again;       /* the layer's last call was the same for other rows, and has left scratch as it is */
   float accumulate; /* grad: 0 overwrite, 1 add */
   size_t rows;      /* grad: rows of the whole batch */
@@ -263,6 +267,12 @@ lip_status lip_layer_reset(lip_layer *l, uint64_t seed, lip_err *err);
 /* Buffers: sets x, y, dy, dx, kept, capacity and lets a container pass them on. */
 void lip_layer_bind(lip_layer *l, const float *x, float *y, const float *dy, float *dx, float *kept,
                     size_t capacity);
+/* Row pass->r0 of dy and dx, wherever they stand; dx NULL: nobody needs it. */
+const float *lip_layer_dy(const lip_layer *l, const lip_pass *pass);
+float *lip_layer_dx(const lip_layer *l, const lip_pass *pass);
+/* Whether n numbers of a gradient are so far below the largest float that their sum over any batch stays finite; NaN is
+ * not. */
+bool lip_gradient_fits(const float *dy, size_t n);
 /* A parameter declared inside plan. */
 void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t *shape, bool decay);
 

@@ -46,7 +46,7 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
   size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row;
-  select_backward(l->dx + at, l->dy + at, l->x + at, slope_of(l), n);
+  select_backward(lip_layer_dx(l, pass), lip_layer_dy(l, pass), l->x + at, slope_of(l), n);
 }
 
 LIP_HOT static void select_wide(double *restrict y, const double *restrict x, double slope, size_t n) {

@@ -29,7 +29,7 @@ static void relu_forward(const lip_layer *l, const lip_pass *pass) {
 
 static void relu_backward(const lip_layer *l, const lip_pass *pass) {
   size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row;
-  relu_back(l->dx + at, l->dy + at, l->x + at, n);
+  relu_back(lip_layer_dx(l, pass), lip_layer_dy(l, pass), l->x + at, n);
 }
 
 LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {

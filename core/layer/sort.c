@@ -82,9 +82,9 @@ static void maxmin_backward(const lip_layer *l, const lip_pass *pass) {
   size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row, C, S;
   lip_layer_channels(l, &C, &S);
   if (S == 1)
-    pairs_backward(l->dx + at, l->dy + at, l->x + at, n / 2);
+    pairs_backward(lip_layer_dx(l, pass), lip_layer_dy(l, pass), l->x + at, n / 2);
   else
-    planes_backward(l->dx + at, l->dy + at, l->x + at, n / (2 * S), S);
+    planes_backward(lip_layer_dx(l, pass), lip_layer_dy(l, pass), l->x + at, n / (2 * S), S);
 }
 
 /* One pair at a and a + step. */
@@ -145,7 +145,7 @@ static void sort_forward(const lip_layer *l, const lip_pass *pass) {
 static void sort_backward(const lip_layer *l, const lip_pass *pass) {
   size_t at = pass->r0 * l->x_row, n = (pass->r1 - pass->r0) * l->x_row, C, S;
   lip_layer_channels(l, &C, &S);
-  lip_lanesort_back(l->dx + at, l->dy + at, l->kept + at, n, group_size(l), S);
+  lip_lanesort_back(lip_layer_dx(l, pass), lip_layer_dy(l, pass), l->kept + at, n, group_size(l), S);
 }
 
 /* Shell's method in the steps of Ciura 2001, continued by 9/4. */

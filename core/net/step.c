@@ -76,13 +76,12 @@ static void row_share(const job *j, const lip_worker *me, bool whole, size_t *r0
 }
 
 /* A finite loss may have a gradient that is not. Weights are safe when every gradient that reaches a layer is far below
- * the largest float: summed over any batch it then stays finite. NaN fails too. */
+ * the largest float: summed over any batch it then stays finite. Those that only pass are looked at on their way. */
 static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
   for (size_t i = 0; i < net->n_leaf; i++) {
     const lip_layer *l = net->leaf[i];
-    if (l->units == 0) continue;
-    float largest = lip_vec_abs_max(l->dy + pass->r0 * l->y_row, (pass->r1 - pass->r0) * l->y_row);
-    if (!(largest < 0x1p60f)) return false;
+    if (l->units == 0 || !l->dy) continue;
+    if (!lip_gradient_fits(l->dy + pass->r0 * l->y_row, (pass->r1 - pass->r0) * l->y_row)) return false;
   }
   return true;
 }
@@ -106,9 +105,11 @@ static void carry_rows(const job *j, const lip_worker *me, lip_pass *pass) {
   if (j->loss)
     loss_rows(net, j->loss, j->targets, j->B, pass->r0, pass->r1, j->backward ? net->dlogits : NULL);
   if (!j->backward) return;
+  bool overflow = false;
+  pass->overflow = j->overflow ? &overflow : NULL;
   lip_chain_backward(net->root, pass);
   if (j->probe && j->probe->back) j->probe->back(j->probe->stream.arg, me, pass->r0, pass->r1);
-  if (j->overflow && !gradients_fit(net, pass)) atomic_store(j->overflow, true);
+  if (j->overflow && (overflow || !gradients_fit(net, pass))) atomic_store(j->overflow, true);
 }
 
 /* Multiplications of one row on its way forward. */

@@ -199,7 +199,7 @@ static size_t check_borders(const lip_layer *l) {
   size_t checked = l->y_order.pixels;
   if (l->y_order.pixels) {
     only_zeros_around(l->y, &l->out, l->y_order, l->capacity);
-    only_zeros_around(l->dy, &l->out, l->y_order, l->capacity);
+    if (!l->dy_passes) only_zeros_around(l->dy, &l->out, l->y_order, l->capacity);
   }
   for (size_t i = 0; i < l->n_child; i++) checked += check_borders(l->child[i]);
   return checked;
