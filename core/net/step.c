@@ -16,15 +16,15 @@
 #include "core/tensor/vec.h"
 
 enum {
-  ROW_GRAIN = 16,  /* rows a thread takes at least: fewer take no less time */
-  UNIT_GRAIN = 32, /* output features: a multiple of every micro-kernel's block */
+  ROW_GRAIN = LIP_PART, /* rows a thread takes at least: fewer take no less time */
+  UNIT_GRAIN = 32,      /* output features: a multiple of every micro-kernel's block */
   PARAM_GRAIN = 1024,
-  UPDATE_ROWS = 64,  /* an update takes as long as so many rows */
-  MIN_WORK = 800000, /* that several threads are worth */
-  ROW_BLOCK = 240, /* rows carried through the net at a time: few enough to stay cached, enough to pack for */
+  UPDATE_ROWS = 64,          /* an update takes as long as so many rows */
+  MIN_WORK = 800000,         /* that several threads are worth */
+  ROW_BLOCK = 15 * LIP_PART, /* carried through the net at a time: few that stay cached, enough to pack for */
   LARGE =
       1 << 20, /* weights from which packing costs more than the cache gains (L at batch 512: 64 to 60 ms) */
-  LARGE_BLOCK = 528,
+  LARGE_BLOCK = 33 * LIP_PART,
   ROW_PART = 48, /* their number divides by it, where it may: a multiple of every micro-kernel's block */
   CHUNK = 4096   /* of the gradient norm */
 };

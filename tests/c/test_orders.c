@@ -141,7 +141,9 @@ static bool direct(void) {
 }
 
 static void run(lip_net *net, const float *x, const float *dlogits) {
+  memset(net->scratch, 0xff, net->scratch_each); /* NaN: nothing may be taken for what it was */
   lip_net_forward(net, x, B, true);
+  memset(net->scratch, 0xff, net->scratch_each);
   assert_int_equal(lip_net_backward(net, dlogits, false, true, NULL), LIP_OK);
 }
 
@@ -236,6 +238,40 @@ static void borders_are_zero_after_steps(void **state) {
   lip_pool_free(pool);
 }
 
+/* A gradient that is too large between two layers, and nowhere else, ends the step before anything is learned. */
+static void large_gradients_on_their_way_are_noticed(void **state) {
+  (void)state;
+  lip_spec *spec[] = {conv(6, 3, 1, 1, 1), conv(6, 3, 1, 1, 1), plain("flatten"),
+                      make("dense", 1, (const char *const[]){"out"}, (double[]){CLASSES})};
+  lip_net_conf conf = {.input = {3, {6, H, W}}, .budget = INFINITY, .seed = 3};
+  static float x[B * 6 * H * W];
+  int32_t labels[B] = {0};
+  const lip_loss_kind *kind = lip_loss_kind_find("cross_entropy");
+  lip_loss loss = {kind, lip_conf_new(&kind->desc)};
+  lip_optim *opt;
+  lip_net *net;
+  double value;
+  assert_int_equal(lip_path_parse("inf", &conf.path, NULL), LIP_OK);
+  assert_int_equal(lip_net_new(&conf, spec, 4, NULL, &net, NULL), LIP_OK);
+  assert_int_equal(lip_optim_new(lip_optim_kind_find("adam"), NULL, &opt, NULL), LIP_OK);
+  fill(x, sizeof x / sizeof *x, 1);
+  const lip_targets targets = {LIP_TARGET_LABELS, labels, NULL};
+  for (float w = 1; w < 1e30f; w *= 1e25f) {
+    const lip_param *first = net->leaf[0]->param, *second = net->leaf[1]->param;
+    memset(first[0].value, 0, lip_param_size(&first[0]) * sizeof(float)); /* so that what follows is 0 */
+    memset(first[1].value, 0, lip_param_size(&first[1]) * sizeof(float));
+    memset(second[1].value, 0, lip_param_size(&second[1]) * sizeof(float));
+    for (size_t k = 0; k < lip_param_size(&second[0]); k++) second[0].value[k] = w;
+    assert_int_equal(lip_net_step(net, x, &targets, B, &loss, opt, &value, NULL),
+                     w < 2 ? LIP_OK : LIP_NOT_FINITE);
+    assert_true(isfinite(value) && lip_gradient_fits(net->dlogits, B * CLASSES));
+  }
+  for (size_t k = 0; k < 4; k++) lip_spec_free(spec[k]);
+  lip_conf_free(&kind->desc, loss.conf);
+  lip_optim_free(opt);
+  lip_net_free(net);
+}
+
 /* ---- kinds ---- */
 
 /* Whoever says that it is one is y = max(x, 0), NaN and infinities included: others do its work. */
@@ -314,6 +350,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(pixels_give_the_numbers_of_planes),
       cmocka_unit_test(borders_are_zero_after_steps),
+      cmocka_unit_test(large_gradients_on_their_way_are_noticed),
       cmocka_unit_test(rectifiers_are_what_they_say),
       cmocka_unit_test(pixelwise_kinds_mind_the_order),
   };
