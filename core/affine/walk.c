@@ -18,17 +18,12 @@ static bool is_dense(const lip_layer *l) {
   return strcmp(l->kind->desc.name, "dense") == 0;
 }
 
-/* A container states what it was planned for only. */
-static bool states(const lip_layer *l, lip_pq pq) {
-  return l->n_child == 0 || (pq.p == l->pq.p && pq.q == l->pq.q);
-}
-
 static lip_status stage_init(lip_stage *s, const lip_layer *l, lip_pq pq, lip_err *err) {
   s->layer = l;
   s->pq = pq;
   s->upper = INFINITY;
   lip_status status = LIP_OK;
-  if (lip_pq_tractable(pq) && states(l, pq)) status = lip_layer_bound(l, pq, &s->upper, err);
+  if (lip_pq_tractable(pq)) status = lip_layer_bound(l, pq, &s->upper, err);
   if (status == LIP_UNSUPPORTED) s->upper = INFINITY;
   if (status && status != LIP_UNSUPPORTED) return status;
   if (!(s->upper < INFINITY)) s->upper = INFINITY; /* NaN too */
@@ -102,10 +97,7 @@ static const float *output_row(const lip_walk *w, size_t i, size_t r) {
 }
 
 void lip_stage_deviate(const lip_stage *s, lip_deviation *d) {
-  if (states(s->layer, s->pq))
-    lip_layer_deviate(s->layer, s->pq, d);
-  else
-    *d = (lip_deviation){INFINITY, INFINITY};
+  lip_layer_deviate(s->layer, s->pq, d);
 }
 
 static double at_most(double a, double b) {

@@ -8,12 +8,11 @@
 #include "core/base/mem.h"
 #include "core/norm/round.h"
 
-/* One row; a container states its constant for the path it was planned with only. */
+/* One row; the budget is that of the step that was planned. */
 static lip_status fill_row(lip_bound_row *row, const lip_layer *l, lip_pq pq, lip_err *err) {
   bool planned = pq.p == l->pq.p && pq.q == l->pq.q;
   *row = (lip_bound_row){l->kind->desc.name, pq, INFINITY, planned ? l->budget : (double)INFINITY};
   if (!lip_pq_tractable(pq)) return LIP_OK;
-  if (l->n_child > 0 && !planned) return LIP_OK;
   lip_status status = lip_layer_bound(l, pq, &row->upper, err);
   if (status || !(row->upper >= 0)) row->upper = INFINITY;
   return status == LIP_UNSUPPORTED ? LIP_OK : status;

@@ -117,18 +117,23 @@ void lip_chain_backward(const lip_layer *l, const lip_pass *pass) {
            (pass->r1 - pass->r0) * l->n_in * sizeof(float));
 }
 
-lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err) {
+/* The product for the steps that were planned, or (`same` not NULL) for that one at every child. */
+static lip_status product_of(const lip_layer *l, const lip_pq *same, double *upper, lip_err *err) {
   double product = 1;
   *upper = INFINITY;
   for (size_t i = 0; i < l->n_child; i++) {
     double k;
-    lip_status status = lip_layer_bound(l->child[i], l->child[i]->pq, &k, err);
+    lip_status status = lip_layer_bound(l->child[i], same ? *same : l->child[i]->pq, &k, err);
     if (status) return status;
     if (isinf(k)) return LIP_OK;
     if (k != 1) product = k == 0 ? 0 : nextafter(product * k, INFINITY);
   }
   *upper = product;
   return LIP_OK;
+}
+
+lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err) {
+  return product_of(l, NULL, upper, err);
 }
 
 void lip_chain_deviate(const lip_layer *l, lip_deviation *d) {
@@ -187,20 +192,24 @@ static void chain_bind(lip_layer *l) {
   lip_chain_bind(l, l->x, l->y, l->dy, l->dx, l->kept, l->capacity);
 }
 
-/* A larger exponent only shrinks the norm of the output; for others nothing is known. */
+/* Whether the planned steps bound pq: a larger exponent only shrinks the norm of the output. Otherwise p -> p does. */
 static bool covers(const lip_layer *l, lip_pq pq) {
   return pq.p == l->pq.p && pq.q >= l->pq.q;
 }
 
 static lip_status chain_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
-  return covers(l, pq) ? lip_chain_bound(l, upper, err) : LIP_OK;
+  const lip_pq same = {pq.p, pq.p};
+  *upper = INFINITY;
+  return lip_pq_tractable(pq) ? product_of(l, covers(l, pq) ? NULL : &same, upper, err) : LIP_OK;
 }
 
 static void chain_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
-  if (!covers(l, pq))
+  if (!lip_pq_tractable(pq))
     d->size = d->off = INFINITY;
-  else
+  else if (covers(l, pq))
     lip_chain_deviate(l, d);
+  else
+    for (size_t i = 0; i < l->n_child; i++) lip_layer_deviate(l->child[i], (lip_pq){pq.p, pq.p}, d);
 }
 
 const lip_layer_kind lip_layer_chain = {

@@ -72,9 +72,12 @@ function tests.test_reasons_of_each_kind()
   local one = dense("1", lip.dense { out = 4 }, lip.relu(), lip.dense { out = 3 })
   lu.assertStrContains(one:bound { method = "recursion" }.reason, "norms 2 and inf, not 1 of the input")
   lu.assertStrContains(dense("2", lip.dense { out = 3 }):bound { method = "multiplier" }.reason, "single matrix")
-  local inner = residual "2":bound { p = "inf" }
+  lu.assertTrue(residual "2":bound { p = "inf" }.upper < inf)
+  local broken = residual "2"
+  for _, w in ipairs(broken:parameters()) do w.value:fill(0 / 0) end
+  local inner = broken:bound { p = "inf" }
   lu.assertEquals(inner.upper, inf)
-  lu.assertStrContains(inner.reason, "layer 2 (residual) states no finite constant for the norms inf->inf")
+  lu.assertStrContains(inner.reason, "layer 1 (dense) states no finite constant for the norms inf->inf")
   wide:weights(1):fill(0 / 0)
   for _, method in ipairs { "abs", "recursion", "multiplier" } do
     lu.assertStrContains(wide:bound { method = method }.reason, "not finite", false, method)
