@@ -26,6 +26,7 @@ typedef struct lip_conv {
   lip_tap_sets in_y, in_x;   /* taps that read an input place */
   size_t overlap;            /* most patches that share an input place */
   lip_pq pq;
+  lip_project_method method;
   lip_projector **projector; /* one, or one per group for 2->2 */
   size_t n_projector;
   lip_power *power; /* 2->2: the in-step projection, through the convolution itself, and norms by group */
@@ -40,7 +41,7 @@ lip_status lip_conv_init(lip_conv *c, lip_pq pq, lip_project_method method, lip_
 void lip_conv_release(lip_conv *c);
 
 /* Upper bound of ||conv||_{p->q}, rounding included. 1->q and p->inf: exact but for rounding, borders and stride
- * considered. 2->2: see conv_norm.c; up to a second for large ones. Non-finite weights: INFINITY. */
+ * considered. 2->2: see conv_norm.c; up to a second or two for large ones. Non-finite weights: INFINITY. */
 lip_status lip_conv_norm_upper(const lip_conv *c, const float *w, lip_pq pq, double *upper, lip_err *err);
 /* The same, but for 2->2 from the shape of the kernel alone: quick, up to twice as large. */
 lip_status lip_conv_norm_quick(const lip_conv *c, const float *w, lip_pq pq, double *upper, lip_err *err);

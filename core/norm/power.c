@@ -16,6 +16,10 @@
 
 enum { L = 16, VECTORS = 2, ROWS = 4, COLD_ROUNDS = 12, WARM_ROUNDS = 2 };
 #define SETTLED 0x1p-7
+/* Maps have many singular values close to the largest (waves of nearly the same frequency), so that estimates grow slowly. */
+enum { MAP_COLD_ROUNDS = 100, MAP_WARM_ROUNDS = 3 };
+#define MAP_COLD_SETTLED 0x1p-12
+#define MAP_SETTLED 0x1p-9
 /* Rows that count for nothing beside a norm of 2^-10 or more: units that died and were scaled ever since. Their products
  * would be denormals, which processors are slow at. */
 #define NOTHING 0x1p-45f
@@ -403,8 +407,8 @@ void lip_power_norms(lip_power *p, const lip_power_map *m, const float *W, doubl
     if (*started == 0) restart(p, i);
     sigma[i] = 0;
   }
-  for (int i = 0; i < (*started == 0 ? COLD_ROUNDS : WARM_ROUNDS); i++)
-    if (!(map_advance(p, m, W, sigma, scratch) > SETTLED)) break;
+  for (int i = 0; i < (*started == 0 ? MAP_COLD_ROUNDS : MAP_WARM_ROUNDS); i++)
+    if (!(map_advance(p, m, W, sigma, scratch) > (*started == 0 ? MAP_COLD_SETTLED : MAP_SETTLED))) break;
   for (size_t i = 0; i < p->pieces; i++) found = fmax(found, sigma[i]);
   if (found > 0) *started = 1;
 }

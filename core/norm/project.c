@@ -259,6 +259,16 @@ void lip_project(lip_projector *p, float *W, double radius, size_t u0, size_t u1
   lip_ieee_leave(&saved);
 }
 
+void lip_project_by(lip_projector *p, float *W, double factor, double least, void *scratch) {
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  if (p->spectral)
+    lip_spectral_clip_by(p->spectral, W, factor * factor, least, scratch);
+  else
+    lip_power_scale(W, p->M * p->N, 1, factor);
+  lip_ieee_leave(&saved);
+}
+
 /* The most rounds it may take: `shrink` is 1 after 22 of them, which gives zeros. */
 enum { ROUNDS = 32 };
 

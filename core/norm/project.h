@@ -62,7 +62,11 @@ bool lip_projector_by_rows(const lip_projector *p);
  * first twenty steps); euclidean, which lowers at most 16 singular values a step, 12 % and 57 % (many more than 16 rise
  * in a step that is large beside the budget). */
 void lip_project(lip_projector *p, float *W, double radius, size_t u0, size_t u1, void *scratch);
-/* The same made rigorous: afterwards lip_opnorm_upper(W) <= radius. Allocates for 2->2. LIP_MEMORY, LIP_NOT_FINITE. */
+/* The cheap step of 2->2 for a norm that is not W's own but grows with it and should become `factor` <= 1 times what it is:
+ * `radial` scales by that, the others clip at factor^2 times W's largest singular value, as far as it is known, since the
+ * norm may fall by less than W's values do; not below `least`. */
+void lip_project_by(lip_projector *p, float *W, double factor, double least, void *scratch);
+/* lip_project made rigorous: afterwards lip_opnorm_upper(W) <= radius. Allocates for 2->2. LIP_MEMORY, LIP_NOT_FINITE. */
 lip_status lip_project_exact(lip_projector *p, float *W, double radius, lip_err *err);
 
 #endif

@@ -229,6 +229,10 @@ static void start(lip_spectral *s, const float *W, float alpha) {
 }
 
 void lip_spectral_clip(lip_spectral *s, float *W, double radius, void *scratch) {
+  lip_spectral_clip_by(s, W, 0, radius, scratch);
+}
+
+void lip_spectral_clip_by(lip_spectral *s, float *W, double factor, double least, void *scratch) {
   double sigma[MAX_BLOCK];
   float top = lip_row_abs_max(W, s->M * s->N);
   if (top == 0 || !isfinite(top)) return;
@@ -236,6 +240,7 @@ void lip_spectral_clip(lip_spectral *s, float *W, double radius, void *scratch) 
   s->gemm = scratch;
   if (*s->warm == 0) start(s, W, alpha);
   if (!ritz(s, W, alpha, sigma)) return;
+  const double radius = fmax(least, factor * sigma[0]);
   size_t rank = 0;
   for (; rank < s->b && sigma[rank] > radius; rank++) {
     float f = (float)(1 - radius * AIM / sigma[rank]);

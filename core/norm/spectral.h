@@ -27,6 +27,8 @@ float *lip_spectral_warm(lip_spectral *s, size_t *n);
 /* Lowers the singular values above `radius` in the span of the basis to it. scratch: lip_gemm_scratch() bytes, aligned
  * to 64. */
 void lip_spectral_clip(lip_spectral *s, float *W, double radius, void *scratch);
+/* The same with the radius `factor` times the largest of them, at least `least`. */
+void lip_spectral_clip_by(lip_spectral *s, float *W, double factor, double least, void *scratch);
 
 /* Singular values above `radius` clipped with a full decomposition. Feasible up to float32 rounding only. LIP_MEMORY, LIP_CANCELLED;
  * LIP_NOT_FINITE when an entry would leave float32's range (near FLT_MAX the nearest point may have larger ones): W is

@@ -269,27 +269,28 @@ static void nan_stays_visible(void **state) {
 
 /* ---- threads ---- */
 
-static lip_net *small_net(const lip_engine *engine) {
+static lip_net *small_net(const char *norm, lip_project_method method, const lip_engine *engine) {
   const shape conv[] = {{2, 12, 12, 48, 3, 1, 1, 1, 1}, {48, 12, 12, 32, 4, 2, 1, 2, 1}};
   lip_spec *layers[] = {conv_spec(&conv[0]), lip_spec_new(lip_layer_kind_find("relu")), conv_spec(&conv[1]),
                         lip_spec_new(lip_layer_kind_find("flatten")),
                         lip_spec_new(lip_layer_kind_find("dense"))};
   set(layers[4], "out", 4);
-  lip_net_conf conf = {.input = {3, {2, 12, 12}}, .budget = 2, .project_every = 1, .seed = 3};
+  lip_net_conf conf = {
+      .input = {3, {2, 12, 12}}, .budget = 2, .method = method, .project_every = 1, .seed = 3};
   lip_net *net;
-  assert_int_equal(lip_path_parse("inf", &conf.path, NULL), LIP_OK);
+  assert_int_equal(lip_path_parse(norm, &conf.path, NULL), LIP_OK);
   assert_int_equal(lip_net_new(&conf, layers, 5, engine, &net, NULL), LIP_OK);
   for (size_t i = 0; i < 5; i++) lip_spec_free(layers[i]);
   return net;
 }
 
 /* Weights after a few steps; nothing is allocated after the first. */
-static float *train(size_t threads, size_t *n) {
+static float *train(const char *norm, lip_project_method method, size_t threads, size_t *n) {
   enum { B = 50 };
   lip_pool *pool = lip_pool_new(threads, NULL);
   assert_non_null(pool);
   const lip_engine engine = {pool, NULL};
-  lip_net *net = small_net(&engine);
+  lip_net *net = small_net(norm, method, &engine);
   float *x = lip_alloc(B * 288, sizeof *x);
   int32_t labels[B];
   const lip_loss_kind *kind = lip_loss_kind_find("cross_entropy");
@@ -320,14 +321,20 @@ static float *train(size_t threads, size_t *n) {
 
 static void bits_do_not_depend_on_threads(void **state) {
   (void)state;
-  size_t n;
-  float *one = train(1, &n);
-  for (size_t threads = 2; threads <= 3; threads++) {
-    float *some = train(threads, &n);
-    assert_memory_equal(one, some, n * sizeof *one);
-    lip_free(some);
+  static const struct {
+    const char *norm;
+    lip_project_method method;
+  } cases[] = {{"inf", LIP_EUCLIDEAN}, {"2", LIP_EUCLIDEAN}, {"2", LIP_RADIAL}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    size_t n;
+    float *one = train(cases[i].norm, cases[i].method, 1, &n);
+    for (size_t threads = 2; threads <= 3; threads++) {
+      float *some = train(cases[i].norm, cases[i].method, threads, &n);
+      assert_memory_equal(one, some, n * sizeof *one);
+      lip_free(some);
+    }
+    lip_free(one);
   }
-  lip_free(one);
 }
 
 /* Nothing is written behind the scratch that is asked for, and an absurd border is refused rather than reserved. */

@@ -136,9 +136,115 @@ static void bounds_hold_on_odd_shapes(void **state) {
   assert_true(tested > 600);
 }
 
+/* ---- after updates ---- */
+
+static double bound(const rig *r) {
+  double upper;
+  assert_int_equal(lip_layer_bound(r->l, two, &upper, NULL), LIP_OK);
+  return upper;
+}
+
+static void project(rig *r) {
+  r->l->kind->project(r->l, 0, r->l->project_units, r->scratch);
+}
+
+/* Small steps in the directions that a net may take, each followed by a projection: the norm comes to the budget and
+ * stays there. It may be above for some steps when another wave becomes the largest, which vectors that follow the old
+ * one take time to find. */
+static void norms_stay_at_the_budget(void **state) {
+  (void)state;
+  static const shape shapes[] = {{1, 12, 12, 8, 3, 1, 1, 1, 1}, {8, 12, 12, 8, 4, 2, 1, 1, 1},
+                                 {6, 9, 11, 4, 3, 1, 0, 2, 1},  {8, 10, 10, 8, 3, 1, 1, 8, 1},
+                                 {5, 7, 7, 3, 1, 1, 0, 1, 1},   {4, 9, 9, 4, 2, 3, 0, 1, 1}};
+  enum { STEPS = 120 };
+  const double budget = 1.5;
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    for (int method = 0; method < LIP_PROJECT_METHODS; method++) {
+      rig r = open_rig(&shapes[i], (lip_project_method)method, budget);
+      const size_t n = lip_param_size(&r.l->param[0]);
+      float *way = lip_alloc(n, sizeof *way);
+      lip_rng rng = lip_rng_new(7, LIP_RNG_DATA, 0);
+      const size_t held = lip_mem_count();
+      double norm = 0, most = 0;
+      assert_non_null(way);
+      for (size_t step = 0; step < STEPS; step++) {
+        if (step % 40 == 0) lip_rng_fill_normal(&rng, way, n, 0.001f, 0.002f);
+        for (size_t j = 0; j < n; j++) r.weights[j] += way[j];
+        project(&r);
+        if (step == 10) assert_int_equal(lip_mem_count(), held);
+        if (step < 20 || step % 10 != 0) continue;
+        norm = bound(&r);
+        most = fmax(most, norm);
+      }
+      if (!(most <= budget * 1.08 && norm <= budget * 1.005 && norm >= budget * 0.97))
+        fail_msg("shape %zu, %s: %g at most, %g in the end", i, lip_project_method_names[method], most, norm);
+      lip_free(way);
+      rig_close(&r);
+    }
+}
+
+/* Each group has a norm of its own; one that is zero or holds a NaN leaves the others alone and stays as it is; and powers of two
+ * make no difference, also where squares leave float32's range. */
+static void groups_and_scales_are_told_apart(void **state) {
+  (void)state;
+  const shape s = {6, 8, 9, 6, 3, 1, 1, 3, 1};
+  const double scales[] = {1, 0x1p-90, 0x1p100};
+  float first[36];
+  for (size_t i = 0; i < 3; i++) {
+    rig r = open_rig(&s, LIP_RADIAL, 0.5 * scales[i]);
+    float *w = r.weights;
+    const size_t n = lip_param_size(&r.l->param[0]) / 3;
+    assert_int_equal(n, 36);
+    fill(&r, 0, 3);
+    for (size_t j = 0; j < n; j++) {
+      w[j] *= (float)scales[i];
+      w[n + j] = 0;
+    }
+    w[2 * n] = NAN;
+    for (int k = 0; k < 30; k++) project(&r);
+    for (size_t j = 0; j < n; j++) {
+      assert_true(w[n + j] == 0 && isnan(w[2 * n + j]) == (j == 0));
+      if (i == 0)
+        first[j] = w[j];
+      else
+        assert_true(w[j] == first[j] * (float)scales[i]);
+    }
+    w[2 * n] = 0;
+    for (size_t j = n; j < 3 * n; j++) w[j] = 0;
+    const double norm = bound(&r);
+    assert_true(norm >= 0.5 * scales[i] * 0.999 && norm <= 0.5 * scales[i] * 1.001);
+    rig_close(&r);
+  }
+}
+
+/* What is kept of the last projection is all that the next depends on: with it, another layer goes on with the same bits. */
+static void warm_starts_are_complete(void **state) {
+  (void)state;
+  const shape s = {4, 9, 8, 6, 3, 1, 1, 2, 1};
+  for (int method = 0; method < LIP_PROJECT_METHODS; method++) {
+    rig a = open_rig(&s, (lip_project_method)method, 0.8), b = open_rig(&s, (lip_project_method)method, 0.8);
+    const size_t n = lip_param_size(&a.l->param[0]);
+    fill(&a, 0, 9);
+    project(&a);
+    memcpy(b.weights, a.weights, n * sizeof *a.weights);
+    lip_layer_copy_warm(b.l, a.l);
+    for (int i = 0; i < 5; i++) {
+      for (size_t j = 0; j < n; j++) a.weights[j] *= 1.25f, b.weights[j] *= 1.25f;
+      project(&a);
+      project(&b);
+      assert_memory_equal(a.weights, b.weights, n * sizeof *a.weights);
+    }
+    rig_close(&a);
+    rig_close(&b);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bounds_hold_on_odd_shapes),
+      cmocka_unit_test(norms_stay_at_the_budget),
+      cmocka_unit_test(groups_and_scales_are_told_apart),
+      cmocka_unit_test(warm_starts_are_complete),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
