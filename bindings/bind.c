@@ -167,6 +167,19 @@ static void set_list(lua_State *L, int idx, const lip_desc *desc, void *conf, co
   lua_pop(L, 1);
 }
 
+/* The numbers of the tensor at idx in order. Through its methods: the files about tensors stand above this one. */
+static void set_tensor(lua_State *L, int idx, const lip_desc *desc, void *conf, const char *name) {
+  lua_getfield(L, idx, "reshape");
+  lua_pushvalue(L, idx);
+  lua_pushinteger(L, -1);
+  lua_call(L, 2, 1);
+  lua_getfield(L, -1, "totable");
+  lua_insert(L, -2);
+  lua_call(L, 1, 1);
+  set_list(L, lua_gettop(L), desc, conf, name);
+  lua_pop(L, 1);
+}
+
 void lipL_setoption(lua_State *L, int idx, const lip_desc *desc, void *conf, const char *name) {
   lip_err err = {LIP_OK, ""};
   idx = lua_absindex(L, idx);
@@ -183,6 +196,11 @@ void lipL_setoption(lua_State *L, int idx, const lip_desc *desc, void *conf, con
   case LUA_TTABLE:
     if (opt->type == LIP_OPT_REALS) {
       set_list(L, idx, desc, conf, name);
+      return;
+    } /* fall through */
+  case LUA_TUSERDATA:
+    if (opt->type == LIP_OPT_REALS && luaL_testudata(L, idx, LIP_TENSOR_T)) {
+      set_tensor(L, idx, desc, conf, name);
       return;
     } /* fall through */
   default: {

@@ -24,6 +24,7 @@ lip_status lip_branch_add(lip_layer *l, lip_spec *const *specs, size_t n, lip_pl
   if (status) return status;
   const lip_layer *c = l->child[l->n_child++];
   if (c->scratch > l->scratch) l->scratch = c->scratch;
+  l->whole_batch = l->whole_batch || c->whole_batch;
   return LIP_OK;
 }
 

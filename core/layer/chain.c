@@ -62,6 +62,7 @@ lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const 
     if (status) return at_place(err, i, specs[i]->kind, status);
     l->n_child = i + 1;
     l->out = l->child[i]->out;
+    l->whole_batch = l->whole_batch || l->child[i]->whole_batch;
   }
   lip_run_agree(l);
   return LIP_OK;

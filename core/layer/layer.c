@@ -112,6 +112,7 @@ lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, l
   l->in = l->out = *in;
   l->pq = pq;
   l->budget = INFINITY;
+  l->anchored = plan->anchored;
   lip_status status = check_shape(in, &l->n_in);
   if (status) lip_fail(err, status, "%s: its input has no elements, or too many", kind->desc.name);
   if (!status) status = kind->plan(l, spec, plan, err);
@@ -141,6 +142,10 @@ void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t 
   lip_param *p = &l->param[l->n_param++];
   *p = (lip_param){.name = name, .ndim = ndim, .decay = decay};
   for (int i = 0; i < ndim; i++) p->shape[i] = shape[i];
+}
+
+size_t lip_layer_rows(const lip_layer *l, size_t B) {
+  return l->anchored ? B + (B + LIP_PART - 1) / LIP_PART : B;
 }
 
 size_t lip_layer_leaves(lip_layer *l, lip_layer **out, size_t cap) {

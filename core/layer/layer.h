@@ -82,6 +82,7 @@ typedef struct lip_plan {
   lip_init init;
   uint64_t seed;
   size_t next_id; /* counts layers in order, containers included: the random stream of a layer */
+  bool anchored;  /* what is planned now stands inside an anchor */
 } lip_plan;
 
 struct lip_layer {
@@ -95,9 +96,11 @@ struct lip_layer {
   double budget;      /* K_l: project keeps its bound <= this; INFINITY = unconstrained */
   lip_param param[LIP_LAYER_MAX_PARAMS];
   size_t n_param;
+  bool anchored;        /* stands inside an anchor: see lip_layer_rows */
   size_t units;         /* independent pieces of `grad` (output features); 0 = nothing to learn */
   size_t unit_grain;    /* units of `grad` that are worth a thread; 0 = the engine's own number */
   size_t project_units; /* independent pieces of `project`; 0 = nothing to project */
+  bool whole_batch; /* in training forward and backward want all rows in one call: it, or a layer inside */
   bool
       params_by_unit; /* set by layer.c: unit u's parameters are the u-th part of each param (shape[0] == units) */
   bool
@@ -133,7 +136,7 @@ struct lip_layer {
 
 /* One call's circumstances. */
 typedef struct lip_pass {
-  size_t r0, r1;   /* rows [r0, r1) are this call's */
+  size_t r0, r1;   /* rows [r0, r1) are this call's; threads meet at multiples of LIP_PART */
   bool training;   /* dropout and the like are active */
   bool prepared;   /* weights may be taken as `prepare` has left them */
   uint64_t seed;   /* random numbers of this step: Philox counters, so rows may be split at will */
@@ -143,7 +146,7 @@ typedef struct lip_pass {
   bool *overflow;   /* backward: raised where such a dy is not lip_gradient_fits; NULL: nobody asks */
   bool again;       /* the layer's last call was the same for other rows, and has left scratch as it is */
   float accumulate; /* grad: 0 overwrite, 1 add */
-  size_t rows;      /* grad: rows of the whole batch */
+  size_t rows;      /* grad: rows of the whole batch, lip_layer_rows of them */
   /* grad: told of units a..b as soon as their gradient is final, range after range; NULL: nobody asks */
   void (*done)(void *arg, size_t a, size_t b);
   void *done_arg;
@@ -165,10 +168,9 @@ typedef struct lip_range {
 } lip_range;
 
 enum {
-  LIP_LAYER_WEIGHTED = 1,    /* advances the norm path and takes a share of the budget */
-  LIP_LAYER_WHOLE_BATCH = 2, /* forward and backward want all rows in one call */
-  LIP_LAYER_ALIAS = 4,       /* y is x (flatten): forward and backward are never called */
-  LIP_LAYER_CONTAINER = 8,   /* has children */
+  LIP_LAYER_WEIGHTED = 1,  /* advances the norm path and takes a share of the budget */
+  LIP_LAYER_ALIAS = 4,     /* y is x (flatten): forward and backward are never called */
+  LIP_LAYER_CONTAINER = 8, /* has children */
   LIP_LAYER_RANDOM =
       16, /* behaves differently in training (dropout): gradients are tested with a fixed seed */
   LIP_LAYER_DESCENDING = 32, /* `exchange` puts the larger value at the lower index, else at the higher */
@@ -273,6 +275,9 @@ float *lip_layer_dx(const lip_layer *l, const lip_pass *pass);
 /* Whether n numbers of a gradient are so far below the largest float that their sum over any batch stays finite; NaN is
  * not. */
 bool lip_gradient_fits(const float *dy, size_t n);
+/* Rows of the buffers of `l` that a batch of B rows takes: B; inside an anchor one more in front of every LIP_PART rows,
+ * for the point that it holds fixed. */
+size_t lip_layer_rows(const lip_layer *l, size_t B);
 /* A parameter declared inside plan. */
 void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t *shape, bool decay);
 

@@ -61,10 +61,8 @@ static lip_pass make_pass(const job *j, const lip_worker *me) {
 }
 
 /* Some layers (statistics over the batch) want all rows in one call. */
-static bool wants_whole_batch(const lip_net *net) {
-  for (size_t i = 0; i < net->root->n_child; i++)
-    if (net->root->child[i]->kind->flags & LIP_LAYER_WHOLE_BATCH) return true;
-  return false;
+static bool wants_whole_batch(const job *j) {
+  return j->training && j->net->root->whole_batch;
 }
 
 /* The rows of one thread. */
@@ -81,7 +79,8 @@ static bool gradients_fit(const lip_net *net, const lip_pass *pass) {
   for (size_t i = 0; i < net->n_leaf; i++) {
     const lip_layer *l = net->leaf[i];
     if (l->units == 0 || !l->dy) continue;
-    if (!lip_gradient_fits(l->dy + pass->r0 * l->y_row, (pass->r1 - pass->r0) * l->y_row)) return false;
+    const size_t r0 = lip_layer_rows(l, pass->r0), r1 = lip_layer_rows(l, pass->r1);
+    if (!lip_gradient_fits(l->dy + r0 * l->y_row, (r1 - r0) * l->y_row)) return false;
   }
   return true;
 }
@@ -158,7 +157,7 @@ static void run_rows(void *arg, const lip_worker *me) {
   const job *j = arg;
   lip_pass pass = make_pass(j, me);
   size_t r0 = 0, r1 = 0;
-  bool whole = wants_whole_batch(j->net);
+  bool whole = wants_whole_batch(j);
   const cut c = cut_of(j->net);
   if (!j->next) row_share(j, me, whole, &r0, &r1);
   while (r0 < r1 || (j->next && take_rows(j, me, &c, &r0, &r1))) {
@@ -184,6 +183,7 @@ static void run_grads(void *arg, const lip_worker *me) {
     size_t u0, u1;
     lip_share(me, l->units, unit_grain(l), &u0, &u1);
     if (u0 >= u1) continue;
+    pass.rows = lip_layer_rows(l, j->B);
     l->kind->grad(l, &pass, u0, u1);
     if (j->pairs) lip_pairs_add(j->pairs, l, u0, u1, pass.scratch);
   }
@@ -280,6 +280,7 @@ static void run_fused(void *arg, const lip_worker *me) {
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     finishing f = {j, j->net->leaf[i], pass.scratch};
     pass.done_arg = &f;
+    pass.rows = lip_layer_rows(f.l, j->B);
     size_t u0, u1;
     lip_share(me, f.l->units, unit_grain(f.l), &u0, &u1);
     if (u0 < u1) f.l->kind->grad(f.l, &pass, u0, u1);
@@ -417,7 +418,7 @@ static void prepare(job *j) {
 static void forward(lip_net *net, const float *x, size_t B, bool training, const lip_stream *stream) {
   atomic_size_t next = 0;
   job j = {.net = net, .B = B, .training = training, .stream = stream, .prepared = !training};
-  if (!training && !wants_whole_batch(net)) j.next = &next;
+  if (!training) j.next = &next;
   lip_net_bind(net, x, training);
   net->rows = B;
   net->trained_forward = training;
@@ -436,8 +437,13 @@ void lip_net_stream(lip_net *net, const float *x, size_t B, const lip_stream *st
 
 void lip_net_probe(lip_net *net, const float *x, size_t B, const lip_probe *probe) {
   atomic_size_t next = 0;
-  job j = {.net = net, .B = B, .backward = true, .stream = &probe->stream, .probe = probe, .prepared = true};
-  if (!wants_whole_batch(net)) j.next = &next;
+  job j = {.net = net,
+           .B = B,
+           .backward = true,
+           .stream = &probe->stream,
+           .probe = probe,
+           .prepared = true,
+           .next = &next};
   lip_net_bind(net, x, true);
   net->rows = B;
   net->trained_forward = false;
@@ -448,7 +454,7 @@ void lip_net_probe(lip_net *net, const float *x, size_t B, const lip_probe *prob
 static void run_backward(void *arg, const lip_worker *me) {
   const job *j = arg;
   lip_pass pass = make_pass(j, me);
-  row_share(j, me, wants_whole_batch(j->net), &pass.r0, &pass.r1);
+  row_share(j, me, wants_whole_batch(j), &pass.r0, &pass.r1);
   if (pass.r0 < pass.r1) lip_chain_backward(j->net->root, &pass);
 }
 

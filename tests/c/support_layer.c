@@ -97,7 +97,10 @@ void rig_grad(rig *r, float accumulate) {
   lip_pass pass = rig_pass(r, 0, r->B);
   pass.accumulate = accumulate;
   for (size_t i = 0; i < r->n_leaf; i++)
-    if (r->leaf[i]->units > 0) r->leaf[i]->kind->grad(r->leaf[i], &pass, 0, r->leaf[i]->units);
+    if (r->leaf[i]->units > 0) {
+      pass.rows = lip_layer_rows(r->leaf[i], r->B);
+      r->leaf[i]->kind->grad(r->leaf[i], &pass, 0, r->leaf[i]->units);
+    }
 }
 
 lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width, size_t whole) {
@@ -313,6 +316,15 @@ static bool branches_d(const lip_layer *l, const double *x, double *y, bool join
   return ok;
 }
 
+static bool anchor_d(const lip_layer *l, const double *x, double *y) {
+  double *at = malloc((l->n_in + l->n_out) * sizeof *at), *f = at + l->n_in;
+  for (size_t i = 0; i < l->n_in; i++) at[i] = (double)(float)listed(l, "at", i, 0);
+  bool ok = chain_d(l, at, f) && chain_d(l, x, y);
+  for (size_t k = 0; k < l->n_out; k++) y[k] += (double)(float)listed(l, "value", k, 0) - f[k];
+  free(at);
+  return ok;
+}
+
 static bool element(const lip_layer *l, long double v, long double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "dropout") == 0) {
@@ -374,6 +386,7 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
   if (strcmp(kind, "chain") == 0) return chain_d(l, x, y);
   if (strcmp(kind, "residual") == 0) return residual_d(l, x, y);
   if (strcmp(kind, "concat") == 0 || strcmp(kind, "sum") == 0) return branches_d(l, x, y, kind[0] == 'c');
+  if (strcmp(kind, "anchor") == 0) return anchor_d(l, x, y);
   if (moves_d(l, x, y)) return true;
   if (strcmp(kind, "dense") == 0) {
     dense_d(l, x, y);

@@ -73,6 +73,7 @@ static const variant variants[] = {
     {"residual", {1, {6, 0, 0}}, {{"alpha", 0.3}}, "mix"},
     {"residual", {1, {6, 0, 0}}, {{NULL, 0}}, "add"},
     {"sum", {1, {6, 0, 0}}, {{"weights", -0.3}}, NULL},
+    {"anchor", {1, {6, 0, 0}}, {{"at", 0.7}, {"value", -2}}, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof *variants };

@@ -1,4 +1,4 @@
-/* Branches joined and added: gradients against differences in double, constants against the matrix of the same map, budgets
+/* Branches joined and added, and layers anchored at a point: gradients against differences in double, constants against the matrix of the same map, budgets
  * on every step of the norm path, and what is refused. */
 #include <math.h>
 #include <setjmp.h>
@@ -24,6 +24,11 @@ static lip_spec *layer(const char *kind, const char *option, double v) {
   lip_spec *s = lip_spec_new(lip_layer_kind_find(kind));
   assert_non_null(s);
   if (option) assert_int_equal(lip_conf_set_number(&s->kind->desc, s->conf, option, v, NULL), LIP_OK);
+  return s;
+}
+
+static lip_spec *set_list(lip_spec *s, const char *name, const double *v, size_t n) {
+  assert_int_equal(lip_conf_set_reals(&s->kind->desc, s->conf, name, v, n, NULL), LIP_OK);
   return s;
 }
 
@@ -105,7 +110,7 @@ static void compare(const rig *r, float *v, const float *g, size_t n) {
 }
 
 static void check_gradient(lip_spec *s, lip_shape in) {
-  rig r = open_rig(s, in, plain, INFINITY, 3);
+  rig r = open_rig(s, in, plain, INFINITY, 19); /* more than one group of rows */
   fill(r.x, r.B * r.l->n_in, 1, 1);
   fill(r.dy, r.B * r.l->n_out, 2, 1);
   for (size_t k = 0; k < r.n_params; k++) r.weights[k] += 0.01f * (float)(k % 7);
@@ -131,9 +136,7 @@ static void gradients_are_those_of_the_function_in_double(void **state) {
   check_gradient(three("concat", 6, "tanh"), features(6));
   check_gradient(three("sum", 6, "sigmoid"), features(6));
   lip_spec *s = three("sum", 4, "tanh");
-  assert_int_equal(
-      lip_conf_set_reals(&s->kind->desc, s->conf, "weights", (const double[]){0.7, -1.5, 0.25}, 3, NULL),
-      LIP_OK);
+  set_list(s, "weights", (const double[]){0.7, -1.5, 0.25}, 3);
   check_gradient(s, features(4));
   check_gradient(with(layer("concat", NULL, 0), three("sum", 4, "softplus"), three("concat", 4, "tanh"),
                       chain(layer("tanh", NULL, 0), NULL, NULL), (lip_spec *)NULL),
@@ -142,6 +145,48 @@ static void gradients_are_those_of_the_function_in_double(void **state) {
   assert_int_equal(lip_conf_set_number(&conv->kind->desc, conv->conf, "padding", 1, NULL), LIP_OK);
   check_gradient(with(layer("concat", NULL, 0), conv, layer("tanh", NULL, 0), (lip_spec *)NULL),
                  planes(2, 4, 3));
+}
+
+static const double some[] = {0.3, -1, 0.5, 0};
+
+static lip_spec *anchored(const char *between) {
+  lip_spec *s = set_list(layer("anchor", "value", -2), "at", some, 4);
+  return with(s, layer("dense", "out", 5), layer(between, NULL, 0), three("sum", 5, "sigmoid"),
+              (lip_spec *)NULL);
+}
+
+static void anchors_learn_at_their_point_too(void **state) {
+  (void)state;
+  check_gradient(anchored("tanh"), features(4));
+  check_gradient(
+      with(layer("concat", NULL, 0), anchored("softplus"), chain(NULL, NULL, NULL), (lip_spec *)NULL),
+      features(4));
+  check_gradient(with(layer("anchor", "at", 1), layer("conv2d", "channels", 2), layer("tanh", NULL, 0),
+                      layer("flatten", NULL, 0), (lip_spec *)NULL),
+                 planes(2, 4, 3));
+}
+
+/* The very number, whatever the weights, at any row and wherever the rows are cut. */
+static void an_anchor_holds_its_point(void **state) {
+  (void)state;
+  static const double value[] = {1, 0.25, -3, 7, 1e-3};
+  enum { B = 37 };
+  lip_spec *s = set_list(anchored("relu"), "value", value, 5);
+  rig r = open_rig(s, features(4), plain, 3, B);
+  fill(r.weights, r.n_params, 8, 2);
+  fill(r.x, B * 4, 9, 1);
+  for (size_t row = 0; row < B; row += 3)
+    for (size_t i = 0; i < 4; i++) r.x[row * 4 + i] = (float)some[i];
+  static const size_t cut[] = {0, 1, 5, 16, 18, 33, B};
+  for (size_t k = 0; k + 1 < sizeof cut / sizeof *cut; k++) {
+    lip_pass pass = rig_pass(&r, cut[k], cut[k + 1]);
+    pass.training = k % 2;
+    r.l->kind->forward(r.l, &pass);
+  }
+  for (size_t row = 0; row < B; row += 3)
+    for (size_t i = 0; i < 5; i++) assert_true(r.y[row * 5 + i] == (float)value[i]);
+  rig_close(&r);
+  lip_spec_free(s);
 }
 
 /* ---- constants ---- */
@@ -234,10 +279,8 @@ static void budgets_are_met_and_used(void **state) {
     for (int sum = 0; sum < 2; sum++) {
       const double K = 2.75;
       lip_spec *s = affine(sum ? "sum" : "concat", 4);
-      if (sum)
-        assert_int_equal(lip_conf_set_reals(&s->kind->desc, s->conf, "weights",
-                                            (const double[]){0.5, -3, 0.1, 7}, 4, NULL),
-                         LIP_OK);
+      if (sum) set_list(s, "weights", (const double[]){0.5, -3, 0.1, 7}, 4);
+      if (k % 2) s = with(layer("anchor", "at", 1), s, (lip_spec *)NULL);
       rig r = open_rig(s, features(4), steps[k], K, 1);
       fill(r.weights, r.n_params, 3, 2);
       for (size_t f = 0; f < r.n_leaf; f++)
@@ -287,9 +330,7 @@ static void what_does_not_fit_together_is_refused(void **state) {
           features(4), one, 1.5, LIP_UNSUPPORTED, "budget is 1.5", "fixed constant 2");
   for (size_t n = 2; n <= 4; n += 2) {
     lip_spec *s = three("sum", 4, "relu");
-    assert_int_equal(
-        lip_conf_set_reals(&s->kind->desc, s->conf, "weights", (const double[]){1, 1, 1, 1}, n, NULL),
-        LIP_OK);
+    set_list(s, "weights", (const double[]){1, 1, 1, 1}, n);
     refuses(s, features(4), two, 4, LIP_OPTION, n == 2 ? "2 numbers" : "4 numbers", "3 branches");
   }
   refuses(with(layer("sum", "weights", 0), layer("relu", NULL, 0), (lip_spec *)NULL), features(4), two, 4,
@@ -314,6 +355,8 @@ static void a_skip_costs_nothing_in_norm_inf(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gradients_are_those_of_the_function_in_double),
+      cmocka_unit_test(anchors_learn_at_their_point_too),
+      cmocka_unit_test(an_anchor_holds_its_point),
       cmocka_unit_test(constants_are_never_below_the_matrix),
       cmocka_unit_test(joined_maxima_are_exact),
       cmocka_unit_test(joined_norms_are_those_of_the_constants),

@@ -13,6 +13,12 @@ local function net_of(norm, budget)
     lip.dense { out = 3 } }
 end
 
+local function anchored(norm, budget)
+  return lip.net { input = { 1, 2, 3 }, norm = norm, budget = budget, seed = 2, init = "he",
+    lip.anchor { at = lip.full({ 1, 2, 3 }, 0.25), value = { 1, 0, -1 },
+      lip.flatten {}, lip.dense { out = 12 }, lip.maxmin {}, lip.dense { out = 3 } } }
+end
+
 local function data_of(n)
   local x, y, rows = lip.rand(lip.rng(3), n, 6), {}, nil
   rows = x:totable()
@@ -65,6 +71,32 @@ function T.test_they_are_saved_and_go_on()
   os.remove(path)
 end
 
+function T.test_an_anchor_keeps_its_point_in_training()
+  local path = os.tmpname()
+  for norm, budget in pairs { ["2"] = 6, inf = 20, ["1->inf"] = 30 } do
+    local net = anchored(norm, budget)
+    local x, y = data_of(200)
+    local history = assert(lip.train(net, lip.data.tensors(x:reshape(200, 1, 2, 3), y), { epochs = 10, batch = 40, seed = 1,
+      opt = lip.optim.adam { lr = 0.02 }, loss = lip.loss.cross_entropy { temperature = 0.2 } })).history
+    lu.assertTrue(history[10].loss < 0.8 * history[1].loss)
+    lu.assertEquals(net:forward(lip.full({ 1, 1, 2, 3 }, 0.25)):totable(), { { 1, 0, -1 } })
+    lu.assertTrue(net:bound().upper <= budget)
+    assert(net:save(path))
+    lu.assertEquals(assert(lip.load(path)):forward(x:reshape(200, 1, 2, 3)):totable(), net:forward(x:reshape(200, 1, 2, 3)):totable())
+  end
+  os.remove(path)
+end
+
+function T.test_an_anchor_certifies_what_it_executes()
+  local net = anchored("2", 6)
+  local x, y = data_of(80)
+  x = x:reshape(80, 1, 2, 3)
+  local c = net:certify(x, y, { eps = 0.02 })
+  local attack = lip.attack(net, x, y, { eps = 0.02, p = 2 })
+  lu.assertTrue(c.certified[0.02] > 0 and c.certified[0.02] <= attack.robust)
+  lu.assertTrue(net:bound { lower = true }.lower <= net:bound().upper)
+end
+
 function T.test_images_are_joined_by_channels()
   local net = lip.net { input = { 2, 4, 4 }, norm = "inf", budget = 4, seed = 1,
     lip.concat { lip.conv2d { channels = 3, padding = 1 }, lip.chain {} }, lip.flatten {}, lip.dense { out = 2 } }
@@ -95,6 +127,9 @@ function T.test_what_does_not_fit_is_refused()
   refused({ "layer 1 (sum)", "3 numbers", "2 branches" }, lip.sum { weights = { 1, 2, 3 }, lip.relu {}, lip.abs {} })
   refused({ "layer 1 (sum)", "budget is 1", "fixed constant 1", "raise the budget" },
     lip.sum { lip.chain {}, lip.dense { out = 6 } }, { budget = 1 })
+  refused({ "layer 1 (anchor)", "'at' has 4 numbers", "2x3x3 has 18" }, lip.anchor { at = lip.zeros(2, 2), lip.relu {} },
+    { input = { 2, 3, 3 } })
+  refused({ "layer 1 (anchor)", "no layers" }, lip.anchor { at = 1 })
   lu.assertErrorMsgContains("element 1 is not a layer but the number 5", lip.concat, { 5 })
   lu.assertErrorMsgContains("weights", lip.concat, { weights = { 1 } })
   lu.assertErrorMsgContains("expects a list of numbers", lip.sum, { weights = "many", lip.relu {} })
