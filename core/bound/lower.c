@@ -28,8 +28,6 @@ typedef struct search {
   float *u;        /* (ROWS, C) */
   double *off;     /* (ROWS) error of z */
   double *numbers; /* of the centre */
-  float *grads;    /* the net's gradients, put back at the end */
-  bool saved;
   double best;
   double *pair; /* (C, C) or NULL: not asked for */
 } search;
@@ -77,10 +75,19 @@ static void step_from(float *to, const float *x, const float *g, size_t n, lip_p
 }
 
 /* A cancelled pass leaves rows as an earlier one filled them: nothing may be read from it. */
-static lip_status run(search *s, const float *x, size_t B, bool training, lip_err *err) {
-  lip_net_forward(s->net, x, B, training);
-  if (lip_cancel_raised(s->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "bound: cancelled");
-  return LIP_OK;
+static lip_status whole(const search *s, lip_err *err) {
+  return lip_cancel_raised(s->net->engine.cancel) ? lip_fail(err, LIP_CANCELLED, "bound: cancelled") : LIP_OK;
+}
+
+static lip_status run(search *s, const float *x, size_t B, lip_err *err) {
+  lip_net_forward(s->net, x, B, false);
+  return whole(s, err);
+}
+
+static void take_dual(void *arg, const lip_worker *me, size_t r0, size_t r1) {
+  (void)me;
+  const search *s = arg;
+  memcpy(s->net->dlogits + r0 * s->C, s->u + r0 * s->C, (r1 - r0) * s->C * sizeof(float));
 }
 
 static double error_of_row(search *s, const float *x, size_t r) {
@@ -99,14 +106,15 @@ static void pairs_of_rows(search *s, const float *x, size_t B) {
 /* One step of the power method for all rows: b from the gradient at b, u from the logits at b. */
 static lip_status power_step(search *s, const float *x, size_t B, double scale, bool first, lip_err *err) {
   size_t n = s->n_in, C = s->C;
-  lip_status status = run(s, first ? x : s->to, B, true, err);
-  if (!status) status = lip_net_backward(s->net, s->u, false, true, err);
+  const lip_probe probe = {.stream = {.use = take_dual, .arg = s}}; /* outside training, as the net is used */
+  lip_net_probe(s->net, first ? x : s->to, B, &probe);
+  lip_status status = whole(s, err);
   if (status) return status;
   for (size_t r = 0; r < B; r++) {
     double t = scale * fmax(lip_norm(x + r * n, n, s->p), 0x1p-10);
     step_from(s->to + r * n, x + r * n, s->net->dinput + r * n, n, s->p, t);
   }
-  status = run(s, s->to, B, false, err);
+  status = run(s, s->to, B, err);
   if (status) return status;
   for (size_t r = 0; r < B; r++) {
     const float *zb = s->net->logits + r * C, *za = s->z + r * C;
@@ -126,7 +134,7 @@ static lip_status power_step(search *s, const float *x, size_t B, double scale, 
 
 static lip_status search_rows(search *s, const float *x, size_t B, lip_err *err) {
   static const double scale[SCALES] = {1, 0.25, 0x1p-4, 0x1p-6, 0x1p-8};
-  lip_status status = run(s, x, B, false, err);
+  lip_status status = run(s, x, B, err);
   if (status) return status;
   memcpy(s->z, s->net->logits, B * s->C * sizeof *s->z);
   for (size_t r = 0; r < B; r++) s->off[r] = error_of_row(s, x, r);
@@ -149,25 +157,20 @@ static lip_status search_init(search *s, size_t rows, lip_err *err) {
   s->u = lip_alloc(rows * s->C, sizeof *s->u);
   s->off = lip_alloc(rows, sizeof *s->off);
   s->numbers = lip_alloc(2 * places, sizeof *s->numbers);
-  s->grads = lip_alloc(s->net->n_params, sizeof *s->grads);
-  if (!s->to || !s->z || !s->u || !s->off || !s->numbers || !s->grads)
+  if (!s->to || !s->z || !s->u || !s->off || !s->numbers)
     return lip_fail(err, LIP_MEMORY, "out of memory for a lower bound");
   s->centre.size = s->numbers;
   s->centre.off = s->numbers + places;
-  memcpy(s->grads, s->net->grads, s->net->n_params * sizeof *s->grads);
-  s->saved = true;
   return LIP_OK;
 }
 
 static void search_free(search *s) {
-  if (s->saved) memcpy(s->net->grads, s->grads, s->net->n_params * sizeof *s->grads);
   lip_walk_free(&s->walk);
   lip_free(s->to);
   lip_free(s->z);
   lip_free(s->u);
   lip_free(s->off);
   lip_free(s->numbers);
-  lip_free(s->grads);
 }
 
 /* Executed quotients: for nets that have no other form. */
@@ -187,6 +190,7 @@ static lip_status from_quotients(lip_net *net, const lip_path *path, const float
   if (s.best > *lower) *lower = s.best;
   search_free(&s);
   lip_ieee_leave(&saved);
+  if (net->lent) lip_net_touch(net);
   return status;
 }
 
