@@ -40,7 +40,7 @@ static int net_bias(lua_State *L) {
   return push_named(L, "bias");
 }
 
-/* net:parameters() -> { {layer=, kind=, name=, value=view, grad=view}, ... } */
+/* net:parameters() -> { {layer=, kind=, name=, trained=, value=view, grad=view}, ... } */
 static int net_parameters(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1);
   lua_Integer at = 1;
@@ -55,6 +55,8 @@ static int net_parameters(lua_State *L) {
       lua_setfield(L, -2, "kind");
       lua_pushstring(L, p->name);
       lua_setfield(L, -2, "name");
+      lua_pushboolean(L, !p->frozen);
+      lua_setfield(L, -2, "trained");
       push_param(L, p, p->value);
       lua_setfield(L, -2, "value");
       push_param(L, p, p->grad);
@@ -90,11 +92,8 @@ static void push_shape(lua_State *L, const lip_shape *s) {
 
 static size_t count_numbers(const lip_layer *l) {
   size_t n = 0;
-  for (size_t i = 0; i < l->n_param; i++) {
-    size_t k = 1;
-    for (int j = 0; j < l->param[i].ndim; j++) k *= l->param[i].shape[j];
-    n += k;
-  }
+  for (size_t i = 0; i < l->n_param; i++)
+    if (!l->param[i].frozen) n += lip_param_size(&l->param[i]);
   for (size_t i = 0; i < l->n_child; i++) n += count_numbers(l->child[i]);
   return n;
 }

@@ -49,12 +49,15 @@ size_t lip_shape_row(const lip_shape *s, lip_order order);
 /* "1x28x28" into buf; returns buf. */
 const char *lip_shape_describe(const lip_shape *s, char *buf, size_t size);
 
-/* A trainable array, laid out by the net inside its weight block; gradients and optimiser state mirror it. */
+/* A trainable array, laid out by the net inside its weight block; gradients and optimiser state mirror it. A frozen one
+ * (running statistics) is stored and restored like the others but not trained: `grad` moves it and leaves its gradient
+ * at 0, with which no optimiser changes it. So a step that is refused leaves it as it was. */
 typedef struct lip_param {
   const char *name; /* "weight", "bias", ... */
   int ndim;
   size_t shape[4];
   bool decay;          /* weight decay applies (matrices yes, biases no) */
+  bool frozen;         /* not trained */
   size_t offset;       /* set by the net: first element in the flat block */
   float *value, *grad; /* set by the net */
 } lip_param;

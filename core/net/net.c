@@ -47,7 +47,7 @@ static size_t count_params(lip_net *net, lip_layer *l, size_t offset) {
   for (size_t i = 0; i < l->n_param; i++) {
     l->param[i].offset = offset;
     offset += rounded(lip_param_size(&l->param[i]));
-    net->n_trainable += lip_param_size(&l->param[i]);
+    if (!l->param[i].frozen) net->n_trainable += lip_param_size(&l->param[i]);
   }
   for (size_t i = 0; i < l->n_child; i++) offset = count_params(net, l->child[i], offset);
   return offset;

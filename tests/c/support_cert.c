@@ -15,7 +15,9 @@ static void fill_weights(lip_layer *l, double spread, lip_rng *rng) {
   for (size_t k = 0; k < l->n_param; k++) {
     const lip_param *w = &l->param[0];
     double fan = w->ndim > 1 ? (double)(lip_param_size(w) / w->shape[0]) : 1;
-    lip_rng_fill_normal(rng, l->param[k].value, lip_param_size(&l->param[k]), 0, (float)(spread / sqrt(fan)));
+    if (!l->param[k].frozen)
+      lip_rng_fill_normal(rng, l->param[k].value, lip_param_size(&l->param[k]), 0,
+                          (float)(spread / sqrt(fan)));
   }
   for (size_t i = 0; i < l->n_child; i++) fill_weights(l->child[i], spread, rng);
 }

@@ -325,6 +325,24 @@ static bool anchor_d(const lip_layer *l, const double *x, double *y) {
   return ok;
 }
 
+/* centre and batch_norm outside training: one factor and one offset by channel. */
+static void normalise_d(const lip_layer *l, const double *x, double *y, bool whole) {
+  const size_t S = l->n_in / l->in.dim[0];
+  for (size_t i = 0; i < l->n_in; i++) {
+    const double m = (double)l->param[whole ? 2 : 0].value[i / S];
+    double a = 1, b = -m;
+    if (whole) {
+      a = (double)l->param[0].value[i / S] /
+          sqrt(fmax((double)l->param[3].value[i / S], 0) + number(l, "eps"));
+      float down = (float)a;
+      if (fabs((double)down) > fabs(a)) down = nextafterf(down, 0);
+      a = (double)down;
+      b = (double)(float)((double)l->param[1].value[i / S] - a * m);
+    }
+    y[i] = a * x[i] + b;
+  }
+}
+
 static bool element(const lip_layer *l, long double v, long double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "dropout") == 0) {
@@ -407,6 +425,8 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
     householder_d(l, x, y);
   } else if (strcmp(kind, "scale") == 0 || strcmp(kind, "standardise") == 0) {
     scale_d(l, x, y);
+  } else if (strcmp(kind, "centre") == 0 || strcmp(kind, "batch_norm") == 0) {
+    normalise_d(l, x, y, kind[0] == 'b');
   } else if (strcmp(kind, "flatten") == 0) {
     memcpy(y, x, l->n_in * sizeof *y);
   } else {

@@ -72,6 +72,8 @@ static const variant variants[] = {
     {"select", {1, {9, 0, 0}}, {{"channels", 1}}, NULL},
     {"residual", {1, {6, 0, 0}}, {{"alpha", 0.3}}, "mix"},
     {"residual", {1, {6, 0, 0}}, {{NULL, 0}}, "add"},
+    {"centre", {3, {3, 2, 5}}, {{NULL, 0}}, "trained"},
+    {"batch_norm", {3, {3, 2, 5}}, {{"eps", 0.5}, {"momentum", 1}}, NULL},
     {"sum", {1, {6, 0, 0}}, {{"weights", -0.3}}, NULL},
     {"anchor", {1, {6, 0, 0}}, {{"at", 0.7}, {"value", -2}}, NULL},
 };

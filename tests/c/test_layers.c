@@ -17,7 +17,6 @@
 
 static test_case cases[LAYER_CASES];
 static size_t n_cases;
-
 static const lip_pq steps[] = {{LIP_P1, LIP_P1}, {LIP_P1, LIP_P2},   {LIP_P1, LIP_PINF},
                                {LIP_P2, LIP_P2}, {LIP_P2, LIP_PINF}, {LIP_PINF, LIP_PINF}};
 enum { STEPS = sizeof steps / sizeof *steps };

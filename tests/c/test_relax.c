@@ -25,6 +25,7 @@ static bool value(const lip_layer *l, long double x, long double *y, double *err
   return false;
 }
 
+/* Its parameters, if it has any, live until the next call. */
 static lip_layer *alone(const lip_layer_kind *kind, size_t n, lip_spec **spec, lip_plan *plan) {
   lip_err err;
   lip_layer *l;
@@ -33,6 +34,12 @@ static lip_layer *alone(const lip_layer_kind *kind, size_t n, lip_spec **spec, l
   assert_non_null(*spec);
   if (lip_layer_new(*spec, &(lip_shape){1, {n, 0, 0}}, (lip_pq){LIP_P2, LIP_P2}, plan, &l, &err))
     fail_msg("%s", err.msg);
+  static float numbers[LIP_LAYER_MAX_PARAMS][64];
+  for (size_t i = 0; i < l->n_param; i++) {
+    assert_true(lip_param_size(&l->param[i]) <= 64);
+    l->param[i].value = numbers[i];
+  }
+  assert_int_equal(lip_layer_reset(l, 1, &err), LIP_OK);
   return l;
 }
 
