@@ -97,6 +97,29 @@ function T.test_an_anchor_certifies_what_it_executes()
   lu.assertTrue(net:bound { lower = true }.lower <= net:bound().upper)
 end
 
+-- Large enough to be divided; whether it was, tests/lua/test_threads.lua looks at for every kind.
+function T.test_threads_change_nothing()
+  local before, first = lip.threads(), nil
+  local x = lip.randn(lip.rng(1), 203, 1, 8, 8)
+  local y = {}
+  for i = 1, 203 do y[i] = i % 5 end
+  for _, n in ipairs { 1, 2, 4 } do
+    lip.threads(n)
+    local net = lip.net { input = { 1, 8, 8 }, norm = "2", budget = 30, seed = 3, init = "he",
+      lip.anchor { at = 0.5, lip.conv2d { channels = 6, padding = 1 }, lip.relu {}, lip.conv2d { channels = 4 }, lip.flatten {},
+        lip.concat { lip.dense { out = 96 }, lip.chain { lip.dense { out = 64 }, lip.maxmin {}, lip.dense { out = 64 } } } },
+      lip.sum { lip.chain { lip.dense { out = 160 }, lip.maxmin {} }, lip.chain {} }, lip.dense { out = 5 } }
+    local opt, loss, got = lip.optim.adam { lr = 0.01 }, lip.loss.cross_entropy {}, {}
+    for _ = 1, 3 do got[#got + 1] = assert(net:step(x, lip.tensor(y), opt, loss)) end
+    got[#got + 1] = net:forward(x):totable()
+    for _, p in ipairs(net:parameters()) do got[#got + 1] = p.value:flatten():totable() end
+    first = first or got
+    lu.assertTrue(#got > 12)
+    for i, v in ipairs(got) do lu.assertEquals(v, first[i], ("%d threads"):format(n)) end
+  end
+  lip.threads(before)
+end
+
 function T.test_images_are_joined_by_channels()
   local net = lip.net { input = { 2, 4, 4 }, norm = "inf", budget = 4, seed = 1,
     lip.concat { lip.conv2d { channels = 3, padding = 1 }, lip.chain {} }, lip.flatten {}, lip.dense { out = 2 } }
