@@ -3,6 +3,9 @@
  * As a matrix product of each sample's patches: y = W col(x), W (OUT, IN/groups * kernel^2). That is what plain loops
  * do, and what is done where direct kernels (tensor/conv.h) would need too much memory.
  *
+ * conv1d: the same with a kernel of one row and inputs channels x length, y[o, i] = b[o] + sum over c, k of w[o, c, k]
+ * x[c, i s + k d - pad]; always by patches. Along an image {C, H, W} it slides along each row by itself.
+ *
  *   dx = col^T(W' dy)      dW = sum over samples of dy col(x)'      db = sum over samples and places of dy
  *   constant  exact for 1->q and p->inf, with stride and borders; 2->2 rigorous, not tight (conv_norm.c)
  *   float32   as for dense with K = IN/groups * kernel^2 terms: |error| <= (K + 2) u (|W||x| + |b|) */
@@ -24,55 +27,29 @@ typedef struct conf {
   bool bias;
 } conf;
 
-static const lip_opt options[] = {
-    {.name = "channels",
-     .type = LIP_OPT_SIZE,
-     .offset = offsetof(conf, channels),
-     .required = true,
-     .low = 1,
-     .high = 1 << 20,
-     .help = "number of output channels"},
-    {.name = "kernel",
-     .type = LIP_OPT_SIZE,
-     .offset = offsetof(conf, kernel),
-     .def = 3,
-     .low = 1,
-     .high = LIP_CONV_MAX_KERNEL,
-     .help = "height and width of the kernel"},
-    {.name = "stride",
-     .type = LIP_OPT_SIZE,
-     .offset = offsetof(conf, stride),
-     .def = 1,
-     .low = 1,
-     .high = 1024,
-     .help = "step from one output place to the next"},
-    {.name = "padding",
-     .type = LIP_OPT_SIZE,
-     .offset = offsetof(conf, padding),
-     .low = 0,
-     .high = 1024,
-     .help = "zeros around the image"},
-    {.name = "dilation",
-     .type = LIP_OPT_SIZE,
-     .offset = offsetof(conf, dilation),
-     .def = 1,
-     .low = 1,
-     .high = 1024,
-     .help = "places from one tap of the kernel to the next; it spans (kernel - 1) dilation + 1"},
-    {.name = "groups",
-     .type = LIP_OPT_SIZE,
-     .offset = offsetof(conf, groups),
-     .def = 1,
-     .low = 1,
-     .high = 1 << 20,
-     .help = "blocks of channels that do not see each other"},
-    {.name = "bias",
-     .type = LIP_OPT_BOOL,
-     .offset = offsetof(conf, bias),
-     .def = 1,
-     .help = "add a trained offset to every output channel"},
-    {.name = NULL},
-};
+#define OPTION(member, ...)                                                                                  \
+  { .name = #member, .type = LIP_OPT_SIZE, .offset = offsetof(conf, member), __VA_ARGS__ }
+/* The options of both kinds; only the words differ. */
+#define OPTIONS(sides, around)                                                                               \
+  {                                                                                                          \
+    OPTION(channels, .required = true, .low = 1, .high = 1 << 20, .help = "number of output channels"),      \
+        OPTION(kernel, .def = 3, .low = 1, .high = LIP_CONV_MAX_KERNEL, .help = sides " of the kernel"),     \
+        OPTION(stride, .def = 1, .low = 1, .high = 1024, .help = "step from one output place to the next"),  \
+        OPTION(padding, .low = 0, .high = 1024, .help = "zeros " around),                                    \
+        OPTION(dilation, .def = 1, .low = 1, .high = 1024,                                                   \
+               .help = "places from one tap of the kernel to the next; it spans (kernel - 1) dilation + 1"), \
+        OPTION(groups, .def = 1, .low = 1, .high = 1 << 20,                                                  \
+               .help = "blocks of channels that do not see each other"),                                     \
+        {.name = "bias",                                                                                     \
+         .type = LIP_OPT_BOOL,                                                                               \
+         .offset = offsetof(conf, bias),                                                                     \
+         .def = 1,                                                                                           \
+         .help = "add a trained offset to every output channel"},                                            \
+        {.name = NULL},                                                                                      \
+  }
+
+static const lip_opt options[] = OPTIONS("height and width", "around the image");
+static const lip_opt flat_options[] = OPTIONS("length", "before and behind");
 
 static size_t places(const lip_conv *c) {
   return c->at.OH * c->at.OW;
@@ -106,57 +83,107 @@ static size_t scratch_bytes(const lip_layer *l) {
   return bytes > lip_gemm_scratch() ? bytes : lip_gemm_scratch(); /* which projections take */
 }
 
+/* ---- planning ---- */
+
 /* Places that the kernel spans along a side. */
 static size_t span(const conf *o) {
   return (o->kernel - 1) * o->dilation + 1;
 }
 
-static lip_status check(const lip_layer *l, const conf *o, lip_err *err) {
-  char shape[64];
-  lip_shape_describe(&l->in, shape, sizeof shape);
-  if (l->in.ndim != 3)
-    return lip_fail(err, LIP_SHAPE, "conv2d: expects an input of channels x height x width, got %s", shape);
-  if (l->in.dim[0] % o->groups != 0 || o->channels % o->groups != 0)
-    return lip_fail(err, LIP_SHAPE,
-                    "conv2d: %zu groups do not divide the input %s and the %zu output channels", o->groups,
-                    shape, o->channels);
-  const size_t side = span(o), least = l->in.dim[1] < l->in.dim[2] ? l->in.dim[1] : l->in.dim[2];
-  if (least + 2 * o->padding >= side) return LIP_OK;
-  if (o->dilation == 1)
-    return lip_fail(err, LIP_SHAPE, "conv2d: the kernel %zux%zu is larger than the input %s with padding %zu",
-                    side, side, shape, o->padding);
-  return lip_fail(err, LIP_SHAPE,
-                  "conv2d: the kernel %zux%zu with dilation %zu spans %zux%zu, larger than the input %s with "
-                  "padding %zu; give a smaller dilation or more padding",
-                  o->kernel, o->kernel, o->dilation, side, side, shape, o->padding);
+/* Output places along a side of n inputs, which the kernel fits into. */
+static size_t slide(const conf *o, size_t n) {
+  return (n + 2 * o->padding - span(o)) / o->stride + 1;
 }
 
-static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
-  const conf *o = spec->conf;
-  lip_status status = check(l, o, err);
-  if (status) return status;
-  const size_t H = l->in.dim[1], W = l->in.dim[2], k = o->kernel, s = o->stride;
-  const size_t OH = (H + 2 * o->padding - span(o)) / s + 1, OW = (W + 2 * o->padding - span(o)) / s + 1;
-  size_t weights, columns;
-  if (!lip_mul_fits(o->channels, l->in.dim[0] / o->groups * k * k, &weights) || weights > (size_t)1 << 40 ||
-      !lip_mul_fits(l->in.dim[0] / o->groups * k * k, OH * OW, &columns) || columns > (size_t)1 << 40)
-    return lip_fail(err, LIP_SHAPE, "conv2d: too many weights or patches");
+static lip_status check_channels(const lip_layer *l, const conf *o, lip_err *err) {
+  char shape[64];
+  if (l->in.dim[0] % o->groups == 0 && o->channels % o->groups == 0) return LIP_OK;
+  return lip_fail(err, LIP_SHAPE, "%s: %zu groups do not divide the input %s and the %zu output channels",
+                  l->kind->desc.name, o->groups, lip_shape_describe(&l->in, shape, sizeof shape),
+                  o->channels);
+}
+
+/* The kernel has so many sides, and slides along inputs of at least `least` places. */
+static lip_status check_kernel(const lip_layer *l, const conf *o, size_t least, int sides, lip_err *err) {
+  char shape[64], kernel[64], spans[64];
+  if (least + 2 * o->padding >= span(o)) return LIP_OK;
+  lip_shape_describe(&l->in, shape, sizeof shape);
+  lip_shape_describe(&(lip_shape){sides, {o->kernel, o->kernel}}, kernel, sizeof kernel);
+  lip_shape_describe(&(lip_shape){sides, {span(o), span(o)}}, spans, sizeof spans);
+  if (o->dilation == 1)
+    return lip_fail(err, LIP_SHAPE, "%s: the kernel %s is larger than the input %s with padding %zu",
+                    l->kind->desc.name, kernel, shape, o->padding);
+  return lip_fail(err, LIP_SHAPE,
+                  "%s: the kernel %s with dilation %zu spans %s, larger than the input %s with "
+                  "padding %zu; give a smaller dilation or more padding",
+                  l->kind->desc.name, kernel, o->dilation, spans, shape, o->padding);
+}
+
+/* Everything but l->out and the shape of the weights; `at` is checked against the input. */
+static lip_status plan_at(lip_layer *l, const conf *o, const lip_patches *at, lip_plan *p, lip_err *err) {
+  const char *name = l->kind->desc.name;
+  size_t weights, columns, K = l->in.dim[0] / o->groups * lip_patches_taps(at);
+  if (!lip_mul_fits(o->channels, K, &weights) || weights > (size_t)1 << 40 ||
+      !lip_mul_fits(K, at->OH * at->OW, &columns) || columns > (size_t)1 << 40)
+    return lip_fail(err, LIP_SHAPE, "%s: too many weights or patches", name);
   lip_conv *c = lip_alloc(1, sizeof *c);
-  if (!c) return lip_fail(err, LIP_MEMORY, "conv2d: out of memory");
+  if (!c) return lip_fail(err, LIP_MEMORY, "%s: out of memory", name);
   l->state = c; /* released by layer.c from here on */
-  c->at = (lip_patches){H, W, k, s, o->padding, o->dilation, OH, OW};
+  c->at = *at;
   c->C = l->in.dim[0];
   c->OUT = o->channels;
   c->groups = o->groups;
-  status = lip_conv_init(c, l->pq, p->method, err);
+  lip_status status = lip_conv_init(c, l->pq, p->method, err);
   if (status) return status;
-  l->out = (lip_shape){3, {o->channels, OH, OW}};
-  lip_layer_add_param(l, "weight", 4, (size_t[]){c->OUT, c->Cg, k, k}, true);
-  if (o->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){c->OUT}, false);
   l->units = c->OUT;
   l->unit_grain = UNIT_GRAIN;
   l->project_units = lip_conv_project_units(c);
   l->scratch = scratch_bytes(l);
+  return LIP_OK;
+}
+
+static void add_params(lip_layer *l, int ndim, size_t kernel) {
+  const lip_conv *c = l->state;
+  lip_layer_add_param(l, "weight", ndim, (size_t[]){c->OUT, c->Cg, kernel, kernel}, true);
+  if (((const conf *)l->conf)->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){c->OUT}, false);
+}
+
+static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
+  const conf *o = spec->conf;
+  char shape[64];
+  if (l->in.ndim != 3)
+    return lip_fail(err, LIP_SHAPE, "conv2d: expects an input of channels x height x width, got %s",
+                    lip_shape_describe(&l->in, shape, sizeof shape));
+  const size_t H = l->in.dim[1], W = l->in.dim[2];
+  lip_status status = check_channels(l, o, err);
+  if (!status) status = check_kernel(l, o, H < W ? H : W, 2, err);
+  if (status) return status;
+  const lip_patches at = {H,           W,           o->kernel,   o->stride, o->padding,
+                          o->dilation, slide(o, H), slide(o, W), false};
+  status = plan_at(l, o, &at, p, err);
+  if (status) return status;
+  l->out = (lip_shape){3, {o->channels, at.OH, at.OW}};
+  add_params(l, 4, o->kernel);
+  return LIP_OK;
+}
+
+static lip_status flat_plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
+  const conf *o = spec->conf;
+  char shape[64];
+  if (l->in.ndim < 2)
+    return lip_fail(err, LIP_SHAPE, "conv1d: expects an input of channels x length, got %s",
+                    lip_shape_describe(&l->in, shape, sizeof shape));
+  const size_t H = l->in.ndim == 3 ? l->in.dim[1] : 1, W = l->in.dim[l->in.ndim - 1];
+  lip_status status = check_channels(l, o, err);
+  if (!status) status = check_kernel(l, o, W, 1, err);
+  if (status) return status;
+  const lip_patches at = {H, W, o->kernel, o->stride, o->padding, o->dilation, H, slide(o, W), true};
+  status = plan_at(l, o, &at, p, err);
+  if (status) return status;
+  l->out = l->in;
+  l->out.dim[0] = o->channels;
+  l->out.dim[l->in.ndim - 1] = at.OW;
+  add_params(l, 3, o->kernel);
   return LIP_OK;
 }
 
@@ -231,18 +258,19 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
 /* One output channel of one row: its bias, then tap by tap. */
 static void wide_channel(const lip_layer *l, size_t o, const double *x, double *y) {
   const lip_conv *c = l->state;
-  const size_t k = c->at.kernel, s = c->at.stride, pad = c->at.padding, H = c->at.H, W = c->at.W;
-  const size_t OW = c->at.OW, P = places(c), d = c->at.dilation;
+  const lip_axis v = lip_patches_y(&c->at), h = lip_patches_x(&c->at);
+  const size_t k2 = v.kernel * h.kernel, P = places(c);
   for (size_t i = 0; i < P; i++) y[i] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
   for (size_t t = 0; t < c->K; t++) {
     const double w = (double)l->param[0].value[o * c->K + t];
-    const double *plane = x + (o / c->OUTg * c->Cg + t / (k * k)) * H * W;
-    for (size_t oy = 0; oy < c->at.OH; oy++) {
-      size_t iy = oy * s + t / k % k * d;
-      if (iy < pad || iy - pad >= H) continue;
-      for (size_t ox = 0; ox < OW; ox++) {
-        size_t ix = ox * s + t % k * d;
-        if (ix >= pad && ix - pad < W) y[oy * OW + ox] += w * plane[(iy - pad) * W + ix - pad];
+    const double *plane = x + (o / c->OUTg * c->Cg + t / k2) * v.n * h.n;
+    for (size_t oy = 0; oy < v.out; oy++) {
+      size_t iy = oy * v.stride + t % k2 / h.kernel * v.dilation;
+      if (iy < v.padding || iy - v.padding >= v.n) continue;
+      for (size_t ox = 0; ox < h.out; ox++) {
+        size_t ix = ox * h.stride + t % h.kernel * h.dilation;
+        if (ix >= h.padding && ix - h.padding < h.n)
+          y[oy * h.out + ox] += w * plane[(iy - v.padding) * h.n + ix - h.padding];
       }
     }
   }
@@ -338,16 +366,17 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
 /* Row (o, oy, ox) holds the taps that fall inside the image. */
 static void matrix(const lip_layer *l, float *W, float *b) {
   const lip_conv *c = l->state;
-  const size_t P = places(c), k = c->at.kernel, H = c->at.H, width = c->at.W;
+  const lip_axis v = lip_patches_y(&c->at), h = lip_patches_x(&c->at);
+  const size_t P = places(c), k2 = v.kernel * h.kernel;
   memset(W, 0, l->n_out * l->n_in * sizeof *W);
   for (size_t row = 0; row < l->n_out; row++) {
-    size_t o = row / P, oy = row % P / c->at.OW, ox = row % c->at.OW, first = o / c->OUTg * c->Cg;
+    size_t o = row / P, oy = row % P / h.out, ox = row % h.out, first = o / c->OUTg * c->Cg;
     b[row] = l->n_param > 1 ? l->param[1].value[o] : 0;
     for (size_t t = 0; t < c->K; t++) {
-      size_t y = oy * c->at.stride + t / k % k * c->at.dilation, pad = c->at.padding;
-      size_t x = ox * c->at.stride + t % k * c->at.dilation;
-      if (y < pad || x < pad || y - pad >= H || x - pad >= width) continue;
-      size_t column = ((first + t / (k * k)) * H + y - pad) * width + x - pad;
+      size_t y = oy * v.stride + t % k2 / h.kernel * v.dilation,
+             x = ox * h.stride + t % h.kernel * h.dilation;
+      if (y < v.padding || x < h.padding || y - v.padding >= v.n || x - h.padding >= h.n) continue;
+      size_t column = ((first + t / k2) * v.n + y - v.padding) * h.n + x - h.padding;
       W[row * l->n_in + column] = l->param[0].value[o * c->K + t];
     }
   }
@@ -370,22 +399,22 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->size = lip_round_up(norm * d->size + bias);
 }
 
+#define KIND                                                                                                 \
+  .flags = LIP_LAYER_WEIGHTED, .release = release, .reset = reset, .forward = forward, .backward = backward, \
+  .wide = wide, .grad = grad, .project = project, .project_exact = project_exact, .warm = warm,              \
+  .bound = bound, .matrix = matrix, .deviate = deviate
+
 const lip_layer_kind lip_layer_conv2d = {
     .desc = {"conv2d", "two-dimensional convolution", options, sizeof(conf)},
-    .flags = LIP_LAYER_WEIGHTED,
     .plan = plan,
     .borders = borders,
     .ordered = ordered,
-    .release = release,
-    .reset = reset,
-    .forward = forward,
-    .backward = backward,
-    .wide = wide,
-    .grad = grad,
-    .project = project,
-    .project_exact = project_exact,
-    .warm = warm,
-    .bound = bound,
-    .matrix = matrix,
-    .deviate = deviate,
+    KIND,
+};
+
+const lip_layer_kind lip_layer_conv1d = {
+    .desc = {"conv1d", "convolution along the last dimension of channels x length", flat_options,
+             sizeof(conf)},
+    .plan = flat_plan,
+    KIND,
 };

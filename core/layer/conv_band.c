@@ -42,13 +42,12 @@ typedef struct meeting {
   size_t n, t[LIP_CONV_MAX_KERNEL][2];
 } meeting;
 
-static size_t reach(const lip_patches *at) {
+static size_t reach(const lip_axis *at) {
   return (at->kernel - 1) * at->dilation;
 }
 
-/* Of places i >= j along a side of n inputs and `out` outputs. */
-static void meet(const gram *g, size_t n, size_t out, size_t i, size_t j, meeting *m) {
-  const lip_patches *at = &g->c->at;
+/* Of places i >= j along a side. */
+static void meet(const gram *g, const lip_axis *at, size_t i, size_t j, meeting *m) {
   const size_t places = g->inputs ? i - j : (i - j) * at->stride, apart = places / at->dilation;
   m->n = 0;
   if (places % at->dilation != 0) return;
@@ -57,21 +56,22 @@ static void meet(const gram *g, size_t n, size_t out, size_t i, size_t j, meetin
     bool inside;
     if (g->inputs) {
       const size_t from = i + at->padding - ti * at->dilation; /* of the output, in places */
-      inside = i + at->padding >= ti * at->dilation && from % at->stride == 0 && from / at->stride < out;
+      inside = i + at->padding >= ti * at->dilation && from % at->stride == 0 && from / at->stride < at->out;
     } else {
       const size_t place = i * at->stride + ti * at->dilation;
-      inside = place >= at->padding && place - at->padding < n;
+      inside = place >= at->padding && place - at->padding < at->n;
     }
     if (inside) m->t[m->n][0] = ti, m->t[m->n++][1] = tj;
   }
 }
 
 static gram choose(const lip_conv *c) {
-  const size_t far = reach(&c->at), apart = far / c->at.stride;
+  const lip_axis y = lip_patches_y(&c->at), x = lip_patches_x(&c->at);
+  const size_t far_y = reach(&y), far_x = reach(&x), apart_y = far_y / y.stride, apart_x = far_x / x.stride;
   gram in = {c, true, c->at.H, c->at.W, c->Cg, c->OUTg, 0},
        out = {c, false, c->at.OH, c->at.OW, c->OUTg, c->Cg, 0};
-  size_t in_y = far < in.H ? far : in.H - 1, in_x = far < in.W ? far : in.W - 1;
-  size_t out_y = apart < out.H ? apart : out.H - 1, out_x = apart < out.W ? apart : out.W - 1;
+  size_t in_y = far_y < in.H ? far_y : in.H - 1, in_x = far_x < in.W ? far_x : in.W - 1;
+  size_t out_y = apart_y < out.H ? apart_y : out.H - 1, out_x = apart_x < out.W ? apart_x : out.W - 1;
   in.half = (in_y * in.W + in_x + 1) * in.q - 1;
   out.half = (out_y * out.W + out_x + 1) * out.q - 1;
   return lip_band_cost(in.H * in.W * in.q, in.half) < lip_band_cost(out.H * out.W * out.q, out.half) ? in
@@ -84,7 +84,7 @@ static size_t padded(size_t n) {
 
 double lip_conv_band_cost(const lip_conv *c) {
   const gram g = choose(c);
-  const double k2 = (double)(c->at.kernel * c->at.kernel), q = (double)padded(g.q);
+  const double k2 = (double)lip_patches_taps(&c->at), q = (double)padded(g.q);
   const double n = (double)g.H * (double)g.W * (double)g.q, half = (double)g.half + 1;
   if (k2 * k2 * q * q > MOST_PRODUCTS || n * (half + 64) > MOST_CELLS) return INFINITY;
   return k2 * k2 * q * q * (double)padded(g.other) + lip_band_cost(g.H * g.W * g.q, g.half);
@@ -92,7 +92,7 @@ double lip_conv_band_cost(const lip_conv *c) {
 
 /* S (k^2, k^2, q, q): W_t W_t'^T, or W_t^T W_t' for inputs, of the kernel times 2^-e. LIP_MEMORY. */
 static double *products(const gram *g, const float *w, int e) {
-  const size_t k2 = g->c->at.kernel * g->c->at.kernel, q = padded(g->q), n = padded(g->other);
+  const size_t k2 = lip_patches_taps(&g->c->at), q = padded(g->q), n = padded(g->other);
   double *T = lip_alloc(k2, q * n * sizeof *T), *S = lip_alloc(k2 * k2, q * q * sizeof *S);
   const double scale = ldexp(1, -e);
   if (!T || !S) {
@@ -115,11 +115,11 @@ static double *products(const gram *g, const float *w, int e) {
 /* Adds the block of places (yi, xi) >= (yj, xj) in their order, its lower triangle where they are the same. */
 static void add_block(const gram *g, const double *S, const meeting *y, const meeting *x, size_t i, size_t j,
                       lip_band *G) {
-  const size_t k = g->c->at.kernel, q = padded(g->q);
+  const size_t k = g->c->at.kernel, k2 = lip_patches_taps(&g->c->at), q = padded(g->q);
   for (size_t a = 0; a < y->n; a++)
     for (size_t b = 0; b < x->n; b++) {
       const size_t t = y->t[a][0] * k + x->t[b][0], u = y->t[a][1] * k + x->t[b][1];
-      const double *from = S + (t * k * k + u) * q * q;
+      const double *from = S + (t * k2 + u) * q * q;
       for (size_t r = 0; r < g->q; r++) {
         double *to = lip_band_at(G, i * g->q + r, j * g->q);
         for (size_t c = 0; c < (i == j ? r + 1 : g->q); c++) to[c] += from[r * q + c];
@@ -128,8 +128,8 @@ static void add_block(const gram *g, const double *S, const meeting *y, const me
 }
 
 /* Pairs along a side, in either order of the two places. */
-static void meet_either(const gram *g, size_t n, size_t out, size_t i, size_t j, meeting *m) {
-  meet(g, n, out, i > j ? i : j, i > j ? j : i, m);
+static void meet_either(const gram *g, const lip_axis *at, size_t i, size_t j, meeting *m) {
+  meet(g, at, i > j ? i : j, i > j ? j : i, m);
   for (size_t a = 0; i < j && a < m->n; a++) {
     const size_t t = m->t[a][0];
     m->t[a][0] = m->t[a][1], m->t[a][1] = t;
@@ -137,19 +137,19 @@ static void meet_either(const gram *g, size_t n, size_t out, size_t i, size_t j,
 }
 
 static lip_status fill(const gram *g, const double *S, lip_band *G, lip_err *err) {
-  const lip_patches *at = &g->c->at;
-  const size_t far = reach(at);
+  const lip_axis side = lip_patches_y(&g->c->at), row = lip_patches_x(&g->c->at);
+  const size_t down = reach(&side), far = reach(&row);
   meeting y, x;
   for (size_t yi = 0; yi < g->H; yi++) {
     lip_status st = lip_cancel_check("the norm of a convolution", err);
     if (st != LIP_OK) return st;
     for (size_t yj = yi + 1; yj-- > 0;) {
-      meet(g, at->H, at->OH, yi, yj, &y);
-      if (yi - yj > far) break; /* nor does anything farther */
+      meet(g, &side, yi, yj, &y);
+      if (yi - yj > down) break; /* nor does anything farther */
       for (size_t xi = 0; y.n > 0 && xi < g->W; xi++)
         for (size_t xj = xi < far ? 0 : xi - far; xj < g->W && xj <= xi + far; xj++) {
           if (yi == yj && xj > xi) break;
-          meet_either(g, at->W, at->OW, xi, xj, &x);
+          meet_either(g, &row, xi, xj, &x);
           add_block(g, S, &y, &x, yi * g->W + xi, yj * g->W + xj, G);
         }
     }
@@ -171,7 +171,7 @@ static void attempt(const lip_band *G, lip_band *work, double estimate, double e
 lip_status lip_conv_band_upper(const lip_conv *c, const float *w, size_t g, double estimate, double schur,
                                double *upper, lip_err *err) {
   const gram at = choose(c);
-  const size_t k2 = c->at.kernel * c->at.kernel, size = c->OUTg * c->K;
+  const size_t k2 = lip_patches_taps(&c->at), size = c->OUTg * c->K;
   const float *own = w + g * size, top = lip_row_abs_max(own, size);
   lip_band G = {.cell = NULL}, work = {.cell = NULL};
   lip_status st = LIP_OK;

@@ -49,22 +49,21 @@ static void add_set(lip_tap_sets *s, uint64_t set, uint64_t all) {
   s->set[s->n++] = set;
 }
 
-static void find_sets(const lip_patches *g, size_t n, size_t out, lip_tap_sets *reads,
-                      lip_tap_sets *read_by) {
-  uint64_t all = g->kernel == 64 ? ~UINT64_C(0) : (UINT64_C(1) << g->kernel) - 1;
-  for (size_t o = 0; o < out; o++) {
+static void find_sets(lip_axis a, lip_tap_sets *reads, lip_tap_sets *read_by) {
+  uint64_t all = a.kernel == 64 ? ~UINT64_C(0) : (UINT64_C(1) << a.kernel) - 1;
+  for (size_t o = 0; o < a.out; o++) {
     uint64_t set = 0;
-    for (size_t k = 0; k < g->kernel; k++) {
-      size_t i = o * g->stride + k * g->dilation; /* place, moved by the padding */
-      if (i >= g->padding && i - g->padding < n) set |= UINT64_C(1) << k;
+    for (size_t k = 0; k < a.kernel; k++) {
+      size_t i = o * a.stride + k * a.dilation; /* place, moved by the padding */
+      if (i >= a.padding && i - a.padding < a.n) set |= UINT64_C(1) << k;
     }
     add_set(reads, set, all);
   }
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < a.n; i++) {
     uint64_t set = 0;
-    for (size_t k = 0; k < g->kernel && k * g->dilation <= i + g->padding; k++) {
-      size_t from = i + g->padding - k * g->dilation;
-      if (from % g->stride == 0 && from / g->stride < out) set |= UINT64_C(1) << k;
+    for (size_t k = 0; k < a.kernel && k * a.dilation <= i + a.padding; k++) {
+      size_t from = i + a.padding - k * a.dilation;
+      if (from % a.stride == 0 && from / a.stride < a.out) set |= UINT64_C(1) << k;
     }
     add_set(read_by, set, all);
   }
@@ -106,36 +105,36 @@ static double running_upper(const running *r) {
 }
 
 /* Adds the taps in my x mx of one (output, input channel) kernel. */
-static void add_taps(running *r, const float *w, size_t kernel, uint64_t my, uint64_t mx) {
-  for (size_t ky = 0; ky < kernel; ky++)
+static void add_taps(running *r, const float *w, size_t k2, size_t kernel, uint64_t my, uint64_t mx) {
+  for (size_t ky = 0; ky * kernel < k2; ky++)
     for (size_t kx = 0; kx < kernel; kx++)
       if (my >> ky & mx >> kx & 1) running_add(r, w[ky * kernel + kx]);
 }
 
 /* Largest p-norm of a row that belongs to group g. */
 static double row_norm(const lip_conv *c, const float *w, size_t g, lip_p p) {
-  const size_t k2 = c->at.kernel * c->at.kernel;
+  const size_t k2 = lip_patches_taps(&c->at);
   double most = 0;
   for (size_t o = g * c->OUTg; o < (g + 1) * c->OUTg; o++)
     for (size_t i = 0; i < c->out_y.n; i++)
       for (size_t j = 0; j < c->out_x.n; j++) {
         running r = {p, 0, 0};
         for (size_t ch = 0; ch < c->Cg; ch++)
-          add_taps(&r, w + o * c->K + ch * k2, c->at.kernel, c->out_y.set[i], c->out_x.set[j]);
+          add_taps(&r, w + o * c->K + ch * k2, k2, c->at.kernel, c->out_y.set[i], c->out_x.set[j]);
         most = fmax(most, running_upper(&r));
       }
   return most;
 }
 
 static double column_norm(const lip_conv *c, const float *w, size_t g, lip_p p) {
-  const size_t k2 = c->at.kernel * c->at.kernel;
+  const size_t k2 = lip_patches_taps(&c->at);
   double most = 0;
   for (size_t ch = 0; ch < c->Cg; ch++)
     for (size_t i = 0; i < c->in_y.n; i++)
       for (size_t j = 0; j < c->in_x.n; j++) {
         running r = {p, 0, 0};
         for (size_t o = g * c->OUTg; o < (g + 1) * c->OUTg; o++)
-          add_taps(&r, w + o * c->K + ch * k2, c->at.kernel, c->in_y.set[i], c->in_x.set[j]);
+          add_taps(&r, w + o * c->K + ch * k2, k2, c->at.kernel, c->in_y.set[i], c->in_x.set[j]);
         most = fmax(most, running_upper(&r));
       }
   return most;
@@ -238,25 +237,26 @@ static bool is_spectral(lip_pq pq) {
 }
 
 static size_t gathered_rows(const lip_conv *c) {
-  return c->C * c->phases * c->phases;
+  return c->C * c->y.phases * c->x.phases;
 }
 
 static size_t gathered_width(const lip_conv *c) {
-  return c->OUTg * c->taps * c->taps;
+  return c->OUTg * c->y.taps * c->x.taps;
 }
 
 /* Moves rows [r0, r1) of the gathered matrix out of the kernel or back into it. Places without a tap are zero. */
 static void exchange_rows(const lip_conv *c, float *w, size_t r0, size_t r1, bool back) {
-  const size_t k = c->at.kernel, s = lip_patches_lap(&c->at), width = gathered_width(c);
+  const lip_axis y = lip_patches_y(&c->at), x = lip_patches_x(&c->at);
+  const size_t down = lip_axis_lap(&y), right = lip_axis_lap(&x), width = gathered_width(c);
   for (size_t r = r0; r < r1; r++) {
     float *row = c->gathered + r * width;
-    size_t channel = r / (c->phases * c->phases), a = r / c->phases % c->phases, b = r % c->phases;
-    float *first = w + channel / c->Cg * c->OUTg * c->K + channel % c->Cg * k * k;
+    size_t channel = r / (c->y.phases * c->x.phases), a = r / c->x.phases % c->y.phases, b = r % c->x.phases;
+    float *first = w + channel / c->Cg * c->OUTg * c->K + channel % c->Cg * y.kernel * x.kernel;
     for (size_t o = 0; o < c->OUTg; o++)
-      for (size_t ky = a; ky < k; ky += s)
-        for (size_t kx = b; kx < k; kx += s) {
-          float *kernel = first + o * c->K + ky * k + kx;
-          float *place = row + (o * c->taps + ky / s) * c->taps + kx / s;
+      for (size_t ky = a; ky < y.kernel; ky += down)
+        for (size_t kx = b; kx < x.kernel; kx += right) {
+          float *kernel = first + o * c->K + ky * x.kernel + kx;
+          float *place = row + (o * c->y.taps + ky / down) * c->x.taps + kx / right;
           if (back)
             *kernel = *place;
           else
@@ -274,17 +274,20 @@ static double radius_of(const lip_conv *c, double budget) {
 
 lip_status lip_conv_init(lip_conv *c, lip_pq pq, lip_project_method method, lip_err *err) {
   const lip_patches *g = &c->at;
+  const lip_axis y = lip_patches_y(g), x = lip_patches_x(g);
+  const size_t down = lip_axis_lap(&y), right = lip_axis_lap(&x);
   c->pq = pq;
   c->method = method;
   c->Cg = c->C / c->groups;
   c->OUTg = c->OUT / c->groups;
-  c->K = c->Cg * g->kernel * g->kernel;
-  find_sets(g, g->H, g->OH, &c->out_y, &c->in_y);
-  find_sets(g, g->W, g->OW, &c->out_x, &c->in_x);
+  c->K = c->Cg * y.kernel * x.kernel;
+  find_sets(y, &c->out_y, &c->in_y);
+  find_sets(x, &c->out_x, &c->in_x);
   c->overlap = largest_set(&c->in_y) * largest_set(&c->in_x);
-  const size_t lap = lip_patches_lap(g);
-  c->phases = lap < g->kernel ? lap : g->kernel;
-  c->taps = (g->kernel + lap - 1) / lap;
+  c->y.phases = down < y.kernel ? down : y.kernel;
+  c->y.taps = (y.kernel + down - 1) / down;
+  c->x.phases = right < x.kernel ? right : x.kernel;
+  c->x.taps = (x.kernel + right - 1) / right;
   c->n_projector = is_spectral(pq) ? c->groups : 1;
   c->projector = lip_alloc(c->n_projector, sizeof(lip_projector *));
   if (by_columns(pq)) c->gathered = lip_alloc(gathered_rows(c), gathered_width(c) * sizeof(float));

@@ -17,11 +17,11 @@ typedef struct lip_tap_sets {
   uint64_t set[LIP_CONV_MAX_SETS];
 } lip_tap_sets;
 
-/* w (OUT, C / groups, kernel, kernel) maps (C, H, W) to (OUT, OH, OW). */
+/* w (OUT, C / groups, kernel, kernel), flat (OUT, C / groups, kernel), maps (C, H, W) to (OUT, OH, OW). */
 typedef struct lip_conv {
   lip_patches at;
   size_t C, OUT, groups, Cg, OUTg,
-      K;                     /* channels of one group; K = Cg * kernel^2, length of a unit's weights */
+      K; /* channels of one group; K = Cg * taps of the kernel, length of a unit's weights */
   lip_tap_sets out_y, out_x; /* taps that an output place reads */
   lip_tap_sets in_y, in_x;   /* taps that read an input place */
   size_t overlap;            /* most patches that share an input place */
@@ -31,8 +31,11 @@ typedef struct lip_conv {
   size_t n_projector;
   lip_power *power; /* 2->2: the in-step projection, through the convolution itself, and norms by group */
   double *sigma;
-  float *gathered; /* for 1->1 and 1->2: (C * phases^2, OUTg * taps^2) with one limited piece per row */
-  size_t phases, taps;
+  float *
+      gathered; /* for 1->1 and 1->2: (C * phases, OUTg * taps), products of those of the sides; one limited piece per row */
+  struct {
+    size_t phases, taps;
+  } y, x;
   bool direct; /* conv2d.c: without patches */
 } lip_conv;
 

@@ -15,6 +15,7 @@
  * up to factors of modulus 1 from p. Keeping every s-th output adds frequencies that differ by multiples of G / s, with the
  * factor 1 / s for two sides, so that the blocks become
  *     [X(f_1) ... X(f_s^2)] / s,   f_a = f + (G / s) a
+ * (for one side s of them and 1 / sqrt(s): a kernel of one row has stride 1 across)
  * (Sedghi, Gupta, Long 2019 for z = 1). We take z = 1 or -1 for each side, whichever gives less: an image of n places holds no
  * more than half a wave around the frequency where X is largest, and a circle whose frequencies lie on both sides of it
  * is as tight as the image itself: for w = (1, 0, 1) on n places, p = 1, the norm is 2 cos(pi / (n + 1)); z = -1 gives
@@ -62,14 +63,15 @@ double lip_conv_explicit_cost(const lip_conv *c) {
 }
 
 static void write_out(const lip_conv *c, const float *w, size_t g, float *A) {
-  const size_t k = c->at.kernel, P = c->at.OH * c->at.OW, N = group_columns(c), pad = c->at.padding;
+  const lip_axis v = lip_patches_y(&c->at), h = lip_patches_x(&c->at);
+  const size_t k2 = v.kernel * h.kernel, P = v.out * h.out, N = group_columns(c);
   for (size_t row = 0; row < group_rows(c); row++) {
-    size_t o = row / P, oy = row % P / c->at.OW * c->at.stride, ox = row % c->at.OW * c->at.stride;
+    size_t o = row / P, oy = row % P / h.out * v.stride, ox = row % h.out * h.stride;
     const float *from = w + (g * c->OUTg + o) * c->K;
     for (size_t t = 0; t < c->K; t++) {
-      size_t y = oy + t / k % k * c->at.dilation, x = ox + t % k * c->at.dilation;
-      if (y < pad || x < pad || y - pad >= c->at.H || x - pad >= c->at.W) continue;
-      A[row * N + (t / (k * k) * c->at.H + y - pad) * c->at.W + x - pad] = from[t];
+      size_t y = oy + t % k2 / h.kernel * v.dilation, x = ox + t % h.kernel * h.dilation;
+      if (y < v.padding || x < h.padding || y - v.padding >= v.n || x - h.padding >= h.n) continue;
+      A[row * N + (t / k2 * v.n + y - v.padding) * h.n + x - h.padding] = from[t];
     }
   }
 }
@@ -89,6 +91,7 @@ lip_status lip_conv_explicit_upper(const lip_conv *c, const float *w, size_t g, 
 enum { GUESSES = 3 }; /* power iterations on a block, from the last block's vector */
 
 typedef struct circle {
+  lip_axis y, x;               /* the sides */
   size_t Gy, Gx, Ny, Nx, m, n; /* places, frequencies; rows and columns of a complex block */
   double *cy, *sy, *cx, *sx;   /* cos and sin of 2 pi i / 2G */
   double *taps;                /* (k^2, part): the kernel, tap by tap */
@@ -101,16 +104,17 @@ typedef struct circle {
   double worst;                /* largest norm so far */
 } circle;
 
-static size_t places(size_t n, const lip_conv *c) {
-  size_t s = c->at.stride, reach = (c->at.kernel - 1) * c->at.dilation;
-  size_t around = c->at.padding < reach ? c->at.padding : reach;
-  return (n + around + s - 1) / s * s;
+static size_t places(const lip_axis *a) {
+  size_t s = a->stride, reach = (a->kernel - 1) * a->dilation;
+  size_t around = a->padding < reach ? a->padding : reach;
+  return (a->n + around + s - 1) / s * s;
 }
 
 double lip_conv_fourier_cost(const lip_conv *c) {
-  double s = (double)c->at.stride, n = 2 * (double)c->Cg * s * s, m = 2 * (double)c->OUTg;
-  double blocks = (double)places(c->at.H, c) / s * ((double)places(c->at.W, c) / s) / 2 + 1;
-  return blocks * (proof_cost(m, n) + 5 * m * n * (double)(c->at.kernel * c->at.kernel));
+  const lip_axis y = lip_patches_y(&c->at), x = lip_patches_x(&c->at);
+  const double s2 = (double)(y.stride * x.stride), n = 2 * (double)c->Cg * s2, m = 2 * (double)c->OUTg;
+  const double blocks = (double)places(&y) * (double)places(&x) / s2 / 2 + 1;
+  return blocks * (proof_cost(m, n) + 5 * m * n * (double)lip_patches_taps(&c->at));
 }
 
 static bool fill_circle(double **cosine, double **sine, size_t G) {
@@ -136,10 +140,14 @@ static bool allocate(circle *f, size_t k2) {
 }
 
 static bool open_circle(circle *f, const lip_conv *c, const float *w) {
-  const size_t k2 = c->at.kernel * c->at.kernel, s = c->at.stride, pairs = c->OUTg * c->Cg;
-  *f = (circle){.Gy = places(c->at.H, c), .Gx = places(c->at.W, c), .m = c->OUTg, .n = c->Cg * s * s};
-  f->Ny = f->Gy / s;
-  f->Nx = f->Gx / s;
+  const size_t k2 = lip_patches_taps(&c->at), pairs = c->OUTg * c->Cg;
+  *f = (circle){.y = lip_patches_y(&c->at), .x = lip_patches_x(&c->at), .m = c->OUTg};
+  const size_t s2 = f->y.stride * f->x.stride;
+  f->n = c->Cg * s2;
+  f->Gy = places(&f->y);
+  f->Gx = places(&f->x);
+  f->Ny = f->Gy / f->y.stride;
+  f->Nx = f->Gx / f->x.stride;
   f->part = (pairs + LIP_PAD - 1) / LIP_PAD * LIP_PAD;
   if (!allocate(f, k2)) return false;
   double square = 0;
@@ -151,7 +159,7 @@ static bool open_circle(circle *f, const lip_conv *c, const float *w) {
     }
     square += sum * sum;
   }
-  f->off = sqrt(square) * (double)s * 0x1p-37 + 0x1p-140; /* s^2 blocks side by side */
+  f->off = sqrt(square) * sqrt((double)s2) * 0x1p-37 + 0x1p-140; /* s2 blocks side by side */
   return true;
 }
 
@@ -163,14 +171,14 @@ static void close_circle(circle *f) {
 
 /* The block of one frequency, in halves, into columns c0.. of X; returns the square of what rounding to float32 took. */
 static double add_block(circle *f, const lip_conv *c, size_t fy, size_t fx, size_t c0) {
-  const size_t k = c->at.kernel, n = 2 * f->n;
+  const size_t n = 2 * f->n;
   double lost = 0;
   memset(f->re, 0, f->part * sizeof *f->re);
   memset(f->im, 0, f->part * sizeof *f->im);
-  for (size_t y = 0; y < k; y++)
-    for (size_t x = 0; x < k; x++) {
-      const size_t a = fy * y * c->at.dilation % (2 * f->Gy), b = fx * x * c->at.dilation % (2 * f->Gx);
-      const double *tap = f->taps + (y * k + x) * f->part;
+  for (size_t y = 0; y < f->y.kernel; y++)
+    for (size_t x = 0; x < f->x.kernel; x++) {
+      const size_t a = fy * y * f->y.dilation % (2 * f->Gy), b = fx * x * f->x.dilation % (2 * f->Gx);
+      const double *tap = f->taps + (y * f->x.kernel + x) * f->part;
       lip_sym_axpy(f->re, f->cy[a] * f->cx[b] - f->sy[a] * f->sx[b], tap, f->part);
       lip_sym_axpy(f->im, f->cy[a] * f->sx[b] + f->sy[a] * f->cx[b], tap, f->part);
     }
@@ -188,12 +196,12 @@ static double add_block(circle *f, const lip_conv *c, size_t fy, size_t fx, size
 
 /* X at (fy, fx) in whole frequencies, before the twist; returns what rounding may have taken from its norm. */
 static double fill_block(circle *f, const lip_conv *c, size_t fy, size_t fx) {
-  const size_t s = c->at.stride;
+  const size_t down = f->y.stride, right = f->x.stride;
   double lost = 0;
-  for (size_t a = 0; a < s; a++)
-    for (size_t b = 0; b < s; b++)
-      lost +=
-          add_block(f, c, 2 * (fy + a * f->Ny) + f->ty, 2 * (fx + b * f->Nx) + f->tx, (a * s + b) * c->Cg);
+  for (size_t a = 0; a < down; a++)
+    for (size_t b = 0; b < right; b++)
+      lost += add_block(f, c, 2 * (fy + a * f->Ny) + f->ty, 2 * (fx + b * f->Nx) + f->tx,
+                        (a * right + b) * c->Cg);
   return (sqrt(lost) + f->off) * (1 + 0x1p-20);
 }
 
@@ -262,7 +270,8 @@ lip_status lip_conv_fourier_upper(const lip_conv *c, const float *w, size_t g, d
   for (size_t y = 0; !st && y < f.Ny; y++)
     for (size_t x = 0; !st && x < f.Nx; x++)
       if (is_first(&f, y, x) && !(y == hardest[0] && x == hardest[1])) st = visit(&f, c, y, x, err);
-  if (st == LIP_OK && f.worst >= 0) *upper = lip_up(f.worst / (double)c->at.stride);
+  if (st == LIP_OK && f.worst >= 0)
+    *upper = lip_up(f.worst / lip_sqrt_down((double)(f.y.stride * f.x.stride)));
   close_circle(&f);
   return st;
 }

@@ -11,7 +11,7 @@
 #include "core/tensor/conv_planes.h"
 
 size_t lip_direct_scratch(const lip_direct *s, double most) {
-  if (!lip_tile_get(LIP_TILE_FULL)) return 0;
+  if (s->at.flat || !lip_tile_get(LIP_TILE_FULL)) return 0;
   const double pad = 2 * (double)s->at.padding,
                side = (double)s->at.kernel * (double)s->at.dilation + (double)s->at.stride;
   const double border = 2 * (double)(s->in.border > s->out.border ? s->in.border : s->out.border);

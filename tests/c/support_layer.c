@@ -148,6 +148,23 @@ static void dense_d(const lip_layer *l, const double *x, double *y) {
   }
 }
 
+/* Along each row, those of an image by themselves. */
+static void conv1d_d(const lip_layer *l, const double *x, double *y) {
+  const long k = (long)number(l, "kernel"), s = (long)number(l, "stride"), pad = (long)number(l, "padding"),
+             d = (long)number(l, "dilation"), n = (long)l->in.dim[l->in.ndim - 1],
+             out = (long)l->out.dim[l->out.ndim - 1], H = l->in.ndim == 3 ? (long)l->in.dim[1] : 1;
+  const long OUT = (long)l->out.dim[0], groups = (long)number(l, "groups"), Cg = (long)l->in.dim[0] / groups;
+  for (long at = 0; at < OUT * H * out; at++) {
+    const long o = at / (H * out), row = at / out % H, first = o / (OUT / groups) * Cg;
+    y[at] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
+    for (long t = 0; t < Cg * k; t++) {
+      const long i = at % out * s + t % k * d - pad;
+      if (i >= 0 && i < n)
+        y[at] += (double)l->param[0].value[o * Cg * k + t] * x[((first + t / k) * H + row) * n + i];
+    }
+  }
+}
+
 static void conv_d(const lip_layer *l, const double *x, double *y) {
   const size_t k = (size_t)number(l, "kernel"), s = (size_t)number(l, "stride"),
                pad = (size_t)number(l, "padding"), d = (size_t)number(l, "dilation");
@@ -410,6 +427,8 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
     dense_d(l, x, y);
   } else if (strcmp(kind, "conv2d") == 0) {
     conv_d(l, x, y);
+  } else if (strcmp(kind, "conv1d") == 0) {
+    conv1d_d(l, x, y);
   } else if (strcmp(kind, "avg_pool2d") == 0 || strcmp(kind, "max_pool2d") == 0 ||
              strcmp(kind, "l2_pool2d") == 0) {
     pool_d(l, x, y, kind[0]);

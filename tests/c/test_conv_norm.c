@@ -20,6 +20,7 @@ static const lip_pq two = {LIP_P2, LIP_P2};
 
 typedef struct shape {
   size_t C, H, W, OUT, kernel, stride, padding, groups, dilation;
+  bool flat; /* conv1d */
 } shape;
 
 static void set(lip_spec *spec, const char *name, size_t v) {
@@ -27,7 +28,7 @@ static void set(lip_spec *spec, const char *name, size_t v) {
 }
 
 static rig open_rig(const shape *s, lip_project_method method, double budget) {
-  lip_spec *spec = lip_spec_new(lip_layer_kind_find("conv2d"));
+  lip_spec *spec = lip_spec_new(lip_layer_kind_find(s->flat ? "conv1d" : "conv2d"));
   const lip_shape in = {3, {s->C, s->H, s->W}};
   rig r;
   lip_err err;
@@ -46,13 +47,14 @@ static rig open_rig(const shape *s, lip_project_method method, double budget) {
 /* Random numbers; of one sign, so that the norm is where waves are longest; one tap alone; and a checkerboard. */
 enum { KERNELS = 4 };
 static void fill(rig *r, size_t kind, uint64_t seed) {
-  const size_t n = lip_param_size(&r->l->param[0]), k = r->l->param[0].shape[3];
+  const size_t n = lip_param_size(&r->l->param[0]), k = r->l->param[0].shape[r->l->param[0].ndim - 1];
+  const size_t taps = r->l->param[0].ndim == 4 ? k * k : k;
   lip_rng rng = lip_rng_new(seed, LIP_RNG_DATA, 0);
   lip_rng_fill_normal(&rng, r->weights, n, 0, 1);
   for (size_t i = 0; i < n; i++) {
     float *w = r->weights + i;
     if (kind == 1) *w = 1 + 0.3f * *w;
-    if (kind == 2 && i % (k * k) != k * k / 2) *w = 0;
+    if (kind == 2 && i % taps != taps / 2) *w = 0;
     if (kind == 3) *w = (i + i / k % k) % 2 ? 1.0f : -1.0f;
   }
 }
@@ -104,11 +106,12 @@ static void holds(const shape *s, size_t kernels, uint64_t seed) {
                   b.quick >= lower && b.estimate <= upper * (1 + 1e-5) && b.written <= upper * (1 + 1e-9) &&
                   (upper == 0 || b.band <= upper * 1.005) && b.tight <= upper * 1.005;
   if (!ok)
-    fail_msg("%zux%zux%zu to %zu, kernel %zu, stride %zu, padding %zu, dilation %zu, %zu groups, kind %zu: "
-             "norm %g to %g, "
-             "circle %g, written %g, band %g, tight %g, quick %g, estimate %g",
-             s->C, s->H, s->W, s->OUT, s->kernel, s->stride, s->padding, s->dilation, s->groups, kernels,
-             lower, upper, b.circle, b.written, b.band, b.tight, b.quick, b.estimate);
+    fail_msg(
+        "%s: %zux%zux%zu to %zu, kernel %zu, stride %zu, padding %zu, dilation %zu, %zu groups, kind %zu: "
+        "norm %g to %g, "
+        "circle %g, written %g, band %g, tight %g, quick %g, estimate %g",
+        r.l->kind->desc.name, s->C, s->H, s->W, s->OUT, s->kernel, s->stride, s->padding, s->dilation,
+        s->groups, kernels, lower, upper, b.circle, b.written, b.band, b.tight, b.quick, b.estimate);
   if (lower > 0) {
     worst_circle = fmax(worst_circle, b.circle / upper);
     worst_band = fmax(worst_band, b.band / upper);
@@ -129,12 +132,33 @@ static void bounds_hold_on_odd_shapes(void **state) {
         if (images[i][0] + 2 * p < span || images[i][1] + 2 * p < span || (k == 1 && d > 1)) continue;
         for (size_t j = 0; j < (d > 1 ? 2 : KERNELS); j++, tested++) {
           const size_t *c = channels[tested % 5];
-          holds(&(shape){c[0], images[i][0], images[i][1], c[1], k, s, p, c[2], d}, j, tested);
+          holds(&(shape){c[0], images[i][0], images[i][1], c[1], k, s, p, c[2], d, false}, j, tested);
         }
       }
   print_message("%zu convolutions: the circle up to %.4f times the norm, the band %.6f\n", tested,
                 worst_circle, worst_band);
   assert_true(tested > 600);
+}
+
+static void bounds_hold_along_rows(void **state) {
+  (void)state;
+  static const size_t images[][2] = {{1, 1}, {1, 7}, {1, 20}, {3, 5}}, strides[] = {1, 2, 3, 5},
+                      paddings[] = {0, 1, 3, 6}, channels[][3] = {{1, 1, 1}, {3, 2, 1}, {4, 2, 2}, {1, 4, 1}};
+  size_t tested = 0;
+  worst_circle = worst_band = 0;
+  for (size_t i = 0; i < 4; i++)
+    for (size_t k = 1; k <= 5; k++)
+      for (size_t n = 0; n < 4 * 4 * 2; n++) {
+        const size_t d = n / 16 + 1, span = (k - 1) * d + 1, s = strides[n % 4], p = paddings[n / 4 % 4];
+        if (images[i][1] + 2 * p < span || (k == 1 && d > 1)) continue;
+        for (size_t j = 0; j < KERNELS; j++, tested++) {
+          const size_t *c = channels[tested % 4];
+          holds(&(shape){c[0], images[i][0], images[i][1], c[1], k, s, p, c[2], d, true}, j, tested);
+        }
+      }
+  print_message("%zu of conv1d: the circle up to %.4f times the norm, the band %.6f\n", tested, worst_circle,
+                worst_band);
+  assert_true(tested > 900);
 }
 
 /* ---- nets ---- */
@@ -204,9 +228,9 @@ static void project(rig *r) {
  * one take time to find. */
 static void norms_stay_at_the_budget(void **state) {
   (void)state;
-  static const shape shapes[] = {{1, 12, 12, 8, 3, 1, 1, 1, 1}, {8, 12, 12, 8, 4, 2, 1, 1, 1},
-                                 {6, 9, 11, 4, 3, 1, 0, 2, 1},  {8, 10, 10, 8, 3, 1, 1, 8, 1},
-                                 {5, 7, 7, 3, 1, 1, 0, 1, 1},   {4, 9, 9, 4, 2, 3, 0, 1, 1}};
+  static const shape shapes[] = {{1, 12, 12, 8, 3, 1, 1, 1, 1, false}, {8, 12, 12, 8, 4, 2, 1, 1, 1, false},
+                                 {6, 9, 11, 4, 3, 1, 0, 2, 1, false},  {8, 10, 10, 8, 3, 1, 1, 8, 1, false},
+                                 {5, 7, 7, 3, 1, 1, 0, 1, 1, false},   {4, 9, 9, 4, 2, 3, 0, 1, 1, false}};
   enum { STEPS = 120 };
   const double budget = 1.5;
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -238,7 +262,7 @@ static void norms_stay_at_the_budget(void **state) {
  * make no difference, also where squares leave float32's range. */
 static void groups_and_scales_are_told_apart(void **state) {
   (void)state;
-  const shape s = {6, 8, 9, 6, 3, 1, 1, 3, 1};
+  const shape s = {6, 8, 9, 6, 3, 1, 1, 3, 1, false};
   const double scales[] = {1, 0x1p-90, 0x1p100};
   float first[36];
   for (size_t i = 0; i < 3; i++) {
@@ -271,7 +295,7 @@ static void groups_and_scales_are_told_apart(void **state) {
 /* What is kept of the last projection is all that the next depends on: with it, another layer goes on with the same bits. */
 static void warm_starts_are_complete(void **state) {
   (void)state;
-  const shape s = {4, 9, 8, 6, 3, 1, 1, 2, 1};
+  const shape s = {4, 9, 8, 6, 3, 1, 1, 2, 1, false};
   for (int method = 0; method < LIP_PROJECT_METHODS; method++) {
     rig a = open_rig(&s, (lip_project_method)method, 0.8), b = open_rig(&s, (lip_project_method)method, 0.8);
     const size_t n = lip_param_size(&a.l->param[0]);
@@ -292,8 +316,11 @@ static void warm_starts_are_complete(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bounds_hold_on_odd_shapes), cmocka_unit_test(nets_are_bounded_as_their_matrices_are),
-      cmocka_unit_test(norms_stay_at_the_budget),  cmocka_unit_test(groups_and_scales_are_told_apart),
+      cmocka_unit_test(bounds_hold_on_odd_shapes),
+      cmocka_unit_test(bounds_hold_along_rows),
+      cmocka_unit_test(nets_are_bounded_as_their_matrices_are),
+      cmocka_unit_test(norms_stay_at_the_budget),
+      cmocka_unit_test(groups_and_scales_are_told_apart),
       cmocka_unit_test(warm_starts_are_complete),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
