@@ -22,9 +22,9 @@
 #include "core/norm/rows.h"
 #include "core/norm/symmetric.h"
 
-/* 32 MB of products of taps, 128 MB of a band: what is more is too slow as well. */
-#define MOST_PRODUCTS 0x1p22
-#define MOST_CELLS 0x1p24
+/* 64 MB of products of taps, 256 MB of a band: what is more is too slow as well. */
+#define MOST_PRODUCTS 0x1p23
+#define MOST_CELLS 0x1p25
 
 enum { TRIES = 3 };
 
@@ -157,15 +157,21 @@ static lip_status fill(const gram *g, const double *S, lip_band *G, lip_err *err
   return LIP_OK;
 }
 
-/* What an attempt at estimate^2 (1 + slack) proves. */
-static void attempt(const lip_band *G, lip_band *work, double estimate, double error, double cost,
-                    double *upper) {
-  double slack = cost < 1e8 ? 0x1p-18 : 0x1p-8, a;
-  for (int i = 0; i < TRIES && !lip_cancelled(); i++, slack *= cost < 1e8 ? 32 : 4)
-    if (lip_band_below(G, work, estimate * estimate * (1 + slack), error, &a)) {
+/* Attempts at estimate^2 (1 + slack), the first one cautious where each takes long. */
+static lip_status attempt(const gram *g, const double *S, lip_band *G, double estimate, double error,
+                          double *upper, lip_err *err) {
+  const bool cheap = lip_conv_band_cost(g->c) < 1e8;
+  double slack = cheap ? 0x1p-18 : 0x1p-8, a;
+  for (int i = 0; i < TRIES; i++, slack *= cheap ? 32 : 4) {
+    memset(G->cell, 0, G->rows * G->width * sizeof *G->cell);
+    lip_status st = fill(g, S, G, err);
+    if (st != LIP_OK) return st;
+    if (lip_band_below(G, estimate * estimate * (1 + slack), error, &a)) {
       *upper = lip_sqrt_up(a);
-      return;
+      return LIP_OK;
     }
+  }
+  return lip_cancel_check("the norm of a convolution", err);
 }
 
 lip_status lip_conv_band_upper(const lip_conv *c, const float *w, size_t g, double estimate, double schur,
@@ -173,7 +179,7 @@ lip_status lip_conv_band_upper(const lip_conv *c, const float *w, size_t g, doub
   const gram at = choose(c);
   const size_t k2 = lip_patches_taps(&c->at), size = c->OUTg * c->K;
   const float *own = w + g * size, top = lip_row_abs_max(own, size);
-  lip_band G = {.cell = NULL}, work = {.cell = NULL};
+  lip_band G = {.cell = NULL};
   lip_status st = LIP_OK;
   int e = 0;
   *upper = INFINITY;
@@ -184,14 +190,11 @@ lip_status lip_conv_band_upper(const lip_conv *c, const float *w, size_t g, doub
   (void)frexpf(top, &e);
   const double sum = ldexp(schur, -e), error = lip_gamma(k2 * at.other + 2) * sum * sum * (1 + 0x1p-48);
   double *S = products(&at, own, e);
-  if (!S || !lip_band_open(&G, at.H * at.W * at.q, at.half) ||
-      !lip_band_open(&work, at.H * at.W * at.q, at.half))
+  if (!S || !lip_band_open(&G, at.H * at.W * at.q, at.half))
     st = lip_fail(err, LIP_MEMORY, "no memory for a band of the norm of a convolution");
-  if (!st) st = fill(&at, S, &G, err);
+  if (!st) st = attempt(&at, S, &G, ldexp(estimate, -e), error, upper, err);
   lip_free(S);
-  if (!st) attempt(&G, &work, ldexp(estimate, -e), error, lip_conv_band_cost(c), upper);
-  if (!st) st = lip_cancel_check("the norm of a convolution", err);
   *upper = ldexp(*upper, e);
-  lip_free(G.cell), lip_free(work.cell);
+  lip_free(G.cell);
   return st;
 }

@@ -9,8 +9,8 @@
  *                                         (Tsuzuku, Sato, Sugiyama 2018)
  *   the matrix written out where that is cheap, else a circular convolution around it (conv_spectral.c), and where that
  *   leaves a gap to what is attained its banded Gram matrix (conv_band.c).
- * The first two are quick and may be twice the norm. The others are within 0.8 % of it, but for convolutions too large for the
- * band on images that are small beside the kernel: 2.5 % at 128 channels, kernel 3, on 8x8.
+ * The first two are quick and may be twice the norm. The others are within 0.8 % of it, as far as it is known, but for
+ * convolutions too large for the band on images that are small beside the kernel: there the circle may be some percent above.
  *
  * Projections: p->inf limits the rows of R; 1->q limits, for every input channel and phase of the stride, the taps of
  * that phase over all outputs, gathered into the rows of a matrix. Both are Euclidean projections of the kernel where
@@ -171,10 +171,10 @@ static lip_status group_quick(const lip_conv *c, const float *w, size_t g, doubl
   return status;
 }
 
-/* About 0.2 to 1 second of one thread. */
+/* About 0.2, 1 and 1.4 seconds of one thread. */
 #define EXPLICIT_COST 2e9
 #define FOURIER_COST 2e10
-#define BAND_COST 2e10
+#define BAND_COST 4e10
 /* A bound this close to what is attained is not improved on; closer where that takes less than 50 ms. */
 #define CLOSE 1.008
 #define CLOSER 1.003

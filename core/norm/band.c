@@ -7,6 +7,7 @@
 
 #include "core/base/cancel.h"
 #include "core/base/mem.h"
+#include "core/norm/round.h"
 #include "core/norm/symmetric.h"
 #include "core/norm/tiles.h"
 
@@ -29,18 +30,6 @@ double *lip_band_at(const lip_band *g, size_t i, size_t j) {
 /* The first column that rows of block I keep. */
 LIP_INLINE size_t first(const lip_band *g, size_t I) {
   return I > g->blocks ? (I - g->blocks) * LIP_BLOCK : 0;
-}
-
-LIP_HOT void lip_band_apply(const lip_band *g, const double *x, double *y) {
-  memset(y, 0, g->rows * sizeof *y);
-  for (size_t i = 0; i < g->rows; i++) {
-    const size_t j0 = first(g, i / LIP_BLOCK);
-    const double *row = at(g, i, j0), v = x[i];
-    double sum = row[i - j0] * v;
-    for (size_t j = 0; j < i - j0; j++) y[j0 + j] += row[j] * v;
-    for (size_t j = 0; j < i - j0; j++) sum += row[j] * x[j0 + j];
-    y[i] += sum;
-  }
 }
 
 double lip_band_cost(size_t n, size_t half) {
@@ -78,16 +67,15 @@ LIP_HOT static bool cholesky(lip_band *B) {
   return true;
 }
 
-bool lip_band_below(const lip_band *g, lip_band *work, double base, double e, double *a) {
+bool lip_band_below(lip_band *g, double base, double e, double *a) {
   double trace = 0, most = 0;
-  for (size_t i = 0; i < g->rows * g->width; i++) work->cell[i] = -g->cell[i];
+  for (size_t i = 0; i < g->rows * g->width; i++) g->cell[i] = -g->cell[i];
   for (size_t i = 0; i < g->rows; i++) {
-    double *d = at(work, i, i), b = base + *d;
+    double *d = at(g, i, i), b = base + *d;
     *d = b;
     trace += fabs(b);
     most = fabs(b) > most ? fabs(b) : most;
   }
-  *a = base + lip_sym_proof_shift(g->rows, trace, most, e);
-  *a = nextafter(*a, INFINITY);
-  return isfinite(*a) && cholesky(work);
+  *a = lip_up(base + lip_sym_proof_shift(g->rows, trace, most, e));
+  return isfinite(*a) && cholesky(g);
 }

@@ -17,12 +17,10 @@ typedef struct lip_band {
 bool lip_band_open(lip_band *g, size_t n, size_t half);
 /* Where element (i,j) is, j <= i <= j + half; those of a row are side by side. */
 double *lip_band_at(const lip_band *g, size_t i, size_t j);
-/* y = G x; both (rows). */
-void lip_band_apply(const lip_band *g, const double *x, double *y);
 /* Multiplications of one factorisation, roughly. */
 double lip_band_cost(size_t n, size_t half);
-/* True when lambda_max(A A') <= *a is proved for *a = base + what the proof costs (verify.c), given ||A A' - G||_2 <= e. `work`
- * has the shape of g and is overwritten. False also when the thread's flag is raised (base/cancel.h). */
-bool lip_band_below(const lip_band *g, lip_band *work, double base, double e, double *a);
+/* True when lambda_max(A A') <= *a is proved for *a = base + what the proof costs (verify.c), given ||A A' - G||_2 <= e. G is
+ * overwritten. False also when the thread's flag is raised (base/cancel.h). */
+bool lip_band_below(lip_band *g, double base, double e, double *a);
 
 #endif
