@@ -3,7 +3,8 @@
 --   lipwb tests/bench/conv.lua [--set python=venv/bin/python] [--set before=path/to/another/lipwb] [--threads 2]
 --
 -- Every contestant is a process that times a cell when asked (this script again); all of them take turns on
--- each cell. A step is forward, cross entropy, backward, Adam, projection in the norm inf.
+-- each cell. A step is forward, cross entropy, backward, Adam, projection in the norm inf; what other projections cost:
+-- `--set also=2,radial,none` (norm 2 Euclidean and scaled, and no budget), each a column.
 -- `--set statistic=least` for a machine whose cores are shared: medians of long steps then count the neighbours' slices.
 local lip = require "lip"
 local bench = require "lip.bench"
@@ -11,6 +12,8 @@ local bench = require "lip.bench"
 local args = lip.args {
   python = { { "none" }, "Pythons with PyTorch, two columns each: its own order of planes, and channels last" },
   before = { { "none" }, "other builds of lipwb, each a column" },
+  also = { { "inf" }, "other projections, each a column beside inf", choices = { "inf", "2", "radial", "none" } },
+  projection = { "inf", "of a contestant", choices = { "inf", "2", "radial", "none" } },
   rounds = { 5, "visits of a cell; the median counts", min = 1, whole = true },
   statistic = { "median", "of a visit's steps: the shortest where neighbours share the cores",
     choices = { "median", "least" } },
@@ -33,9 +36,14 @@ local nets = {
   point = { { 64, 14, 14 }, { { 64, 1, 1, 0, 1 }, { 64, 1, 1, 0, 1 } } },
 }
 
+local projections = {
+  inf = { "inf", 1, "rowwise" }, ["2"] = { "2", 1, "euclidean" }, radial = { "2", 1, "radial" },
+  none = { "inf", math.huge, "rowwise" },
+}
+
 local function build(name)
-  local input, convs = nets[name][1], nets[name][2]
-  local spec = { input = input, norm = "inf", budget = 1, projection = "rowwise", init = "he" }
+  local input, convs, norm = nets[name][1], nets[name][2], projections[args.projection]
+  local spec = { input = input, norm = norm[1], budget = norm[2], projection = norm[3], init = "he" }
   for _, c in ipairs(convs) do
     spec[#spec + 1] = lip.conv2d { channels = c[1], kernel = c[2], stride = c[3], padding = c[4], groups = c[5] }
     spec[#spec + 1] = lip.relu()
@@ -123,12 +131,19 @@ local function add_torch(all, python, threads)
   end
 end
 
+local function own(label, path, threads, projection)
+  return start(label, ("%s %s --set serve=%d --set statistic=%s%s"):format(path, arg[0], threads, args.statistic,
+    projection and " --set projection=" .. projection or "")) -- which builds of before do not know
+end
+
 local function contestants(threads)
-  local all = { start("lipwb", ("%s %s --set serve=%d --set statistic=%s"):format(arg[-1] or "lipwb", arg[0], threads,
-    args.statistic)) }
+  local this = arg[-1] or "lipwb"
+  local all = { own("lipwb", this, threads) }
+  for _, projection in ipairs(args.also) do
+    if projection ~= "inf" then all[#all + 1] = own(projection, this, threads, projection) end
+  end
   for i, path in ipairs(args.before[1] == "none" and {} or args.before) do
-    all[#all + 1] = start("before" .. (i > 1 and i or ""), ("%s %s --set serve=%d --set statistic=%s"):format(
-      path, arg[0], threads, args.statistic))
+    all[#all + 1] = own("before" .. (i > 1 and i or ""), path, threads)
   end
   for _, python in ipairs(args.python[1] == "none" and {} or args.python) do add_torch(all, python, threads) end
   return all
