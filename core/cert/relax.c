@@ -112,6 +112,8 @@ static lip_status slab_init(slab *s, const lip_block *b, bool first, lip_p p, li
     if (s->norm) s->norm[k] = identity ? 1 : lip_norm_upper_d(s->V + k * b->N, b->N, dual) * (1 + 0x1p-50);
     if (s->raw_norm) s->raw_norm[k] = lip_norm_upper(b->W + k * b->N, b->N, dual);
   }
+  if (s->V && !lip_few_init(&s->few, s->V, s->M, s->N))
+    return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
   return LIP_OK;
 }
 
@@ -147,6 +149,7 @@ void lip_relax_free(lip_relax *r) {
   if (!r) return;
   for (size_t l = 0; l < r->n; l++) {
     lip_free(r->slab[l].V);
+    lip_few_free(&r->slab[l].few);
     lip_free(r->slab[l].c);
     lip_free(r->slab[l].terms);
     lip_free(r->slab[l].entry);

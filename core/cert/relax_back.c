@@ -36,15 +36,15 @@ static void pack(double *strip, const double *V, size_t N, const size_t *live, s
   }
 }
 
-/* G (R, N) = H (R, K) V[live]: rows are padded to TILE in H. */
-LIP_HOT static void multiply(double *G, const double *H, size_t R, size_t K, const double *V, size_t N,
-                             const size_t *live, double *strip) {
+/* G (R, N) = H (R, K) V[live], rows of H `lh` apart and padded to TILE. */
+LIP_HOT static void multiply(double *G, const double *H, size_t lh, size_t R, size_t K, const double *V,
+                             size_t N, const size_t *live, double *strip) {
   double out[TILE][STRIP];
   for (size_t n0 = 0; n0 < N; n0 += STRIP) {
     size_t n = N - n0 < STRIP ? N - n0 : STRIP;
     pack(strip, V, N, live, K, n0, n);
     for (size_t r = 0; r < R; r += TILE) {
-      tile(out, H + r * K, K, strip, K);
+      tile(out, H + r * lh, lh, strip, K);
       for (size_t i = 0; i < TILE && r + i < R; i++) memcpy(G + (r + i) * N + n0, out[i], n * sizeof *G);
     }
   }
@@ -82,20 +82,26 @@ LIP_HOT static void through(double *restrict h, const double *restrict row, cons
   *rest = sum;
 }
 
-static size_t live_units(const reach *q, size_t M, size_t *live) {
+static bool is_dead(const reach *q, size_t k) {
+  return q->below_slope[k] == 0 && q->above_slope[k] == 0 && q->below[k] == 0 && q->above[k] == 0 &&
+         q->after_off[k] == 0;
+}
+
+/* Units that matter, those with full rows of V first; *full: how many these are. */
+static size_t live_units(const slab *s, const reach *q, size_t *live, size_t *full) {
   size_t K = 0;
-  for (size_t k = 0; k < M; k++) {
-    bool dead = q->below_slope[k] == 0 && q->above_slope[k] == 0 && q->below[k] == 0 && q->above[k] == 0 &&
-                q->after_off[k] == 0;
-    if (!dead) live[K++] = k;
-  }
+  for (size_t k = 0; k < s->M; k++)
+    if (!is_dead(q, k) && !lip_few_has(&s->few, k)) live[K++] = k;
+  *full = K;
+  for (size_t k = 0; k < s->M; k++)
+    if (!is_dead(q, k) && lip_few_has(&s->few, k)) live[K++] = k;
   return K;
 }
 
 static void step_back(lip_ranges *g, size_t j, size_t R) {
   const slab *s = &g->r->slab[j];
   const reach *q = &g->reach[j];
-  size_t K = live_units(q, s->M, g->live);
+  size_t full, K = live_units(s, q, g->live, &full);
   for (size_t r = 0; r < R; r++) {
     double *row = g->G + r * s->M;
     if (s->block->mate) rotate(row, s->block->mate, s->M);
@@ -104,7 +110,9 @@ static void step_back(lip_ranges *g, size_t j, size_t R) {
   size_t padded = (R + TILE - 1) / TILE * TILE;
   memset(g->H + R * K, 0, (padded - R) * K * sizeof *g->H);
   if (s->V) {
-    multiply(g->G, g->H, R, K, s->V, s->N, g->live, g->strip);
+    multiply(g->G, g->H, K, R, full, s->V, s->N, g->live, g->strip);
+    for (size_t r = 0; full < K && r < R; r++)
+      lip_few_add(&s->few, g->G + r * s->N, g->H + r * K + full, g->live + full, K - full);
     return;
   }
   memset(g->G, 0, R * s->N * sizeof *g->G);

@@ -4,11 +4,28 @@
 
 #include "core/cert/relax.h"
 
+/* The rows of V with few numbers, without their zeros; other rows are empty here. */
+typedef struct lip_few {
+  size_t *start; /* (M + 1) of each row in the two below; NULL: there is no V */
+  uint32_t *column;
+  double *value;
+} lip_few;
+
+/* False: no memory. lip_few_free in any case. */
+bool lip_few_init(lip_few *f, const double *V, size_t M, size_t N);
+void lip_few_free(lip_few *f);
+static inline bool lip_few_has(const lip_few *f, size_t k) {
+  return f->start && f->start[k + 1] > f->start[k];
+}
+/* to (N) += sum_i h_i V[unit_i], i < n, over rows that are here. */
+void lip_few_add(const lip_few *f, double *to, const double *h, const size_t *unit, size_t n);
+
 /* A block in units: V = T W, c = T b, where T takes sum and difference of pairs. */
 typedef struct slab {
   size_t M, N;
   const lip_block *block;
   double *V;        /* (M, N); NULL: the identity */
+  lip_few few;      /* of V */
   double *c;        /* (M) */
   double *norm;     /* (M) first block: dual norms of the rows of V */
   double *terms;    /* (M) products and bias in the float32 sum of a unit; 0: exact */
