@@ -1,7 +1,6 @@
 -- How far is each bound of the Lipschitz constant from the truth, and how many certificates does a tighter one bring?
 -- Six networks: relu and maxmin, free or held by a norm, three and five layers; every bound between a value that two
 -- points attain and the product of the layers' norms; certified test images beside those that an attack leaves standing.
---
 -- Three more with a residual, with branches and with pooled convolutions: the same, and what `local` proves of images.
 --
 --   lipwb experiments/tightness.lua [--set nets=all] [--set epochs=3] [--set points=300] [--set attack=true]
