@@ -39,6 +39,8 @@ struct lip_build {
   size_t n_segment, n_piece;
   segment segment[SEGMENTS]; /* the last one is the top */
   piece piece[SEGMENTS];
+  bool constants; /* there are values that do not depend on the input */
+  bool *fixed;    /* (N) which of them, or NULL: none */
   bool no_memory, too_large;
   const char *unknown;
 };
@@ -166,6 +168,27 @@ static lip_block *block_of(lip_build *f, const uint32_t *source, size_t M) {
   return k;
 }
 
+/* Which units do not depend on the input, from the rows of their block. False: no memory. */
+static bool find_fixed(lip_build *f, const lip_block *k) {
+  bool *fixed = f->constants ? lip_alloc(k->M, sizeof *fixed) : NULL;
+  if (f->constants && !fixed) return no_memory(f);
+  for (size_t i = 0; fixed && i < k->M; i++) {
+    fixed[i] = true;
+    for (size_t j = 0; j < k->N && fixed[i]; j++)
+      fixed[i] = k->W[i * k->N + j] == 0 || (f->fixed && f->fixed[j]);
+  }
+  lip_free(f->fixed);
+  f->fixed = fixed;
+  return true;
+}
+
+/* Between two inputs such a unit does not move, so every slope is true of it, and a known one leaves nothing to look for.
+ * Its values are those of phi all the same. */
+static void settle_fixed(lip_build *f, lip_block *k, size_t n) {
+  for (size_t i = 0; f->fixed && i < n; i++)
+    if (f->fixed[i]) k->low[i] = k->high[i] = 0;
+}
+
 /* Units for all that is alive, into source (what each is made of); references become units. The `own` segments on top
  * come first, unit by unit, the top before the others; of the rest every value gets one. `unit` (N + rows + 1) is
  * working memory. Returns how many. */
@@ -207,6 +230,7 @@ static lip_block *finish(lip_build *f, size_t own) {
       too_large(f);
     else
       k = block_of(f, source, M);
+    if (k && !find_fixed(f, k)) k = NULL;
   }
   lip_free(source);
   lip_free(unit);
@@ -243,10 +267,14 @@ static bool in_order(const lip_build *f, const segment *s) {
 }
 
 /* The top segment now stands for the last n open rows. */
+static void name_rows(lip_build *f, size_t n) {
+  for (size_t i = 0; i < n; i++) top(f, 0)->ref[i] = (uint32_t)(f->N + f->rows - n + i);
+}
+
 static bool take_rows(lip_build *f, size_t n) {
   pop(f);
   if (!push(f, n)) return false;
-  for (size_t i = 0; i < n; i++) top(f, 0)->ref[i] = (uint32_t)(f->N + f->rows - n + i);
+  name_rows(f, n);
   return true;
 }
 
@@ -283,6 +311,7 @@ static bool add_slopes(lip_build *f, const lip_layer *l) {
   l->kind->slopes(l, k->low, k->high);
   k->phi = l;
   k->n_phi = l->n_in;
+  settle_fixed(f, k, k->n_phi);
   return true;
 }
 
@@ -354,6 +383,19 @@ static bool exchange(lip_form *form, const uint32_t *mate, bool descending) {
     k->mate[i] = i < n ? mate[i] : (uint32_t)i;
     if (k->mate[i] < i) k->low[i] = -1;
   }
+  for (size_t i = 0; f->fixed && i < n; i++) /* both of a pair, or none */
+    if (mate[i] < i) f->fixed[i] = f->fixed[mate[i]] = f->fixed[i] && f->fixed[mate[i]];
+  settle_fixed(f, k, n);
+  return true;
+}
+
+static bool constant(lip_form *form, const float *value, size_t n) {
+  lip_build *f = of(form);
+  piece *p = add_piece(f, n);
+  if (!p || !push(f, n)) return false;
+  memcpy(p->b, value, n * sizeof *p->b);
+  name_rows(f, n);
+  f->constants = true;
   return true;
 }
 
@@ -443,7 +485,8 @@ lip_status lip_build_new(lip_affine *a, size_t n_in, lip_build **out, lip_err *e
   *a = (lip_affine){.n_in = n_in};
   lip_build *f = lip_alloc(1, sizeof *f);
   if (!f) return lip_fail(err, LIP_MEMORY, "out of memory for the matrices of a net");
-  f->form = (lip_form){through, copy, lift, gather, exchange, join, sum, out_of_memory, out_of_size};
+  f->form =
+      (lip_form){through, copy, lift, gather, exchange, constant, join, sum, out_of_memory, out_of_size};
   f->a = a;
   f->N = n_in;
   *out = f;
@@ -454,6 +497,7 @@ void lip_build_free(lip_build *f) {
   if (!f) return;
   while (f->n_segment > 0) pop(f);
   free_pieces(f);
+  lip_free(f->fixed);
   lip_free(f);
 }
 

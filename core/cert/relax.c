@@ -77,7 +77,7 @@ static void unit_row(const lip_block *b, size_t k, double *v, double *c) {
   for (size_t i = 0; i < b->N; i++) v[i] = (double)p[i] + sign * (double)q[i];
 }
 
-/* Terms of the executed sum; a single product by 1 or -1 is exact. */
+/* Terms of the executed sum; a bias alone is exact, and so is a single product by 1 or -1. */
 static void count_terms(slab *s, const lip_block *b, size_t k) {
   const float *w = b->W + k * b->N;
   double n = b->b[k] != 0, top = 0;
@@ -85,7 +85,7 @@ static void count_terms(slab *s, const lip_block *b, size_t k) {
     n += w[i] != 0;
     top = fmax(top, fabs((double)w[i]));
   }
-  s->terms[k] = n == 0 || (n == 1 && top == 1) ? 0 : n;
+  s->terms[k] = n == 0 || (n == 1 && (top == 1 || top == 0)) ? 0 : n;
   s->entry[k] = top;
 }
 
@@ -582,6 +582,7 @@ lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err)
     c->mate = b->mate ? copy_of(b->mate, b->M, sizeof *b->mate) : NULL;
     complete = c->W && c->b && c->low && c->high && (c->mate || !b->mate);
     for (size_t k = 0; complete && g->known && l + 1 < a->n && k < b->M; k++) {
+      if (c->low[k] == c->high[k]) continue; /* also of a unit that never moves: any slope is true of it */
       c->low[k] = fmax(c->low[k], g->reach[l].low[k]);
       c->high[k] = fmin(c->high[k], g->reach[l].high[k]);
     }

@@ -18,6 +18,7 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/layer/branches.h"
+#include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -199,6 +200,12 @@ static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *e
   return lip_layer_bound(inside(l), pq, upper, err);
 }
 
+/* What is subtracted is executed too, in an order of its own. */
+static bool form(const lip_layer *l, lip_form *f) {
+  return f->through(f, inside(l)) && f->constant(f, point(l), l->n_in) && f->through(f, inside(l)) &&
+         f->constant(f, value(l), l->n_out) && f->sum(f, (float[]){1, -1, 1}, 3);
+}
+
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (lip_step_down(pq, d)) return;
   const double u = 0x1p-24, v = lip_norm_upper(value(l), l->n_out, pq.q);
@@ -224,5 +231,6 @@ const lip_layer_kind lip_layer_anchor = {
     .backward = backward,
     .set_budget = set_budget,
     .bound = bound,
+    .form = form,
     .deviate = deviate,
 };

@@ -22,6 +22,8 @@ struct lip_form {
   /* Disjoint pairs of the top segment are put in order: mate[k] is the partner of k, or k itself. `descending`: the larger
    * value goes to the lower index. */
   bool (*exchange)(lip_form *f, const uint32_t *mate, bool descending);
+  /* A segment of n fixed numbers is put on top. */
+  bool (*constant)(lip_form *f, const float *value, size_t n);
   /* The n segments on top become one, the deepest first. */
   bool (*join)(lip_form *f, size_t n);
   /* The n segments on top, of one length, become sum_k weight[k] x_k, weight[0] that of the deepest (NULL: all 1):

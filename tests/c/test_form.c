@@ -310,6 +310,11 @@ static const struct {
      1,
      1},
     {{1, {4}}, "residual mode=add {chain {dense out=4};chain {relu}};chain {dense out=2}", 1, 1},
+    {{1, {4}}, "anchor at=0.7 value=-2 {dense out=4;relu;dense out=3}", 0, 0},
+    {{1, {4}},
+     "dense out=4;anchor at=-1 {maxmin;dense out=4;relu};residual {anchor value=1 {dense out=4}};dense out=2",
+     0.5,
+     0.5},
     {{3, {1, 2, 4}},
      "conv2d channels=1 kernel=3 padding=1;max_pool2d;flatten;dense out=2;relu;dense out=2",
      0,
@@ -397,6 +402,8 @@ static void local_radii_hold(void **state) {
        "conv2d channels=2 kernel=3 padding=1;max_pool2d kernel=3 stride=2 padding=1;relu;flatten;dense "
        "out=3"},
       {{1, {12}}, "dense out=12;groupsort size=12;dense out=3"},
+      {{1, {6}}, "dense out=6;anchor at=0.5 value=0.3 {relu;dense out=6;maxmin;dense out=6};dense out=3"},
+      {{1, {6}}, "dense out=6;centre;relu;batch_norm;dense out=3"},
       {{1, {6}}, "concat {chain {dense out=4;relu};chain {dense out=4;maxmin}};dense out=6;relu;dense out=3"},
       {{1, {6}},
        "sum weights=0.3 {chain {dense out=6;relu;dense out=6};chain {}};sum {relu;dense out=6};dense out=3"},
@@ -447,6 +454,7 @@ static void numbers_that_are_none_bound_nothing(void **state) {
       "residual alpha=1 {dense out=4};dense out=3",
       "pad channels=2;dense out=4;relu;dense out=3",
       "concat {chain {dense out=4;relu};dense out=2};dense out=3",
+      "anchor at=0.5 {dense out=4;relu};dense out=3",
       "sum weights=0.5 {chain {dense out=4;relu;dense out=3};dense out=3}",
   };
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
@@ -515,11 +523,11 @@ static void what_is_unknown_is_named(void **state) {
 static void every_allocation_may_fail(void **state) {
   (void)state;
   lip_err err;
-  lip_net *net = cert_build(
-      "2", (lip_shape){3, {2, 4, 4}},
-      "residual alpha=0.3 {relu;conv2d channels=2 kernel=1};max_pool2d kernel=3 stride=1;space_to_depth "
-      "block=2;flatten;dense out=3",
-      1, 1);
+  lip_net *net = cert_build("2", (lip_shape){3, {2, 4, 4}},
+                            "residual alpha=0.3 {relu;anchor at=1 {conv2d channels=2 "
+                            "kernel=1;maxmin}};max_pool2d kernel=3 stride=1;space_to_depth "
+                            "block=2;flatten;dense out=3",
+                            1, 1);
   size_t held = lip_mem_used(), failed = 1;
   for (size_t n = 1; failed; n++) {
     lip_affine a;

@@ -149,13 +149,15 @@ static const shape shapes[] = {{"relu", 1},
                                {"residual {residual mode=add {tanh};dense out=8};relu", 1},
                                {"residual alpha=0.25 {dense out=8};residual mode=add {leaky_relu}", 1},
                                {"sum weights=0.3 {chain {dense out=8;relu};chain {};dense out=8}", 2},
+                               {"anchor at=0.7 value=-2 {dense out=8;relu;dense out=8}", 2},
+                               {"centre;batch_norm;relu", 2},
                                {"sum {chain {dense out=8;relu;dense out=8};abs}", 2},
                                {"concat {chain {dense out=4;tanh};chain {dense out=4;maxmin}}", 2}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static lip_net *make_net(shape s, uint64_t seed, double spread) {
   piece p[16];
-  if (strchr(s.activation, '{')) {
+  if (strpbrk(s.activation, "{;")) {
     char text[400] = "";
     for (size_t i = 0; i < s.depth; i++) strcat(strcat(strcat(text, "dense out=8;"), s.activation), ";");
     return cert_build("2", (lip_shape){1, {IN}}, strcat(text, "dense out=4"), spread, seed);
@@ -171,6 +173,7 @@ static lip_net *make_net(shape s, uint64_t seed, double spread) {
 
 /* u of each block (units of affine.h) and the logits, for one input. */
 static void walk(const lip_affine *a, const long double *x, long double u[][64], long double *z) {
+  assert_true(a->n <= 16);
   long double y[64];
   memcpy(y, x, a->n_in * sizeof *y);
   for (size_t l = 0; l < a->n; l++) {
