@@ -51,9 +51,19 @@ static void agree_on_orders(lip_layer *l) {
 
 /* ---- what a run needs ---- */
 
-/* The child behind the run that begins at i. */
+static bool of_images(const lip_layer *c) {
+  return c->kind->borders || c->kind->flags & LIP_LAYER_PIXELWISE;
+}
+
+/* The child behind the run that begins at i. Weights that meet planes have gradients of another kind than those that meet
+ * pixels (set_passing), and are not in a run with them. */
 static size_t run_end(const lip_layer *l, size_t i) {
-  while (l->child[i]->y_order.pixels) i++;
+  for (bool pixels = false; i + 1 < l->n_child; i++) {
+    const lip_layer *c = l->child[i], *next = l->child[i + 1];
+    pixels = pixels || c->y_order.pixels;
+    if (c->y_order.pixels) continue;
+    if (!of_images(c) || !of_images(next) || (next->units > 0 && (pixels || next->y_order.pixels))) break;
+  }
   return i + 1;
 }
 
@@ -168,7 +178,7 @@ void lip_run_forward(const lip_layer *l, const lip_pass *pass) {
 
 void lip_run_backward(const lip_layer *l, const lip_pass *pass) {
   for (size_t end = l->n_child, i; end > 0; end = i) {
-    for (i = end - 1; i > 0 && l->child[i - 1]->y_order.pixels; i--) continue;
+    for (i = 0; run_end(l, i) < end;) i = run_end(l, i);
     run(l, i, end, pass, true);
   }
 }

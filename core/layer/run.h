@@ -1,4 +1,4 @@
-/* Inside of core/layer: runs, the children of a chain with pixels between them (tensor/order.h), which take a few images
+/* Inside of core/layer: runs, the children of a chain with images between them (tensor/order.h), which take a few images
  * at a time: what one of them writes is still in a cache when the next reads it. Most children are a run of their own. */
 #ifndef LIP_LAYER_RUN_H
 #define LIP_LAYER_RUN_H
