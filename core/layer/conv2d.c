@@ -139,6 +139,8 @@ static lip_status plan_at(lip_layer *l, const conf *o, const lip_patches *at, li
   l->unit_grain = UNIT_GRAIN;
   l->project_units = lip_conv_project_units(c);
   l->scratch = scratch_bytes(l);
+  const lip_direct planes = direct(l, false);
+  l->does_planes = c->direct && lip_direct_does_planes(&planes);
   return LIP_OK;
 }
 

@@ -119,10 +119,11 @@ struct lip_layer {
    * borders are zeros, and stay so: only the interior is written. */
   lip_order x_order, y_order; /* of x and dx, of y and dy */
   size_t x_row, y_row;        /* floats of one row there: n_in and n_out for planes */
-  bool merged;                /* a rectifier whose work the layers around it do: y is x and dy is dx */
-  bool rectify_y;             /* of the layer before it: y is 0 where it would be <= 0 */
-  bool rectify_dx;            /* of the layer behind it: dx is 0 where x <= 0 */
-  bool dy_passes; /* dy and the next layer's dx are only in lip_pass; l->dy and that l->dx are NULL */
+  bool does_planes; /* set by `plan`: with planes on both sides it is as quick, and minds rectify_... */
+  bool merged;      /* a rectifier whose work the layers around it do: y is x and dy is dx */
+  bool rectify_y;   /* of the layer before it: y is 0 where it would be <= 0 */
+  bool rectify_dx;  /* of the layer behind it: dx is 0 where x <= 0 */
+  bool dy_passes;   /* dy and the next layer's dx are only in lip_pass; l->dy and that l->dx are NULL */
   /* Set by `ordered`: in training `backward` sums up what `grad` puts together, by parts of LIP_PART rows, and is called
    * even when dx is NULL. */
   bool grad_by_parts;

@@ -20,18 +20,29 @@ static void set_order(lip_layer *l, bool x, bool y, lip_order order) {
 }
 
 /* Everything between children a and b, which both take pixels, stands in pixels with the widest border that one of them
- * needs, unless that would be most of it. */
+ * needs, unless that would be most of it, or planes are as good for both. */
 static void agree(lip_layer *l, size_t a, size_t b) {
-  lip_layer *from = l->child[a], *to = l->child[b], *middle = l->child[a + 1];
+  lip_layer *from = l->child[a], *to = l->child[b];
   lip_order order = {true, 0};
   size_t in, out, other;
+  if (from->does_planes && to->does_planes) return;
   from->kind->borders(from, &other, &out);
   to->kind->borders(to, &in, &other);
   order.border = in > out ? in : out;
   if (lip_shape_row(&to->in, order) > 5 * to->n_in / 2) return;
   for (size_t i = a; i <= b; i++) set_order(l->child[i], i > a, i < b, order);
-  middle->merged = b == a + 2 && (middle->kind->flags & LIP_LAYER_RECTIFIER);
-  from->rectify_y = to->rectify_dx = middle->merged;
+}
+
+static bool minds_planes(const lip_layer *l) {
+  return l->does_planes && !l->x_order.pixels && !l->y_order.pixels;
+}
+
+/* A rectifier between two layers that mind it is their work. */
+static void merge(lip_layer *from, lip_layer *middle, lip_layer *to) {
+  const bool mind = middle->x_order.pixels ? from->kind->borders && to->kind->borders
+                                           : minds_planes(from) && minds_planes(to);
+  middle->merged = mind && (middle->kind->flags & LIP_LAYER_RECTIFIER);
+  if (middle->merged) from->rectify_y = to->rectify_dx = true;
 }
 
 /* Between two children that take pixels, and those that look at single pixels between them, nothing needs planes. */
@@ -45,6 +56,7 @@ static void agree_on_orders(lip_layer *l) {
     if (takes && last != none) agree(l, last, i);
     last = takes ? i : none;
   }
+  for (size_t i = 1; i + 1 < l->n_child; i++) merge(l->child[i - 1], l->child[i], l->child[i + 1]);
   for (size_t i = 0; i < l->n_child; i++)
     if (l->child[i]->kind->ordered) l->child[i]->kind->ordered(l->child[i]);
 }

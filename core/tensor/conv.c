@@ -26,6 +26,10 @@ size_t lip_direct_scratch(const lip_direct *s, double most) {
   return (double)bytes > most ? 0 : bytes;
 }
 
+bool lip_direct_does_planes(const lip_direct *s) {
+  return lip_tile_get(LIP_TILE_FULL) && lip_planes_of(s);
+}
+
 /* Places of several images: what a place reads begins at x + ..., what it gives goes to y + ..., where its gate stands too
  * if there are gates. */
 typedef struct grid {
@@ -231,7 +235,7 @@ void lip_direct_backward(const lip_direct *s, const float *w, size_t B, const fl
                          float *dx, void *scratch) {
   const lip_planes *planes = lip_planes_of(s);
   if (planes) {
-    planes->backward(s, w, B, dy, dx, scratch);
+    planes->backward(s, w, B, dy, gate, dx, scratch);
     return;
   }
   const frame f = lip_frame_backward(s);

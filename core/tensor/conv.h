@@ -26,6 +26,8 @@ typedef struct lip_direct {
 
 /* Whether the orders may be pixels; else both must be planes. */
 bool lip_direct_takes_pixels(const lip_direct *s);
+/* Whether planes for both are as good as pixels for both. */
+bool lip_direct_does_planes(const lip_direct *s);
 /* Zeros around the image that x in pixels needs at least, and dy. */
 size_t lip_direct_border_in(const lip_direct *s);
 size_t lip_direct_border_out(const lip_direct *s);
@@ -37,7 +39,8 @@ size_t lip_direct_scratch(const lip_direct *s, double most);
 /* y (B images of OUT x OH x OW) from x (B of C x H x W); b (OUT) or NULL. */
 void lip_direct_forward(const lip_direct *s, const float *w, const float *b, size_t B, const float *x,
                         float *y, void *scratch);
-/* dx (of x's shape) from dy (of y's), and where `gate` (in x's order, pixels) is given 0 where it is <= 0; NaN passes.
+/* dx (of x's shape) from dy (of y's), and where `gate` (in x's order, pixels unless lip_direct_does_planes) is given 0
+ * where it is <= 0; NaN passes.
  * Inputs that no output reads keep in pixels what they are. */
 void lip_direct_backward(const lip_direct *s, const float *w, size_t B, const float *dy, const float *gate,
                          float *dx, void *scratch);

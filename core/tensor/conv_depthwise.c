@@ -32,9 +32,10 @@ typedef struct plane {
                           those that read inside of the plane, then all of them */
 } plane;
 
-/* y[r][c] = bias + sum over i, j of w[i][j] x[r + i - top][c + j - top]. Whole vectors are written. */
+/* y[r][c] = bias + sum over i, j of w[i][j] x[r + i - top][c + j - top], with `relu` 0 where it is <= 0. Whole vectors are written. */
 typedef struct plane_sum {
   plane at;
+  bool relu;
   const float *x;
   float w[TAPS], bias, *y;
 } plane_sum;
@@ -95,6 +96,7 @@ LIP_INLINE const float *row_of(const plane *at, const float *x, size_t r) {
         const float *from = row_of(at, t->x, row) + (ptrdiff_t)c - at->top;                                  \
         y2 = y1, y1 = y0, y0 = bias;                                                                         \
         SUM_TAP(N, 0) SUM_TAP(N, 1) SUM_TAP(N, 2) if (row < SIDE - 1) continue;                              \
+        if (t->relu) y2 = KEEP##N(y2, y2);                                                                   \
         STORE##N(y, y2);                                                                                     \
         y += at->cols;                                                                                       \
       }                                                                                                      \
@@ -180,7 +182,7 @@ static plane open_plane(size_t H, size_t W, size_t rows, size_t cols, ptrdiff_t 
 
 /* B images of C planes H x W to planes rows x cols. `turned`: last tap first. */
 static void run_planes(const lip_direct *s, size_t B, plane_sum *t, const float *w, bool turned,
-                       const float *bias, const float *x, float *y, float *spare) {
+                       const float *bias, const float *gate, const float *x, float *y, float *spare) {
   const family *f = family_of(t->at.cols);
   const size_t P = t->at.rows * t->at.cols, planes = B * s->C;
   for (size_t n = 0; n < planes; n++, x += t->at.H * t->at.W, y += P) {
@@ -192,6 +194,7 @@ static void run_planes(const lip_direct *s, size_t B, plane_sum *t, const float 
     t->y = last ? spare : y;
     f->sum(t);
     if (last) memcpy(y, spare, P * sizeof *y);
+    if (gate && (n + 1) % s->C == 0) lip_frame_gate(y - (s->C - 1) * P, gate + (n + 1 - s->C) * P, s->C * P);
   }
 }
 
@@ -201,16 +204,17 @@ static void forward(const lip_direct *s, const float *w, const float *b, size_t 
   const places p = places_of(g->W, g->OH, g->OW);
   plane_sum t = {.at = open_plane(g->H, g->W, g->OH, g->OW, (ptrdiff_t)g->padding, family_of(g->OW)->lanes,
                                   &p, scratch)};
-  run_planes(s, B, &t, w, false, b, x, y, scratch + p.spare);
+  t.relu = s->relu;
+  run_planes(s, B, &t, w, false, b, NULL, x, y, scratch + p.spare);
 }
 
-static void backward(const lip_direct *s, const float *w, size_t B, const float *dy, float *dx,
-                     float *scratch) {
+static void backward(const lip_direct *s, const float *w, size_t B, const float *dy, const float *gate,
+                     float *dx, float *scratch) {
   const lip_patches *g = &s->at;
   const places p = places_of(g->OW, g->H, g->W);
   plane_sum t = {.at = open_plane(g->OH, g->OW, g->H, g->W, SIDE - 1 - (ptrdiff_t)g->padding,
                                   family_of(g->W)->lanes, &p, scratch)};
-  run_planes(s, B, &t, w, true, NULL, dy, dx, scratch + p.spare);
+  run_planes(s, B, &t, w, true, NULL, gate, dy, dx, scratch + p.spare);
 }
 
 /* dw = beta dw + the sums over the lanes, in their order. */

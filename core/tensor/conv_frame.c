@@ -1,6 +1,7 @@
 /* Several small images are taken at a time, so that tiles are full. */
 #include "core/tensor/conv_frame.h"
 
+#include "core/base/simd.h"
 #include "core/tensor/conv_pixels.h"
 
 size_t lip_frame_images(size_t P) {
@@ -184,4 +185,8 @@ void lip_frame_terms(size_t *term, const frame *f, size_t step) {
   const size_t k2 = f->s.at.kernel * f->s.at.kernel;
   for (size_t c = 0; c < f->Cg; c++)
     for (size_t i = 0; i < k2; i++) *term++ = (i * f->Cg + c) * step;
+}
+
+LIP_HOT void lip_frame_gate(float *restrict dx, const float *restrict gate, size_t n) {
+  for (size_t i = 0; i < n; i++) dx[i] = gate[i] <= 0 ? 0 : dx[i];
 }

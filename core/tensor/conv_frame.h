@@ -82,5 +82,7 @@ void lip_frame_bring(float *to, const pixels *shape, const size_t *place, size_t
 /* And back, from pixels of `width` numbers. */
 void lip_frame_take(float *to, size_t C, size_t places, size_t n, const float *from, size_t width,
                     const size_t *place);
+/* dx[i] = 0 where gate[i] <= 0, i < n. */
+void lip_frame_gate(float *dx, const float *gate, size_t n);
 
 #endif

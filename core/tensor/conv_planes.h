@@ -11,7 +11,8 @@ typedef struct lip_planes {
   size_t (*room)(const lip_direct *s);
   void (*forward)(const lip_direct *s, const float *w, const float *b, size_t B, const float *x, float *y,
                   float *scratch);
-  void (*backward)(const lip_direct *s, const float *w, size_t B, const float *dy, float *dx, float *scratch);
+  void (*backward)(const lip_direct *s, const float *w, size_t B, const float *dy, const float *gate,
+                   float *dx, float *scratch);
   void (*grad)(const lip_direct *s, size_t B, const float *x, const float *dy, size_t u0, size_t u1,
                float beta, float *dw, float *scratch);
 } lip_planes;

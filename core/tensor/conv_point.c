@@ -62,9 +62,9 @@ LIP_HOT static void copy_strip(float *restrict to, size_t step, const float *res
 
 /* y (M, P) = matrix (M, K + 1) [1; x], x (K, P). The last vectors of places overlap those before, so that none is half empty. */
 static void multiply(const lip_tile *tile, const float *matrix, size_t M, size_t K, size_t P, const float *x,
-                     float *y, float *strip, const float *zeros) {
+                     lip_tile_end end, float *y, float *strip, const float *zeros) {
   const size_t S = tile->strip, N = tile->places;
-  lip_tile_sum t = {.w = strip, .bias = zeros, .rows = 1, .cols = 1, .length = K + 1};
+  lip_tile_sum t = {.w = strip, .bias = zeros, .rows = 1, .cols = 1, .length = K + 1, .end = end};
   for (size_t p = 0, width; p < P; p += width) {
     width = P - p > tile->lanes ? S : tile->lanes;
     if (P - p < width) p = P - width;
@@ -81,15 +81,18 @@ static void multiply(const lip_tile *tile, const float *matrix, size_t M, size_t
 }
 
 static void multiply_images(const lip_direct *s, size_t M, size_t K, const places *p, size_t B,
-                            const float *x, float *y, float *base) {
+                            const float *x, lip_tile_end end, const float *gate, float *y, float *base) {
   const lip_tile *tile = lip_tile_get(LIP_TILE_LOW);
   const size_t P = s->at.OH * s->at.OW;
   for (size_t v = 0; v < tile->strip; v++) {
     base[p->strip + v] = 1;
     base[p->zeros + v] = 0;
   }
-  for (size_t r = 0; r < B; r++)
-    multiply(tile, base + p->matrix, M, K, P, x + r * K * P, y + r * M * P, base + p->strip, base + p->zeros);
+  for (size_t r = 0; r < B; r++) {
+    multiply(tile, base + p->matrix, M, K, P, x + r * K * P, end, y + r * M * P, base + p->strip,
+             base + p->zeros);
+    if (gate) lip_frame_gate(y + r * M * P, gate + r * M * P, M * P);
+  }
 }
 
 static void forward(const lip_direct *s, const float *w, const float *b, size_t B, const float *x, float *y,
@@ -100,17 +103,17 @@ static void forward(const lip_direct *s, const float *w, const float *b, size_t 
     row[0] = b ? b[o] : 0;
     memcpy(row + 1, w + o * s->C, s->C * sizeof *row);
   }
-  multiply_images(s, s->OUT, s->C, &p, B, x, y, scratch);
+  multiply_images(s, s->OUT, s->C, &p, B, x, s->relu ? LIP_TILE_RELU : LIP_TILE_AS_IT_IS, NULL, y, scratch);
 }
 
-static void backward(const lip_direct *s, const float *w, size_t B, const float *dy, float *dx,
-                     float *scratch) {
+static void backward(const lip_direct *s, const float *w, size_t B, const float *dy, const float *gate,
+                     float *dx, float *scratch) {
   const places p = places_of(s->C, s->OUT, lip_tile_get(LIP_TILE_LOW)->strip);
   size_t *place = (size_t *)(void *)(scratch + p.place);
   lip_frame_steps(place, s->C, s->OUT + 1);
   for (size_t c = 0; c < s->C; c++) scratch[p.matrix + place[c]] = 0;
   lip_pixels_spread(scratch + p.matrix + 1, place, s->C, w, s->OUT, s->C);
-  multiply_images(s, s->C, s->OUT, &p, B, dy, dx, scratch);
+  multiply_images(s, s->C, s->OUT, &p, B, dy, LIP_TILE_AS_IT_IS, gate, dx, scratch);
 }
 
 /* ---- weight gradient ---- */
