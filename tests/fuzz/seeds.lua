@@ -148,7 +148,8 @@ local layers = {
   residual = function() return lip.residual { lip.dense { out = 4 }, lip.relu {} } end,
   chain = function() return lip.chain { lip.dense { out = 4 }, lip.maxmin {} } end,
   concat = function() return lip.concat { lip.chain { lip.dense { out = 4 }, lip.maxmin {} }, lip.chain {} } end,
-  sum = function() return lip.sum { weights = { 0.5, -2 }, lip.dense { out = 4 }, lip.chain {} } end,
+  sum = function() return lip.sum { weights = { -0.5, 0.25 }, lip.dense { out = 4 }, lip.chain {} } end,
+  anchor = function() return lip.anchor { at = { 1, 2, 3, 4 }, value = -1, lip.dense { out = 4 }, lip.relu {} } end,
 }
 
 local function small(norm, ...)
