@@ -39,7 +39,7 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
 
 const lip_layer_kind lip_layer_abs = {
     .desc = {"abs", "absolute value; keeps the norm of gradients", NULL, 0},
-    .flags = LIP_LAYER_PIXELWISE,
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,

@@ -75,71 +75,90 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   return LIP_OK;
 }
 
-/* y[o] += t[o step], and back. */
-LIP_INLINE void gather(float *restrict y, const float *restrict t, size_t n, size_t step) {
-  if (step == 1)
-    for (size_t o = 0; o < n; o++) y[o] += t[o];
-  else if (step == 2)
-    for (size_t o = 0; o < n; o++) y[o] += t[2 * o];
-  else
-    for (size_t o = 0; o < n; o++) y[o] += t[o * step];
+static void ordered(lip_layer *l) {
+  const average *a = l->state;
+  l->scratch = a->g.W * lip_window_view_of(l).n * sizeof(float);
 }
 
-LIP_INLINE void scatter(float *restrict t, const float *restrict y, size_t n, size_t step) {
-  if (step == 1)
-    for (size_t o = 0; o < n; o++) t[o] += y[o];
+/* `count` pixels of n numbers, y[o] += t[o step], and back. */
+LIP_INLINE void gather(float *restrict y, const float *restrict t, size_t count, size_t step, size_t n) {
+  if (n > 1)
+    for (size_t o = 0; o < count; o++)
+      for (size_t c = 0; c < n; c++) y[o * n + c] += t[o * step * n + c];
+  else if (step == 1)
+    for (size_t o = 0; o < count; o++) y[o] += t[o];
   else if (step == 2)
-    for (size_t o = 0; o < n; o++) t[2 * o] += y[o];
+    for (size_t o = 0; o < count; o++) y[o] += t[2 * o];
   else
-    for (size_t o = 0; o < n; o++) t[o * step] += y[o];
+    for (size_t o = 0; o < count; o++) y[o] += t[o * step];
 }
 
-/* One plane, row by row: t = w times the sum of the rows of the window, then sums of neighbours in t. */
-LIP_HOT static void plane(const average *a, float *restrict y, const float *restrict x, float *restrict t) {
+LIP_INLINE void scatter(float *restrict t, const float *restrict y, size_t count, size_t step, size_t n) {
+  if (n > 1)
+    for (size_t o = 0; o < count; o++)
+      for (size_t c = 0; c < n; c++) t[o * step * n + c] += y[o * n + c];
+  else if (step == 1)
+    for (size_t o = 0; o < count; o++) t[o] += y[o];
+  else if (step == 2)
+    for (size_t o = 0; o < count; o++) t[2 * o] += y[o];
+  else
+    for (size_t o = 0; o < count; o++) t[o * step] += y[o];
+}
+
+/* One image, row by row: t = w times the sum of the rows of the window, then sums of neighbours in t. */
+LIP_HOT static void image(const average *a, const lip_window_view *v, float *restrict y,
+                          const float *restrict x, float *restrict t) {
   const lip_window *g = &a->g;
-  for (size_t oy = 0; oy < g->OH; oy++, y += g->OW) {
+  const size_t n = v->n, wide = g->W * n;
+  for (size_t oy = 0; oy < g->OH; oy++, y += v->y.row) {
     size_t from, to;
     lip_window_span(g, oy, g->H, &from, &to);
-    for (size_t i = 0; i < g->W; i++) t[i] = 0;
+    for (size_t i = 0; i < wide; i++) t[i] = 0;
     for (size_t r = from; r < to; r++)
-      for (size_t i = 0; i < g->W; i++) t[i] += a->w * x[r * g->W + i];
-    for (size_t o = 0; o < g->OW; o++) y[o] = 0;
+      for (size_t i = 0; i < wide; i++) t[i] += a->w * x[r * v->x.row + i];
+    for (size_t o = 0; o < g->OW * n; o++) y[o] = 0;
     for (size_t k = 0; k < g->kernel; k++) {
       lip_window_places(g, k, g->W, g->OW, &from, &to);
-      if (from < to) gather(y + from, t + from * g->stride + k - g->padding, to - from, g->stride);
+      if (from < to)
+        gather(y + from * n, t + (from * g->stride + k - g->padding) * n, to - from, g->stride, n);
     }
   }
 }
 
-LIP_HOT static void plane_back(const average *a, float *restrict dx, const float *restrict dy,
-                               float *restrict t) {
+LIP_HOT static void image_back(const average *a, const lip_window_view *v, float *restrict dx,
+                               const float *restrict dy, float *restrict t) {
   const lip_window *g = &a->g;
-  for (size_t i = 0; i < g->H * g->W; i++) dx[i] = 0;
-  for (size_t oy = 0; oy < g->OH; oy++, dy += g->OW) {
+  const size_t n = v->n, wide = g->W * n;
+  for (size_t r = 0; r < g->H; r++)
+    for (size_t i = 0; i < wide; i++) dx[r * v->x.row + i] = 0;
+  for (size_t oy = 0; oy < g->OH; oy++, dy += v->y.row) {
     size_t from, to;
-    for (size_t i = 0; i < g->W; i++) t[i] = 0;
+    for (size_t i = 0; i < wide; i++) t[i] = 0;
     for (size_t k = 0; k < g->kernel; k++) {
       lip_window_places(g, k, g->W, g->OW, &from, &to);
-      if (from < to) scatter(t + from * g->stride + k - g->padding, dy + from, to - from, g->stride);
+      if (from < to)
+        scatter(t + (from * g->stride + k - g->padding) * n, dy + from * n, to - from, g->stride, n);
     }
     lip_window_span(g, oy, g->H, &from, &to);
     for (size_t r = from; r < to; r++)
-      for (size_t i = 0; i < g->W; i++) dx[r * g->W + i] += a->w * t[i];
+      for (size_t i = 0; i < wide; i++) dx[r * v->x.row + i] += a->w * t[i];
   }
 }
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
-  const average *a = l->state;
-  const size_t in = a->g.H * a->g.W, out = a->g.OH * a->g.OW;
-  for (size_t c = pass->r0 * a->g.C; c < pass->r1 * a->g.C; c++)
-    plane(a, l->y + c * out, l->x + c * in, pass->scratch);
+  const lip_window_view v = lip_window_view_of(l);
+  const float *x = l->x + pass->r0 * l->x_row + v.x.first;
+  float *y = l->y + pass->r0 * l->y_row + v.y.first;
+  for (size_t i = 0; i < (pass->r1 - pass->r0) * v.images; i++)
+    image(l->state, &v, y + i * v.y.image, x + i * v.x.image, pass->scratch);
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
-  const average *a = l->state;
-  const size_t in = a->g.H * a->g.W, out = a->g.OH * a->g.OW;
-  for (size_t c = pass->r0 * a->g.C; c < pass->r1 * a->g.C; c++)
-    plane_back(a, l->dx + c * in, l->dy + c * out, pass->scratch);
+  const lip_window_view v = lip_window_view_of(l);
+  const float *dy = lip_layer_dy(l, pass) + v.y.first;
+  float *dx = lip_layer_dx(l, pass) + v.x.first;
+  for (size_t i = 0; i < (pass->r1 - pass->r0) * v.images; i++)
+    image_back(l->state, &v, dx + i * v.x.image, dy + i * v.y.image, pass->scratch);
 }
 
 LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
@@ -207,7 +226,9 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 const lip_layer_kind lip_layer_avg_pool2d = {
     .desc = {"avg_pool2d", "mean over windows, zeros around the image counted", lip_window_options,
              sizeof(lip_window_conf)},
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = plan,
+    .ordered = ordered,
     .release = lip_window_release,
     .forward = forward,
     .backward = backward,

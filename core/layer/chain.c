@@ -73,7 +73,7 @@ size_t lip_chain_cache(const lip_layer *l) {
   for (size_t i = 0; i < l->n_child; i++) {
     const lip_layer *c = l->child[i];
     n += c->cache;
-    if (!lip_run_alias(c) && i != last) n += c->dy_passes ? c->y_row : 2 * c->y_row;
+    if (!lip_run_alias(c) && i != last) n += ((size_t)!c->merged + !c->dy_passes) * c->y_row;
   }
   return n;
 }
@@ -91,8 +91,8 @@ void lip_chain_bind(lip_layer *l, const float *x, float *y, const float *dy, flo
     }
     float *yi = y, *dyi = (float *)(uintptr_t)dy;
     if (i != last && kept) {
-      yi = kept;
-      kept += capacity * c->y_row;
+      yi = c->merged ? (float *)(uintptr_t)x : kept;
+      if (!c->merged) kept += capacity * c->y_row;
       dyi = c->dy_passes ? NULL : kept;
       if (dyi) kept += capacity * c->y_row;
     }

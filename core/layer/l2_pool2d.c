@@ -28,57 +28,72 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   return LIP_OK;
 }
 
-/* One plane: t = sums of squares of columns, then s = sums of neighbours in t. */
-LIP_HOT static void plane(const lip_window *g, float *restrict y, const float *restrict x, double *restrict t,
-                          double *restrict s) {
-  for (size_t oy = 0; oy < g->OH; oy++, y += g->OW) {
+static void ordered(lip_layer *l) {
+  l->scratch = (l->in.dim[2] + l->out.dim[2]) * lip_window_view_of(l).n * sizeof(double);
+}
+
+/* One image: t = sums of squares of columns, then s = sums of neighbours in t. */
+LIP_HOT static void image(const lip_window *g, const lip_window_view *v, float *restrict y,
+                          const float *restrict x, double *restrict t, double *restrict s) {
+  const size_t n = v->n, wide = g->W * n, row = v->x.row;
+  for (size_t oy = 0; oy < g->OH; oy++, y += v->y.row) {
     size_t from, to;
     lip_window_span(g, oy, g->H, &from, &to);
-    for (size_t i = 0; i < g->W; i++) t[i] = 0;
+    for (size_t i = 0; i < wide; i++) t[i] = 0;
     for (size_t r = from; r < to; r++)
-      for (size_t i = 0; i < g->W; i++) t[i] += (double)x[r * g->W + i] * (double)x[r * g->W + i];
-    for (size_t o = 0; o < g->OW; o++) s[o] = 0;
+      for (size_t i = 0; i < wide; i++) t[i] += (double)x[r * row + i] * (double)x[r * row + i];
+    for (size_t o = 0; o < g->OW * n; o++) s[o] = 0;
     for (size_t k = 0; k < g->kernel; k++) {
       lip_window_places(g, k, g->W, g->OW, &from, &to);
-      for (size_t o = from; o < to; o++) s[o] += t[o * g->stride + k - g->padding];
+      for (size_t o = from; o < to; o++)
+        for (size_t c = 0, p = (o * g->stride + k - g->padding) * n; c < n; c++) s[o * n + c] += t[p + c];
     }
-    for (size_t o = 0; o < g->OW; o++) y[o] = (float)sqrt(s[o]);
+    for (size_t o = 0; o < g->OW * n; o++) y[o] = (float)sqrt(s[o]);
   }
 }
 
 /* s = dy / y, t = sums of s over the windows that see a column. */
-LIP_HOT static void plane_back(const lip_window *g, float *restrict dx, const float *restrict dy,
-                               const float *restrict x, const float *restrict y, double *restrict t,
-                               double *restrict s) {
-  for (size_t i = 0; i < g->H * g->W; i++) dx[i] = 0;
-  for (size_t oy = 0; oy < g->OH; oy++, y += g->OW, dy += g->OW) {
+LIP_HOT static void image_back(const lip_window *g, const lip_window_view *v, float *restrict dx,
+                               const float *restrict dy, const float *restrict x, const float *restrict y,
+                               double *restrict t, double *restrict s) {
+  const size_t n = v->n, wide = g->W * n, row = v->x.row;
+  for (size_t r = 0; r < g->H; r++)
+    for (size_t i = 0; i < wide; i++) dx[r * row + i] = 0;
+  for (size_t oy = 0; oy < g->OH; oy++, y += v->y.row, dy += v->y.row) {
     size_t from, to;
-    for (size_t o = 0; o < g->OW; o++) s[o] = y[o] == 0 ? 0 : (double)dy[o] / (double)y[o];
-    for (size_t i = 0; i < g->W; i++) t[i] = 0;
+    for (size_t o = 0; o < g->OW * n; o++) s[o] = y[o] == 0 ? 0 : (double)dy[o] / (double)y[o];
+    for (size_t i = 0; i < wide; i++) t[i] = 0;
     for (size_t k = 0; k < g->kernel; k++) {
       lip_window_places(g, k, g->W, g->OW, &from, &to);
-      for (size_t o = from; o < to; o++) t[o * g->stride + k - g->padding] += s[o];
+      for (size_t o = from; o < to; o++)
+        for (size_t c = 0, p = (o * g->stride + k - g->padding) * n; c < n; c++) t[p + c] += s[o * n + c];
     }
     lip_window_span(g, oy, g->H, &from, &to);
     for (size_t r = from; r < to; r++)
-      for (size_t i = 0; i < g->W; i++) dx[r * g->W + i] += (float)((double)x[r * g->W + i] * t[i]);
+      for (size_t i = 0; i < wide; i++) dx[r * row + i] += (float)((double)x[r * row + i] * t[i]);
   }
 }
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
   const lip_window *g = l->state;
-  const size_t in = g->H * g->W, out = g->OH * g->OW;
+  const lip_window_view v = lip_window_view_of(l);
+  const float *x = l->x + pass->r0 * l->x_row + v.x.first;
+  float *y = l->y + pass->r0 * l->y_row + v.y.first;
   double *t = pass->scratch;
-  for (size_t c = pass->r0 * g->C; c < pass->r1 * g->C; c++)
-    plane(g, l->y + c * out, l->x + c * in, t, t + g->W);
+  for (size_t i = 0; i < (pass->r1 - pass->r0) * v.images; i++)
+    image(g, &v, y + i * v.y.image, x + i * v.x.image, t, t + g->W * v.n);
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
   const lip_window *g = l->state;
-  const size_t in = g->H * g->W, out = g->OH * g->OW;
+  const lip_window_view v = lip_window_view_of(l);
+  const float *x = l->x + pass->r0 * l->x_row + v.x.first, *dy = lip_layer_dy(l, pass) + v.y.first;
+  const float *y = l->y + pass->r0 * l->y_row + v.y.first;
+  float *dx = lip_layer_dx(l, pass) + v.x.first;
   double *t = pass->scratch;
-  for (size_t c = pass->r0 * g->C; c < pass->r1 * g->C; c++)
-    plane_back(g, l->dx + c * in, l->dy + c * out, l->x + c * in, l->y + c * out, t, t + g->W);
+  for (size_t i = 0; i < (pass->r1 - pass->r0) * v.images; i++)
+    image_back(g, &v, dx + i * v.x.image, dy + i * v.y.image, x + i * v.x.image, y + i * v.y.image, t,
+               t + g->W * v.n);
 }
 
 LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
@@ -119,7 +134,9 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 const lip_layer_kind lip_layer_l2_pool2d = {
     .desc = {"l2_pool2d", "Euclidean norm of windows", lip_window_options, sizeof(lip_window_conf)},
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = plan,
+    .ordered = ordered,
     .release = lip_window_release,
     .forward = forward,
     .backward = backward,

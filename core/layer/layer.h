@@ -120,10 +120,11 @@ struct lip_layer {
   lip_order x_order, y_order; /* of x and dx, of y and dy */
   size_t x_row, y_row;        /* floats of one row there: n_in and n_out for planes */
   bool does_planes; /* set by `plan`: with planes on both sides it is as quick, and minds rectify_... */
-  bool merged;      /* a rectifier whose work the layers around it do: y is x and dy is dx */
-  bool rectify_y;   /* of the layer before it: y is 0 where it would be <= 0 */
-  bool rectify_dx;  /* of the layer behind it: dx is 0 where x <= 0 */
-  bool dy_passes;   /* dy and the next layer's dx are only in lip_pass; l->dy and that l->dx are NULL */
+  /* A rectifier whose work the layers around it do: forwards (y is x), and also back (then dy is dx too). */
+  bool merged, merged_back;
+  bool rectify_y;  /* of the layer before it: y is 0 where it would be <= 0 */
+  bool rectify_dx; /* of the layer behind it: dx is 0 where x <= 0 */
+  bool dy_passes;  /* dy and the next layer's dx are only in lip_pass; l->dy and that l->dx are NULL */
   /* Set by `ordered`: in training `backward` sums up what `grad` puts together, by parts of LIP_PART rows, and is called
    * even when dx is NULL. */
   bool grad_by_parts;
@@ -178,9 +179,9 @@ enum {
   LIP_LAYER_RANDOM =
       16, /* behaves differently in training (dropout): gradients are tested with a fixed seed */
   LIP_LAYER_DESCENDING = 32, /* `exchange` puts the larger value at the lower index, else at the higher */
-  LIP_LAYER_PIXELWISE =
-      64, /* keeps the shape, looks at the channels of one pixel at a time, gives zeros for zeros (dx
-                                likewise), and minds x_order, which then is y_order too */
+  /* minds x_order and y_order, which are alike: planes, or pixels with any border, whose zeros it leaves or makes again,
+   * in y and in dx */
+  LIP_LAYER_EITHER_ORDER = 64,
   LIP_LAYER_RECTIFIER = 128 /* y is 0 where x <= 0, else x */
 };
 

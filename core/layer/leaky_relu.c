@@ -91,7 +91,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 const lip_layer_kind lip_layer_leaky_relu = {
     .desc = {"leaky_relu", "x above zero, slope * x below", options, sizeof(conf)},
-    .flags = LIP_LAYER_PIXELWISE,
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = lip_same_shape_plan,
     .forward = forward,
     .backward = backward,

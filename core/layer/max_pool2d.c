@@ -32,6 +32,10 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   return LIP_OK;
 }
 
+static void ordered(lip_layer *l) {
+  l->scratch = l->in.dim[2] * lip_window_view_of(l).n * (sizeof(float) + sizeof(uint32_t));
+}
+
 /* The larger value and its place; NaN is kept. */
 #define TAKE(y, at, x, place)                                                                                \
   do {                                                                                                       \
@@ -40,24 +44,29 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
     (at) = more_ ? (place) : (at);                                                                           \
   } while (0)
 
-/* One plane: columns first (v, place), then neighbours in these. */
-LIP_HOT static void plane(const lip_window *g, float *restrict y, uint32_t *restrict at,
-                          const float *restrict x, float *restrict v, uint32_t *restrict place) {
-  const size_t W = g->W;
-  for (size_t oy = 0; oy < g->OH; oy++, y += g->OW, at += g->OW) {
+/* One image: columns first (v, place), then neighbours in these. Places count from the first pixel inside the border. */
+LIP_HOT static void image(const lip_window *g, const lip_window_view *side, float *restrict y,
+                          uint32_t *restrict at, const float *restrict x, float *restrict v,
+                          uint32_t *restrict place) {
+  const size_t n = side->n, wide = g->W * n, row = side->x.row;
+  for (size_t oy = 0; oy < g->OH; oy++, y += side->y.row, at += g->OW * n) {
     size_t from, to;
     lip_window_span(g, oy, g->H, &from, &to);
-    for (size_t i = 0; i < W; i++) v[i] = x[from * W + i], place[i] = (uint32_t)(from * W + i);
+    for (size_t i = 0; i < wide; i++) v[i] = x[from * row + i], place[i] = (uint32_t)(from * row + i);
     for (size_t r = from + 1; r < to; r++)
-      for (size_t i = 0; i < W; i++) TAKE(v[i], place[i], x[r * W + i], (uint32_t)(r * W + i));
+      for (size_t i = 0; i < wide; i++) TAKE(v[i], place[i], x[r * row + i], (uint32_t)(r * row + i));
     for (size_t o = 0; o < g->OW; o++) {
       size_t first = o * g->stride > g->padding ? o * g->stride - g->padding : 0;
-      y[o] = v[first], at[o] = place[first];
+      for (size_t c = 0; c < n; c++) y[o * n + c] = v[first * n + c], at[o * n + c] = place[first * n + c];
     }
     for (size_t k = 0; k < g->kernel; k++) {
-      lip_window_places(g, k, W, g->OW, &from, &to);
+      lip_window_places(g, k, g->W, g->OW, &from, &to);
       const size_t s = g->stride, shift = from * s + k - g->padding;
-      if (s == 1)
+      if (n > 1)
+        for (size_t o = from; o < to; o++)
+          for (size_t c = 0, p = (shift + (o - from) * s) * n; c < n; c++)
+            TAKE(y[o * n + c], at[o * n + c], v[p + c], place[p + c]);
+      else if (s == 1)
         for (size_t o = from; o < to; o++) TAKE(y[o], at[o], v[shift + o - from], place[shift + o - from]);
       else
         for (size_t o = from; o < to; o++)
@@ -66,29 +75,38 @@ LIP_HOT static void plane(const lip_window *g, float *restrict y, uint32_t *rest
   }
 }
 
-static uint32_t *places(const lip_layer *l, size_t c, size_t out) {
-  return (uint32_t *)(void *)(l->kept + c * out);
+static void image_back(const lip_window *g, const lip_window_view *side, float *dx, const float *dy,
+                       const uint32_t *at) {
+  const size_t wide = g->OW * side->n;
+  for (size_t r = 0; r < g->H; r++)
+    for (size_t i = 0; i < g->W * side->n; i++) dx[r * side->x.row + i] = 0;
+  for (size_t oy = 0; oy < g->OH; oy++, dy += side->y.row, at += wide)
+    for (size_t o = 0; o < wide; o++) dx[at[o]] += dy[o];
+}
+
+/* Of the images from row r on. */
+static uint32_t *places(const lip_layer *l, size_t r) {
+  return (uint32_t *)(void *)(l->kept + r * l->cache);
 }
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
   const lip_window *g = l->state;
-  const size_t in = g->H * g->W, out = g->OH * g->OW;
-  float *v = pass->scratch;
-  uint32_t *place = (uint32_t *)(void *)(v + g->W);
-  for (size_t c = pass->r0 * g->C; c < pass->r1 * g->C; c++)
-    plane(g, l->y + c * out, places(l, c, out), l->x + c * in, v, place);
+  const lip_window_view side = lip_window_view_of(l);
+  const float *x = l->x + pass->r0 * l->x_row + side.x.first;
+  float *y = l->y + pass->r0 * l->y_row + side.y.first, *v = pass->scratch;
+  uint32_t *place = (uint32_t *)(void *)(v + g->W * side.n), *at = places(l, pass->r0);
+  for (size_t i = 0; i < (pass->r1 - pass->r0) * side.images; i++)
+    image(g, &side, y + i * side.y.image, at + i * (l->cache / side.images), x + i * side.x.image, v, place);
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
-  const lip_window *g = l->state;
-  const size_t in = g->H * g->W, out = g->OH * g->OW;
-  for (size_t c = pass->r0 * g->C; c < pass->r1 * g->C; c++) {
-    float *dx = l->dx + c * in;
-    const float *dy = l->dy + c * out;
-    const uint32_t *at = places(l, c, out);
-    for (size_t i = 0; i < in; i++) dx[i] = 0;
-    for (size_t o = 0; o < out; o++) dx[at[o]] += dy[o];
-  }
+  const lip_window_view side = lip_window_view_of(l);
+  const float *dy = lip_layer_dy(l, pass) + side.y.first;
+  float *dx = lip_layer_dx(l, pass) + side.x.first;
+  const uint32_t *at = places(l, pass->r0);
+  for (size_t i = 0; i < (pass->r1 - pass->r0) * side.images; i++)
+    image_back(l->state, &side, dx + i * side.x.image, dy + i * side.y.image,
+               at + i * (l->cache / side.images));
 }
 
 LIP_HOT static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
@@ -187,7 +205,9 @@ static bool form(const lip_layer *l, lip_form *f) {
 
 const lip_layer_kind lip_layer_max_pool2d = {
     .desc = {"max_pool2d", "largest value of windows", lip_window_options, sizeof(lip_window_conf)},
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = plan,
+    .ordered = ordered,
     .release = lip_window_release,
     .forward = forward,
     .backward = backward,

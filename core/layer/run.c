@@ -1,13 +1,14 @@
 #include "core/layer/run.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "core/base/mem.h"
 #include "core/tensor/vec.h"
 
 bool lip_run_alias(const lip_layer *l) {
-  return (l->kind->flags & LIP_LAYER_ALIAS) != 0 || l->merged;
+  return (l->kind->flags & LIP_LAYER_ALIAS) != 0 || l->merged_back;
 }
 
 /* ---- orders ---- */
@@ -29,7 +30,10 @@ static void agree(lip_layer *l, size_t a, size_t b) {
   from->kind->borders(from, &other, &out);
   to->kind->borders(to, &in, &other);
   order.border = in > out ? in : out;
-  if (lip_shape_row(&to->in, order) > 5 * to->n_in / 2) return;
+  for (size_t i = a; i < b; i++) {
+    const size_t row = lip_shape_row(&l->child[i]->out, order);
+    if (row > 5 * l->child[i]->n_out / 2 || row > UINT32_MAX) return;
+  }
   for (size_t i = a; i <= b; i++) set_order(l->child[i], i > a, i < b, order);
 }
 
@@ -37,21 +41,23 @@ static bool minds_planes(const lip_layer *l) {
   return l->does_planes && !l->x_order.pixels && !l->y_order.pixels;
 }
 
-/* A rectifier between two layers that mind it is their work. */
+/* A rectifier behind a layer that minds it is that one's work, and backwards that of the layer behind it. */
 static void merge(lip_layer *from, lip_layer *middle, lip_layer *to) {
-  const bool mind = middle->x_order.pixels ? from->kind->borders && to->kind->borders
-                                           : minds_planes(from) && minds_planes(to);
-  middle->merged = mind && (middle->kind->flags & LIP_LAYER_RECTIFIER);
-  if (middle->merged) from->rectify_y = to->rectify_dx = true;
+  const bool pixels = middle->x_order.pixels;
+  const bool before = from->kind->borders && (pixels || minds_planes(from));
+  const bool behind = to->kind->borders && (pixels || minds_planes(to));
+  if (!(middle->kind->flags & LIP_LAYER_RECTIFIER) || !before || !(behind || pixels)) return;
+  from->rectify_y = middle->merged = true;
+  to->rectify_dx = middle->merged_back = behind;
 }
 
-/* Between two children that take pixels, and those that look at single pixels between them, nothing needs planes. */
+/* Between two children that take pixels nothing needs planes, if there are only such that mind either order. */
 static void agree_on_orders(lip_layer *l) {
   const size_t none = l->n_child;
   size_t last = none, in, out;
   for (size_t i = 0; i < l->n_child; i++) {
     const lip_layer *c = l->child[i];
-    if (c->kind->flags & LIP_LAYER_PIXELWISE) continue;
+    if (c->kind->flags & LIP_LAYER_EITHER_ORDER) continue;
     const bool takes = c->kind->borders && c->kind->borders(c, &in, &out);
     if (takes && last != none) agree(l, last, i);
     last = takes ? i : none;
@@ -64,7 +70,7 @@ static void agree_on_orders(lip_layer *l) {
 /* ---- what a run needs ---- */
 
 static bool of_images(const lip_layer *c) {
-  return c->kind->borders || c->kind->flags & LIP_LAYER_PIXELWISE;
+  return c->kind->borders || c->kind->flags & LIP_LAYER_EITHER_ORDER;
 }
 
 /* The child behind the run that begins at i. Weights that meet planes have gradients of another kind than those that meet
@@ -139,7 +145,7 @@ void lip_run_agree(lip_layer *l) {
 static void forward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part) {
   for (size_t i = a; i < b; i++) {
     const lip_layer *c = l->child[i];
-    if (!lip_run_alias(c)) c->kind->forward(c, &part);
+    if (!lip_run_alias(c) && !c->merged) c->kind->forward(c, &part);
     part.scratch = (unsigned char *)part.scratch + scratch_of(c);
   }
 }

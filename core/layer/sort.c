@@ -226,7 +226,7 @@ static bool sort_exchange(const lip_layer *l, size_t round, uint32_t *mate) {
 
 const lip_layer_kind lip_layer_maxmin = {
     .desc = {"maxmin", "sorts pairs of channels: larger first", NULL, 0},
-    .flags = LIP_LAYER_DESCENDING | LIP_LAYER_PIXELWISE,
+    .flags = LIP_LAYER_DESCENDING | LIP_LAYER_EITHER_ORDER,
     .plan = maxmin_plan,
     .forward = maxmin_forward,
     .backward = maxmin_backward,
@@ -238,7 +238,7 @@ const lip_layer_kind lip_layer_maxmin = {
 
 const lip_layer_kind lip_layer_groupsort = {
     .desc = {"groupsort", "sorts groups of neighbouring channels", options, sizeof(conf)},
-    .flags = LIP_LAYER_PIXELWISE,
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = sort_plan,
     .ordered = sort_ordered,
     .forward = sort_forward,
@@ -251,7 +251,7 @@ const lip_layer_kind lip_layer_groupsort = {
 
 const lip_layer_kind lip_layer_fullsort = {
     .desc = {"fullsort", "sorts all channels", NULL, 0},
-    .flags = LIP_LAYER_PIXELWISE,
+    .flags = LIP_LAYER_EITHER_ORDER,
     .plan = sort_plan,
     .ordered = sort_ordered,
     .forward = sort_forward,

@@ -69,6 +69,19 @@ void lip_window_places(const lip_window *g, size_t k, size_t n, size_t out, size
   if (*from > *to) *from = *to;
 }
 
+static lip_window_side side_of(const lip_shape *s, lip_order order) {
+  const size_t C = s->dim[0], H = s->dim[1], W = s->dim[2], b = order.border;
+  if (!order.pixels) return (lip_window_side){0, H * W, W};
+  const size_t row = (W + 2 * b) * C;
+  return (lip_window_side){b * row + b * C, (H + 2 * b) * row, row};
+}
+
+lip_window_view lip_window_view_of(const lip_layer *l) {
+  const bool pixels = l->x_order.pixels;
+  return (lip_window_view){pixels ? l->in.dim[0] : 1, pixels ? 1 : l->in.dim[0], side_of(&l->in, l->x_order),
+                           side_of(&l->out, l->y_order)};
+}
+
 lip_window_count lip_window_axis(const lip_window *g, size_t n, size_t out) {
   lip_window_count most = {0, 0};
   size_t first = 0; /* place that still sees the pixel a place begins with */

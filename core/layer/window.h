@@ -32,6 +32,17 @@ lip_window_count lip_window_axis(const lip_window *g, size_t n, size_t out);
 /* The same in the plane: the windows are products of those of the axes. */
 lip_window_count lip_window_plane(const lip_window *g);
 
+/* Images as they stand in x and y: planes one by one, or pixels of n numbers. `images` of them make up a sample; each and
+ * its rows begin so many floats after the one before, the first after `first`. */
+typedef struct lip_window_side {
+  size_t first, image, row;
+} lip_window_side;
+typedef struct lip_window_view {
+  size_t n, images;
+  lip_window_side x, y;
+} lip_window_view;
+lip_window_view lip_window_view_of(const lip_layer *l);
+
 /* m^(1/q), rounded up. */
 double lip_root(double m, lip_p q);
 

@@ -46,6 +46,13 @@ static lip_spec *sorted(size_t size) {
   return make("groupsort", 1, (const char *const[]){"size"}, (double[]){(double)size});
 }
 
+/* Windows of 3 x 3, 2 apart. */
+static lip_spec *pool(const char *what) {
+  char name[32];
+  snprintf(name, sizeof name, "%s_pool2d", what);
+  return make(name, 3, (const char *const[]){"kernel", "stride", "padding"}, (double[]){3, 2, 1});
+}
+
 /* ---- nets ---- */
 
 enum { MOST = 24 };
@@ -103,6 +110,15 @@ static bool odd_case(size_t i, layers *l) {
   case 12:
     add(l, conv(6, 3, 1, 1, 6)), add(l, plain("relu")), add(l, conv(6, 3, 1, 0, 6)), add(l, plain("relu")),
         add(l, conv(9, 1, 1, 0, 1)), add(l, plain("relu")), add(l, conv(7, 1, 1, 0, 1));
+    break;
+  case 13:
+    add(l, conv(20, 3, 1, 1, 1)), add(l, plain("relu")), add(l, pool("avg")), add(l, conv(9, 3, 1, 1, 1));
+    break;
+  case 14:
+    add(l, conv(20, 3, 1, 1, 1)), add(l, pool("max")), add(l, plain("relu")), add(l, conv(9, 3, 1, 1, 1));
+    break;
+  case 15:
+    add(l, conv(20, 3, 1, 1, 1)), add(l, plain("relu")), add(l, pool("l2")), add(l, conv(9, 3, 2, 1, 1));
     break;
   default: return false;
   }
@@ -191,7 +207,7 @@ static void pixels_give_the_numbers_of_planes(void **state) {
     lip_net_free(net);
     lip_net_free(other);
   }
-  assert_int_equal(i, MIDDLES + 13);
+  assert_int_equal(i, MIDDLES + 16);
 }
 
 /* ---- borders ---- */
@@ -292,7 +308,7 @@ static void rectifiers_are_what_they_say(void **state) {
     const lip_layer_kind *kind = lip_layer_kind_at(i);
     if (!(kind->flags & LIP_LAYER_RECTIFIER)) continue;
     found++;
-    assert_true(kind->flags & LIP_LAYER_PIXELWISE);
+    assert_true(kind->flags & LIP_LAYER_EITHER_ORDER);
     rig r;
     lip_spec *spec = plain(kind->desc.name);
     const lip_shape in = {1, {N, 0, 0}};
@@ -313,45 +329,74 @@ static void rectifiers_are_what_they_say(void **state) {
   assert_true(found > 0);
 }
 
-/* Every kind that looks at single pixels gives in pixels what it gives in planes, and zeros for zeros. */
-static void pixelwise_kinds_mind_the_order(void **state) {
+/* n images in planes into the order, or back. */
+static void turn(float *pixels, float *planes, const lip_shape *s, lip_order order, size_t n, bool back) {
+  const size_t C = s->dim[0], P = s->dim[1] * s->dim[2], b = order.border, wide = s->dim[2] + 2 * b;
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k < C * P; k++) {
+      const size_t y = k % P / s->dim[2] + b, x = k % s->dim[2] + b;
+      float *one = &planes[i * C * P + k];
+      float *other = &pixels[i * lip_shape_row(s, order) + (y * wide + x) * C + k / P];
+      *(back ? one : other) = *(back ? other : one);
+    }
+}
+
+static float *room(size_t n) {
+  float *x = lip_alloc(n, sizeof *x);
+  assert_non_null(x);
+  return x;
+}
+
+/* The layer of `a`, planned again as `b`, on the same numbers in pixels. */
+static void in_pixels(const rig *a, rig *b, lip_order order) {
+  lip_layer *l = b->l;
+  l->x_order = l->y_order = order;
+  l->x_row = lip_shape_row(&l->in, order);
+  l->y_row = lip_shape_row(&l->out, order);
+  if (l->kind->ordered) l->kind->ordered(l);
+  float *x = room(3 * l->x_row), *dx = room(3 * l->x_row), *y = room(3 * l->y_row), *dy = room(3 * l->y_row);
+  float *kept = room(16 * l->cache), *scratch = room(l->scratch / sizeof(float) + 1);
+  turn(x, a->x, &l->in, order, 3, false);
+  turn(dy, a->dy, &l->out, order, 3, false);
+  lip_layer_bind(l, x, y, dy, dx, kept, 16);
+  lip_pass pass = {.r1 = 3, .training = true, .scratch = scratch, .rows = 3};
+  l->kind->forward(l, &pass);
+  l->kind->backward(l, &pass);
+  turn(y, b->y, &l->out, order, 3, true);
+  turn(dx, b->dx, &l->in, order, 3, true);
+  only_zeros_around(y, &l->out, order, 3);
+  only_zeros_around(dx, &l->in, order, 3);
+  lip_free(x), lip_free(dx), lip_free(y), lip_free(dy), lip_free(kept), lip_free(scratch);
+}
+
+/* Every kind that minds either order gives the same numbers in both, and leaves borders as they are. */
+static void kinds_mind_the_order(void **state) {
   (void)state;
   static test_case cases[LAYER_CASES];
   size_t n = layer_cases(cases, LAYER_CASES), tried = 0;
   assert_true(n > 0);
-  for (size_t i = 0; i < n; i++) {
-    const lip_spec *spec = cases[i].spec;
-    rig a, b;
-    if (!(spec->kind->flags & LIP_LAYER_PIXELWISE) || cases[i].in.ndim != 3) continue;
-    const lip_pq pq = {LIP_PINF, LIP_PINF};
-    assert_int_equal(rig_open(&a, spec, &cases[i].in, pq, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 3, NULL),
-                     LIP_OK);
-    assert_int_equal(rig_open(&b, spec, &cases[i].in, pq, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 3, NULL),
-                     LIP_OK);
-    const size_t C = a.l->in.dim[0], S = a.l->n_in / C;
-    b.l->x_order = b.l->y_order = (lip_order){true, 0};
-    if (b.l->kind->ordered) b.l->kind->ordered(b.l);
-    fill(a.x, 3 * C * S, 5);
-    fill(a.dy, 3 * C * S, 6);
-    memset(a.x, 0, C * S * sizeof *a.x);
-    memset(a.dy, 0, C * S * sizeof *a.dy);
-    for (size_t k = 0; k < 3 * C * S; k++) {
-      const size_t at = k / (C * S) * C * S + k % S * C + k / S % C;
-      b.x[at] = a.x[k];
-      b.dy[at] = a.dy[k];
+  for (size_t i = 0; i < n; i++)
+    for (size_t border = 0; border < 2; border++) {
+      const lip_spec *spec = cases[i].spec;
+      const lip_pq pq = {LIP_PINF, LIP_PINF};
+      rig r[2];
+      if (!(spec->kind->flags & LIP_LAYER_EITHER_ORDER) || cases[i].in.ndim != 3) continue;
+      for (size_t k = 0; k < 2; k++)
+        assert_int_equal(
+            rig_open(&r[k], spec, &cases[i].in, pq, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 3, NULL), LIP_OK);
+      const size_t nx = 3 * r->l->n_in, ny = 3 * r->l->n_out;
+      fill(r->x, nx, 5);
+      fill(r->dy, ny, 6);
+      rig_forward(r);
+      rig_backward(r);
+      in_pixels(r, &r[1], (lip_order){true, border});
+      assert_memory_equal(r[0].y, r[1].y, ny * sizeof(float));
+      assert_memory_equal(r[0].dx, r[1].dx, nx * sizeof(float));
+      rig_close(&r[0]), rig_close(&r[1]);
+      tried++;
     }
-    rig_forward(&a), rig_forward(&b);
-    rig_backward(&a), rig_backward(&b);
-    for (size_t k = 0; k < 3 * C * S; k++) {
-      const size_t at = k / (C * S) * C * S + k % S * C + k / S % C;
-      assert_true(a.y[k] == b.y[at] && a.dx[k] == b.dx[at]);
-      if (k < C * S) assert_true(a.y[k] == 0 && a.dx[k] == 0);
-    }
-    rig_close(&a), rig_close(&b);
-    tried++;
-  }
   for (size_t i = 0; i < n; i++) lip_spec_free(cases[i].spec);
-  assert_true(tried >= 5);
+  assert_true(tried >= 16);
 }
 
 int main(void) {
@@ -360,7 +405,7 @@ int main(void) {
       cmocka_unit_test(borders_are_zero_after_steps),
       cmocka_unit_test(large_gradients_on_their_way_are_noticed),
       cmocka_unit_test(rectifiers_are_what_they_say),
-      cmocka_unit_test(pixelwise_kinds_mind_the_order),
+      cmocka_unit_test(kinds_mind_the_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
