@@ -41,7 +41,7 @@ typedef struct lip_affine {
   bool too_large;      /* it has, with a matrix of too many entries */
 } lip_affine;
 
-/* The net's weights as they are now, copied. Layers without this form, or matrices of more than 2^27 entries:
+/* The net's weights as they are now, copied. Layers without this form, or matrices of more than 2^27 entries, 2^28 in all:
  * LIP_OK with `unknown` named. LIP_MEMORY. Free with lip_affine_free also after a failure. */
 lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err);
 void lip_affine_free(lip_affine *a);

@@ -16,7 +16,7 @@
 #include "core/base/mem.h"
 #include "core/layer/same_shape.h"
 
-enum { SEGMENTS = 1024 };
+enum { SEGMENTS = 1024, MOST_IN_ALL = 1 << 28 };
 #define ZERO LIP_FORM_ZERO
 #define UNSET UINT32_MAX
 
@@ -36,6 +36,7 @@ struct lip_build {
   lip_form form; /* first: what layers see */
   lip_affine *a;
   size_t N, rows; /* values behind the last block; open rows */
+  size_t entries; /* of the matrices of all blocks */
   size_t n_segment, n_piece;
   segment segment[SEGMENTS]; /* the last one is the top */
   piece piece[SEGMENTS];
@@ -61,6 +62,11 @@ static bool too_large(lip_build *f) {
 
 static bool fits(size_t M, size_t N) {
   return N == 0 || M <= LIP_FORM_MOST / N;
+}
+
+/* Whether a matrix (M, N) is small enough, beside those there are. */
+static bool has_room(const lip_build *f, size_t M) {
+  return fits(M, f->N) && f->entries + M * f->N <= MOST_IN_ALL;
 }
 
 static segment *top(lip_build *f, size_t depth) {
@@ -109,7 +115,7 @@ static void free_pieces(lip_build *f) {
 
 /* M open rows of zeros at the end. */
 static piece *add_piece(lip_build *f, size_t M) {
-  if (f->n_piece == SEGMENTS || !fits(M + f->rows, f->N)) {
+  if (f->n_piece == SEGMENTS || !has_room(f, M + f->rows)) {
     too_large(f);
     return NULL;
   }
@@ -164,6 +170,7 @@ static lip_block *block_of(lip_build *f, const uint32_t *source, size_t M) {
   }
   for (size_t i = 0; !whole && i < M; i++) write_row(f, source[i], k->W + i * k->N, &k->b[i]);
   free_pieces(f);
+  f->entries += M * f->N;
   f->N = M;
   return k;
 }
@@ -226,7 +233,7 @@ static lip_block *finish(lip_build *f, size_t own) {
     no_memory(f);
   } else {
     size_t M = number_units(f, own, source, unit);
-    if (!fits(M, f->N))
+    if (!has_room(f, M))
       too_large(f);
     else
       k = block_of(f, source, M);

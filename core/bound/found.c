@@ -52,7 +52,8 @@ bool lip_ask_has_form(const lip_ask *ask, char *why) {
   snprintf(where, sizeof where, "layer %zu (%s%s%s)", a->unknown_at + 1, a->inside ? a->inside : "",
            a->inside ? ": its " : "", a->unknown);
   if (a->too_large)
-    return lip_because(why, "%s is too large: its inputs by its outputs are more than 2^27", where);
+    return lip_because(why, "%s makes matrices too large: one of more than 2^27 numbers, or 2^28 in all",
+                       where);
   return lip_because(why, "%s is no matrix and no slopes unit by unit, which this method needs", where);
 }
 
