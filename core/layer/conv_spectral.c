@@ -18,8 +18,8 @@
  * (for one side s of them and 1 / sqrt(s): a kernel of one row has stride 1 across)
  * (Sedghi, Gupta, Long 2019 for z = 1). We take z = 1 or -1 for each side, whichever gives less: an image of n places holds no
  * more than half a wave around the frequency where X is largest, and a circle whose frequencies lie on both sides of it
- * is as tight as the image itself: for w = (1, 0, 1) on n places, p = 1, the norm is 2 cos(pi / (n + 1)); z = -1 gives
- * that, z = 1 gives 2. Real weights give conj(X(f)) at -f, with the same norm: half of the frequencies are enough. A
+ * is as tight as the image itself: for w = (1, 1), p = 1, on n places the norm is 2 cos(pi / (2 n + 2)), which is what
+ * z = -1 gives, while z = 1 gives 2. Real weights give conj(X(f)) at -f, with the same norm: half of the frequencies are enough. A
  * complex block is looked at as the real matrix [Re -Im; Im Re], whose singular values are the same, twice.
  *
  * Rounding. Sines and cosines come from libm with arguments below 2 pi, rounded three times: off by less than 2^-48. A product

@@ -17,7 +17,7 @@
 enum { L = 16, VECTORS = 2, ROWS = 4, COLD_ROUNDS = 12, WARM_ROUNDS = 2 };
 #define SETTLED 0x1p-7
 /* Maps have many singular values close to the largest (waves of nearly the same frequency), so that estimates grow slowly. */
-enum { MAP_COLD_ROUNDS = 100, MAP_WARM_ROUNDS = 3 };
+enum { MAP_COLD_ROUNDS = 40, MAP_WARM_ROUNDS = 3 };
 #define MAP_COLD_SETTLED 0x1p-12
 #define MAP_SETTLED 0x1p-9
 /* Rows that count for nothing beside a norm of 2^-10 or more: units that died and were scaled ever since. Their products
