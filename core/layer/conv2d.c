@@ -207,12 +207,10 @@ static size_t part_cache(const lip_layer *l) {
  * they are made of, and inside an anchor threads do not meet at parts. */
 static void ordered(lip_layer *l) {
   const lip_direct s = direct(l, false);
-  l->scratch = scratch_bytes(l);
   if (!l->x_order.pixels && !l->y_order.pixels) return;
   l->grad_by_parts = !l->anchored && 2 * part_cache(l) <= l->x_row + l->y_row;
-  if (!l->grad_by_parts) return;
-  l->cache = part_cache(l);
-  const size_t bytes = lip_direct_scratch_by_parts(&s);
+  if (l->grad_by_parts) l->cache = part_cache(l);
+  const size_t bytes = l->grad_by_parts ? lip_direct_scratch_by_parts(&s) : lip_direct_scratch(&s, INFINITY);
   l->scratch = bytes > lip_gemm_scratch() ? bytes : lip_gemm_scratch();
 }
 

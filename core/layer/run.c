@@ -97,14 +97,6 @@ static size_t rows_at_a_time(const lip_layer *l, size_t a, size_t b) {
   return rows;
 }
 
-/* Where all gradients are summed part by part, those of the values between the children are needed only meanwhile. */
-static void set_passing(lip_layer *l, size_t a, size_t b) {
-  bool all = true;
-  for (size_t i = a; i < b; i++) all = all && (l->child[i]->units == 0 || l->child[i]->grad_by_parts);
-  for (size_t i = a; i + 1 < b; i++) l->child[i]->dy_passes = all;
-}
-
-/* In a run every child has scratch of its own, so that it need not prepare its weights again. */
 static size_t scratch_of(const lip_layer *c) {
   return (c->scratch + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
 }
@@ -113,6 +105,20 @@ static size_t scratch_of_all(const lip_layer *l, size_t a, size_t b) {
   size_t sum = 0;
   for (size_t i = a; i < b; i++) sum += scratch_of(l->child[i]);
   return sum;
+}
+
+/* Whether children take turns after a few rows. Then each has scratch of its own, so that it need not prepare its weights
+ * again; if that were much, they are large enough to fill a cache by themselves. */
+static bool takes_turns(const lip_layer *l, size_t a, size_t b) {
+  enum { MUCH = 1 << 23 };
+  return b - a > 1 && scratch_of_all(l, a, b) <= MUCH;
+}
+
+/* Where all gradients are summed part by part, those of the values between the children are needed only meanwhile. */
+static void set_passing(lip_layer *l, size_t a, size_t b) {
+  bool all = takes_turns(l, a, b);
+  for (size_t i = a; i < b; i++) all = all && (l->child[i]->units == 0 || l->child[i]->grad_by_parts);
+  for (size_t i = a; i + 1 < b; i++) l->child[i]->dy_passes = all;
 }
 
 /* Floats of the gradient that child i hands down, for `rows` rows; 0: it stands in dx. */
@@ -134,19 +140,21 @@ void lip_run_agree(lip_layer *l) {
   for (size_t i = 0, end; i < l->n_child; i = end) {
     end = run_end(l, i);
     set_passing(l, i, end);
-    const size_t bytes = scratch_of_all(l, i, end) + passing_of_all(l, i, end);
+    size_t bytes = takes_turns(l, i, end) ? scratch_of_all(l, i, end) + passing_of_all(l, i, end) : 0;
+    for (size_t k = i; k < end; k++)
+      if (l->child[k]->scratch > bytes) bytes = l->child[k]->scratch;
     if (bytes > l->scratch) l->scratch = bytes;
   }
 }
 
 /* ---- passes ---- */
 
-/* Rows r0..r1 of the children a..b-1, forwards. */
-static void forward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part) {
+/* Rows r0..r1 of the children a..b-1, forwards; in turns with other rows or not. */
+static void forward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part, bool turns) {
   for (size_t i = a; i < b; i++) {
     const lip_layer *c = l->child[i];
     if (!lip_run_alias(c) && !c->merged) c->kind->forward(c, &part);
-    part.scratch = (unsigned char *)part.scratch + scratch_of(c);
+    if (turns) part.scratch = (unsigned char *)part.scratch + scratch_of(c);
   }
 }
 
@@ -155,7 +163,7 @@ static void check_gradient(const lip_layer *l, const lip_pass *pass) {
   if (!lip_gradient_fits(pass->dy, (pass->r1 - pass->r0) * l->y_row)) *pass->overflow = true;
 }
 
-/* And back. `at`: where the gradients that pass stand. */
+/* And back. `at`: where the gradients that pass stand; NULL: not in turns, and there are none. */
 static void backward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part, float *at) {
   const size_t rows = rows_at_a_time(l, a, b);
   part.dy = part.dx = NULL;
@@ -169,6 +177,7 @@ static void backward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part,
         c->kind->backward(c, &part);
       part.dy = part.dx;
     }
+    if (!at) continue;
     at += n;
     part.scratch = (unsigned char *)part.scratch + scratch_of(c);
   }
@@ -176,9 +185,10 @@ static void backward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part,
 
 static void run(const lip_layer *l, size_t a, size_t b, const lip_pass *pass, bool back) {
   lip_pass part = *pass;
-  const size_t rows = b - a > 1 ? rows_at_a_time(l, a, b) : pass->r1 - pass->r0;
-  float *at = (float *)(void *)((unsigned char *)pass->scratch + scratch_of_all(l, a, b));
-  if (back) memset(at, 0, passing_of_all(l, a, b)); /* for the borders */
+  const bool turns = takes_turns(l, a, b);
+  const size_t rows = turns ? rows_at_a_time(l, a, b) : pass->r1 - pass->r0;
+  float *at = turns ? (float *)pass->scratch + scratch_of_all(l, a, b) / sizeof(float) : NULL;
+  if (back && turns) memset(at, 0, passing_of_all(l, a, b)); /* for the borders */
   for (size_t r = pass->r0; r < pass->r1; r += rows) {
     part.r0 = r;
     part.r1 = pass->r1 - r < rows ? pass->r1 : r + rows;
@@ -186,7 +196,7 @@ static void run(const lip_layer *l, size_t a, size_t b, const lip_pass *pass, bo
     if (back)
       backward_rows(l, a, b, part, at);
     else
-      forward_rows(l, a, b, part);
+      forward_rows(l, a, b, part, turns);
   }
 }
 
