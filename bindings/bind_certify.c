@@ -136,12 +136,22 @@ const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
   return eps;
 }
 
+/* Values of a layer, those of layers inside it with what waits beside them. */
+static size_t widest(const lip_layer *l) {
+  size_t most = l->n_out;
+  for (size_t i = 0; i < l->n_child; i++) {
+    size_t inside = widest(l->child[i]) + (l->kind->form == lip_chain_form ? 0 : l->n_in);
+    if (inside > most) most = inside;
+  }
+  return most;
+}
+
 /* Methods that solve equations in all units of a layer take seconds at most. */
 static bool is_small(const lip_net *net) {
   enum { WIDEST = 1024 };
   const lip_layer *chain = net->root;
   for (size_t i = 0; i < chain->n_child; i++)
-    if (chain->child[i]->n_out > WIDEST) return false;
+    if (widest(chain->child[i]) > WIDEST) return false;
   return true;
 }
 
