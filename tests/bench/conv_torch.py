@@ -1,7 +1,7 @@
 """PyTorch's side of conv.lua: the same steps and forward passes, timed on request.
 
-Arguments: threads, statistic (median or least), memory format (planes or channels_last), and the nets as JSON: name ->
-{input: [C, H, W], convs: [[channels, kernel, stride, padding, groups], ...], dense: width or 0}. Reads lines "WHAT NET
+Arguments: threads, statistic (median, least or processor), memory format (planes or channels_last), and the nets as JSON:
+name -> {input: [C, H, W], convs: [[channels, kernel, stride, padding, groups], ...], dense: width or 0}. Reads lines "WHAT NET
 BATCH SECONDS" from standard input and answers each with the microseconds of one call during about so long, after three
 calls that are not counted. A step is forward, cross entropy, backward, Adam, and the projection of every output channel
 onto the l1 ball's radius by scaling.
@@ -65,12 +65,13 @@ def measure(what, name, batch, seconds):
     run, times = step if what == "step" else forward, []
     for _ in range(3):
         run()
+    now = time.process_time if which == "processor" else time.perf_counter
     finish = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < finish:
-        start = time.perf_counter()
+        start = now()
         run()
-        times.append(time.perf_counter() - start)
-    return (min(times) if which == "least" else statistics.median(times)) * 1e6
+        times.append(now() - start)
+    return (statistics.median(times) if which == "median" else min(times)) * 1e6
 
 
 print("torch", torch.__version__, layout, flush=True)
