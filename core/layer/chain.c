@@ -6,7 +6,8 @@
  * constants are p -> p, which bounds p -> q as well (q >= p).
  *
  * The functions lip_chain_* are what a net and every other container of layers are made of. The kept block holds,
- * child after child, the outputs that are not the chain's own, their gradients, and what each child keeps. */
+ * child after child, the outputs that are not the chain's own, their gradients unless they pass (run.c), and what each child
+ * keeps. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
