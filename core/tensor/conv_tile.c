@@ -6,50 +6,49 @@
 #include "core/tensor/conv_vector.h"
 #include "core/tensor/kernel.h"
 
+#define UNROLL _Pragma("GCC unroll 12")
 #define TILE(NAME, TARGET, V, N, LANES, NV, LOAD, STORE, FACTOR, FMA, ADD, KEEP)                             \
   TARGET static void sum_##NAME(const lip_tile_sum *t) {                                                     \
     V acc[N][NV];                                                                                            \
     const float *x[N], *w = t->w;                                                                            \
-    for (size_t i = 0; i < N; i++) x[i] = *(const float *const volatile *)&t->x[i];                          \
-    for (size_t i = 0; i < N; i++)                                                                           \
-      for (size_t v = 0; v < NV; v++) acc[i][v] = LOAD(t->bias + v * LANES);                                 \
+    UNROLL for (size_t i = 0; i < N; i++) x[i] = *(const float *const volatile *)&t->x[i];                   \
+    UNROLL for (size_t i = 0; i < N; i++) UNROLL for (size_t v = 0; v < NV; v++) acc[i][v] =                 \
+        LOAD(t->bias + v * LANES);                                                                           \
     for (size_t row = 0; row < t->rows; row++)                                                               \
       for (size_t col = 0; col < t->cols; col++) {                                                           \
         size_t at = row * t->row_step + col * t->col_step;                                                   \
         for (const size_t end = at + t->length; at < end; at++, w += 2 * LANES) {                            \
           V b[NV];                                                                                           \
-          for (size_t v = 0; v < NV; v++) b[v] = LOAD(w + v * LANES);                                        \
-          for (size_t i = 0; i < N; i++)                                                                     \
-            for (size_t v = 0; v < NV; v++) acc[i][v] = FMA(FACTOR(x[i] + at, v * LANES), b[v], acc[i][v]);  \
+          UNROLL for (size_t v = 0; v < NV; v++) b[v] = LOAD(w + v * LANES);                                 \
+          UNROLL for (size_t i = 0; i < N; i++) UNROLL for (size_t v = 0; v < NV; v++) acc[i][v] =           \
+              FMA(FACTOR(x[i] + at, v * LANES), b[v], acc[i][v]);                                            \
         }                                                                                                    \
       }                                                                                                      \
-    for (size_t i = 0; i < N; i++)                                                                           \
-      for (size_t v = 0; v < NV; v++) STORE(t->y[i] + v * LANES, acc[i][v]);                                 \
+    UNROLL for (size_t i = 0; i < N; i++) UNROLL for (size_t v = 0; v < NV; v++)                             \
+        STORE(t->y[i] + v * LANES, acc[i][v]);                                                               \
     for (size_t i = 0; t->end != LIP_TILE_AS_IT_IS && i < N; i++) {                                          \
       const float *gate = t->end == LIP_TILE_GATED ? t->gate[i] : t->y[i];                                   \
-      for (size_t v = 0; v < NV; v++)                                                                        \
-        STORE(t->y[i] + v * LANES, KEEP(LOAD(gate + v * LANES), LOAD(t->y[i] + v * LANES)));                 \
+      UNROLL for (size_t v = 0; v < NV; v++)                                                                 \
+          STORE(t->y[i] + v * LANES, KEEP(LOAD(gate + v * LANES), LOAD(t->y[i] + v * LANES)));               \
     }                                                                                                        \
   }                                                                                                          \
   TARGET static void outer_##NAME(const lip_tile_outer *t) {                                                 \
     V acc[N][NV];                                                                                            \
     size_t term[N];                                                                                          \
     const float zero[NV * LANES] = {0};                                                                      \
-    for (size_t i = 0; i < N; i++) term[i] = t->term[i];                                                     \
-    for (size_t i = 0; i < N; i++)                                                                           \
-      for (size_t v = 0; v < NV; v++) acc[i][v] = LOAD(zero);                                                \
+    UNROLL for (size_t i = 0; i < N; i++) term[i] = t->term[i];                                              \
+    UNROLL for (size_t i = 0; i < N; i++) UNROLL for (size_t v = 0; v < NV; v++) acc[i][v] = LOAD(zero);     \
     for (size_t p = 0; p < t->n; p++) {                                                                      \
       const float *x = t->x + t->x_at[p], *dy = t->dy + t->dy_at[p];                                         \
       V b[NV];                                                                                               \
-      for (size_t v = 0; v < NV; v++) b[v] = LOAD(dy + v * LANES);                                           \
-      for (size_t i = 0; i < N; i++)                                                                         \
-        for (size_t v = 0; v < NV; v++) acc[i][v] = FMA(FACTOR(x + term[i], v * LANES), b[v], acc[i][v]);    \
+      UNROLL for (size_t v = 0; v < NV; v++) b[v] = LOAD(dy + v * LANES);                                    \
+      UNROLL for (size_t i = 0; i < N; i++) UNROLL for (size_t v = 0; v < NV; v++) acc[i][v] =               \
+          FMA(FACTOR(x + term[i], v * LANES), b[v], acc[i][v]);                                              \
     }                                                                                                        \
-    for (size_t i = 0; i < N; i++)                                                                           \
-      for (size_t v = 0; v < NV; v++) {                                                                      \
-        float *dw = t->dw[i] + v * LANES;                                                                    \
-        STORE(dw, ADD(LOAD(dw), acc[i][v]));                                                                 \
-      }                                                                                                      \
+    UNROLL for (size_t i = 0; i < N; i++) UNROLL for (size_t v = 0; v < NV; v++) {                           \
+      float *dw = t->dw[i] + v * LANES;                                                                      \
+      STORE(dw, ADD(LOAD(dw), acc[i][v]));                                                                   \
+    }                                                                                                        \
   }
 
 #define SPREAD4(p, v) ONE4(p)
