@@ -64,7 +64,11 @@ static lip_status add_layer(lipL_model *m, const lip_layer *l, lip_sha256 *hash,
     lip_str_puts(&m->text, ";maxmin");
     return LIP_OK;
   }
-  return lip_fail(err, LIP_UNSUPPORTED, "a certificate file cannot speak of a layer %s yet", kind);
+  return lip_fail(
+      err, LIP_UNSUPPORTED,
+      "a certificate file cannot speak of a layer %s yet, only of dense, relu, leaky_relu, abs, maxmin of "
+      "features, flatten and dropout; net:certify needs no file",
+      kind);
 }
 
 lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err) {

@@ -144,7 +144,7 @@ static void check_input(lua_State *L, const lip_reals *input, lip_shape *shape) 
 static lip_reals check_groups(lua_State *L, int idx, lip_spec *const *layers, size_t n) {
   lip_reals r = {lua_newuserdatauv(L, (n + 1) * sizeof(double), 0), 0};
   for (size_t i = 0; i < n; i++) {
-    if (!(layers[i]->kind->flags & LIP_LAYER_WEIGHTED)) continue;
+    if (!lip_spec_weighted(layers[i])) continue;
     const char *kind = layers[i]->kind->desc.name;
     if (lua_getfield(L, idx, kind) != LUA_TNUMBER || !(lua_tonumber(L, -1) > 0))
       luaL_error(L, "net: option 'budgets' needs a number > 0 for the kind '%s'", kind);

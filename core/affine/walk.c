@@ -42,7 +42,7 @@ static lip_status fill_stages(lip_walk *w, const lip_net *net, const lip_path *p
     const lip_layer *l = chain->child[i];
     if (l->kind->flags & LIP_LAYER_ALIAS) continue;
     lip_p p = lip_path_at(path, weighted);
-    lip_pq pq = l->kind->flags & LIP_LAYER_WEIGHTED ? lip_path_step(path, weighted++) : (lip_pq){p, p};
+    lip_pq pq = lip_layer_weighted(l) ? lip_path_step(path, weighted++) : (lip_pq){p, p};
     lip_stage *s = &w->stage[w->n++];
     lip_status status = stage_init(s, l, pq, err);
     if (status) {
@@ -52,7 +52,7 @@ static lip_status fill_stages(lip_walk *w, const lip_net *net, const lip_path *p
     s->before = w->upper;
     w->upper = lip_up_mul(w->upper, s->upper);
     if (!(s->upper < INFINITY) && !w->unknown) w->unknown = l->kind->desc.name;
-    if (!s->dense && ((l->kind->flags & LIP_LAYER_WEIGHTED) || l->n_child > 0)) w->costly = true;
+    if (!s->dense && (lip_layer_weighted(l) || l->n_child > 0)) w->costly = true;
   }
   w->q = lip_path_at(path, weighted);
   return LIP_OK;

@@ -29,7 +29,7 @@ lip_status lip_bound_along(const lip_net *net, const lip_path *path, lip_bound *
     const lip_layer *l = chain->child[i];
     lip_p p = lip_path_at(path, weighted);
     lip_pq pq = {p, p};
-    if (l->kind->flags & LIP_LAYER_WEIGHTED) pq = lip_path_step(path, weighted++);
+    if (lip_layer_weighted(l)) pq = lip_path_step(path, weighted++);
     lip_status status = fill_row(&row[i], l, pq, err);
     if (status) {
       lip_free(row);

@@ -221,8 +221,10 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 }
 
 const lip_layer_kind lip_layer_anchor = {
-    .desc = {"anchor", "layers in sequence, moved so that one point has a given output", options,
-             sizeof(conf)},
+    .desc = {"anchor",
+             "layers in sequence, moved so that one point has a given output: anchor{at = 0, dense{out = 8}, "
+             "...}",
+             options, sizeof(conf)},
     .flags = LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED,
     .plan = plan,
     .release = release,

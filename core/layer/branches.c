@@ -133,15 +133,6 @@ double lip_join_norm(double a, double b, lip_p q) {
   return lip_norm_upper_d((const double[]){a, b}, 2, q);
 }
 
-/* Whether a smaller budget can make its constant smaller: a layer inside holds weights to it. */
-static bool shrinks(const lip_layer *l) {
-  const unsigned flags = l->kind->flags;
-  if (flags & LIP_LAYER_WEIGHTED && !(flags & LIP_LAYER_CONTAINER)) return true;
-  for (size_t i = 0; i < l->n_child; i++)
-    if (shrinks(l->child[i])) return true;
-  return false;
-}
-
 static lip_status add_bound(const lip_layer *l, size_t i, lip_pq pq, lip_p join, const float *w, double *sum,
                             lip_err *err) {
   double k;
@@ -178,7 +169,7 @@ lip_status lip_branches_share_budget(lip_layer *l, double K, lip_p join, const f
   size_t m = 0;
   for (size_t i = 0; i < l->n_child; i++) {
     lip_status status = LIP_OK;
-    if (shrinks(l->child[i]))
+    if (lip_layer_weighted(l->child[i]))
       m++;
     else
       status = add_bound(l, i, l->pq, join, w, &fixed, err);
@@ -192,7 +183,7 @@ lip_status lip_branches_share_budget(lip_layer *l, double K, lip_p join, const f
                     "constant %g in all: raise the budget, or put scale{factor = ...} into them",
                     l->kind->desc.name, K, fixed);
   for (size_t i = 0; i < l->n_child; i++) {
-    if (!shrinks(l->child[i])) continue;
+    if (!lip_layer_weighted(l->child[i])) continue;
     lip_status status = lip_layer_set_budget(l->child[i], w ? part / fabs((double)w[i]) : part, err);
     if (status) return at_branch(l, i, status, err);
   }

@@ -16,10 +16,6 @@
 #include "core/layer/form.h"
 #include "core/layer/run.h"
 
-static bool is_weighted(const lip_layer *l) {
-  return (l->kind->flags & LIP_LAYER_WEIGHTED) != 0;
-}
-
 /* Index of the last child that computes something; n_child when none does. */
 static size_t last_worker(const lip_layer *l) {
   for (size_t i = l->n_child; i-- > 0;)
@@ -53,7 +49,7 @@ lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const 
   l->out = l->in;
   for (size_t i = 0; i < n; i++) {
     lip_pq pq = {l->pq.p, l->pq.p};
-    bool heavy = (specs[i]->kind->flags & LIP_LAYER_WEIGHTED) != 0;
+    bool heavy = lip_spec_weighted(specs[i]);
     if (path) {
       pq.p = pq.q = lip_path_at(path, weighted);
       if (heavy) pq = lip_path_step(path, weighted);
@@ -152,7 +148,7 @@ lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted
   *product = 1;
   *weighted = 0;
   for (size_t i = 0; i < l->n_child; i++) {
-    if (is_weighted(l->child[i])) {
+    if (lip_layer_weighted(l->child[i])) {
       ++*weighted;
       continue;
     }
@@ -173,7 +169,7 @@ lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err) {
   if (status || weighted == 0) return status;
   double share = isinf(budget) ? INFINITY : pow(budget / fixed, 1 / (double)weighted) * (1 - 0x1p-40);
   for (size_t i = 0; i < l->n_child; i++)
-    if (is_weighted(l->child[i])) {
+    if (lip_layer_weighted(l->child[i])) {
       status = lip_layer_set_budget(l->child[i], share, err);
       if (status) return at_place(err, i, l->child[i]->kind, status);
     }
@@ -215,7 +211,9 @@ static void chain_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 }
 
 const lip_layer_kind lip_layer_chain = {
-    .desc = {"chain", "layers in sequence, used as one", NULL, 0},
+    .desc = {"chain",
+             "layers in sequence, used as one: chain{dense{out = 8}, relu{}}; chain{} passes its input on",
+             NULL, 0},
     .flags = LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED,
     .plan = chain_plan,
     .bind = chain_bind,

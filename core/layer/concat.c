@@ -89,7 +89,8 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 }
 
 const lip_layer_kind lip_layer_concat = {
-    .desc = {"concat", "branches over one input, their outputs end to end", NULL, 0},
+    .desc = {"concat", "branches over one input, their outputs end to end: concat{chain{}, dense{out = 8}}",
+             NULL, 0},
     .flags = LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED,
     .plan = plan,
     .bind = bind,

@@ -98,9 +98,12 @@ static size_t slide(const conf *o, size_t n) {
 static lip_status check_channels(const lip_layer *l, const conf *o, lip_err *err) {
   char shape[64];
   if (l->in.dim[0] % o->groups == 0 && o->channels % o->groups == 0) return LIP_OK;
-  return lip_fail(err, LIP_SHAPE, "%s: %zu groups do not divide the input %s and the %zu output channels",
-                  l->kind->desc.name, o->groups, lip_shape_describe(&l->in, shape, sizeof shape),
-                  o->channels);
+  return lip_fail(
+      err, LIP_SHAPE,
+      "%s: %zu groups do not divide both the input %s (%zu channels) and the %zu output channels; "
+      "give a number that divides both",
+      l->kind->desc.name, o->groups, lip_shape_describe(&l->in, shape, sizeof shape), l->in.dim[0],
+      o->channels);
 }
 
 /* The kernel has so many sides, and slides along inputs of at least `least` places. */
@@ -111,7 +114,9 @@ static lip_status check_kernel(const lip_layer *l, const conf *o, size_t least, 
   lip_shape_describe(&(lip_shape){sides, {o->kernel, o->kernel}}, kernel, sizeof kernel);
   lip_shape_describe(&(lip_shape){sides, {span(o), span(o)}}, spans, sizeof spans);
   if (o->dilation == 1)
-    return lip_fail(err, LIP_SHAPE, "%s: the kernel %s is larger than the input %s with padding %zu",
+    return lip_fail(err, LIP_SHAPE,
+                    "%s: the kernel %s is larger than the input %s with padding %zu; give a smaller kernel "
+                    "or more padding",
                     l->kind->desc.name, kernel, shape, o->padding);
   return lip_fail(err, LIP_SHAPE,
                   "%s: the kernel %s with dilation %zu spans %s, larger than the input %s with "
@@ -154,8 +159,11 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   const conf *o = spec->conf;
   char shape[64];
   if (l->in.ndim != 3)
-    return lip_fail(err, LIP_SHAPE, "conv2d: expects an input of channels x height x width, got %s",
-                    lip_shape_describe(&l->in, shape, sizeof shape));
+    return lip_fail(
+        err, LIP_SHAPE,
+        "conv2d: expects an input of channels x height x width, got %s; give the net input = {channels, "
+        "height, width}, or use conv1d on channels x length",
+        lip_shape_describe(&l->in, shape, sizeof shape));
   const size_t H = l->in.dim[1], W = l->in.dim[2];
   lip_status status = check_channels(l, o, err);
   if (!status) status = check_kernel(l, o, H < W ? H : W, 2, err);
@@ -173,8 +181,10 @@ static lip_status flat_plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip
   const conf *o = spec->conf;
   char shape[64];
   if (l->in.ndim < 2)
-    return lip_fail(err, LIP_SHAPE, "conv1d: expects an input of channels x length, got %s",
-                    lip_shape_describe(&l->in, shape, sizeof shape));
+    return lip_fail(
+        err, LIP_SHAPE,
+        "conv1d: expects an input of channels x length, got %s; give the net input = {channels, length}",
+        lip_shape_describe(&l->in, shape, sizeof shape));
   const size_t H = l->in.ndim == 3 ? l->in.dim[1] : 1, W = l->in.dim[l->in.ndim - 1];
   lip_status status = check_channels(l, o, err);
   if (!status) status = check_kernel(l, o, W, 1, err);

@@ -148,6 +148,18 @@ size_t lip_layer_rows(const lip_layer *l, size_t B) {
   return l->anchored ? B + (B + LIP_PART - 1) / LIP_PART : B;
 }
 
+bool lip_spec_weighted(const lip_spec *spec) {
+  bool weighted = !(spec->kind->flags & LIP_LAYER_CONTAINER);
+  for (size_t i = 0; i < spec->n_child; i++) weighted = weighted || lip_spec_weighted(spec->child[i]);
+  return weighted && spec->kind->flags & LIP_LAYER_WEIGHTED;
+}
+
+bool lip_layer_weighted(const lip_layer *l) {
+  bool weighted = !(l->kind->flags & LIP_LAYER_CONTAINER);
+  for (size_t i = 0; i < l->n_child; i++) weighted = weighted || lip_layer_weighted(l->child[i]);
+  return weighted && l->kind->flags & LIP_LAYER_WEIGHTED;
+}
+
 size_t lip_layer_leaves(lip_layer *l, lip_layer **out, size_t cap) {
   size_t n = 0;
   if (l->units > 0 || l->project_units > 0 || l->n_param > 0) {

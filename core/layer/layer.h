@@ -173,7 +173,7 @@ typedef struct lip_range {
 } lip_range;
 
 enum {
-  LIP_LAYER_WEIGHTED = 1,  /* advances the norm path and takes a share of the budget */
+  LIP_LAYER_WEIGHTED = 1,  /* see lip_layer_weighted */
   LIP_LAYER_ALIAS = 4,     /* y is x (flatten): forward and backward are never called */
   LIP_LAYER_CONTAINER = 8, /* has children */
   LIP_LAYER_RANDOM =
@@ -259,6 +259,10 @@ const lip_layer_kind *lip_layer_kind_find(const char *name);
 lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_plan *plan,
                          lip_layer **out, lip_err *err);
 void lip_layer_free(lip_layer *l); /* accepts NULL */
+/* Whether the layer advances the norm path and takes a share of the budget: its kind is LIP_LAYER_WEIGHTED and, for a
+ * container, something inside is. */
+bool lip_spec_weighted(const lip_spec *spec);
+bool lip_layer_weighted(const lip_layer *l);
 /* Number of layers of the tree with their own units (depth first), and the i-th of them. */
 size_t lip_layer_leaves(lip_layer *l, lip_layer **out, size_t cap);
 

@@ -54,7 +54,8 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
 
 const lip_layer_kind lip_layer_relu = {
     .desc = {"relu", "y = max(x, 0)", NULL, 0},
-    .flags = LIP_LAYER_EITHER_ORDER | LIP_LAYER_RECTIFIER,
+    .flags =
+        LIP_LAYER_EITHER_ORDER | LIP_LAYER_RECTIFIER, /* only if y = max(x, 0): convolutions do it then */
     .plan = relu_plan,
     .forward = relu_forward,
     .backward = relu_backward,

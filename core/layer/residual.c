@@ -61,8 +61,11 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   lip_status status = lip_chain_plan(l, spec->child, spec->n_child, NULL, p, err);
   if (status) return status;
   if (lip_shape_size(&l->out) != l->n_in)
-    return lip_fail(err, LIP_SHAPE, "residual: its layers turn %s into %s; the sizes must be equal",
-                    lip_shape_describe(&l->in, in, sizeof in), lip_shape_describe(&l->out, out, sizeof out));
+    return lip_fail(
+        err, LIP_SHAPE,
+        "residual: its layers turn %s into %s; the sizes must be equal (convolutions: stride 1, padding, "
+        "as many channels)",
+        lip_shape_describe(&l->in, in, sizeof in), lip_shape_describe(&l->out, out, sizeof out));
   l->out = l->in;
   l->cache = lip_chain_cache(l) + 3 * l->n_in;
   return LIP_OK;
@@ -141,9 +144,7 @@ static lip_status set_budget(lip_layer *l, double budget, lip_err *err) {
     return lip_fail(err, LIP_UNSUPPORTED,
                     "residual: its share of the budget is %g, but the input alone has %g%s", budget, a, hint);
   lip_status status = lip_chain_share_budget(l, rest, err);
-  if (status || isinf(rest)) return status;
-  for (size_t i = 0; i < l->n_child; i++)
-    if (l->child[i]->kind->flags & LIP_LAYER_WEIGHTED) return LIP_OK;
+  if (status || isinf(rest) || lip_layer_weighted(l)) return status;
   double inner; /* nothing inside can be made smaller */
   status = inner_bound(l, l->pq.p, &inner, err);
   if (!status && isfinite(inner) && inner > rest * (1 + 0x1p-40))
@@ -173,8 +174,9 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 }
 
 const lip_layer_kind lip_layer_residual = {
-    .desc = {"residual", "adds or mixes the input to what the layers inside make of it", options,
-             sizeof(conf)},
+    .desc = {"residual",
+             "adds or mixes the input to what the layers inside make of it: residual{dense{out = 8}, relu{}}",
+             options, sizeof(conf)},
     .flags = LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED,
     .plan = plan,
     .bind = bind,

@@ -59,9 +59,12 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   l->out = l->child[0]->out;
   for (size_t i = 1; i < l->n_child; i++)
     if (l->child[i]->n_out != l->child[0]->n_out)
-      return lip_fail(err, LIP_SHAPE, "sum: branch 1 gives %s and branch %zu %s: the sizes must be equal",
-                      lip_shape_describe(&l->out, first, sizeof first), i + 1,
-                      lip_shape_describe(&l->child[i]->out, here, sizeof here));
+      return lip_fail(
+          err, LIP_SHAPE,
+          "sum: branch 1 gives %s and branch %zu %s: the sizes must be equal; a dense or 1x1 conv2d at "
+          "the end of a branch can make them so",
+          lip_shape_describe(&l->out, first, sizeof first), i + 1,
+          lip_shape_describe(&l->child[i]->out, here, sizeof here));
   status = take_weights(l, &((const conf *)spec->conf)->weights, err);
   l->cache = lip_branches_cache(l, weights(l) != NULL);
   return status;
@@ -129,7 +132,10 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 }
 
 const lip_layer_kind lip_layer_sum = {
-    .desc = {"sum", "branches over one input, their outputs added", options, sizeof(conf)},
+    .desc =
+        {"sum",
+         "branches over one input, their outputs added: sum{dense{out = 8}, chain{dense{out = 8}, relu{}}}",
+         options, sizeof(conf)},
     .flags = LIP_LAYER_CONTAINER | LIP_LAYER_WEIGHTED,
     .plan = plan,
     .release = release,

@@ -37,7 +37,9 @@ lip_status lip_window_plan(lip_layer *l, const lip_window_conf *o, lip_err *err)
   const size_t C = l->in.dim[0], H = l->in.dim[1], W = l->in.dim[2], k = o->kernel, pad = o->padding;
   const size_t s = o->stride ? o->stride : k;
   if (H + 2 * pad < k || W + 2 * pad < k)
-    return lip_fail(err, LIP_SHAPE, "%s: the window %zux%zu is larger than the input %s with padding %zu",
+    return lip_fail(err, LIP_SHAPE,
+                    "%s: the window %zux%zu is larger than the input %s with padding %zu; give a smaller "
+                    "kernel or more padding",
                     name, k, k, shape, pad);
   if (H * W > UINT32_MAX / 2)
     return lip_fail(err, LIP_SHAPE, "%s: the input %s has too many pixels", name, shape);

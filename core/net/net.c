@@ -263,7 +263,7 @@ lip_status lip_net_copy_pairs(lip_net *to, const lip_net *from, lip_err *err) {
 
 lip_layer *lip_net_weighted_layer(const lip_net *net, size_t i) {
   for (size_t k = 0; k < net->root->n_child; k++)
-    if (net->root->child[k]->kind->flags & LIP_LAYER_WEIGHTED && i-- == 0) return net->root->child[k];
+    if (lip_layer_weighted(net->root->child[k]) && i-- == 0) return net->root->child[k];
   return NULL;
 }
 

@@ -64,6 +64,9 @@ end
 ---@return integer status
 function check.main(cert, model, data, ...)
   if not model or ... then return complain("expects two or three files\n" .. check.usage) end
+  local file, fault = io.open(cert, "rb")
+  if not file then return complain("cannot open " .. fault) end
+  file:close()
   local net, message, code = core.load(model)
   if not net then return complain(message) end
   local rows

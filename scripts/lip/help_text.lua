@@ -114,7 +114,7 @@ evaluate(data, options) -- accuracy (of labels) and loss (if given) on a data se
 weights(i) -- a view of the weights of the i-th layer that has some
 bias(i) -- a view of its bias
 parameters() -- every block of weights with its gradient
-weighted() -- how many layers have weights
+weighted() -- how many layers have weights held to a share of the budget, in themselves or inside
 bound(options) -- the Lipschitz bound: upper, lower, layer by layer; method=, pairs=, p=
 certify(data, options) -- certified accuracy and radii on a data set
 certificate(path, data, options) -- what certify finds, as a file that lipwb check verifies

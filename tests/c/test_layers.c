@@ -354,7 +354,7 @@ static void budgets_are_met(void **state) {
         lip_err err;
         const test_case *c = &cases[i];
         const double K = 1.5;
-        if (!(c->spec->kind->flags & LIP_LAYER_WEIGHTED)) continue;
+        if (!lip_spec_weighted(c->spec)) continue;
         if (!plans(c, steps[s], LIP_EUCLIDEAN, (lip_init)init, K, 1, &r)) continue;
         for (int random = 0; random < 2; random++) {
           if (random) fill_normal(r.weights, r.n_params, 123, 1);

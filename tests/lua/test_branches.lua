@@ -97,6 +97,23 @@ function T.test_an_anchor_certifies_what_it_executes()
   lu.assertTrue(net:bound { lower = true }.lower <= net:bound().upper)
 end
 
+-- Nothing inside can shrink: the share goes to those that can.
+function T.test_without_weights_they_take_no_share()
+  local function upper(budget, ...)
+    local net = lip.net { input = 6, norm = "2", budget = budget, seed = 1, init = "he", ... }
+    assert(net:project())
+    return net:bound().upper, net:weighted()
+  end
+  for _, layer in ipairs { lip.chain {}, lip.residual { lip.relu {} }, lip.sum { weights = 0.5, lip.relu {}, lip.chain {} },
+    lip.anchor { lip.relu {} }, lip.concat { lip.chain { lip.chain {} }, lip.relu {} } } do
+    for _, budget in ipairs { 0.1, 1, 16 } do
+      local reached, n = upper(budget, layer, lip.dense { out = 6 }, layer, lip.dense { out = 2 })
+      lu.assertEquals(n, 2)
+      lu.assertTrue(reached <= budget and reached > 0.99 * math.min(budget, 1), ("%g of %g"):format(reached, budget))
+    end
+  end
+end
+
 -- Large enough to be divided; whether it was, tests/lua/test_threads.lua looks at for every kind.
 function T.test_threads_change_nothing()
   local before, first = lip.threads(), nil
