@@ -136,9 +136,10 @@ const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
   return eps;
 }
 
-/* Values of a layer, those of layers inside it with what waits beside them. */
+/* Values of a layer, those of layers inside it with what waits beside them. One that is told in several steps takes up to
+ * twice as many on the way. */
 static size_t widest(const lip_layer *l) {
-  size_t most = l->n_out;
+  size_t most = l->kind->form && !l->kind->matrix && l->n_child == 0 ? 2 * l->n_out : l->n_out;
   for (size_t i = 0; i < l->n_child; i++) {
     size_t inside = widest(l->child[i]) + (l->kind->form == lip_chain_form ? 0 : l->n_in);
     if (inside > most) most = inside;

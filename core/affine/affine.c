@@ -44,6 +44,7 @@ void lip_affine_free(lip_affine *a) {
     lip_free(k->low);
     lip_free(k->high);
     lip_free(k->mate);
+    lip_free(k->bend);
   }
   lip_free(a->block);
   *a = (lip_affine){0};

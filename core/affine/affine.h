@@ -17,15 +17,17 @@
 #include <stdint.h>
 
 #include "core/base/error.h"
+#include "core/layer/form.h"
 #include "core/net/net.h"
 
 typedef struct lip_block {
   size_t M, N;
   float *W, *b;       /* (M, N) row-major and (M), owned */
   double *low, *high; /* (M) slopes of what follows the matrix; owned. The last block: all 1 and never read */
-  const lip_layer
-      *phi;     /* of the net: its kind's `range` is phi_l of the first units; NULL: pairs, or all pass on */
-  size_t n_phi; /* how many units that are */
+  const lip_layer *
+      phi; /* of the net: its kind's `range` is phi_l of the first units; NULL: `bend`, pairs, or all pass on */
+  lip_bend *bend; /* (n_phi) phi_l of the first units, or NULL; owned */
+  size_t n_phi;   /* how many units that are */
   bool
       descending; /* a pair's larger value goes to the lower index: y_a - y_b = |z_a - z_b|, else -|z_a - z_b| */
   uint32_t *mate; /* (M) partner of a unit, or the unit itself; NULL: no pairs. Owned */

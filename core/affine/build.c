@@ -13,6 +13,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/bend.h"
 #include "core/base/mem.h"
 #include "core/layer/same_shape.h"
 
@@ -396,6 +397,25 @@ static bool exchange(lip_form *form, const uint32_t *mate, bool descending) {
   return true;
 }
 
+static bool bend(lip_form *form, const lip_bend *given) {
+  lip_build *f = of(form);
+  size_t n = top(f, 0)->n;
+  lip_block *k = finish(f, 1);
+  if (!k) return false;
+  k->bend = lip_alloc(n, sizeof *k->bend);
+  if (!k->bend) return no_memory(f);
+  memcpy(k->bend, given, n * sizeof *given);
+  k->n_phi = n;
+  for (size_t i = 0; i < n; i++) {
+    lip_range r;
+    lip_block_range(k, i, -1, 1, &r);
+    k->low[i] = r.low;
+    k->high[i] = r.high;
+  }
+  settle_fixed(f, k, n);
+  return true;
+}
+
 static bool constant(lip_form *form, const float *value, size_t n) {
   lip_build *f = of(form);
   piece *p = add_piece(f, n);
@@ -492,8 +512,8 @@ lip_status lip_build_new(lip_affine *a, size_t n_in, lip_build **out, lip_err *e
   *a = (lip_affine){.n_in = n_in};
   lip_build *f = lip_alloc(1, sizeof *f);
   if (!f) return lip_fail(err, LIP_MEMORY, "out of memory for the matrices of a net");
-  f->form =
-      (lip_form){through, copy, lift, gather, exchange, constant, join, sum, out_of_memory, out_of_size};
+  f->form = (lip_form){through,  copy, lift, gather,        exchange,   bend,
+                       constant, join, sum,  out_of_memory, out_of_size};
   f->a = a;
   f->N = n_in;
   *out = f;

@@ -16,6 +16,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/bend.h"
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
@@ -89,11 +90,11 @@ static void enclose(double least, double most, double *v, double *e) {
 }
 
 static void respond(lip_attain *w, const lip_block *k) {
-  for (size_t i = 0; k->phi && i < k->n_phi; i++) {
+  for (size_t i = 0; i < k->n_phi; i++) {
     double s, width, from = w->value[i] - w->value_error[i], to = w->value[i] + w->value_error[i];
     from = nextafter(from, -INFINITY), to = nextafter(to, INFINITY);
     lip_range r = {.low = -INFINITY, .high = INFINITY, .least = -INFINITY, .most = INFINITY};
-    if (isfinite(from) && isfinite(to)) k->phi->kind->range(k->phi, i, from, to, &r);
+    if (isfinite(from) && isfinite(to)) lip_block_range(k, i, from, to, &r);
     enclose(r.least, r.most, &w->value[i], &w->value_error[i]);
     enclose(r.low, r.high, &s, &width);
     double t = w->tangent[i], e = w->tangent_error[i];

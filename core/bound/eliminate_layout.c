@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/bend.h"
 #include "core/base/mem.h"
 #include "core/bound/eliminate_parts.h"
 #include "core/norm/symmetric.h"
@@ -31,7 +32,7 @@ static double *take_matrix(lip_elim *e, size_t m, size_t n) {
 /* ---- layout ---- */
 
 static bool known(const lip_block *b, size_t k) {
-  return !(b->low[k] < b->high[k]);
+  return !(b->low[k] < b->high[k]) || lip_block_is_line(b, k);
 }
 
 /* Units with a multiplier first, then those of known slope, each padded. */

@@ -12,7 +12,7 @@
  * values, |low|, |high| at most in S, entries that are not zero raised to at least 2^-800 and a little at every block,
  *   |Z^_n - Z_n| <= gamma_N A_n,   N = sum_l (columns of W_l + 8)
  * entry by entry: a sum of K products has gamma_{K+1}, a turn, a scaling and one more in A itself each one rounding
- * (Higham 2002, sections 3.1 and 3.6), and what underflows (K 2^-1074 a sum) is below gamma_1 2^-1000, which is added
+ * (Higham 2002, sections 3.1 and 3.6); a slope that is no double is one of 2^-50 beside it, 8 roundings more, and what underflows (K 2^-1074 a sum) is below gamma_1 2^-1000, which is added
  * where A is not zero; where it is, every product is zero. Norms of Z^ are rounded upwards and the norm of gamma_N A_n,
  * the same for all patterns, is added at the end.
  *
@@ -22,6 +22,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/bend.h"
 #include "core/affine/rounding.h"
 #include "core/affine/wide.h"
 #include "core/base/clock.h"
@@ -54,7 +55,7 @@ typedef struct search {
 } search;
 
 static bool is_free(const lip_block *k, size_t i) {
-  return k->low[i] < k->high[i];
+  return k->low[i] < k->high[i] && !lip_block_is_line(k, i);
 }
 
 static bool all_finite(const lip_affine *a) {
@@ -166,7 +167,7 @@ static void switch_on(search *s, size_t l, unsigned pattern) {
   const level *v = &s->at[l];
   const lip_block *k = v->k;
   double *Y = s->at[l + 1].Y;
-  memcpy(s->slope, k->low, k->M * sizeof(double));
+  for (size_t i = 0; i < k->M; i++) s->slope[i] = lip_block_is_line(k, i) ? k->bend[i].below : k->low[i];
   for (size_t f = 0; f < s->n_free; f++)
     if (s->free_block[f] == l && pattern >> f & 1) s->slope[s->free_unit[f]] = k->high[s->free_unit[f]];
   for (size_t i = 0; i < k->M; i++)
@@ -200,7 +201,7 @@ static void measure_error(search *s) {
   for (size_t l = 0; l < s->a->n; l++) {
     level *v = &s->at[l];
     const lip_block *k = v->k;
-    N += k->N + 8;
+    N += k->N + (k->bend ? 16 : 8);
     for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = fabs(v->W[i]);
     memset(v->Z, 0, k->M * n * sizeof *v->Z);
     lip_wide_product(k->M, n, k->N, v->W, k->N, v->Y, n, v->Z, n, NULL);

@@ -1,6 +1,6 @@
 /* The matrix of lmi_prove.c without units of known slope.
  *
- * Where y = s z, y is no unknown: every z is a linear function of x and of the free units u (low < high) in blocks before it,
+ * Where y = s z, y is no unknown: every z is a linear function of x and of the free units u (those of no known slope) in blocks before it,
  *     z_i = sum over free j of A_ij u_j + sum over known j of A_ij s_j z_j,
  * and with these rows, and w = V y made in the same way,
  *     M = diag(rho d, lambda) - sum_f p_f (e_f z_f' + z_f e_f') + sum_f q_f z_f z_f' - sum_r w_r w_r'.
@@ -8,7 +8,7 @@
  * lmi_prove.c it has two blocks, u and x.
  *
  * Rounding. An entry of z is a sum of products of entries of A and slopes. Each block adds one product, the sum, the
- * roundings of A and the one of A s: at most k_{l-1} + LIP_ROTATED + 4. With h = the sum of those over all blocks, z is off by
+ * roundings of A and the one of A s: at most k_{l-1} + LIP_ROTATED + 4; 8 more stand for slopes known to 2^-50. With h = the sum of those over all blocks, z is off by
  * at most gamma_h of its `size`, the same sum of absolute values, and M by gamma_K |M| with K = 2 h + F + rows + 20.
  * Underflow: what a unit loses grows in a later block by at most the largest row sum of |A| max(1, |s|). With the product of
  * these over all blocks <= 2^300, row sums of V <= 2^41, sizes <= 2^60, lambda <= 2^100 and m_ii >= 2^-200 (all asked for,
@@ -21,10 +21,6 @@
 #include "core/bound/lmi_form.h"
 
 enum { MOST_BLOCKS = 64, MOST_UNKNOWNS = 2048, MOST_ENTRIES = 1 << 25 };
-
-static bool is_free(const lip_level *l, size_t k) {
-  return l->low[k] < l->high[k];
-}
 
 static bool alloc_chain(lip_chain *c, size_t rows) {
   const size_t N = c->N, wide = c->F + rows;
@@ -84,10 +80,10 @@ lip_status lip_exact_new(const lip_lmi *m, lip_lmi **out, lip_err *err) {
   for (size_t b = 1; b < m->n; b++) {
     const lip_level *l = &m->at[b];
     units += l->n;
-    h += l->k + l->below + LIP_ROTATED + 4;
+    h += l->k + l->below + LIP_ROTATED + (m->a->block[b - 1].bend ? 12 : 4);
     for (size_t k = 0; k < l->n; k++) {
-      n_free += is_free(l, k);
-      known += l->low[k] == l->high[k] && l->low[k] != 0;
+      n_free += !lip_unit_known(m, b, k);
+      known += lip_unit_known(m, b, k) && l->low[k] != 0;
     }
   }
   size_t unknowns = lip_lmi_pad(n_free) + m->at[0].k;
@@ -103,16 +99,22 @@ lip_status lip_exact_new(const lip_lmi *m, lip_lmi **out, lip_err *err) {
   size_t unit = 0, at = 0;
   for (size_t b = 1; b < m->n; b++)
     for (size_t k = 0; k < m->at[b].n; k++, unit++) {
-      e->chain->at[unit] = is_free(&m->at[b], k) ? at : e->chain->N;
-      if (is_free(&m->at[b], k)) e->chain->unit[at++] = unit;
+      e->chain->at[unit] = lip_unit_known(m, b, k) ? e->chain->N : at;
+      if (!lip_unit_known(m, b, k)) e->chain->unit[at++] = unit;
     }
   *out = e;
   return LIP_OK;
 }
 
+static double slope_of(const lip_lmi *m, size_t b, size_t k) {
+  const lip_block *block = &m->a->block[b - 1];
+  return lip_block_is_line(block, k) ? block->bend[k].below : m->at[b].low[k];
+}
+
 /* to += A y for the unknowns y of level b, whose first unit is `first`. Returns sum |A| max(1, |s|). */
-static double substitute(const lip_chain *c, const lip_level *l, size_t b, size_t first, const double *A,
+static double substitute(const lip_lmi *m, const lip_chain *c, size_t b, size_t first, const double *A,
                          const double *size, double *to, double *to_size) {
+  const lip_level *l = &m->at[b];
   double growth = 0;
   if (b == 0) {
     memcpy(to + c->F, A, l->k * sizeof *to);
@@ -121,7 +123,7 @@ static double substitute(const lip_chain *c, const lip_level *l, size_t b, size_
   }
   for (size_t j = 0; j < l->n; j++) {
     size_t u = first + j;
-    double slope = c->at[u] < c->N ? 1 : l->low[j];
+    double slope = c->at[u] < c->N ? 1 : slope_of(m, b, j);
     if (size[j] == 0 || slope == 0) continue;
     growth += size[j] * fmax(1, fabs(slope));
     if (c->at[u] < c->N) {
@@ -151,7 +153,7 @@ static bool make_rows(lip_chain *c, const lip_lmi *m) {
     size_t first = unit - (b > 1 ? x->n : 0);
     double most = 1;
     for (size_t i = 0; i < l->n; i++, unit++) {
-      double g = substitute(c, x, b - 1, first, l->A + i * l->below, l->size + i * l->below,
+      double g = substitute(m, c, b - 1, first, l->A + i * l->below, l->size + i * l->below,
                             c->Z + unit * c->N, c->size + unit * c->N);
       if (!(g <= most)) most = g; /* NaN stays */
     }
@@ -216,7 +218,7 @@ bool lip_exact_assemble(lip_lmi *e, const lip_lmi *m, size_t rows, bool d) {
   memset(c->W, 0, rows * N * sizeof *c->W);
   memset(c->W_size, 0, rows * N * sizeof *c->W_size);
   for (size_t r = 0; r < rows; r++)
-    if (!(substitute(c, last, m->n - 1, c->units - last->n, m->V + r * last->k, m->V_size + r * last->k,
+    if (!(substitute(m, c, m->n - 1, c->units - last->n, m->V + r * last->k, m->V_size + r * last->k,
                      c->W + r * N, c->W_size + r * N) <= 0x1p41))
       return false;
   if (!small(c->W_size, rows * N)) return false;

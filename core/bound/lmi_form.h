@@ -2,6 +2,7 @@
 #ifndef LIP_BOUND_LMI_FORM_H
 #define LIP_BOUND_LMI_FORM_H
 
+#include "core/affine/bend.h"
 #include "core/bound/lmi.h"
 #include "core/bound/lmi_level.h"
 #include "core/norm/symmetric.h"
@@ -38,6 +39,11 @@ struct lip_lmi {
 
 static inline size_t lip_lmi_pad(size_t n) {
   return (n + LIP_PAD - 1) / LIP_PAD * LIP_PAD;
+}
+
+/* Whether the slope of unit k of level b >= 1 is one number, be it known to a relative error of 2^-50 only. */
+static inline bool lip_unit_known(const lip_lmi *m, size_t b, size_t k) {
+  return !(m->at[b].low[k] < m->at[b].high[k]) || lip_block_is_line(&m->a->block[b - 1], k);
 }
 
 static inline bool lip_unit_dead(const lip_level *l, size_t k) {

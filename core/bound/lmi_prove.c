@@ -234,7 +234,7 @@ static double need_of(lip_lmi *m, size_t b, size_t rows) {
   for (size_t r = 0; r < (last ? rows : up->n); r++) {
     const double *A = last ? m->V + r * l->k : up->A + r * l->k;
     double slope = last ? 1 : fmax(fabs(up->low[r]), fabs(up->high[r]));
-    double weight = last ? 1 : (up->low[r] == up->high[r] ? up->v[r] : up->lambda[r]) * slope * slope;
+    double weight = last ? 1 : (lip_unit_known(m, b + 1, r) ? up->v[r] : up->lambda[r]) * slope * slope;
     for (size_t k = 0; k < l->k; k++) l->v[k] += weight * A[k] * A[k];
   }
   for (size_t k = 0; k < l->n; k++) most = fmax(most, l->v[k]);
@@ -251,7 +251,7 @@ static void load_lambda(lip_lmi *m, size_t rows, double *lambda) {
     for (size_t k = 0; k < l->n; k++) {
       double *given = &lambda[first + k], low = l->low[k], high = l->high[k];
       *given = usable(*given);
-      if (*given == 0 && low == high) *given = usable(EQUAL * most);
+      if (*given == 0 && lip_unit_known(m, b, k)) *given = usable(EQUAL * most);
       l->lambda[k] = lip_unit_dead(l, k) ? 0 : *given;
       l->p[k] = l->lambda[k] * ((low + high) / 2);
       l->q[k] = l->lambda[k] * (low * high);

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/bend.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/tensor/gemm.h"
@@ -37,8 +38,8 @@ static double slope_of(const lip_block *k, size_t i, double z, double *value) {
     *value = s * z;
     return s;
   }
-  if (k->phi && i < k->n_phi && isfinite(z)) {
-    k->phi->kind->range(k->phi, i, z, z, &r);
+  if (i < k->n_phi && isfinite(z)) {
+    lip_block_range(k, i, z, z, &r);
     *value = (r.least + r.most) / 2;
   }
   return (r.low + r.high) / 2;

@@ -48,6 +48,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/bend.h"
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
@@ -489,7 +490,7 @@ static void tighten_block(lip_ranges *g, size_t l) {
   reach *q = &g->reach[l];
   size_t waiting[LIP_CHUNK / 2], n = 0;
   for (size_t k = 0; k <= s->M; k++) {
-    if (k < s->M && q->low[k] != q->high[k]) {
+    if (k < s->M && q->low[k] != q->high[k] && !lip_block_is_line(s->block, k)) {
       put_unit(g, l, k, 2 * n);
       waiting[n++] = k;
     }
@@ -580,7 +581,8 @@ lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err)
     c->low = copy_of(b->low, b->M, sizeof *b->low);
     c->high = copy_of(b->high, b->M, sizeof *b->high);
     c->mate = b->mate ? copy_of(b->mate, b->M, sizeof *b->mate) : NULL;
-    complete = c->W && c->b && c->low && c->high && (c->mate || !b->mate);
+    c->bend = b->bend ? copy_of(b->bend, b->n_phi, sizeof *b->bend) : NULL;
+    complete = c->W && c->b && c->low && c->high && (c->mate || !b->mate) && (c->bend || !b->bend);
     for (size_t k = 0; complete && g->known && l + 1 < a->n && k < b->M; k++) {
       if (c->low[k] == c->high[k]) continue; /* also of a unit that never moves: any slope is true of it */
       c->low[k] = fmax(c->low[k], g->reach[l].low[k]);

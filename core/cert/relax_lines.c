@@ -1,6 +1,7 @@
 /* Lines below and above an activation on an interval; why they hold stands at the top of relax.c. */
 #include <math.h>
 
+#include "core/affine/bend.h"
 #include "core/cert/relax_parts.h"
 
 void lip_phi_range(const lip_block *b, size_t k, double from, double to, lip_range *r) {
@@ -9,8 +10,8 @@ void lip_phi_range(const lip_block *b, size_t k, double from, double to, lip_ran
     double low = from >= 0 ? 1 : -1, high = to <= 0 ? -1 : 1;
     *r = b->descending ? (lip_range){low, high, near, far, 0, 1}
                        : (lip_range){-high, -low, -far, -near, 0, -1};
-  } else if (b->phi && k < b->n_phi) {
-    b->phi->kind->range(b->phi, k, from, to, r);
+  } else if (k < b->n_phi) {
+    lip_block_range(b, k, from, to, r);
   } else {
     *r = (lip_range){1, 1, from, to, 0, 1};
   }

@@ -10,6 +10,13 @@
 #define LIP_FORM_MOST ((size_t)1 << 27) /* values in a segment, or entries of a matrix */
 #define LIP_FORM_ZERO UINT32_MAX        /* in `gather`: a value that is 0 */
 
+/* y = s x below 0 and t x above, s and t two fixed numbers: 0, 1, -1 and exactly so, or known to a relative error of
+ * 2^-50. Where s is t the value is multiplied. Executed float32 is within off |x| + tiny of that. */
+typedef struct lip_bend {
+  double below, above; /* s, t: finite */
+  double off, tiny;
+} lip_bend;
+
 struct lip_form {
   /* The top segment, l->n_in values, becomes what `l` makes of it: l->n_out values. */
   bool (*through)(lip_form *f, const lip_layer *l);
@@ -22,6 +29,8 @@ struct lip_form {
   /* Disjoint pairs of the top segment are put in order: mate[k] is the partner of k, or k itself. `descending`: the larger
    * value goes to the lower index. */
   bool (*exchange)(lip_form *f, const uint32_t *mate, bool descending);
+  /* Value i of the top segment becomes what bend[i] makes of it. Nothing but `off` is counted for its execution. */
+  bool (*bend)(lip_form *f, const lip_bend *bend);
   /* A segment of n fixed numbers is put on top. */
   bool (*constant)(lip_form *f, const float *value, size_t n);
   /* The n segments on top become one, the deepest first. */

@@ -26,6 +26,8 @@ static double *room(size_t n) {
 static void respond(const lip_block *k, const double *z, double *y) {
   memcpy(y, z, k->M * sizeof *y);
   if (k->phi) assert_true(layer_in_double(k->phi, z, y));
+  for (size_t i = 0; k->bend && i < k->n_phi; i++)
+    y[i] = (z[i] < 0 ? k->bend[i].below : k->bend[i].above) * z[i];
   for (size_t a = 0; k->mate && a < k->M; a++) {
     size_t b = k->mate[a];
     if (b <= a) continue;
@@ -87,12 +89,12 @@ static void check_shape(const lip_affine *a, const lip_net *net) {
     if (l > 0) assert_int_equal(k->N, a->block[l - 1].M);
     for (size_t i = 0; i < k->M; i++) {
       assert_true(k->low[i] <= k->high[i]);
-      if (k->phi && i >= k->n_phi) assert_true(k->low[i] == 1 && k->high[i] == 1);
+      if (i >= k->n_phi && !k->mate) assert_true(k->low[i] == 1 && k->high[i] == 1);
       if (k->mate) {
         assert_true(k->mate[i] < k->M);
         assert_int_equal(k->mate[k->mate[i]], i);
       }
-      if (l + 1 == a->n) assert_true(k->low[i] == 1 && k->high[i] == 1 && !k->mate && !k->phi);
+      if (l + 1 == a->n) assert_true(k->low[i] == 1 && k->high[i] == 1 && !k->mate && k->n_phi == 0);
     }
   }
 }

@@ -181,6 +181,15 @@ static void jacobian(const lip_layer *l, double *J, size_t n, pattern *s) {
         memcpy(J + i * n, x + (i + 1) * n, n * sizeof *J);
         memcpy(J + (i + 1) * n, x + i * n, n * sizeof *J);
       }
+  } else if (strcmp(kind, "householder") == 0) {
+    for (size_t i = 0; i < l->n_in; i += 2) {
+      double angle = (double)l->param[0].value[i / 2], C = cos(angle), S = sin(angle);
+      bool turned = next_bit(s);
+      for (size_t c = 0; turned && c < n; c++) {
+        J[i * n + c] = C * x[i * n + c] + S * x[(i + 1) * n + c];
+        J[(i + 1) * n + c] = S * x[i * n + c] - C * x[(i + 1) * n + c];
+      }
+    }
   } else if (strcmp(kind, "max_pool2d") == 0) { /* 1xHxW, windows 2x2 side by side: two matches and a final */
     size_t W = l->in.dim[2], OW = l->out.dim[2];
     for (size_t o = 0; o < l->n_out; o++) {
@@ -323,6 +332,8 @@ static const struct {
      "residual {conv2d channels=1 kernel=3 padding=1;relu};max_pool2d kernel=2;flatten;dense out=2",
      0.5,
      0.5},
+    {{1, {4}}, "dense out=4;householder;dense out=6;householder;dense out=3", 0, 0},
+    {{1, {4}}, "dense out=4;residual {householder;dense out=4;householder};relu;dense out=3", 0.5, 0.5},
 };
 
 static void methods_agree_with_patterns(void **state) {
@@ -404,6 +415,9 @@ static void local_radii_hold(void **state) {
       {{1, {12}}, "dense out=12;groupsort size=12;dense out=3"},
       {{1, {6}}, "dense out=6;anchor at=0.5 value=0.3 {relu;dense out=6;maxmin;dense out=6};dense out=3"},
       {{1, {6}}, "dense out=6;centre;relu;batch_norm;dense out=3"},
+      {{1, {6}}, "dense out=6;householder;residual {dense out=6;householder};relu;dense out=3"},
+      {{3, {2, 4, 4}},
+       "conv2d channels=4 kernel=2;householder;conv2d channels=2 kernel=2;flatten;dense out=3"},
       {{1, {6}}, "concat {chain {dense out=4;relu};chain {dense out=4;maxmin}};dense out=6;relu;dense out=3"},
       {{1, {6}},
        "sum weights=0.3 {chain {dense out=6;relu;dense out=6};chain {}};sum {relu;dense out=6};dense out=3"},
@@ -456,6 +470,7 @@ static void numbers_that_are_none_bound_nothing(void **state) {
       "concat {chain {dense out=4;relu};dense out=2};dense out=3",
       "anchor at=0.5 {dense out=4;relu};dense out=3",
       "sum weights=0.5 {chain {dense out=4;relu;dense out=3};dense out=3}",
+      "dense out=4;householder;dense out=4;residual {householder};dense out=3",
   };
   for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
     for (int k = 0; k < 3; k++) {
@@ -507,14 +522,15 @@ static void nets_of_nothing_much(void **state) {
 
 static void what_is_unknown_is_named(void **state) {
   (void)state;
-  lip_net *net = cert_build("2", (lip_shape){1, {4}},
-                            "dense out=4;residual {chain {relu;householder}};dense out=2", 1, 1);
+  lip_net *net = cert_build(
+      "2", (lip_shape){3, {1, 2, 2}},
+      "conv2d channels=1 kernel=1;residual {chain {relu;l2_pool2d kernel=1}};flatten;dense out=2", 1, 1);
   lip_affine a = form_of(net);
-  assert_string_equal(a.unknown, "householder");
+  assert_string_equal(a.unknown, "l2_pool2d");
   assert_string_equal(a.inside, "residual");
   assert_int_equal(a.unknown_at, 1);
   lip_found f = ask("abs", net, &a);
-  assert_non_null(strstr(f.reason, "layer 2 (residual: its householder)"));
+  assert_non_null(strstr(f.reason, "layer 2 (residual: its l2_pool2d)"));
   lip_found_free(&f);
   lip_affine_free(&a);
   lip_net_free(net);
@@ -525,7 +541,7 @@ static void every_allocation_may_fail(void **state) {
   lip_err err;
   lip_net *net = cert_build("2", (lip_shape){3, {2, 4, 4}},
                             "residual alpha=0.3 {relu;anchor at=1 {conv2d channels=2 "
-                            "kernel=1;maxmin}};max_pool2d kernel=3 stride=1;space_to_depth "
+                            "kernel=1;maxmin;householder}};max_pool2d kernel=3 stride=1;space_to_depth "
                             "block=2;flatten;dense out=3",
                             1, 1);
   size_t held = lip_mem_used(), failed = 1;

@@ -126,8 +126,8 @@ function T.test_ties_and_what_is_not_finite()
   lu.assertEquals(c.radii[1], 0)
   lu.assertEquals(c.reached[1], 0)
   -- layers without this form: only the constants speak
-  local skip = lip.residual { lip.dense { out = 4 }, lip.householder() }
-  local other = lip.net { input = 4, norm = 2, budget = 1, skip, lip.dense { out = 2 } }
+  local skip = lip.residual { lip.conv2d { channels = 1, kernel = 1 }, lip.l2_pool2d { kernel = 1 } }
+  local other = lip.net { input = { 1, 2, 2 }, norm = 2, budget = 1, skip, lip.flatten(), lip.dense { out = 2 } }
   local y = lip.randn(lip.rng(1), 5, 4)
   local near = other:certify(y, nil, { method = "local", eps = 1 })
   lu.assertEquals(near.radii:totable(), other:certify(y).radii:totable())

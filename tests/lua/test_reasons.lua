@@ -28,21 +28,22 @@ end
 
 function tests.test_a_layer_without_that_form_is_named()
   for _, norm in ipairs { "2", "inf" } do
-    local net = dense(norm, lip.dense { out = 6 }, lip.residual { lip.dense { out = 6 }, lip.householder() },
-      lip.dense { out = 3 })
+    local pooled = lip.residual { lip.conv2d { channels = 1, kernel = 1 }, lip.l2_pool2d { kernel = 1 } }
+    local net = lip.net { input = { 1, 2, 3 }, norm = norm, seed = 3, budget = inf,
+      lip.conv2d { channels = 1, kernel = 1 }, pooled, lip.flatten(), lip.dense { out = 3 } }
     lu.assertNil(net:bound().reason)
     for _, method in ipairs { "recursion", "multiplier", "exact", "abs" } do
       local b = net:bound { method = method, pairs = true }
       lu.assertEquals(b.upper, inf, method)
-      lu.assertStrContains(b.reason, "layer 2 (residual: its householder)")
-      lu.assertStrContains(tostring(b), "reason: layer 2 (residual: its householder)")
+      lu.assertStrContains(b.reason, "layer 2 (residual: its l2_pool2d)")
+      lu.assertStrContains(tostring(b), "reason: layer 2 (residual: its l2_pool2d)")
     end
-    local c = net:certify(lip.rand(1, { 3, 6 }), { 0, 1, 2 }, { method = "multiplier", eps = 0.1 })
-    lu.assertStrContains(c.reason, "layer 2 (residual: its householder)")
-    local l = net:certify(lip.rand(1, { 3, 6 }), { 0, 1, 2 }, { method = "local", eps = 0.1 })
-    lu.assertStrContains(l.reason, "'householder'")
-    lu.assertStrContains(net:bound { method = "local", x = lip.zeros(6), eps = 0.1, global = "recursion" }.reason,
-      "layer 2 (residual: its householder)")
+    local c = net:certify(lip.rand(1, { 3, 1, 2, 3 }), { 0, 1, 2 }, { method = "multiplier", eps = 0.1 })
+    lu.assertStrContains(c.reason, "layer 2 (residual: its l2_pool2d)")
+    local l = net:certify(lip.rand(1, { 3, 1, 2, 3 }), { 0, 1, 2 }, { method = "local", eps = 0.1 })
+    lu.assertStrContains(l.reason, "'l2_pool2d'")
+    lu.assertStrContains(net:bound { method = "local", x = lip.zeros(1, 1, 2, 3), eps = 0.1, global = "recursion" }.reason,
+      "layer 2 (residual: its l2_pool2d)")
   end
 end
 
