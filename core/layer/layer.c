@@ -51,10 +51,17 @@ lip_status lip_spec_add(lip_spec *s, lip_spec *child, lip_err *err) {
   if (!(s->kind->flags & LIP_LAYER_CONTAINER))
     return lip_fail(err, LIP_UNSUPPORTED, "%s: cannot hold layers, got a %s inside", name,
                     child->kind->desc.name);
+  if (child->depth >= LIP_SPEC_DEPTH)
+    return lip_fail(
+        err, LIP_UNSUPPORTED,
+        "%s: cannot hold layers that are nested %d deep: put some of them one after the other, in "
+        "one chain{...}",
+        name, LIP_SPEC_DEPTH);
   lip_spec **list = lip_realloc(s->child, s->n_child + 1, sizeof *list);
   if (!list) return lip_fail(err, LIP_MEMORY, "%s: no memory for layer %zu", name, s->n_child + 1);
   s->child = list;
   list[s->n_child++] = child;
+  if (s->depth <= child->depth) s->depth = child->depth + 1;
   return LIP_OK;
 }
 

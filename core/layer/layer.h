@@ -28,13 +28,18 @@ typedef struct lip_spec {
   void *conf;              /* options of the kind, owned */
   struct lip_spec **child; /* containers only, owned */
   size_t n_child;
+  size_t depth; /* containers inside each other, this one counted */
 } lip_spec;
+
+/* Specs and layers are walked by recursion: what no stack holds is refused. */
+enum { LIP_SPEC_DEPTH = 1000 };
 
 /* Default options; LIP_MEMORY. Owned: lip_spec_free. */
 lip_spec *lip_spec_new(const lip_layer_kind *kind);
 void lip_spec_free(lip_spec *spec); /* accepts NULL; frees the children */
 lip_spec *lip_spec_copy(const lip_spec *spec);
-/* Takes ownership of `child` on success. LIP_MEMORY, LIP_UNSUPPORTED for a kind that is no container. */
+/* Takes ownership of `child` on success. LIP_MEMORY, LIP_UNSUPPORTED for a kind that is no container and past
+ * LIP_SPEC_DEPTH. */
 lip_status lip_spec_add(lip_spec *spec, lip_spec *child, lip_err *err);
 
 /* ---- a planned layer ---- */

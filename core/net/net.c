@@ -97,13 +97,13 @@ static lip_status copy_conf(lip_net *net, const lip_net_conf *conf, lip_err *err
 
 static lip_status copy_specs(lip_net *net, lip_spec *const *layers, size_t n, lip_err *err) {
   net->spec = lip_spec_new(lip_layer_kind_find("chain"));
-  bool ok = net->spec != NULL;
-  for (size_t i = 0; ok && i < n; i++) {
+  lip_status status = net->spec ? LIP_OK : LIP_MEMORY;
+  for (size_t i = 0; !status && i < n; i++) {
     lip_spec *child = lip_spec_copy(layers[i]);
-    ok = child && lip_spec_add(net->spec, child, NULL) == LIP_OK;
-    if (!ok) lip_spec_free(child);
+    status = child ? lip_spec_add(net->spec, child, err) : LIP_MEMORY;
+    if (status) lip_spec_free(child);
   }
-  return ok ? LIP_OK : lip_fail(err, LIP_MEMORY, "net: no memory for %zu layers", n);
+  return status == LIP_MEMORY ? lip_fail(err, LIP_MEMORY, "net: no memory for %zu layers", n) : status;
 }
 
 /* The root is a chain that may change norms on the way, which an inner chain may not. */

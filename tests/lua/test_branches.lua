@@ -151,6 +151,23 @@ function T.test_images_are_joined_by_channels()
   lu.assertEquals(joined:bound().upper, 1)
 end
 
+-- What walks them is recursive, and no stack is endless.
+function T.test_nesting_has_an_end()
+  local layer, depth, ok, message = lip.dense { out = 4 }, 0, true, nil
+  while ok and depth < 2000 do
+    local inside = layer
+    ok, message = pcall(function() return lip.residual { inside } end)
+    if ok then layer, depth = message, depth + 1 end
+  end
+  lu.assertFalse(ok)
+  lu.assertEquals(depth, 1000)
+  lu.assertStrContains(message, "residual: cannot hold layers that are nested 1000 deep")
+  lu.assertErrorMsgContains("nested 1000 deep", lip.net, { input = 4, norm = "2", seed = 1, layer })
+  local net = lip.net { input = 4, norm = "2", seed = 1, budget = 2, layer:children()[1] }
+  lu.assertEquals(net:forward(lip.zeros(1, 4)):shape(), { 1, 4 })
+  lu.assertTrue(net:bound().upper <= 2)
+end
+
 function T.test_what_does_not_fit_is_refused()
   local function refused(text, layer, options)
     local t = { input = 6, norm = "2", seed = 1, layer }
