@@ -122,7 +122,8 @@ void lip_diagonal_measure(const lip_layer *l, size_t r0, size_t r1) {
 }
 
 float lip_running(float old, double now, double momentum) {
-  return (float)((1 - momentum) * (double)old + momentum * now);
+  const float moved = (float)((1 - momentum) * (double)old + momentum * now);
+  return isfinite(moved) ? moved : old;
 }
 
 /* ---- constants ---- */

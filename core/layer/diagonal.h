@@ -39,7 +39,8 @@ void lip_channel_sums(const lip_layer *l, const float *x, const float *y, size_t
 void lip_diagonal_measure(const lip_layer *l, size_t r0, size_t r1);
 /* y = a_c (x - m_c) + b_c for rows r0..r1-1; amb: a (C), then m (C), then b (C). */
 void lip_channel_affine(const lip_layer *l, float *y, const float *x, size_t r0, size_t r1, const float *amb);
-/* A running mean of `old` values and what came: (1 - momentum) old + momentum new. */
+/* A running mean of `old` values and what came: (1 - momentum) old + momentum new. `old` where that is no finite float32:
+ * one batch must not spoil it for ever, and the update that refuses its gradient comes after. */
 float lip_running(float old, double now, double momentum);
 
 #endif

@@ -71,6 +71,30 @@ function T.test_only_steps_move_the_statistics()
   for i = 1, #before do lu.assertNotEquals(after[i], before[i]) end
 end
 
+-- An update by hand is refused only after `backward` has seen the batch.
+function T.test_batches_that_are_not_finite_move_nothing()
+  local net, opt = net_of("2", 8), lip.optim.sgd { lr = 0.1 }
+  train(net, 1)
+  local before, x = statistics(net), data_of(30)
+  for _, value in ipairs { 0 / 0, math.huge, -math.huge } do
+    x:set(17, 2, value)
+    net:forward(x, true)
+    net:backward(lip.full({ 30, 3 }, 1))
+    local ok, _, code = net:update(opt)
+    lu.assertNil(ok)
+    lu.assertEquals(code, "not_finite")
+    for i, row in ipairs(statistics(net)) do
+      for k, v in ipairs(row) do lu.assertTrue(v == v and math.abs(v) < math.huge, ("%d, %d"):format(i, k)) end
+    end
+    lu.assertEquals(statistics(net)[1][2], before[1][2])
+    before = statistics(net)
+  end
+  local wide = lip.net { input = 2, norm = "2", seed = 1, lip.batch_norm {}, lip.dense { out = 2 } }
+  wide:forward(lip.tensor { { 1e25, 1 }, { -1e25, 2 } }, true) -- its variance is no float32
+  wide:backward(lip.full({ 2, 2 }, 1))
+  lu.assertEquals(wide:parameters()[4].value:totable(), { 1, lip.tensor { 0.9 + 0.1 * 0.5 }:totable()[1] })
+end
+
 function T.test_as_used_rows_do_not_see_each_other()
   local net = net_of("2", 8)
   train(net, 2)
