@@ -341,4 +341,19 @@ function T.test_finalisers_that_change_weights()
   collectgarbage("setstepmul", multiplier)
 end
 
+-- Also where the constant does not depend on what is learned.
+function T.test_weights_that_are_no_numbers_have_no_constant()
+  local x, y = lip.rand(lip.rng(1), 4, 2, 3, 3), lip.tensor { 0, 1, 0, 1 }
+  for _, kind in ipairs { "conv2d", "conv1d", "batch_norm", "householder", "centre" } do
+    for _, value in ipairs { 0 / 0, math.huge } do
+      local layer = kind:find "conv" and lip[kind] { channels = 2 } or lip[kind] {}
+      local net = lip.net { input = { 2, 3, 3 }, norm = "2", budget = math.huge, seed = 1, layer, lip.flatten {}, lip.dense { out = 2 } }
+      local first = net:parameters()[1]
+      first.value:fill(value)
+      if kind ~= "centre" then lu.assertEquals(net:bound().upper, math.huge, kind) end -- a translation by it is one still
+      lu.assertEquals(net:certify(x, y).radii:totable(), { 0, 0, 0, 0 }, kind)
+    end
+  end
+end
+
 return T
