@@ -140,7 +140,7 @@ static lip_status set_budget(lip_layer *l, double budget, lip_err *err) {
   const char *hint = add ? "; mode \"mix\" has no such limit" : "; lower alpha";
   double a = (double)w.a, rest = (budget - a) / (double)w.b * (1 - 0x1p-48);
   if (isinf(budget) || w.b == 0) rest = INFINITY;
-  if (budget <= a && w.b != 0)
+  if (w.b != 0 ? budget <= a : budget < a * (1 - 0x1p-36)) /* at b = 0 nothing is left to make smaller */
     return lip_fail(err, LIP_UNSUPPORTED,
                     "residual: its share of the budget is %g, but the input alone has %g%s", budget, a, hint);
   lip_status status = lip_chain_share_budget(l, rest, err);

@@ -187,6 +187,8 @@ function T.test_what_does_not_fit_is_refused()
   refused({ "layer 1 (anchor)", "'at' has 4 numbers", "2x3x3 has 18" }, lip.anchor { at = lip.zeros(2, 2), lip.relu {} },
     { input = { 2, 3, 3 } })
   refused({ "layer 1 (anchor)", "no layers" }, lip.anchor { at = 1 })
+  refused({ "layer 1 (residual)", "the input alone has 1", "lower alpha" }, lip.residual { alpha = 1, lip.dense { out = 6 } },
+    { budget = 0.1 })
   lu.assertErrorMsgContains("element 1 is not a layer but the number 5", lip.concat, { 5 })
   lu.assertErrorMsgContains("weights", lip.concat, { weights = { 1 } })
   lu.assertErrorMsgContains("expects a list of numbers", lip.sum, { weights = "many", lip.relu {} })
