@@ -340,11 +340,12 @@ static void bits_do_not_depend_on_threads(void **state) {
 /* Nothing is written behind the scratch that is asked for, and an absurd border is refused rather than reserved. */
 static void scratch_is_as_large_as_it_says(void **state) {
   (void)state;
-  const lip_direct s = {.at = {28, 28, 3, 1, 1, 1, 28, 28}, .C = 3, .OUT = 40, .groups = 1};
-  const lip_direct absurd = {.at = {1 << 20, 1 << 20, 1, 1, 1024, 1, (1 << 20) + 2048, (1 << 20) + 2048},
-                             .C = 1 << 10,
-                             .OUT = 1 << 10,
-                             .groups = 1};
+  const lip_direct s = {.at = {28, 28, 3, 1, 1, 1, 28, 28, false}, .C = 3, .OUT = 40, .groups = 1};
+  const lip_direct absurd = {
+      .at = {1 << 20, 1 << 20, 1, 1, 1024, 1, (1 << 20) + 2048, (1 << 20) + 2048, false},
+      .C = 1 << 10,
+      .OUT = 1 << 10,
+      .groups = 1};
   const bool plain = strcmp(lip_gemm_backend(), "plain loops") == 0;
   size_t bytes = lip_direct_scratch(&s, INFINITY);
   assert_int_equal(bytes == 0, plain);
