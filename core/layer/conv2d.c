@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/layer/conv_map.h"
 #include "core/layer/conv_norm.h"
 #include "core/layer/same_shape.h"
 #include "core/tensor/conv.h"
@@ -239,22 +240,6 @@ static void add_bias(const lip_layer *l, float *y, size_t P) {
     for (size_t i = 0; i < P; i++) y[o * P + i] += l->param[1].value[o];
 }
 
-static void patches_forward(const lip_layer *l, const lip_pass *pass) {
-  const lip_conv *c = l->state;
-  const size_t P = places(c), image = c->at.H * c->at.W;
-  float *col = pass->scratch;
-  void *rest = (unsigned char *)pass->scratch + patch_bytes(c);
-  for (size_t r = pass->r0; r < pass->r1; r++) {
-    float *y = l->y + r * l->n_out;
-    for (size_t g = 0; g < c->groups; g++) {
-      lip_im2col(col, l->x + r * l->n_in + g * c->Cg * image, c->Cg, &c->at);
-      lip_gemm(LIP_N, LIP_N, c->OUTg, P, c->K, 1, l->param[0].value + g * c->OUTg * c->K, c->K, col, P, 0,
-               y + g * c->OUTg * P, P, rest);
-    }
-    if (l->n_param > 1) add_bias(l, y, P);
-  }
-}
-
 static void forward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const lip_direct s = direct(l, pass->again);
@@ -262,7 +247,10 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
     lip_direct_forward(&s, l->param[0].value, l->n_param > 1 ? l->param[1].value : NULL, pass->r1 - pass->r0,
                        l->x + pass->r0 * l->x_row, l->y + pass->r0 * l->y_row, pass->scratch);
   else
-    patches_forward(l, pass);
+    lip_conv_map(c, l->param[0].value, pass->r1 - pass->r0, l->x + pass->r0 * l->n_in,
+                 l->y + pass->r0 * l->n_out, pass->scratch);
+  for (size_t r = pass->r0; !c->direct && l->n_param > 1 && r < pass->r1; r++)
+    add_bias(l, l->y + r * l->n_out, places(c));
 }
 
 /* One output channel of one row: its bias, then tap by tap. */
@@ -292,22 +280,6 @@ static void wide(const lip_layer *l, size_t B, const double *x, double *y) {
       wide_channel(l, o, x + r * l->n_in, y + r * l->n_out + o * (l->n_out / l->units));
 }
 
-static void patches_backward(const lip_layer *l, const lip_pass *pass) {
-  const lip_conv *c = l->state;
-  const size_t P = places(c), image = c->at.H * c->at.W;
-  float *col = pass->scratch;
-  void *rest = (unsigned char *)pass->scratch + patch_bytes(c);
-  for (size_t r = pass->r0; r < pass->r1; r++) {
-    float *dx = l->dx + r * l->n_in;
-    for (size_t i = 0; i < l->n_in; i++) dx[i] = 0;
-    for (size_t g = 0; g < c->groups; g++) {
-      lip_gemm(LIP_T, LIP_N, c->K, P, c->OUTg, 1, l->param[0].value + g * c->OUTg * c->K, c->K,
-               l->dy + r * l->n_out + g * c->OUTg * P, P, 0, col, P, rest);
-      lip_col2im_add(dx + g * c->Cg * image, col, c->Cg, &c->at);
-    }
-  }
-}
-
 static float *part_of(const lip_layer *l, size_t row) {
   return l->kept + row / LIP_PART * LIP_PART * l->cache;
 }
@@ -328,7 +300,7 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
     lip_direct_backward(&s, l->param[0].value, pass->r1 - pass->r0, dy,
                         l->rectify_dx ? l->x + pass->r0 * l->x_row : NULL, dx, pass->scratch);
   else
-    patches_backward(l, pass);
+    lip_conv_map_back(c, l->param[0].value, pass->r1 - pass->r0, dy, dx, pass->scratch);
 }
 
 static void patches_grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
