@@ -56,11 +56,6 @@ static size_t places(const lip_conv *c) {
   return c->at.OH * c->at.OW;
 }
 
-/* Bytes of one group's patches, rounded so that the product's scratch behind it is aligned. */
-static size_t patch_bytes(const lip_conv *c) {
-  return (c->K * places(c) * sizeof(float) + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
-}
-
 static lip_direct direct(const lip_layer *l, bool again) {
   const lip_conv *c = l->state;
   return (lip_direct){.at = c->at,
@@ -77,7 +72,7 @@ static lip_direct direct(const lip_layer *l, bool again) {
 static size_t scratch_bytes(const lip_layer *l) {
   lip_conv *c = l->state;
   const lip_direct s = direct(l, false);
-  const size_t patches = patch_bytes(c) + lip_gemm_scratch();
+  const size_t patches = lip_conv_patch_bytes(c) + lip_gemm_scratch();
   size_t bytes = lip_direct_scratch(&s, fmax(2 * (double)patches, 0x1p24));
   c->direct = bytes > 0;
   if (!c->direct) return patches;
@@ -307,7 +302,7 @@ static void patches_grad(const lip_layer *l, const lip_pass *pass, size_t u0, si
   const lip_conv *c = l->state;
   const size_t P = places(c), image = c->at.H * c->at.W;
   float *col = pass->scratch, *dw = l->param[0].grad;
-  void *rest = (unsigned char *)pass->scratch + patch_bytes(c);
+  void *rest = (unsigned char *)pass->scratch + lip_conv_patch_bytes(c);
   for (size_t r = 0; r < pass->rows; r++)
     for (size_t g = u0 / c->OUTg; g * c->OUTg < u1; g++) {
       size_t o0 = g * c->OUTg > u0 ? g * c->OUTg : u0, o1 = (g + 1) * c->OUTg < u1 ? (g + 1) * c->OUTg : u1;

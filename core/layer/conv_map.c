@@ -22,13 +22,13 @@ static lip_direct direct(const lip_conv *c) {
   return (lip_direct){.at = c->at, .C = c->C, .OUT = c->OUT, .groups = c->groups};
 }
 
-static size_t patch_bytes(const lip_conv *c) {
+size_t lip_conv_patch_bytes(const lip_conv *c) {
   return (c->K * places(c) * sizeof(float) + LIP_ALIGN - 1) / LIP_ALIGN * LIP_ALIGN;
 }
 
 size_t lip_conv_map_scratch(const lip_conv *c) {
   const lip_direct s = direct(c);
-  return c->direct ? lip_direct_scratch(&s, INFINITY) : patch_bytes(c) + lip_gemm_scratch();
+  return c->direct ? lip_direct_scratch(&s, INFINITY) : lip_conv_patch_bytes(c) + lip_gemm_scratch();
 }
 
 void lip_conv_map(const lip_conv *c, const float *w, size_t B, const float *x, float *y, void *scratch) {
@@ -41,7 +41,7 @@ void lip_conv_map(const lip_conv *c, const float *w, size_t B, const float *x, f
   for (size_t i = 0; i < B * c->groups; i++, x += c->Cg * image, y += c->OUTg * P) {
     lip_im2col(scratch, x, c->Cg, &c->at);
     lip_gemm(LIP_N, LIP_N, c->OUTg, P, c->K, 1, w + i % c->groups * c->OUTg * c->K, c->K, scratch, P, 0, y, P,
-             (unsigned char *)scratch + patch_bytes(c));
+             (unsigned char *)scratch + lip_conv_patch_bytes(c));
   }
 }
 
@@ -55,7 +55,7 @@ void lip_conv_map_back(const lip_conv *c, const float *w, size_t B, const float 
   memset(x, 0, B * c->C * image * sizeof *x);
   for (size_t i = 0; i < B * c->groups; i++, x += c->Cg * image, y += c->OUTg * P) {
     lip_gemm(LIP_T, LIP_N, c->K, P, c->OUTg, 1, w + i % c->groups * c->OUTg * c->K, c->K, y, P, 0, scratch, P,
-             (unsigned char *)scratch + patch_bytes(c));
+             (unsigned char *)scratch + lip_conv_patch_bytes(c));
     lip_col2im_add(x, scratch, c->Cg, &c->at);
   }
 }

@@ -6,6 +6,9 @@
 
 #include "core/layer/conv_norm.h"
 
+/* Bytes of one group's patches of an image (K, OH OW), a multiple of 64: what plain loops keep in front of scratch, with
+ * that of their product (lip_gemm_scratch) behind it. */
+size_t lip_conv_patch_bytes(const lip_conv *c);
 /* Bytes of scratch, aligned to 64. */
 size_t lip_conv_map_scratch(const lip_conv *c);
 /* y (B, OUT, OH, OW) of x (B, C, H, W), and the transposed map. */
