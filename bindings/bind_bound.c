@@ -171,7 +171,7 @@ static int net_bound(lua_State *L) {
   bool other = lipL_optpath(L, 2, "bound", net, &path);
   double seconds = lipL_optseconds(L, 2, "bound", &path);
   lipL_local local;
-  lipL_optlocal(L, 2, "bound", &local);
+  lipL_optlocal(L, 2, "bound", net, &local);
   if (local.wanted && search)
     luaL_error(
         L, "bound: option 'lower' searches everywhere, method 'local' is about one ball: give one of them");

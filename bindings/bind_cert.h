@@ -54,16 +54,25 @@ void lipL_watch_end(lipL_watch *w);
 /* Fields `reason` and `tried` of the table on top of the stack, as far as there is something to say. */
 void lipL_setreasons(lua_State *L, const lip_found *f);
 
+/* The option `box` = {from, to}, each a number for all inputs or a tensor with one for each. */
+typedef struct lipL_box {
+  bool given;
+  bool plain;              /* two numbers */
+  const double *from, *to; /* (n_in) */
+} lipL_box;
+/* Leaves the owner on the stack. */
+void lipL_optbox(lua_State *L, int idx, const char *what, const lip_net *net, lipL_box *box);
+
 /* The options of method "local": verdicts and constants for balls. */
 typedef struct lipL_local {
   bool wanted;
-  bool boxed; /* box = {from, to} */
-  double from, to;
+  lipL_box box;
   size_t halvings;
   const char *global; /* the method that comes first, of the whole net; NULL: the usual one */
 } lipL_local;
-/* Raises when an option stands there that only "local" takes, and the method is another one. */
-void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local);
+/* Raises when an option stands there that only "local" takes, and the method is another one. Leaves what owns
+ * the box on the stack. */
+void lipL_optlocal(lua_State *L, int idx, const char *what, const lip_net *net, lipL_local *local);
 /* method = "local" of net:bound: the ball of `eps` around `x`. */
 lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, const lip_net *net,
                          const lip_path *path, bool pairs, double seconds, lip_watch *progress, lip_err *err);

@@ -78,9 +78,9 @@ static lip_status local_new(const task *t, double *eps, lip_local **out, lip_err
   lip_local_conf conf = {.p = lip_path_at(&t->path, 0),
                          .eps = eps,
                          .n_eps = t->n_eps,
-                         .boxed = t->local.boxed,
-                         .from = t->local.from,
-                         .to = t->local.to,
+                         .boxed = t->local.box.given,
+                         .from = t->local.box.from,
+                         .to = t->local.box.to,
                          .halvings = t->local.halvings};
   if (t->arithmetic != LIP_ARITHMETIC_REAL) conf.executed = LIP_EXECUTED_FLOAT32;
   return lip_local_new(t->net, &conf, out, err);
@@ -176,7 +176,7 @@ static bool prepare(lua_State *L, task *t) {
     t->x = lipL_checkrows(L, 2, t->net, &rows);
   }
   bool labelled = t->data ? t->data->labels != NULL : !lua_isnil(L, 3);
-  lipL_optlocal(L, options, "certify", &t->local);
+  lipL_optlocal(L, options, "certify", t->net, &t->local);
   t->method = t->local.wanted ? t->local.global : lipL_optmethod(L, options, "certify");
   lipL_optpath(L, options, "certify", t->net, &t->path);
   t->seconds = lipL_optseconds(L, options, "certify", &t->path);
@@ -191,9 +191,10 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
   t->eps = lipL_opteps(L, options, "certify", &t->n_eps);
-  for (size_t k = 0; t->local.boxed && k < t->n_eps; k++) {
-    lipL_warn_wide("certify", lip_path_at(&t->path, 0), t->eps[k], t->local.from, t->local.to);
-    if (t->eps[k] > t->local.to - t->local.from) break;
+  const lipL_box *box = &t->local.box;
+  for (size_t k = 0; box->plain && k < t->n_eps; k++) {
+    lipL_warn_wide("certify", lip_path_at(&t->path, 0), t->eps[k], *box->from, *box->to);
+    if (t->eps[k] > *box->to - *box->from) break;
   }
   if (t->local.wanted && t->arithmetic == LIP_ARITHMETIC_DOUBLE)
     luaL_error(L, "certify: method 'local' is about float32 as executed or \"real\", not \"double\"");

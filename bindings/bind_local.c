@@ -10,25 +10,47 @@ static bool given(lua_State *L, int idx, const char *name) {
   return there;
 }
 
-/* box = {from, to} */
-static void check_box(lua_State *L, int idx, const char *what, lipL_local *local) {
+/* The limit on top of the stack, one for each input, into v (n_in); `i` says which of the two it is. */
+static void read_limit(lua_State *L, const char *what, const lip_net *net, int i, double *v) {
   char got[80];
+  size_t n = net->root->n_in, B;
+  const float *each = NULL;
+  double all = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : (double)NAN;
+  if (lipL_testtensor(L, -1)) {
+    each = lipL_optrows(L, what, "box", net, &B);
+    if (B != 1) luaL_error(L, "%s: option 'box': element %d holds %d inputs, expected one", what, i, (int)B);
+  } else if (isnan(all)) {
+    luaL_error(L, "%s: option 'box' expects two numbers or tensors {from, to}, element %d is %s", what, i,
+               lipL_typetext(L, -1, got, sizeof got));
+  }
+  for (size_t k = 0; k < n; k++) {
+    v[k] = each ? (double)each[k] : all;
+    if (isnan(v[k])) luaL_error(L, "%s: option 'box': number %d of element %d is nan", what, (int)k + 1, i);
+  }
+}
+
+void lipL_optbox(lua_State *L, int idx, const char *what, const lip_net *net, lipL_box *box) {
+  char got[80];
+  size_t n = net->root->n_in;
+  *box = (lipL_box){0};
   if (!given(L, idx, "box")) return;
+  double *v = lua_newuserdatauv(L, 2 * n * sizeof *v, 0);
+  int kept = lua_gettop(L);
   lua_getfield(L, idx, "box");
   if (!lua_istable(L, -1))
     luaL_error(L, "%s: option 'box' expects {from, to}, got %s", what, lipL_typetext(L, -1, got, sizeof got));
+  *box = (lipL_box){true, true, v, v + n};
   for (int i = 1; i <= 2; i++) {
-    lua_rawgeti(L, -1, i);
-    double v = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : NAN;
-    if (isnan(v))
-      luaL_error(L, "%s: option 'box' expects two numbers {from, to}, element %d is %s", what, i,
-                 lipL_typetext(L, -1, got, sizeof got));
-    *(i == 1 ? &local->from : &local->to) = v;
-    lua_pop(L, 1);
+    lua_rawgeti(L, kept + 1, i);
+    box->plain = box->plain && lua_type(L, -1) == LUA_TNUMBER;
+    read_limit(L, what, net, i, i == 1 ? v : v + n);
+    lua_settop(L, kept + 1);
   }
-  if (!(local->from <= local->to)) luaL_error(L, "%s: option 'box' expects {from, to} with from <= to", what);
-  local->boxed = true;
-  lua_pop(L, 1);
+  for (size_t k = 0; k < n; k++)
+    if (!(v[k] <= v[n + k]))
+      luaL_error(L, "%s: option 'box' expects {from, to} with from <= to, number %d is %f and %f", what,
+                 (int)k + 1, v[k], v[n + k]);
+  lua_settop(L, kept);
 }
 
 /* A method of the whole net by its name. */
@@ -45,7 +67,7 @@ static const char *check_global(lua_State *L, int idx, const char *what) {
   return name;
 }
 
-void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local) {
+void lipL_optlocal(lua_State *L, int idx, const char *what, const lip_net *net, lipL_local *local) {
   static const char *const own[] = {"box", "halvings", "global", "x", NULL};
   bool certify = strcmp(what, "certify") == 0;
   *local = (lipL_local){0};
@@ -59,7 +81,7 @@ void lipL_optlocal(lua_State *L, int idx, const char *what, lipL_local *local) {
   if (!local->wanted && !certify && given(L, idx, "eps"))
     luaL_error(L, "%s: option 'eps' belongs to method=\"local\"", what);
   if (!local->wanted) return;
-  check_box(L, idx, what, local);
+  lipL_optbox(L, idx, what, net, &local->box);
   local->global = check_global(L, idx, what);
   if (certify) local->halvings = lipL_optfield_size(L, idx, what, "halvings", 0);
   if (local->halvings > 60) luaL_error(L, "%s: option 'halvings' expects at most 60", what);
@@ -91,7 +113,13 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
                  .pairs = pairs,
                  .seconds = seconds,
                  .progress = progress};
-  lip_region region = {
-      x, ask.p, eps, local->boxed, local->from, local->to, LIP_EXECUTED_EXACT, net->engine.cancel};
+  lip_region region = {x,
+                       ask.p,
+                       eps,
+                       local->box.given,
+                       local->box.from,
+                       local->box.to,
+                       LIP_EXECUTED_EXACT,
+                       net->engine.cancel};
   return lip_local_bound(method, &ask, &region, &h->found, err);
 }

@@ -22,7 +22,7 @@
 struct lip_local {
   lip_net *net;
   lip_local_conf conf;
-  double *eps; /* copy of conf.eps */
+  double *eps, *from, *to; /* copies of those in conf */
   lip_affine affine;
   lip_relax *relax; /* NULL: nothing can be proved */
   size_t threads;
@@ -43,15 +43,23 @@ static lip_status reserve(lip_local *c, lip_err *err) {
   return status;
 }
 
+/* Room for 1 at least. */
+static bool copy(double **to, const double *from, size_t n) {
+  *to = lip_alloc(n ? n : 1, sizeof **to);
+  if (*to && n) memcpy(*to, from, n * sizeof **to);
+  return *to != NULL;
+}
+
 lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **out, lip_err *err) {
   *out = NULL;
   lip_net_touch(net);
   lip_local *c = lip_alloc(1, sizeof *c);
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   *c = (lip_local){.net = net, .conf = *conf};
-  c->eps = lip_alloc(conf->n_eps ? conf->n_eps : 1, sizeof *c->eps);
-  lip_status status = c->eps ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
-  if (c->eps && conf->n_eps) memcpy(c->eps, conf->eps, conf->n_eps * sizeof *c->eps);
+  size_t box = conf->boxed ? net->root->n_in : 0;
+  bool kept =
+      copy(&c->eps, conf->eps, conf->n_eps) && copy(&c->from, conf->from, box) && copy(&c->to, conf->to, box);
+  lip_status status = kept ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   fenv_t saved;
   lip_ieee_enter(&saved);
   if (!status) status = lip_affine_init(&c->affine, net, err);
@@ -74,6 +82,8 @@ void lip_local_free(lip_local *c) {
   lip_relax_free(c->relax);
   lip_affine_free(&c->affine);
   lip_free(c->eps);
+  lip_free(c->from);
+  lip_free(c->to);
   lip_free(c);
 }
 
@@ -100,7 +110,7 @@ static bool proves(const lip_local *c, size_t id, const float *x, size_t y, doub
   size_t C = c->affine.n_out;
   lip_ranges *g = c->ranges[id];
   double *low = c->low + 2 * id * C, *now = low + C;
-  lip_region region = {x, f->p, eps, f->boxed, f->from, f->to, f->executed, c->net->engine.cancel};
+  lip_region region = {x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel};
   for (size_t j = 0; j < C; j++) low[j] = -INFINITY;
   lip_ranges_start(g, &region);
   if (all_positive(g, y, false, C, low, now) || all_positive(g, y, true, C, low, now)) return true;

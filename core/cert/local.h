@@ -12,7 +12,7 @@ typedef struct lip_local_conf {
   const double *eps; /* (n_eps) ascending, >= 0 */
   size_t n_eps;
   bool boxed; /* inputs outside from..to do not count (a row that lies outside itself is not cut) */
-  double from, to;
+  const double *from, *to; /* (n_in) when `boxed` */
   size_t halvings; /* between the largest size proved and the smallest refused, that many more are tried */
   lip_executed
       executed; /* what verdicts are about; arithmetic in double errs less than float32, which covers it */

@@ -441,13 +441,13 @@ static bool start_input(lip_ranges *g) {
   for (size_t i = 0; i < n; i++) {
     double x = (double)c->x[i];
     if (!isfinite(x)) return false;
-    if (!(x >= c->from && x <= c->to)) g->boxed = false;
+    if (c->boxed && !(x >= c->from[i] && x <= c->to[i])) g->boxed = false;
   }
   for (size_t i = 0; i < n; i++) {
     double x = (double)c->x[i], from = lip_step_down(x - c->eps), to = -lip_step_down(-x - c->eps);
     bool cut = false;
-    if (g->boxed && from < c->from) from = c->from, cut = true;
-    if (g->boxed && to > c->to) to = c->to, cut = true;
+    if (g->boxed && from < c->from[i]) from = c->from[i], cut = true;
+    if (g->boxed && to > c->to[i]) to = c->to[i], cut = true;
     double m = cut ? 0.5 * (from + to) : x;
     g->x[i] = x;
     g->x_mid[i] = m;

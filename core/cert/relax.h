@@ -18,13 +18,13 @@
  * order of summation, fused or not, denormal numbers kept or flushed. Then the units are the executed numbers. */
 typedef enum lip_executed { LIP_EXECUTED_EXACT, LIP_EXECUTED_FLOAT32 } lip_executed;
 
-/* {x' : ||x' - x||_p <= eps}, cut with the box from <= x'_k <= to when `boxed` and x itself lies in the box. */
+/* {x' : ||x' - x||_p <= eps}, cut with the box from_k <= x'_k <= to_k when `boxed` and x itself lies in the box. */
 typedef struct lip_region {
   const float *x; /* (n_in) */
   lip_p p;
   double eps; /* finite, >= 0; anything else makes every bound infinite */
   bool boxed;
-  double from, to;
+  const double *from, *to; /* (n_in) when `boxed`; infinite: no limit */
   lip_executed executed;
   lip_cancel *cancel; /* raised: nothing is known; may be NULL */
 } lip_region;

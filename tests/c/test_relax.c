@@ -200,6 +200,8 @@ static double norm_of(const double *d, size_t n, lip_p p) {
   return p == LIP_P2 ? sqrt(s) : s;
 }
 
+static const double zeros[IN] = {0}, ones[IN] = {1, 1, 1, 1, 1, 1, 1};
+
 /* A point of the ball, mostly on its edge; corners for inf, single coordinates for 1. */
 static void point(const lip_region *g, size_t n, lip_rng *rng, long double *x) {
   double d[IN];
@@ -213,7 +215,7 @@ static void point(const lip_region *g, size_t n, lip_rng *rng, long double *x) {
   double size = norm_of(d, n, g->p), scale = (t > 0.95f ? 0.5 : 1) * g->eps / size * (1 - 1e-12);
   for (size_t i = 0; i < n; i++) {
     x[i] = (long double)g->x[i] + (long double)(d[i] * scale);
-    if (g->boxed) x[i] = fminl(fmaxl(x[i], (long double)g->from), (long double)g->to);
+    if (g->boxed) x[i] = fminl(fmaxl(x[i], (long double)g->from[i]), (long double)g->to[i]);
   }
 }
 
@@ -283,7 +285,8 @@ static void every_sampled_point_is_inside(void **state) {
         lip_rng_fill_uniform(&rng, x, IN, 0, 1);
         for (size_t e = 0; e < sizeof sizes / sizeof *sizes; e++)
           for (int boxed = 0; boxed < 2; boxed++)
-            check_region(&a, g, &(lip_region){x, (lip_p)p, sizes[e], boxed, 0, 1, LIP_EXECUTED_EXACT, NULL},
+            check_region(&a, g,
+                         &(lip_region){x, (lip_p)p, sizes[e], boxed, zeros, ones, LIP_EXECUTED_EXACT, NULL},
                          &rng);
         lip_ranges_free(g);
         lip_relax_free(r);
@@ -441,7 +444,7 @@ static void lines_see_what_intervals_do_not(void **state) {
   lip_ranges_margins(g, 0, true, low);
   assert_true(low[1] >= -0.5 - 1e-12); /* attained at -0.5 */
   /* the same over [0, 1.5] only: there it is exact by either */
-  region.boxed = true, region.to = 2;
+  region.boxed = true, region.from = (double[]){0}, region.to = (double[]){2};
   lip_ranges_start(g, &region);
   lip_ranges_margins(g, 0, true, low);
   assert_true(fabs(low[1]) < 1e-12);
