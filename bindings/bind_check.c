@@ -20,6 +20,15 @@ static lip_status refuse(lip_err *err, const char *what) {
   return lip_fail(err, LIP_FORMAT, "%s", what);
 }
 
+/* What the data say of every row, whether they are at hand or not. */
+static lip_status check_truth(const task *t, lip_err *err) {
+  const lipL_certificate *c = t->c;
+  for (size_t r = 0; c->truth && r < c->rows; r++)
+    if (!(c->truth[r] >= -1 && c->truth[r] < (float)c->model.net.n_out && c->truth[r] == floorf(c->truth[r])))
+      return lip_fail(err, LIP_FORMAT, "truth of row %zu: no class", r + 1);
+  return LIP_OK;
+}
+
 /* The file speaks of this net. */
 static lip_status check_model(task *t, lip_err *err) {
   lipL_certificate *c = t->c;
@@ -76,8 +85,9 @@ static lip_status check_data(task *t, lip_err *err) {
 static lip_status check_counts(const task *t, lip_err *err) {
   const lipL_certificate *c = t->c;
   for (size_t k = 0; k < c->n_eps; k++)
-    if (!(c->eps[k] >= 0) || c->count[k] != (double)lipL_certificate_count(c, c->eps[k]))
-      return lip_fail(err, LIP_FORMAT, "certified at eps %g: not the number of such rows",
+    if (!(c->eps[k] >= 0 && c->eps[k] < INFINITY) ||
+        c->count[k] != (double)lipL_certificate_count(c, c->eps[k]))
+      return lip_fail(err, LIP_FORMAT, "certified at eps %.17g: not the number of such rows",
                       lip_plain(c->eps[k]));
   return LIP_OK;
 }
@@ -85,6 +95,7 @@ static lip_status check_counts(const task *t, lip_err *err) {
 static lip_status check_all(task *t, const char *path, lip_err *err) {
   lip_status status = lipL_certificate_load(path, t->c, err);
   if (!status) status = check_model(t, err);
+  if (!status) status = check_truth(t, err);
   if (!status) status = check_bounds(t, err);
   if (!status && t->rows && t->c->rows > 0) status = check_data(t, err);
   return status ? status : check_counts(t, err);

@@ -145,6 +145,29 @@ static lip_status check_proofs(const lip_check *c, lip_err *err) {
     if (!(a->target[t] >= 0 && a->target[t] < (double)c->C && a->target[t] == floor(a->target[t])) ||
         a->target[t] == a->target[t ^ 1])
       return refuse(err, "proofs: a target is not a pair of classes");
+  for (size_t k = 0; k < a->targets * (1 + a->units + (a->weight ? c->net->n_in : 0)); k++) {
+    size_t m = k - a->targets, all = a->targets * a->units; /* rho, then lambda, then weight */
+    double v = k < a->targets ? a->rho[k] : m < all ? a->lambda[m] : a->weight[m - all];
+    if (!(v >= 0 && v < INFINITY)) return refuse(err, "proofs: a number is negative, infinite or none");
+  }
+  return LIP_OK;
+}
+
+static bool is_label(const lip_check *c, double label) {
+  return label >= -1 && label < (double)c->C && label == floor(label);
+}
+
+static bool is_radius(double R) {
+  return R >= 0 && R <= 0x1p120;
+}
+
+/* Every number of the rows is one, whether data are at hand or not. */
+static lip_status check_rows(const lip_check *c, lip_err *err) {
+  const lip_check_claims *a = c->claims;
+  for (size_t r = 0; r < a->rows; r++)
+    if (!is_label(c, (double)a->label[r]) || !is_radius(a->radius[r]))
+      return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
+                      lip_plain((double)a->label[r]), lip_plain(a->radius[r]));
   return LIP_OK;
 }
 
@@ -170,6 +193,7 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
   if (!status && !c->failed) status = read_layers(c, err);
   if (!status && !c->failed) status = measure(c, err);
   if (!status && !c->failed) status = check_proofs(c, err);
+  if (!status && !c->failed) status = check_rows(c, err);
   if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
   fesetenv(&saved);
   if (!status) return LIP_OK;
@@ -314,8 +338,7 @@ static double margin(const lip_check *c, size_t y, size_t j) {
 static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
   double R = c->claims->radius[r], label = (double)c->claims->label[r], off, away;
   bool finite = distance(x, NULL, c->net->n_in, 1, 1) < INFINITY;
-  if (!(label >= -1 && label < (double)c->C && label == floor(label)) || !(R >= 0 && R <= 0x1p120) ||
-      (R > 0 && (label < 0 || !finite)))
+  if (!is_label(c, label) || !is_radius(R) || (R > 0 && (label < 0 || !finite)))
     return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
                     lip_plain(label), lip_plain(R));
   if (!finite) return LIP_OK;

@@ -55,6 +55,15 @@ end
 
 local say = commands.complainer "lipwb check"
 
+-- The shortest text of v that is v again when read: what was verified, and no rounder number than that.
+local function exact(v)
+  for digits = 1, 16 do
+    local text = ("%." .. digits .. "g"):format(v)
+    if tonumber(text) == v then return text end
+  end
+  return ("%.17g"):format(v)
+end
+
 -- 1 is for certificates that are refused.
 local function complain(message)
   return say(message, commands.USAGE)
@@ -103,7 +112,8 @@ function check.main(cert, model, data, ...)
     local known = type(rows.labels) == "function" and rows:labels()
     local right = known and "right" or "right by the labels in CERT, which DATA does not have,"
     for _, row in ipairs(result.eps) do
-      print(("  verified: %d of %d rows %s and certified at eps %.9g"):format(row.certified, result.rows, right, row.eps))
+      print(("  verified: %d of %d rows %s and certified at eps %s"):format(row.certified, result.rows, right,
+        exact(row.eps)))
     end
   else
     print(("  not verified, for want of DATA: labels and radii of %d rows"):format(result.rows))

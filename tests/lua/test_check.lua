@@ -296,8 +296,9 @@ local weaker = {
   eps = function(_, old, new) return math.abs(new - old) < 0.01 end, -- may count the same rows
   ["proof.target"] = function() return false end,
   ["proof.rho"] = function(_, old, new) return math.abs(new / old - 1) < 1e-5 end,
-  ["proof.lambda"] = function() return true end, -- others may prove the same: the constants stand
-  ["proof.weight"] = function() return true end,
+  -- others may prove the same: the constants stand
+  ["proof.lambda"] = function(_, _, new) return new >= 0 and new < inf end,
+  ["proof.weight"] = function(_, _, new) return new > 0 and new < inf end,
 }
 
 function T.test_false_claims_under_a_true_hash()
@@ -319,6 +320,32 @@ function T.test_false_claims_under_a_true_hash()
       end)
       lu.assertTrue(refused > n / 2 or stride > 1, refused .. " of " .. n)
     end
+  end
+end
+
+-- No number of a file is something else than a number, also where it is not needed and without the data.
+function T.test_every_number_is_one()
+  not_merciless()
+  for _, act in ipairs { "relu", "maxmin" } do
+    local net = small(lip[act], "2")
+    local cert, n = parse(certified(net, { method = methods()[3] })), 0
+    for _, a in ipairs(cert.arrays) do
+      for i = 1, a.n do
+        local old = a[i]
+        for _, new in ipairs { 0 / 0, inf, -inf, -2 } do
+          local nothing = new == inf and a.name == "norm" -- a norm that claims nothing, and none rests on it
+          a[i] = new
+          write(cert, path, true)
+          if not nothing then lu.assertFalse(verdict(net, false), ("%s %s[%d] = %g"):format(act, a.name, i, new)) end
+          n = n + 1
+        end
+        a[i] = old
+      end
+    end
+    write(cert, path, true)
+    local ok, reason = verdict(net, false)
+    lu.assertTrue(ok, reason)
+    lu.assertTrue(n > 4 * (6 + 6 + 9), n)
   end
 end
 
@@ -502,6 +529,13 @@ function T.test_program()
   status, text = run(path, model)
   lu.assertEquals(status, 0, text)
   lu.assertStrContains(text, "not verified, for want of DATA")
+  for _, eps in ipairs { 0.34999999999, 0.1 + 0.2, 1 / 3, 0.35, 1e-7 * (1 - 2 ^ -53) } do -- never rounded up
+    certified(net, { eps = eps })
+    text = select(2, run(path, model, rows))
+    lu.assertEquals(tonumber(text:match "certified at eps (%S+)"), eps)
+  end
+  certified(net, { eps = 0.35 })
+  lu.assertStrContains(select(2, run(path, model, rows)), "eps 0.35\n")
   status, text = run(path, model, other)
   lu.assertEquals(status, 1, text)
   lu.assertStrContains(text, "refused: data_sha256")
