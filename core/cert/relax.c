@@ -469,6 +469,19 @@ void lip_ranges_start(lip_ranges *g, const lip_region *region) {
   }
 }
 
+bool lip_relax_before(lip_ranges *g, size_t l) {
+  if (!g->known) return false;
+  return l == 0 ? start_input(g) : middles(g, g->reach[l - 1].y_from, g->reach[l - 1].y_to, g->r->slab[l].N);
+}
+
+double lip_relax_plain(const lip_ranges *g, const double *v, size_t n, double rest, double slack) {
+  double gamma = g->r->gamma, from, to, size = size_of(v, g->bulk, n) + fabs(rest);
+  dot d;
+  dots(v, g->centre, g->half, n, &d);
+  spread(d.at + rest, d.half, slack + 4 * gamma * size, gamma, &from, &to);
+  return from > -INFINITY ? from : -(double)INFINITY; /* NaN too */
+}
+
 /* ---- relaxation ---- */
 
 /* Rows for units k of block l: V_k and -V_k, one after the other. */
@@ -518,45 +531,6 @@ void lip_ranges_at(const lip_ranges *g, size_t l, const double **from, const dou
     for (size_t k = 0; k < g->r->slab[l].M; k++) q->from[k] = -INFINITY, q->to[k] = INFINITY;
   *from = q->from;
   *to = q->to;
-}
-
-/* Row w_y - w_j of the last block into row `row`. */
-static void put_margin(lip_ranges *g, size_t y, size_t j, size_t row) {
-  const slab *s = &g->r->slab[g->r->n - 1];
-  const reach *q = &g->reach[g->r->n - 1];
-  double *v = g->G + row * s->N;
-  if (s->V)
-    for (size_t i = 0; i < s->N; i++) v[i] = s->V[y * s->N + i] - s->V[j * s->N + i];
-  else
-    for (size_t i = 0; i < s->N; i++) v[i] = (double)(i == y) - (double)(i == j);
-  g->rest[row] = s->c[y] - s->c[j];
-  g->slack[row] = 2 * g->r->gamma * (q->size[y] + q->size[j]) + q->off[y] + q->off[j] + q->tiny;
-}
-
-void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low) {
-  size_t C = g->r->a->n_out, n = 0, waiting[LIP_CHUNK], last = g->r->n - 1;
-  for (size_t j = 0; j < C; j++) low[j] = j == y ? 0 : -INFINITY;
-  if (!g->known) return;
-  const slab *s = &g->r->slab[last];
-  /* middles and half widths of the last block's input, for the cheap form */
-  bool plain =
-      last == 0 ? start_input(g) : middles(g, g->reach[last - 1].y_from, g->reach[last - 1].y_to, s->N);
-  for (size_t j = 0; j <= C; j++) {
-    if (j < C && j != y) {
-      put_margin(g, y, j, n);
-      dot d;
-      dots(g->G + n * s->N, g->centre, g->half, s->N, &d);
-      double from, to, size = size_of(g->G + n * s->N, g->bulk, s->N) + fabs(g->rest[n]);
-      spread(d.at + g->rest[n], d.half, g->slack[n] + 4 * g->r->gamma * size, g->r->gamma, &from, &to);
-      if (plain && from > low[j]) low[j] = from;
-      waiting[n++] = j;
-    }
-    if (n == 0 || (j < C && n < LIP_CHUNK)) continue;
-    if (relaxed) lip_relax_back(g, last, n);
-    for (size_t i = 0; relaxed && i < n; i++)
-      if (g->found[i] > low[waiting[i]]) low[waiting[i]] = g->found[i];
-    n = 0;
-  }
 }
 
 /* ---- slopes of the region ---- */

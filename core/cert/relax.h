@@ -46,9 +46,15 @@ void lip_ranges_start(lip_ranges *g, const lip_region *region);
 void lip_ranges_tighten(lip_ranges *g);
 /* Interval of unit k after matrix l: `from` and `to` (M), lent; infinite where nothing is known. */
 void lip_ranges_at(const lip_ranges *g, size_t l, const double **from, const double **to);
-/* low[j] <= z_y - z_j everywhere in the region, by interval arithmetic (`relaxed` false: cheap) or by relaxation;
- * (n_out), low[y] = 0; -INFINITY where nothing is known. */
+/* low[i] <= C_i . z + d_i everywhere in the region, z the values after matrix l (of a pair the two themselves, before they
+ * are put in order): C (m, M), d (m) or NULL: 0. By interval arithmetic (`relaxed` false: cheap) or by relaxation as well;
+ * -INFINITY where nothing is known, also of a row with a number that is not finite. */
+void lip_ranges_rows(lip_ranges *g, size_t l, const double *C, const double *d, size_t m, bool relaxed,
+                     double *low);
+/* The rows z_y - z_j of the outputs: (n_out), low[y] = 0. */
 void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low);
+/* The outputs are the values after matrix lip_ranges_last(g). */
+size_t lip_ranges_last(const lip_ranges *g);
 /* A copy of the net in which slopes hold for the region only. lip_affine_free; LIP_MEMORY. */
 lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err);
 

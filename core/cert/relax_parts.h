@@ -85,4 +85,10 @@ struct lip_ranges {
  * bounds of them over the region, into g->found (R). Destroys the rows. */
 void lip_relax_back(lip_ranges *g, size_t at, size_t R);
 
+/* Middles, half widths and largest absolute values of what comes into block l, into g->centre, half and bulk. False:
+ * nothing is known. */
+bool lip_relax_before(lip_ranges *g, size_t l);
+/* Lower bound of v . y + rest - slack over those, v (n); -INFINITY when it is not finite. */
+double lip_relax_plain(const lip_ranges *g, const double *v, size_t n, double rest, double slack);
+
 #endif
