@@ -33,6 +33,7 @@
 #include "core/net/net.h"
 #include "core/net/optim.h"
 #include "core/net/pairs.h"
+#include "core/net/property.h"
 #include "core/net/schedule.h"
 #include "core/net/wide.h"
 #include "core/norm/opnorm.h"

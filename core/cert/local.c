@@ -5,6 +5,10 @@
  * arithmetic, relaxation with intervals from interval arithmetic (CROWN-IBP of Zhang et al. 2020), relaxation with
  * intervals that are themselves relaxed (Zhang et al. 2018). Each pair needs one of them only.
  *
+ * A property of the outputs in place of the label: every clause needs so many of its rows to be positive all over the
+ * ball (property.h), and each row is a linear function like a margin. A clause that holds here by one row and there by
+ * another is not proved.
+ *
  * A constant of the ball: for two inputs in it every unit before phi stays in its interval, so the slope of phi between
  * the two lies in the slopes of that interval, and whatever a method proves for all slopes in [low, high] holds with the
  * narrower ones (Hein, Andriushchenko 2017; Weng et al. 2018, "Fast-Lip"). A pair whose order is known has slope 1 or
@@ -26,15 +30,18 @@ struct lip_local {
   lip_affine affine;
   lip_relax *relax; /* NULL: nothing can be proved */
   size_t threads;
-  lip_ranges **ranges; /* (threads) */
-  double *low;         /* (threads, C) */
+  lip_ranges **ranges;   /* (threads) */
+  lip_property property; /* conf.property, or that the label stays */
+  double *low;           /* (threads, 2, property.m) */
 };
 
 static lip_status reserve(lip_local *c, lip_err *err) {
-  size_t C = c->affine.n_out;
+  size_t rows;
+  c->property = (lip_property){.asked = LIP_ASK_LABEL, .C = c->affine.n_out, .m = c->affine.n_out};
+  if (c->conf.property) c->property = *c->conf.property; /* its arrays stay where they are */
   c->threads = lip_pool_threads(c->net->engine.pool);
   c->ranges = lip_alloc(c->threads, sizeof *c->ranges);
-  c->low = lip_alloc(2 * c->threads * C, sizeof *c->low);
+  if (lip_mul_fits(2 * c->threads, c->property.m, &rows)) c->low = lip_alloc(rows, sizeof *c->low);
   if (c->ranges) memset(c->ranges, 0, c->threads * sizeof *c->ranges);
   if (!c->ranges || !c->low) return lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   lip_status status = LIP_OK;
@@ -94,29 +101,42 @@ const char *lip_local_unknown(const lip_local *c) {
 
 /* ---- verdicts ---- */
 
-/* Whether all margins are positive by now, low[j] the best bound so far. */
-static bool all_positive(lip_ranges *g, size_t y, bool relaxed, size_t C, double *low, double *now) {
-  bool all = true;
-  lip_ranges_margins(g, y, relaxed, now);
-  for (size_t j = 0; j < C; j++) {
+/* Bounds of all rows by one of the ways to get them, into low where they are better. */
+static void raise_rows(const lip_local *c, lip_ranges *g, size_t y, bool relaxed, double *low, double *now) {
+  const lip_property *p = &c->property;
+  if (p->asked == LIP_ASK_ROWS)
+    lip_ranges_rows(g, lip_ranges_last(g), p->weight, p->constant, p->m, relaxed, now);
+  else
+    lip_ranges_margins(g, y, relaxed, now);
+  for (size_t j = 0; j < p->m; j++)
     if (now[j] > low[j]) low[j] = now[j];
-    if (j != y && !(low[j] > 0)) all = false;
-  }
-  return all;
+}
+
+static void begin(const lip_local *c, lip_ranges *g, const float *x, double eps, double *low) {
+  const lip_local_conf *f = &c->conf;
+  lip_region region = {x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel};
+  for (size_t j = 0; j < c->property.m; j++) low[j] = -INFINITY;
+  lip_ranges_start(g, &region);
+}
+
+/* Its one hidden block has no tighter intervals. */
+static bool is_shallow(const lip_local *c) {
+  return c->affine.n < 3;
 }
 
 static bool proves(const lip_local *c, size_t id, const float *x, size_t y, double eps) {
-  const lip_local_conf *f = &c->conf;
-  size_t C = c->affine.n_out;
+  const lip_property *p = &c->property;
   lip_ranges *g = c->ranges[id];
-  double *low = c->low + 2 * id * C, *now = low + C;
-  lip_region region = {x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel};
-  for (size_t j = 0; j < C; j++) low[j] = -INFINITY;
-  lip_ranges_start(g, &region);
-  if (all_positive(g, y, false, C, low, now) || all_positive(g, y, true, C, low, now)) return true;
-  if (c->affine.n < 3) return false; /* its one hidden block has no tighter intervals */
+  double *low = c->low + 2 * id * p->m, *now = low + p->m;
+  begin(c, g, x, eps, low);
+  for (int relaxed = 0; relaxed < 2; relaxed++) {
+    raise_rows(c, g, y, relaxed, low, now);
+    if (lip_property_proved(p, y, low)) return true;
+  }
+  if (is_shallow(c)) return false;
   lip_ranges_tighten(g);
-  return all_positive(g, y, true, C, low, now);
+  raise_rows(c, g, y, true, low, now);
+  return lip_property_proved(p, y, low);
 }
 
 static void certify_row(const lip_local *c, size_t id, const float *x, lip_radius *r) {
@@ -141,32 +161,74 @@ static void certify_row(const lip_local *c, size_t id, const float *x, lip_radiu
   }
 }
 
+/* The best bounds of all rows; low is -INFINITY so far. */
+static void bound_row(const lip_local *c, size_t id, const float *x, int32_t y, double *low) {
+  lip_ranges *g = c->ranges[id];
+  double *now = c->low + 2 * id * c->property.m;
+  if (y < 0) return;
+  begin(c, g, x, c->eps[0], low);
+  raise_rows(c, g, (size_t)y, true, low, now);
+  if (is_shallow(c)) return;
+  lip_ranges_tighten(g);
+  raise_rows(c, g, (size_t)y, true, low, now);
+}
+
 typedef struct job {
   const lip_local *c;
   const float *x;
   size_t B;
   lip_radius *io;
+  const lip_radius *label; /* or: bounds of rows go to */
+  double *low;
   atomic_size_t next;
 } job;
 
 /* Rows are taken as threads become free; each row's result is its own, whoever takes it. */
 static void certify_rows(void *arg, const lip_worker *me) {
   job *j = arg;
+  size_t n = j->c->affine.n_in, m = j->c->property.m;
   fenv_t saved;
   lip_ieee_enter(&saved);
-  for (size_t r; (r = atomic_fetch_add(&j->next, 1)) < j->B && !lip_cancel_raised(j->c->net->engine.cancel);)
-    certify_row(j->c, me->id, j->x + r * j->c->affine.n_in, &j->io[r]);
+  for (size_t r;
+       (r = atomic_fetch_add(&j->next, 1)) < j->B && !lip_cancel_raised(j->c->net->engine.cancel);) {
+    if (j->low)
+      bound_row(j->c, me->id, j->x + r * n, j->label[r].label, j->low + r * m);
+    else
+      certify_row(j->c, me->id, j->x + r * n, &j->io[r]);
+  }
   lip_ieee_leave(&saved);
 }
 
-lip_status lip_local_certify(lip_local *c, const float *x, size_t B, lip_radius *io, lip_err *err) {
+static lip_status run(lip_local *c, job *j, lip_err *err) {
   if (!c->relax) return LIP_OK;
   if (lip_pool_threads(c->net->engine.pool) > c->threads)
     return lip_fail(err, LIP_STATE, "certify: the number of threads has changed, make a new certifier");
-  job j = {c, x, B, io, 0};
-  lip_pool_run(c->net->engine.pool, false, certify_rows, &j);
+  lip_pool_run(c->net->engine.pool, false, certify_rows, j);
   if (lip_cancel_raised(c->net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
   return LIP_OK;
+}
+
+lip_status lip_local_certify(lip_local *c, const float *x, size_t B, lip_radius *io, lip_err *err) {
+  return run(c, &(job){.c = c, .x = x, .B = B, .io = io}, err);
+}
+
+lip_status lip_local_rows(lip_local *c, const float *x, size_t B, const lip_radius *io, double *low,
+                          lip_err *err) {
+  for (size_t i = 0; i < B * c->property.m; i++) low[i] = -INFINITY;
+  return run(c, &(job){.c = c, .x = x, .B = B, .label = io, .low = low}, err);
+}
+
+void lip_local_begin(const lip_property *p, const float *z, size_t B, const int32_t *labels, lip_radius *io) {
+  for (size_t i = 0; i < B; i++) {
+    int32_t y = labels ? labels[i] : lip_outputs_answer(z + i * p->C, p->C);
+    if (p->asked == LIP_ASK_ROWS) y = 0;
+    io[i] = (lip_radius){.label = y, .margin = NAN};
+    if (y < 0) continue;
+    lip_state state = lip_property_state(p, (size_t)y, z + i * p->C);
+    double value = lip_property_value(p, (size_t)y, z + i * p->C);
+    if ((state == LIP_HOLDS) != (value > 0)) value = 0; /* the double next to 0 does not tell */
+    io[i].margin = value;
+  }
 }
 
 /* ---- constants ---- */

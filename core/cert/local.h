@@ -5,6 +5,7 @@
 #include "core/bound/method.h"
 #include "core/cert/certify.h"
 #include "core/cert/relax.h"
+#include "core/net/property.h"
 
 /* Sizes of balls to try, and where they are cut. */
 typedef struct lip_local_conf {
@@ -16,6 +17,7 @@ typedef struct lip_local_conf {
   size_t halvings; /* between the largest size proved and the smallest refused, that many more are tried */
   lip_executed
       executed; /* what verdicts are about; arithmetic in double errs less than float32, which covers it */
+  const lip_property *property; /* what is to hold in the ball; NULL: that the label stays. Borrowed */
 } lip_local_conf;
 
 /* A net's relaxation with room for every thread of its pool; valid until the weights change. Nets without the form of
@@ -30,6 +32,16 @@ lip_local_unknown(const lip_local *c); /* why nothing can be proved: kind of a l
  * largest size for which interval arithmetic or relaxation proves that the float32 net gives every float32 input of the
  * ball the label io[i].label. LIP_CANCELLED. */
 lip_status lip_local_certify(lip_local *c, const float *x, size_t B, lip_radius *io, lip_err *err);
+
+/* The same for conf->property: io[i].label is the label that it is about (0 where there is none), and rows whose margin is
+ * not above 0 are left alone, as it does not hold at the input itself. Fills io for outputs z (B, C) as executed: margin =
+ * lip_property_value, or 0 where that does not say so exactly; labels (B), NULL: as executed. */
+void lip_local_begin(const lip_property *p, const float *z, size_t B, const int32_t *labels, lip_radius *io);
+
+/* low (B, m) <= every row of the property (NULL: the margins z_y - z_j, C of them, 0 at the label) for the ball of size
+ * conf->eps[0] around every row of x; -INFINITY where nothing is known or the label is -1. LIP_CANCELLED. */
+lip_status lip_local_rows(lip_local *c, const float *x, size_t B, const lip_radius *io, double *low,
+                          lip_err *err);
 
 /* Constants of the ball: every method that takes nets in the form of affine.h, on slopes that hold in the region (exact
  * arithmetic). `ask` is for the whole net, with its affine form; `method` names one or "best". LIP_MEMORY,
