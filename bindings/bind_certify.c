@@ -1,5 +1,6 @@
 /* net:certify: radii and certified accuracy. */
 #include "bindings/bind_cert.h"
+#include "bindings/bind_property.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ typedef struct task {
   const int32_t *labels; /* (n) of tensors; NULL: none */
   const char *method;    /* of the pair constants; lent by the options */
   lipL_local local;
+  const lip_property *property; /* asked in place of the label; NULL: none */
   double seconds;
   int options; /* index of the table */
   lip_watch *progress;
@@ -30,6 +32,9 @@ typedef struct task {
   uint32_t *index;    /* (batch) */
   lip_radius *radius; /* (batch) */
   float *radii, *margins, *found, *reached, *table;
+  float *holds;             /* (n) of the property: 1, 0, -1 */
+  float *proved;            /* (n, rows) bounds of margins or rows, NULL: not asked for */
+  double *bounds;           /* (batch, rows) */
   size_t clean, *certified; /* (n_eps) */
 } task;
 
@@ -40,11 +45,12 @@ static void count_rows(task *t, size_t first, size_t B, const int32_t *labels) {
     const lip_radius *r = &t->radius[i];
     t->radii[first + i] = lipL_floatbelow(r->radius);
     t->margins[first + i] = (float)r->margin;
-    t->found[first + i] = (float)r->label;
+    if (!t->property) t->found[first + i] = (float)r->label;
     size_t reached = 0;
     for (size_t k = 0; k < t->n_eps; k++) reached += r->radius > 0 && r->radius >= t->eps[k];
     if (t->reached) t->reached[first + i] = (float)reached;
-    if (!labels || r->label < 0 || r->label != labels[i]) continue;
+    bool right = t->property ? r->margin > 0 : labels && r->label >= 0 && r->label == labels[i];
+    if (!right) continue;
     t->clean++;
     for (size_t k = 0; k < t->n_eps; k++) t->certified[k] += r->radius > 0 && r->radius >= t->eps[k];
   }
@@ -81,9 +87,37 @@ static lip_status local_new(const task *t, double *eps, lip_local **out, lip_err
                          .boxed = t->local.box.given,
                          .from = t->local.box.from,
                          .to = t->local.box.to,
-                         .halvings = t->local.halvings};
+                         .halvings = t->local.halvings,
+                         .property = t->property};
   if (t->arithmetic != LIP_ARITHMETIC_REAL) conf.executed = LIP_EXECUTED_FLOAT32;
   return lip_local_new(t->net, &conf, out, err);
+}
+
+/* Whether the property holds for the rows themselves. */
+static lip_status look(task *t, size_t first, size_t B, const int32_t *labels, lip_err *err) {
+  lip_net *net = t->net;
+  size_t C = net->root->n_out;
+  if (t->data) fill(t, 0, B);
+  lip_net_forward(net, t->data ? net->input : t->x + first * net->root->n_in, B, false);
+  if (lip_cancel_raised(net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
+  lip_local_begin(t->property, net->logits, B, labels, t->radius);
+  for (size_t i = 0; i < B; i++) {
+    const float *z = net->logits + i * C;
+    int32_t y = t->radius[i].label;
+    lip_state state = y < 0 ? LIP_BROKEN : lip_property_state(t->property, (size_t)y, z);
+    t->found[first + i] = (float)lip_outputs_answer(z, C);
+    t->holds[first + i] = state == LIP_HOLDS ? 1 : state == LIP_BROKEN ? 0 : -1;
+  }
+  return LIP_OK;
+}
+
+/* Margins or rows of the property, for the one size of balls. */
+static lip_status prove_rows(task *t, lip_local *local, const float *x, size_t first, size_t B,
+                             lip_err *err) {
+  size_t m = t->property ? t->property->m : t->net->root->n_out;
+  lip_status status = lip_local_rows(local, x, B, t->radius, t->bounds, err);
+  for (size_t i = 0; !status && i < B * m; i++) t->proved[first * m + i] = lipL_floatbelow(t->bounds[i]);
+  return status;
 }
 
 static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_err *err) {
@@ -98,11 +132,13 @@ static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_e
       for (size_t r = 0; r < B; r++) t->index[r] = (uint32_t)(i + r);
       if (t->data->labels) labels = t->data->labels + i;
     }
-    lip_status status = t->data ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
-                                : lip_certify(c, t->x + i * n_in, B, t->radius, err);
+    lip_status status = t->property ? look(t, i, B, labels, err)
+                        : t->data   ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
+                                    : lip_certify(c, t->x + i * n_in, B, t->radius, err);
+    const float *x = t->data ? t->net->input : t->x + i * n_in;
     if (!status && t->table) fill_table(t, i, B);
-    if (!status && local)
-      status = lip_local_certify(local, t->data ? t->net->input : t->x + i * n_in, B, t->radius, err);
+    if (!status && t->proved) status = prove_rows(t, local, x, i, B, err);
+    if (!status && local) status = lip_local_certify(local, x, B, t->radius, err);
     if (status) return status;
     count_rows(t, i, B, labels);
     lip_watch_add(t->progress, B);
@@ -159,9 +195,9 @@ static bool is_small(const lip_net *net) {
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
-  static const char *const known[] = {"eps",    "limit",      "batch",    "method", "seconds",
-                                      "p",      "arithmetic", "tight",    "box",    "halvings",
-                                      "global", "table",      "progress", NULL};
+  static const char *const known[] = {"eps",        "limit", "batch",  "method",   "seconds", "p",
+                                      "arithmetic", "tight", "box",    "halvings", "global",  "table",
+                                      "progress",   "spec",  "proved", NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
@@ -175,6 +211,7 @@ static bool prepare(lua_State *L, task *t) {
   } else {
     t->x = lipL_checkrows(L, 2, t->net, &rows);
   }
+  t->property = lipL_optproperty(L, options, "certify", t->net);
   bool labelled = t->data ? t->data->labels != NULL : !lua_isnil(L, 3);
   lipL_optlocal(L, options, "certify", t->net, &t->local);
   t->method = t->local.wanted ? t->local.global : lipL_optmethod(L, options, "certify");
@@ -200,6 +237,19 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: method 'local' is about float32 as executed or \"real\", not \"double\"");
   if (t->local.wanted && t->n_eps == 0)
     luaL_error(L, "certify: method 'local' tries balls of given sizes: option 'eps' expects them");
+  if (t->property && t->local.global)
+    luaL_error(L, "certify: option 'global' is about labels, which 'spec' asks nothing about");
+  if (t->property && lipL_optfield_bool(L, options, "certify", "table", false))
+    luaL_error(L, "certify: option 'table' is about labels, which 'spec' asks nothing about");
+  if (lipL_optfield_bool(L, options, "certify", "proved", false)) {
+    size_t bytes, m = t->property ? t->property->m : C;
+    if (t->n_eps != 1)
+      luaL_error(L, "certify: option 'proved' is about one size of balls: option 'eps' has %d",
+                 (int)t->n_eps);
+    if (!lip_mul_fits(t->batch * sizeof(double), m, &bytes))
+      luaL_error(L, "certify: option 'proved': too many rows");
+    t->bounds = lua_newuserdatauv(L, bytes, 0);
+  }
   if (t->n_eps > 0 && !labelled && !t->local.wanted)
     luaL_error(L, "certify: 'eps' counts points that are classified correctly: labels are needed");
   if (!t->data && labelled) {
@@ -261,9 +311,9 @@ static void push_fractions(lua_State *L, const task *t) {
 /* What stands in the way of the method that was asked for; the constants are then the product's. */
 static void explain(const task *t, lipL_cert *h) {
   size_t C = t->net->root->n_out;
-  const double *pairs = lip_certifier_pairs(h->certifier);
+  const double *pairs = h->certifier ? lip_certifier_pairs(h->certifier) : NULL;
   bool known = true;
-  for (size_t i = 0; i < C * C; i++) known = known && pairs[i] < INFINITY;
+  for (size_t i = 0; pairs && i < C * C; i++) known = known && pairs[i] < INFINITY;
   const char *unknown = h->local ? lip_local_unknown(h->local) : NULL;
   if (unknown)
     lip_because(h->found.reason, "no balls can be looked at: %s%s%s",
@@ -279,11 +329,11 @@ static void explain(const task *t, lipL_cert *h) {
 /* From here to the last radius no finaliser of a script may run: it could change the weights that were measured;
  * what the function `progress` does is looked at. */
 static lip_status work(task *t, lipL_cert *h, lip_err *err) {
-  bool more = strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
+  bool more = !t->property && strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
   lip_status status = LIP_OK;
   if (more) status = lipL_runmethod(h, t->method, t->net, &t->path, true, t->seconds, t->progress, err);
   lip_certify_conf conf = {&t->path, h->found.pair, t->arithmetic, t->tight};
-  if (!status) status = lip_certifier_new(t->net, &conf, &h->certifier, err);
+  if (!status && !t->property) status = lip_certifier_new(t->net, &conf, &h->certifier, err);
   if (!status && t->local.wanted) status = local_new(t, t->sorted, &h->local, err);
   if (status) return status;
   explain(t, h);
@@ -303,7 +353,12 @@ static lip_status work(task *t, lipL_cert *h, lip_err *err) {
  *   table      (n, C), with table=true: the margin to every class in the float32 pass, 0 at the label
  *   reached    (n) how many of the numbers in eps the radius reaches, whatever the label
  *   certified  fraction of all rows that are classified correctly with radius > 0 and radius >= eps
- *   clean and certified need labels */
+ *   spec       of "local": what is to hold of the outputs in place of the label (bind_property.h); then clean is the
+ *              share of rows that it holds for, holds (n) tells which (1, 0, or -1: the numbers are too small to say),
+ *              margins is how far it is from being broken, and there are no pairs
+ *   proved     (n, C) with proved=true and one eps: lower bounds of z_y - z_j all over the ball, or (n, m) of the rows of
+ *              spec; -inf where nothing is known
+ *   clean and certified need labels, or a spec */
 static int net_certify(lua_State *L) {
   task t = {.net = lipL_checknet(L, 1)};
   lip_err err;
@@ -330,6 +385,15 @@ static int net_certify(lua_State *L) {
     t.table = lipL_newtensor(L, 2, (size_t[]){t.n, t.net->root->n_out})->data;
     lua_setfield(L, -2, "table");
   }
+  if (t.property) {
+    t.holds = lipL_newtensor(L, 1, &t.n)->data;
+    lua_setfield(L, -2, "holds");
+  }
+  if (t.bounds) {
+    size_t m = t.property ? t.property->m : t.net->root->n_out;
+    t.proved = lipL_newtensor(L, 2, (size_t[]){t.n, m})->data;
+    lua_setfield(L, -2, "proved");
+  }
   int result = lua_gettop(L);
   lipL_watch watch;
   t.progress = lipL_watch_begin(L, t.options, "certify", t.net, &watch);
@@ -339,11 +403,12 @@ static int net_certify(lua_State *L) {
   lua_settop(L, result);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");
-  if (labelled) push_fractions(L, &t);
+  if (labelled || t.property) push_fractions(L, &t);
   lipL_settext(L, "arithmetic", lip_arithmetic_names[t.arithmetic]);
   lipL_settext(L, "method", t.local.wanted ? "local" : h->found.method ? h->found.method : "product");
   lipL_setreasons(L, &h->found);
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
+  if (t.property) return 1;
   lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
   lua_setfield(L, -2, "pairs");
   return 1;

@@ -68,7 +68,7 @@ static const char *check_global(lua_State *L, int idx, const char *what) {
 }
 
 void lipL_optlocal(lua_State *L, int idx, const char *what, const lip_net *net, lipL_local *local) {
-  static const char *const own[] = {"box", "halvings", "global", "x", NULL};
+  static const char *const own[] = {"box", "halvings", "global", "x", "spec", "proved", NULL};
   bool certify = strcmp(what, "certify") == 0;
   *local = (lipL_local){0};
   if (given(L, idx, "method")) {

@@ -267,9 +267,11 @@ seconds = 8 from norm inf, else none -- what the method may take; math.huge: unt
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
+spec = none -- local: what is to hold of the outputs z in place of the label: {C = (m, outputs), d = (m)}: every C z + d > 0 (any = true: one of them, need = k: k of them); {between = {low, high}}: each output strictly between; {target = j}: z_y - z_j > 0 alone (of rows labelled j all margins); {top = k}: the label y is among the k largest; a list of the first two: all of it. C z + d is exact arithmetic of the outputs as executed
+proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, labels=, pairs=, method=, p=, arithmetic=, reason=, tried= }; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, p=, arithmetic=, reason=, tried= }; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms
