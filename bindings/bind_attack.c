@@ -1,5 +1,6 @@
 /* lip.attack: adversarial points, found by the methods of attacks.def. */
 #include "bindings/bind_cert.h"
+#include "bindings/bind_property.h"
 
 #include <math.h>
 #include <string.h>
@@ -122,8 +123,8 @@ static size_t check_count(lua_State *L, int idx, const char *name, size_t def) {
 }
 
 static void check_conf(lua_State *L, int idx, task *t) {
-  static const char *const known[] = {"method",  "p",   "eps",   "steps", "restarts", "step",
-                                      "targets", "box", "limit", "batch", "seed",     NULL};
+  static const char *const known[] = {"method", "p",     "eps",   "steps", "restarts", "step", "targets",
+                                      "box",    "limit", "batch", "seed",  "spec",     NULL};
   luaL_checktype(L, idx, LUA_TTABLE);
   lipL_checkfields(L, idx, "attack", known);
   t->conf.kind = check_kind(L, idx);
@@ -134,6 +135,7 @@ static void check_conf(lua_State *L, int idx, task *t) {
   t->conf.restarts = check_count(L, idx, "restarts", 1);
   t->conf.targets = check_targets(L, idx);
   t->conf.seed = lipL_optfield_size(L, idx, "attack", "seed", 1);
+  t->conf.property = lipL_optproperty(L, idx, "attack", t->net);
   check_box(L, idx, &t->conf);
   if (t->conf.boxed) lipL_warn_wide("attack", t->conf.p, t->conf.eps, t->conf.low, t->conf.high);
 }
@@ -229,6 +231,7 @@ static void fill_result(lua_State *L, const task *t, float *labels, float *found
  *   adversarial             points at most eps from the rows, in the box: the least margin found; broken (n): 1 where
  *                           they are put into another class as executed
  *   distance                list of n numbers, rounded up
+ *   with spec (bind_property.h) a point is correct where it holds and success where it is broken; margins are its value
  *   labels, found           (n) as executed, of the inputs and of the adversarial points
  *   margins                 (n) z_y - max z_j there */
 static int attack(lua_State *L) {

@@ -190,7 +190,6 @@ static void read_one(lua_State *L, const reading *r, int idx, bool alone) {
   bool rows = given(L, idx, "C");
   for (int i = 1; i < 4 && !rows; i++)
     if (given(L, idx, known[i])) luaL_error(L, "%s: option 'spec': %s goes with C", r->what, known[i]);
-  luaL_checkstack(L, 16, "spec");
   if (rows)
     read_rows(L, r, idx);
   else if (given(L, idx, "between"))
@@ -212,6 +211,7 @@ static void check_list(lua_State *L, const reading *r, int idx) {
 
 const lip_property *lipL_optproperty(lua_State *L, int idx, const char *what, const lip_net *net) {
   idx = lua_absindex(L, idx);
+  luaL_checkstack(L, 24, "spec");
   if (!lua_istable(L, idx) || !given(L, idx, "spec")) return NULL;
   lip_property *p = lipL_newobject(L, LIP_PROPERTY_T, sizeof *p, 0);
   int kept = lua_gettop(L);

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/attack/goal.h"
 #include "core/attack/search.h"
 #include "core/base/mem.h"
 #include "core/norm/rows.h"
@@ -23,12 +24,13 @@ struct lip_attack {
   float *arrays;     /* (B, ARRAYS, n) */
   int32_t *ranked;   /* (B, targets) other classes by their logit at the input */
   double *work;      /* (workers, LIP_ATTACK_WORK n) */
+  double *value;     /* (workers, targets) of a property */
 };
 
 /* ---- life ---- */
 
 static lip_status check_conf(const lip_net *net, const lip_attack_conf *c, lip_err *err) {
-  if (net->root->n_out < 2)
+  if (net->root->n_out < 2 && !c->property)
     return lip_fail(err, LIP_UNSUPPORTED, "attack: needs at least 2 classes, the net has %zu",
                     net->root->n_out);
   if (!(c->eps >= 0 && c->eps <= LIP_LARGEST_EPS))
@@ -56,17 +58,19 @@ static void set_box(lip_ball *ball, const lip_attack_conf *c) {
 }
 
 static lip_status reserve(lip_attack *a, lip_err *err) {
-  size_t arrays, ranked, work;
+  size_t arrays, ranked, work, value;
   bool fits = lip_mul_fits(a->B * ARRAYS, a->n, &arrays) && lip_mul_fits(a->B, a->targets, &ranked) &&
-              lip_mul_fits(a->workers * LIP_ATTACK_WORK, a->n, &work);
+              lip_mul_fits(a->workers * LIP_ATTACK_WORK, a->n, &work) &&
+              lip_mul_fits(a->workers, a->targets, &value);
   if (fits) {
     a->track = lip_alloc(a->B, sizeof *a->track);
     a->order = lip_alloc(a->B, sizeof *a->order);
     a->arrays = lip_alloc(arrays, sizeof *a->arrays);
     a->ranked = lip_alloc(ranked, sizeof *a->ranked);
     a->work = lip_alloc(work, sizeof *a->work);
+    a->value = lip_alloc(value, sizeof *a->value);
   }
-  if (!fits || !a->track || !a->order || !a->arrays || !a->ranked || !a->work)
+  if (!fits || !a->track || !a->order || !a->arrays || !a->ranked || !a->work || !a->value)
     return lip_fail(err, LIP_MEMORY, "attack: no memory for batches of %zu rows", a->B);
   return lip_net_reserve(a->net, a->B, err);
 }
@@ -75,13 +79,15 @@ lip_status lip_attack_new(lip_net *net, const lip_attack_conf *conf, size_t B, l
                           lip_err *err) {
   *out = NULL;
   lip_status status = check_conf(net, conf, err);
+  size_t ways = net->root->n_out - 1;
+  if (!status && conf->property) status = lip_goal_ways(conf->property, &ways, err);
   if (status) return status;
   if (B == 0 || B > SIZE_MAX / 1024) return lip_fail(err, LIP_SHAPE, "attack: batches of %zu rows", B);
   lip_attack *a = lip_alloc(1, sizeof *a);
   if (!a) return lip_fail(err, LIP_MEMORY, "attack: out of memory");
   *a = (lip_attack){.net = net, .conf = *conf, .B = B, .n = net->root->n_in, .C = net->root->n_out};
   if (a->conf.restarts == 0) a->conf.restarts = 1;
-  a->targets = conf->targets < a->C - 1 ? conf->targets : a->C - 1;
+  a->targets = conf->targets < ways ? conf->targets : ways;
   a->workers = lip_pool_threads(net->engine.pool);
   a->run = (lip_run){.ball = {.p = conf->p, .eps = conf->eps}, .n = a->n};
   a->run.steps = conf->steps > 0 ? conf->steps : conf->kind->steps;
@@ -102,6 +108,7 @@ void lip_attack_free(lip_attack *a) {
   lip_free(a->arrays);
   lip_free(a->ranked);
   lip_free(a->work);
+  lip_free(a->value);
   lip_free(a);
 }
 
@@ -136,16 +143,6 @@ void lip_track_start_random(const lip_run *r, lip_track *t, double *work) {
 
 /* ---- logits ---- */
 
-/* Index of the largest, the first among equals; -1 when one is NaN: as evaluate and predict count. */
-static int32_t label_of(const float *z, size_t C) {
-  size_t y = 0;
-  for (size_t j = 0; j < C; j++) {
-    if (isnan(z[j])) return -1;
-    if (z[j] > z[y]) y = j;
-  }
-  return (int32_t)y;
-}
-
 /* The largest logit but that of y. C >= 2; NaN where one is. */
 static size_t strongest_other(const float *z, size_t C, size_t y) {
   size_t top = y == 0;
@@ -177,6 +174,23 @@ static void fill_rows(void *arg, size_t r0, size_t r1) {
   for (size_t r = r0; r < r1; r++) memcpy(a->net->input + r * a->n, a->order[r]->at, a->n * sizeof(float));
 }
 
+/* What was found, kept where it is the nearest so far. */
+static void keep(const lip_attack *a, lip_track *t, double margin, bool broken) {
+  if (broken || margin < t->margin) {
+    t->margin = margin;
+    memcpy(t->found, t->at, a->n * sizeof(float));
+  }
+  t->over = broken;
+}
+
+static void judge_property(const lip_attack *a, lip_track *t, const float *z, float *dz) {
+  const lip_property *p = a->conf.property;
+  double margin = lip_property_value(p, (size_t)t->label, z);
+  bool broken = !(margin > 0) && lip_property_state(p, (size_t)t->label, z) == LIP_BROKEN;
+  keep(a, t, margin, broken);
+  t->rise = lip_goal_rise(p, (size_t)t->label, t->target, z, dz);
+}
+
 /* Keeps what was found, and asks for the gradient of the rise. */
 static void judge_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
   (void)me;
@@ -185,15 +199,13 @@ static void judge_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
     lip_track *t = a->order[r];
     const float *z = a->net->logits + r * a->C;
     float *dz = a->net->dlogits + r * a->C;
+    if (a->conf.property) {
+      judge_property(a, t, z, dz);
+      continue;
+    }
     size_t y = (size_t)t->label, other = strongest_other(z, a->C, y);
     size_t j = t->target >= 0 ? (size_t)t->target : other;
-    double margin = -rise_of(z, y, other);
-    bool wrong = label_of(z, a->C) != t->label;
-    if (wrong || margin < t->margin) {
-      t->margin = margin;
-      memcpy(t->found, t->at, a->n * sizeof(float));
-    }
-    t->over = wrong;
+    keep(a, t, -rise_of(z, y, other), lip_outputs_answer(z, a->C) != t->label);
     t->rise = rise_of(z, y, j);
     memset(dz, 0, a->C * sizeof *dz);
     dz[j] = 1;
@@ -251,16 +263,30 @@ static lip_status look(lip_attack *a, const float *x, size_t B, lip_err *err) {
                                                   : LIP_OK;
 }
 
+/* Whether row r is to be attacked: what became of it so far, the label it is about and its margin. */
+static bool is_right(const lip_attack *a, const batch *b, size_t r, size_t *about) {
+  const lip_property *p = a->conf.property;
+  const float *z = a->net->logits + r * a->C, *x = b->x + r * a->n;
+  int32_t label = lip_outputs_answer(z, a->C), y = b->labels ? b->labels[r] : label;
+  if (p && p->asked == LIP_ASK_ROWS) y = 0;
+  bool right = y >= 0 && lip_row_all_finite(x, a->n);
+  double margin = NAN;
+  *about = right ? (size_t)y : 0;
+  if (y >= 0 && p) margin = lip_property_value(p, (size_t)y, z);
+  if (y >= 0 && !p) margin = -rise_of(z, (size_t)y, strongest_other(z, a->C, (size_t)y));
+  right = right && (p ? lip_property_state(p, *about, z) == LIP_HOLDS : y == label);
+  b->out[r] = (lip_attacked){.before = label, .after = label, .correct = right, .margin = margin};
+  return right;
+}
+
 /* Sets up the track of row r; it is over at once when the row is not to be attacked. */
-static void enter(const lip_attack *a, const batch *b, size_t r) {
+static void enter(const lip_attack *a, const batch *b, size_t r, double *value) {
   lip_track *t = &a->track[r];
   const float *z = a->net->logits + r * a->C, *x = b->x + r * a->n;
   float *arrays = a->arrays + r * ARRAYS * a->n;
-  int32_t label = label_of(z, a->C), y = b->labels ? b->labels[r] : label;
-  bool right = label >= 0 && y == label && lip_row_all_finite(x, a->n);
-  double margin = y >= 0 ? -rise_of(z, (size_t)y, strongest_other(z, a->C, (size_t)y)) : (double)NAN;
-  b->out[r] = (lip_attacked){.before = label, .after = label, .correct = right, .margin = margin};
-  *t = (lip_track){.row = r, .label = label, .over = !right, .x = x, .margin = margin};
+  size_t y;
+  bool right = is_right(a, b, r, &y);
+  *t = (lip_track){.row = r, .label = (int32_t)y, .over = !right, .x = x, .margin = b->out[r].margin};
   t->found = b->found + r * a->n;
   memcpy(t->found, x, a->n * sizeof(float));
   if (!right) return;
@@ -272,14 +298,17 @@ static void enter(const lip_attack *a, const batch *b, size_t r) {
   t->slope = arrays + 5 * a->n;
   t->rng = lip_rng_new(a->conf.seed, LIP_RNG_ATTACK, b->first + r);
   lip_ball_limits(&a->run.ball, x, a->n, t->low, t->high);
-  rank_targets(z, a->C, (size_t)label, a->targets, a->ranked + r * a->targets);
+  if (a->conf.property)
+    lip_goal_rank(a->conf.property, y, z, a->targets, a->ranked + r * a->targets, value);
+  else
+    rank_targets(z, a->C, y, a->targets, a->ranked + r * a->targets);
 }
 
 static void enter_rows(void *arg, const lip_worker *me) {
   const batch *b = arg;
   size_t r0, r1;
   lip_share(me, b->B, 1, &r0, &r1);
-  for (size_t r = r0; r < r1; r++) enter(b->a, b, r);
+  for (size_t r = r0; r < r1; r++) enter(b->a, b, r, b->a->value + me->id * b->a->targets);
 }
 
 /* What may be claimed: the label of the point as stored, its distance measured afresh. */
@@ -294,7 +323,13 @@ static void settle_rows(void *arg, const lip_worker *me) {
     const float *z = a->net->logits + r * a->C;
     if (!o->correct) continue;
     o->distance = lip_ball_distance(b->found + r * a->n, b->x + r * a->n, a->n, a->conf.p, work);
-    o->after = label_of(z, a->C);
+    o->after = lip_outputs_answer(z, a->C);
+    if (a->conf.property) {
+      size_t y = (size_t)a->track[r].label;
+      o->margin = lip_property_value(a->conf.property, y, z);
+      o->broken = lip_property_state(a->conf.property, y, z) == LIP_BROKEN && o->distance <= a->conf.eps;
+      continue;
+    }
     o->margin = -rise_of(z, (size_t)o->before, strongest_other(z, a->C, (size_t)o->before));
     o->broken = o->after != o->before && o->distance <= a->conf.eps;
   }

@@ -287,12 +287,13 @@ p = the net's path -- norm of the balls
 box = none -- {from, to}: only inputs in it count
 method = local -- of net:certify: local, or one of lip.bound_methods()
 global = recursion (layers of at most 1024), else product -- with local: the method of the constants that come first
+spec = none -- what is to hold of the outputs in place of the label: as of net:certify
 attack = apgd -- one of lip.attacks(), or false: points that are not proved stay unproven
 steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
 limit = all -- the first so many rows only
 seed = 1 -- of the attack
--> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, reason= }; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
+-> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, reason= }; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly; with spec an input that breaks it is violated, and clean is the share of those that do not]],
   ["lip.attack"] = [[
 eps = required -- how far points may be from their input
 method = apgd -- one of lip.attacks()
@@ -302,6 +303,7 @@ restarts = 1 -- runs per class; more start at random points
 step = the method's -- length of the first step
 targets = 9 -- so many of the strongest other classes, one run each; "all", or "untargeted": one run in all
 box = none -- {low, high}: points stay within, as pixels do in {0, 1}
+spec = none -- what is to be broken in place of the label: as of net:certify; targets then counts its rows
 limit = all -- the first so many rows only
 batch = 256 -- rows at a time
 seed = 1 -- of the random starts

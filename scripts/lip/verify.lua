@@ -3,6 +3,8 @@
 --   verified  the net as executed gives every float32 input of the ball the label of the data: proved by net:certify
 --   violated  a float32 input of the ball (in the box) is given another one: found by lip.attack, or the point itself
 --   unproven  neither
+--
+-- With `spec` the same of what it asks of the outputs, in place of the label.
 local lip = require "lip"
 local arguments = require "lip.arguments"
 local own = require("lip.callback").own
@@ -18,7 +20,8 @@ local function violations(net, data, open, options)
   if #open == 0 or options.attack == false then return {} end
   local x, y = data:batch(open)
   local report, message, code = own("verify", 3, lip.attack, net, x, y, { eps = options.eps, p = options.p,
-    box = options.box, method = options.attack, steps = options.steps, restarts = options.restarts, seed = options.seed })
+    box = options.box, method = options.attack, steps = options.steps, restarts = options.restarts, seed = options.seed,
+    spec = options.spec })
   if not report then return nil, message, code end
   local rows, broken, kept = {}, report.broken:totable(), nil
   for i, row in ipairs(open) do
@@ -51,6 +54,11 @@ local function check_attack(name)
   error(("verify: option 'attack' expects false or one of %s, got %s"):format(known, tostring(name)), 3)
 end
 
+-- Whether a spec asks about the label of each input; what it is else is looked at by net:certify.
+local function asks_label(spec)
+  return spec == nil or type(spec) == "table" and (spec.target ~= nil or spec.top ~= nil)
+end
+
 --- Verdicts; `y` only with a tensor of inputs.
 ---@return table|nil, string|nil, string|nil
 local function verify(net, data, y, options)
@@ -60,20 +68,24 @@ local function verify(net, data, y, options)
   check_attack(o.attack)
   data = rows_of(data, y)
   local answers = data:labels()
-  if not answers then error("verify: the data has no labels: what should the net answer?", 2) end
+  if not answers and asks_label(o.spec) then error("verify: the data has no labels: what should the net answer?", 2) end
   local report, message, code = own("verify", 2, net.certify, net, data, { method = o.method or "local", eps = o.eps,
-    p = o.p, box = o.box, global = o.global, limit = o.limit })
+    p = o.p, box = o.box, global = o.global, limit = o.limit, spec = o.spec })
   if not report then return nil, message, code end
-  local found, reached, labels = report.labels:totable(), report.reached:totable(), answers:totable()
+  local reached = report.reached:totable()
+  local labels, found = answers and answers:totable(), report.labels:totable()
+  local holds = report.holds and report.holds:totable() -- of a spec: 1, 0, or -1: nobody can say
   local verdicts, open, count, clean = {}, {}, { verified = 0, violated = 0, unproven = 0 }, 0
   for i = 1, report.n do
-    local right = found[i] == labels[i]
+    local right = found[i] == (labels and labels[i])
+    if holds then right = holds[i] == 1 end
     clean = clean + (right and 1 or 0)
-    verdicts[i] = not right and "violated" or reached[i] == 1 and "verified" or "unproven"
-    if verdicts[i] == "unproven" then open[#open + 1] = i end
+    local unknown = holds and holds[i] == -1
+    verdicts[i] = unknown and "unproven" or not right and "violated" or reached[i] == 1 and "verified" or "unproven"
+    if verdicts[i] == "unproven" and not unknown then open[#open + 1] = i end
   end
   local rows, points, why = violations(net, data, open, { eps = o.eps, p = report.p, box = o.box,
-    attack = o.attack, steps = o.steps, restarts = o.restarts, seed = o.seed })
+    attack = o.attack, steps = o.steps, restarts = o.restarts, seed = o.seed, spec = o.spec })
   if not rows then return nil, points, why end
   for _, row in ipairs(rows) do verdicts[row] = "violated" end
   for _, verdict in ipairs(verdicts) do count[verdict] = count[verdict] + 1 end
