@@ -113,13 +113,13 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
                  .pairs = pairs,
                  .seconds = seconds,
                  .progress = progress};
-  lip_region region = {x,
-                       ask.p,
-                       eps,
-                       local->box.given,
-                       local->box.from,
-                       local->box.to,
-                       LIP_EXECUTED_EXACT,
-                       net->engine.cancel};
+  lip_region region = {.x = x,
+                       .p = ask.p,
+                       .eps = eps,
+                       .boxed = local->box.given,
+                       .from = local->box.from,
+                       .to = local->box.to,
+                       .executed = LIP_EXECUTED_EXACT,
+                       .cancel = net->engine.cancel};
   return lip_local_bound(method, &ask, &region, &h->found, err);
 }

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/bound/found.h"
 #include "core/norm/round.h"
@@ -26,7 +27,8 @@
 struct lip_local {
   lip_net *net;
   lip_local_conf conf;
-  double *eps, *from, *to; /* copies of those in conf */
+  double *eps, *from, *to, *scale; /* copies of those in conf */
+  double largest;                  /* scale; 1 without one */
   lip_affine affine;
   lip_relax *relax; /* NULL: nothing can be proved */
   size_t threads;
@@ -63,9 +65,12 @@ lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **o
   lip_local *c = lip_alloc(1, sizeof *c);
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   *c = (lip_local){.net = net, .conf = *conf};
-  size_t box = conf->boxed ? net->root->n_in : 0;
-  bool kept =
-      copy(&c->eps, conf->eps, conf->n_eps) && copy(&c->from, conf->from, box) && copy(&c->to, conf->to, box);
+  size_t n = net->root->n_in, box = conf->boxed ? n : 0;
+  bool kept = copy(&c->eps, conf->eps, conf->n_eps) && copy(&c->from, conf->from, box) &&
+              copy(&c->to, conf->to, box) && (!conf->scale || copy(&c->scale, conf->scale, n));
+  c->largest = c->scale ? 0 : 1;
+  for (size_t k = 0; c->scale && k < n; k++)
+    if (!(c->scale[k] <= c->largest)) c->largest = c->scale[k]; /* NaN stays */
   lip_status status = kept ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   fenv_t saved;
   lip_ieee_enter(&saved);
@@ -91,6 +96,7 @@ void lip_local_free(lip_local *c) {
   lip_free(c->eps);
   lip_free(c->from);
   lip_free(c->to);
+  lip_free(c->scale);
   lip_free(c);
 }
 
@@ -114,7 +120,7 @@ static void raise_rows(const lip_local *c, lip_ranges *g, size_t y, bool relaxed
 
 static void begin(const lip_local *c, lip_ranges *g, const float *x, double eps, double *low) {
   const lip_local_conf *f = &c->conf;
-  lip_region region = {x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel};
+  lip_region region = {x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel, c->scale};
   for (size_t j = 0; j < c->property.m; j++) low[j] = -INFINITY;
   lip_ranges_start(g, &region);
 }
@@ -209,6 +215,9 @@ static lip_status run(lip_local *c, job *j, lip_err *err) {
 }
 
 lip_status lip_local_certify(lip_local *c, const float *x, size_t B, lip_radius *io, lip_err *err) {
+  /* ||x' - x||_p <= the largest scale times ||(x' - x) / scale||_p */
+  for (size_t i = 0; c->scale && i < B; i++)
+    io[i].radius = io[i].radius > 0 && c->largest >= 0 ? lip_below_div(io[i].radius, c->largest) : 0;
   return run(c, &(job){.c = c, .x = x, .B = B, .io = io}, err);
 }
 

@@ -14,6 +14,7 @@ typedef struct lip_local_conf {
   size_t n_eps;
   bool boxed; /* inputs outside from..to do not count (a row that lies outside itself is not cut) */
   const double *from, *to; /* (n_in) when `boxed` */
+  const double *scale; /* (n_in) of balls ||(x' - x) / scale||_p <= eps, finite, >= 0; NULL: 1 everywhere */
   size_t halvings; /* between the largest size proved and the smallest refused, that many more are tried */
   lip_executed
       executed; /* what verdicts are about; arithmetic in double errs less than float32, which covers it */
@@ -30,7 +31,8 @@ lip_local_unknown(const lip_local *c); /* why nothing can be proved: kind of a l
 
 /* Rows of x (B, n_in) with labels as executed and radii known otherwise (certify.h) in io: raises io[i].radius to the
  * largest size for which interval arithmetic or relaxation proves that the float32 net gives every float32 input of the
- * ball the label io[i].label. LIP_CANCELLED. */
+ * ball the label io[i].label. With a scale the radii that come in are of plain balls; those that go out are sizes of scaled
+ * ones. LIP_CANCELLED. */
 lip_status lip_local_certify(lip_local *c, const float *x, size_t B, lip_radius *io, lip_err *err);
 
 /* The same for conf->property: io[i].label is the label that it is about (0 where there is none), and rows whose margin is

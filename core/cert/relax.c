@@ -27,11 +27,11 @@
  * so that slack grows by less than gamma (3 sum |h_k| size_k + sum |g'_k| (after_k + 2 |t_k|) + |rest|). The slack is a
  * sum of positive terms and itself right to a relative error of 2 gamma < 2^-20, which is added at the end.
  * At the input, over the ball, g . x >= g . x_0 - eps ||g||_{p*}, or over a box, g . m - |g| . h with middle m and half
- * widths h; sums of N + 3 terms: gamma (|rest| + |g| . |x_0| + eps ||g||).
+ * widths h; sums of N + 3 terms: gamma (|rest| + |g| . |x_0| + eps ||g||). Over both together: relax_region.c.
  * Underflow: every operation may lose 2^-1074 besides; a block loses less than 2^-900 (1 + sum of all sizes) in all.
  *
  * Forwards. The same with middle and half width in place of the ball: u_k is within |V_k| . h + gamma size_k of V_k . m +
- * c_k. In the first block V_k . x_0 + c_k +- eps ||V_k||_{p*} is a second interval; both hold. A pair also has the
+ * c_k. In the first block what V_k . x can fall and rise over the ball and the box gives a second interval; both hold. A pair also has the
  * intervals of z_a and z_b, hence those of the larger and the smaller.
  *
  * As executed in float32. The u_k that a program computes from the y it has computed is off by e_k,
@@ -53,6 +53,7 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/cert/relax_parts.h"
+#include "core/norm/lanes.h"
 #include "core/norm/round.h"
 
 enum { LARGEST = 1 << 25 };
@@ -184,8 +185,8 @@ static void lay_out(lip_ranges *g, double *at) {
   }
   double **wide[] = {&g->centre, &g->half, &g->bulk};
   for (size_t i = 0; i < 3; i++) *wide[i] = take(&at, w);
-  double **input[] = {&g->x, &g->x_mid, &g->x_half, &g->x_bulk};
-  for (size_t i = 0; i < 4; i++) *input[i] = take(&at, n_in);
+  double **input[] = {&g->x, &g->x_mid, &g->x_half, &g->x_bulk, &g->down, &g->up, &g->size, &g->cap};
+  for (size_t i = 0; i < 8; i++) *input[i] = take(&at, n_in + (i < 6 ? 0 : LIP_LANES));
   g->rest = take(&at, LIP_CHUNK);
   g->slack = take(&at, LIP_CHUNK);
   g->found = take(&at, LIP_CHUNK);
@@ -195,7 +196,7 @@ static void lay_out(lip_ranges *g, double *at) {
 }
 
 static size_t numbers_needed(const lip_relax *r) {
-  size_t total = (2 * LIP_CHUNK + 16 + 3) * r->widest + 4 * r->a->n_in + 3 * LIP_CHUNK;
+  size_t total = (2 * LIP_CHUNK + 16 + 3) * r->widest + 8 * r->a->n_in + 2 * LIP_LANES + 3 * LIP_CHUNK;
   for (size_t l = 0; l < r->n; l++) total += PARTS * r->slab[l].M;
   return total;
 }
@@ -327,7 +328,23 @@ static void set_sizes(lip_ranges *g, size_t l, double gamma) {
   }
 }
 
-/* Unit k before phi: over the box of what comes in, in the first block also over the ball. */
+/* Over the region a row of the first block is within what it may fall and rise of its value m at x; `norm` is the row's
+ * dual norm. */
+static void meet_region(lip_ranges *g, double m, const double *row, double norm, double slack, double *from,
+                        double *to) {
+  bool round = !g->boxed && !g->copy.scale;
+  double gamma = g->r->gamma, fall = g->copy.eps * norm, rise = fall;
+  if (!round) {
+    fall = lip_region_away(g, row, false);
+    rise = lip_region_away(g, row, true);
+  }
+  double low, high, least, most;
+  spread(m, fall, slack, gamma, &low, &most);
+  spread(m, rise, slack, gamma, &least, &high);
+  meet(from, to, low, high);
+}
+
+/* Unit k before phi: over the box of what comes in, in the first block also over ball and box together. */
 static void unit_interval(lip_ranges *g, size_t l, size_t k, size_t n) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
@@ -337,11 +354,10 @@ static void unit_interval(lip_ranges *g, size_t l, size_t k, size_t n) {
   double slack = 4 * gamma * q->size[k] + q->tiny + q->off[k];
   spread(d.at + s->c[k], d.half, slack, gamma, &q->from[k], &q->to[k]);
   if (l > 0 || g->copy.p == LIP_PINF) return;
-  double from, to;
-  dot e = {g->x[k < n ? k : 0], 0};
-  if (s->V) dots(s->V + k * n, g->x, g->half, n, &e);
-  spread(e.at + s->c[k], g->copy.eps * s->norm[k], slack, gamma, &from, &to);
-  meet(&q->from[k], &q->to[k], from, to);
+  if (!s->V) return; /* the box of one coordinate is the region of it */
+  dot e;
+  dots(s->V + k * n, g->x, g->half, n, &e);
+  meet_region(g, e.at + s->c[k], s->V + k * n, s->norm[k], slack, &q->from[k], &q->to[k]);
 }
 
 /* The two values of the pair (k, m), k < m, put in order: from their own intervals, and from sum and difference. */
@@ -363,9 +379,10 @@ static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m, size_t n)
     dots(p, g->x, g->half, n, &d);
     dots(v, g->x, g->half, n, &e);
     for (int i = 0; i < 2; i++) {
-      double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m])), a, b;
-      spread(at, g->copy.eps * s->raw_norm[i ? m : k], slack, gamma, &a, &b);
-      meet(&from[i], &to[i], a, b);
+      double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m])), *row = g->G;
+      const float *w = s->block->W + (i ? m : k) * n;
+      for (size_t j = 0; j < n; j++) row[j] = (double)w[j];
+      meet_region(g, at, row, s->raw_norm[i ? m : k], slack, &from[i], &to[i]);
     }
   }
   size_t big = s->block->descending ? k : m, small = s->block->descending ? m : k;
@@ -433,36 +450,9 @@ static bool forward_block(lip_ranges *g, size_t l) {
   return activations(g, l);
 }
 
-static bool start_input(lip_ranges *g) {
-  const lip_region *c = &g->copy;
-  size_t n = g->r->a->n_in;
-  if (!(c->eps >= 0) || !(c->eps < INFINITY) || c->p != g->r->p) return false;
-  g->boxed = c->boxed;
-  for (size_t i = 0; i < n; i++) {
-    double x = (double)c->x[i];
-    if (!isfinite(x)) return false;
-    if (c->boxed && !(x >= c->from[i] && x <= c->to[i])) g->boxed = false;
-  }
-  for (size_t i = 0; i < n; i++) {
-    double x = (double)c->x[i], from = lip_step_down(x - c->eps), to = -lip_step_down(-x - c->eps);
-    bool cut = false;
-    if (g->boxed && from < c->from[i]) from = c->from[i], cut = true;
-    if (g->boxed && to > c->to[i]) to = c->to[i], cut = true;
-    double m = cut ? 0.5 * (from + to) : x;
-    g->x[i] = x;
-    g->x_mid[i] = m;
-    g->x_half[i] = cut ? lip_step_up(fmax(to - m, m - from)) : c->eps;
-    g->x_bulk[i] = lip_step_up(fabs(m) + g->x_half[i]);
-  }
-  memcpy(g->centre, g->x_mid, n * sizeof *g->centre);
-  memcpy(g->half, g->x_half, n * sizeof *g->half);
-  memcpy(g->bulk, g->x_bulk, n * sizeof *g->bulk);
-  return true;
-}
-
 void lip_ranges_start(lip_ranges *g, const lip_region *region) {
   g->copy = *region;
-  g->known = start_input(g);
+  g->known = lip_region_start(g);
   for (size_t l = 0; g->known && l < g->r->n; l++) {
     if (l > 0) g->known = middles(g, g->reach[l - 1].y_from, g->reach[l - 1].y_to, g->r->slab[l].N);
     if (g->known) g->known = forward_block(g, l);
@@ -471,7 +461,8 @@ void lip_ranges_start(lip_ranges *g, const lip_region *region) {
 
 bool lip_relax_before(lip_ranges *g, size_t l) {
   if (!g->known) return false;
-  return l == 0 ? start_input(g) : middles(g, g->reach[l - 1].y_from, g->reach[l - 1].y_to, g->r->slab[l].N);
+  return l == 0 ? lip_region_start(g)
+                : middles(g, g->reach[l - 1].y_from, g->reach[l - 1].y_to, g->r->slab[l].N);
 }
 
 double lip_relax_plain(const lip_ranges *g, const double *v, size_t n, double rest, double slack) {

@@ -18,7 +18,8 @@
  * order of summation, fused or not, denormal numbers kept or flushed. Then the units are the executed numbers. */
 typedef enum lip_executed { LIP_EXECUTED_EXACT, LIP_EXECUTED_FLOAT32 } lip_executed;
 
-/* {x' : ||x' - x||_p <= eps}, cut with the box from_k <= x'_k <= to_k when `boxed` and x itself lies in the box. */
+/* {x' : ||(x' - x) / scale||_p <= eps}, cut with the box from_k <= x'_k <= to_k when `boxed` and x itself lies in the
+ * box. */
 typedef struct lip_region {
   const float *x; /* (n_in) */
   lip_p p;
@@ -26,7 +27,8 @@ typedef struct lip_region {
   bool boxed;
   const double *from, *to; /* (n_in) when `boxed`; infinite: no limit */
   lip_executed executed;
-  lip_cancel *cancel; /* raised: nothing is known; may be NULL */
+  lip_cancel *cancel;  /* raised: nothing is known; may be NULL */
+  const double *scale; /* (n_in) finite, >= 0, 0: x'_k = x_k; NULL: 1 everywhere */
 } lip_region;
 
 /* What does not depend on the region: matrices in double. `a` is borrowed, for as long as the result is used. NULL in

@@ -168,19 +168,19 @@ static double settle(double rest, double at, double size, double away, double sl
   return v > -INFINITY ? v : -(double)INFINITY; /* NaN too */
 }
 
-static double concretise(const lip_ranges *g, const double *row, double rest, double slack) {
+static double concretise(lip_ranges *g, const double *row, double rest, double slack) {
   size_t n = g->r->a->n_in;
-  double gamma = g->r->gamma, eps = g->copy.eps, best = -INFINITY;
+  double gamma = g->r->gamma, away;
+  bool box = g->copy.p == LIP_PINF;
   sums s;
-  sum_up(row, g->x_mid, g->x_half, n, &s);
-  double box = settle(rest, s.at, s.size, s.one, slack, gamma);
-  if (g->copy.p == LIP_PINF) return box;
-  if (g->boxed) {
-    best = box;
-    sum_up(row, g->x, g->x_half, n, &s);
-  }
-  double norm = g->copy.p == LIP_P1 ? s.top : sqrt(s.two) * (1 + gamma) + 0x1p-500;
-  return fmax(best, settle(rest, s.at, s.size, eps * norm, slack, gamma));
+  sum_up(row, box ? g->x_mid : g->x, g->x_half, n, &s);
+  if (box)
+    away = s.one;
+  else if (g->boxed || g->copy.scale)
+    away = lip_region_away(g, row, false);
+  else
+    away = g->copy.eps * (g->copy.p == LIP_P1 ? s.top : sqrt(s.two) * (1 + gamma) + 0x1p-500);
+  return settle(rest, s.at, s.size, away, slack, gamma);
 }
 
 void lip_relax_back(lip_ranges *g, size_t at, size_t R) {

@@ -72,6 +72,8 @@ struct lip_ranges {
   double *centre, *half, *bulk;    /* (widest) middle, half width and largest absolute value before a block */
   double *x;                       /* (n_in) the region's centre in double */
   double *x_mid, *x_half, *x_bulk; /* (n_in) of the input */
+  double *down, *up;               /* (n_in) how far x_k may go, in the ball's units of it (relax_region.c) */
+  double *size, *cap;              /* (n_in, and zeros up to whole vectors) of a row */
   double *numbers;                 /* behind all of them */
   /* relaxation: rows of coefficients, and what they were multiplied to */
   double *G, *H;        /* (LIP_CHUNK, widest) */
@@ -80,6 +82,11 @@ struct lip_ranges {
   double *found;        /* (LIP_CHUNK) */
   size_t *live;         /* (widest) */
 };
+
+/* The region as it stands in g->copy, also into centre, half and bulk; false when it is none. */
+bool lip_region_start(lip_ranges *g);
+/* How far row . x (n_in) can fall below (`rise`: rise above) its value at the region's x, p = 1 or 2: rounded up. */
+double lip_region_away(lip_ranges *g, const double *row, bool rise);
 
 /* Rows g->G (R, N of block `at`) with g->rest and g->slack stand for linear functions of the input of block `at`: lower
  * bounds of them over the region, into g->found (R). Destroys the rows. */

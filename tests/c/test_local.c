@@ -197,7 +197,7 @@ static void a_linear_piece_has_its_own_constant(void **state) {
   } pieces[] = {{{5, 5}, 4}, {{5, -5}, 3}, {{-5, 5}, 2}, {{-5, -5}, 0}};
   for (size_t i = 0; i < 4; i++) {
     lip_found f;
-    lip_region region = {pieces[i].x, LIP_PINF, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+    lip_region region = {pieces[i].x, LIP_PINF, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL};
     assert_int_equal(lip_local_bound("best", &ask, &region, &f, &err), LIP_OK);
     assert_true(f.upper >= pieces[i].constant && f.upper <= pieces[i].constant * (1 + 1e-6) + 1e-6);
     lip_found_free(&f);
@@ -230,7 +230,7 @@ static void a_known_order_is_linear(void **state) {
   for (int i = 0; i < 3; i++) {
     lip_affine near;
     float x[2] = {i == 0 ? 5 : 0, i == 1 ? 5 : 0};
-    lip_region region = {x, LIP_PINF, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+    lip_region region = {x, LIP_PINF, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL};
     lip_ranges_start(g, &region);
     assert_int_equal(lip_ranges_affine(g, &near, &err), LIP_OK);
     assert_true(near.block[0].low[0] == 1 && near.block[0].high[0] == 1);
@@ -261,7 +261,7 @@ static void every_allocation_may_fail(void **state) {
     if (!status) {
       lip_ask ask = {
           .net = net, .affine = &a, .path = net->conf.path, .p = LIP_P2, .q = LIP_P2, .seconds = INFINITY};
-      lip_region region = {x, LIP_P2, 0.1, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+      lip_region region = {x, LIP_P2, 0.1, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL};
       status = lip_local_bound("abs", &ask, &region, &f, &err);
     }
     lip_mem_fail_nth(0);

@@ -285,9 +285,10 @@ static void every_sampled_point_is_inside(void **state) {
         lip_rng_fill_uniform(&rng, x, IN, 0, 1);
         for (size_t e = 0; e < sizeof sizes / sizeof *sizes; e++)
           for (int boxed = 0; boxed < 2; boxed++)
-            check_region(&a, g,
-                         &(lip_region){x, (lip_p)p, sizes[e], boxed, zeros, ones, LIP_EXECUTED_EXACT, NULL},
-                         &rng);
+            check_region(
+                &a, g,
+                &(lip_region){x, (lip_p)p, sizes[e], boxed, zeros, ones, LIP_EXECUTED_EXACT, NULL, NULL},
+                &rng);
         lip_ranges_free(g);
         lip_relax_free(r);
         lip_affine_free(&a);
@@ -328,7 +329,7 @@ static void executed_margins_stay_above(void **state) {
         assert_int_equal(lip_net_reserve(net, POINTS, &err), LIP_OK);
         lip_rng_fill_uniform(&rng, x, IN, 0, 1e4f);
         for (double eps = 0; eps < 1; eps = eps * 10 + 1e-4) {
-          lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_FLOAT32, NULL};
+          lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_FLOAT32, NULL, NULL};
           lip_ranges_start(g, &region);
           lip_ranges_tighten(g);
           lip_ranges_margins(g, 0, true, low);
@@ -361,7 +362,7 @@ static void allowance_is_there_and_small(void **state) {
   assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
   assert_int_equal(lip_relax_new(&a, LIP_P2, &r, &err), LIP_OK);
   assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
-  lip_region region = {x, LIP_P2, 0, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+  lip_region region = {x, LIP_P2, 0, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL};
   lip_ranges_start(g, &region);
   lip_ranges_margins(g, 0, true, exact);
   region.executed = LIP_EXECUTED_FLOAT32;
@@ -398,7 +399,7 @@ static void small_balls_are_tight(void **state) {
       assert_int_equal(lip_relax_new(&a, (lip_p)p, &r, &err), LIP_OK);
       assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
       lip_rng_fill_uniform(&rng, x, IN, 0, 1);
-      lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+      lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL};
       lip_ranges_start(g, &region);
       lip_ranges_tighten(g);
       lip_ranges_margins(g, 0, true, low);
@@ -437,7 +438,7 @@ static void lines_see_what_intervals_do_not(void **state) {
   assert_int_equal(lip_affine_init(&a, net, &err), LIP_OK);
   assert_int_equal(lip_relax_new(&a, LIP_P2, &r, &err), LIP_OK);
   assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
-  lip_region region = {(float[]){0.5f}, LIP_P2, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL};
+  lip_region region = {(float[]){0.5f}, LIP_P2, 1, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL};
   lip_ranges_start(g, &region);
   lip_ranges_margins(g, 0, false, low);
   assert_true(fabs(low[1] + 0.5) < 1e-12); /* 0 - 0.5 */
@@ -475,7 +476,8 @@ static void hostile_regions_are_unknown(void **state) {
       for (size_t i = 0; i < 5 + 3; i++) {
         for (size_t k = 0; k < IN; k++) x[k] = 0.25f;
         if (i >= 5) x[2] = values[i - 5];
-        lip_region region = {x, LIP_P2, i < 5 ? sizes[i] : 0.1, false, 0, 0, (lip_executed)executed, NULL};
+        lip_region region = {x,    LIP_P2, i < 5 ? sizes[i] : 0.1, false, 0, 0, (lip_executed)executed,
+                             NULL, NULL};
         lip_ranges_start(g, &region);
         lip_ranges_tighten(g);
         lip_ranges_margins(g, 0, true, low);
@@ -494,7 +496,7 @@ static void hostile_regions_are_unknown(void **state) {
         assert_int_equal(lip_relax_new(&b, LIP_PINF, &rb, &err), LIP_OK);
         assert_int_equal(lip_ranges_new(rb, &gb, &err), LIP_OK);
         for (size_t k = 0; k < IN; k++) x[k] = 3;
-        lip_region region = {x, LIP_PINF, 0.1, false, 0, 0, (lip_executed)executed, NULL};
+        lip_region region = {x, LIP_PINF, 0.1, false, 0, 0, (lip_executed)executed, NULL, NULL};
         lip_ranges_start(gb, &region);
         lip_ranges_tighten(gb);
         lip_ranges_margins(gb, 0, true, low);
@@ -529,7 +531,7 @@ static void every_allocation_may_fail(void **state) {
     if (!status) status = lip_relax_new(&a, LIP_P2, &r, &err);
     if (!status) status = lip_ranges_new(r, &g, &err);
     if (!status) {
-      lip_ranges_start(g, &(lip_region){x, LIP_P2, 0.1, false, 0, 0, LIP_EXECUTED_EXACT, NULL});
+      lip_ranges_start(g, &(lip_region){x, LIP_P2, 0.1, false, 0, 0, LIP_EXECUTED_EXACT, NULL, NULL});
       status = lip_ranges_affine(g, &narrow, &err);
     }
     lip_mem_fail_nth(0);

@@ -1,0 +1,229 @@
+/* The region of inputs: how far a linear function of them can fall over the ball and the box together.
+ *
+ * With e_k = (x'_k - x_k) / s_k (s the scale of the ball, 1 without one; s_k = 0 keeps x_k where it is) the region is
+ *   ||e||_p <= eps,  -down_k <= e_k <= up_k,  0 <= down_k, up_k <= eps,
+ * and a row g falls by at most the largest value of sum_k m_k t_k, m_k = |g_k| s_k, over 0 <= t_k <= c_k, ||t||_p <= eps:
+ * each e_k goes against the sign of g_k, so c_k is down_k where g_k > 0 and up_k elsewhere. For every split m = v + w into
+ * parts >= 0, one paid for by the ball and one by the box (Rockafellar 1970, theorem 16.4: the support function of an
+ * intersection),
+ *   sum_k m_k t_k <= eps ||v||_{p*} + sum_k w_k c_k.
+ * This is the proof: it holds whatever the split is, all terms are >= 0, and each of n of them is rounded three times (m
+ * by the scale, w, the product), so that gamma_{n+8} of the sum covers it. The best split, with one number mu >= 0,
+ *   p = 2   v_k = min(m_k, mu c_k)   t_k = min(m_k / mu, c_k), mu such that ||t||_2 = eps
+ *   p = 1   v_k = min(m_k, mu)       t_k = c_k where m_k > mu, mu such that ||t||_1 = eps
+ * mu = 0 is the box alone, mu = infinity (or the largest m_k) the ball alone. For p = 2 ||t||^2 is concave in mu^-2, so
+ * Newton's steps come to mu from one side; for p = 1 the bound is convex and piecewise linear in mu, and the lines at both
+ * ends of a bracket meet at the next mu (Kelley 1960) until the value there is the one of the lines. */
+#include <math.h>
+#include <string.h>
+
+#include "core/affine/rounding.h"
+#include "core/base/simd.h"
+#include "core/cert/relax_parts.h"
+#include "core/norm/lanes.h"
+
+/* ---- the region ---- */
+
+/* x - `limit` in units of s > 0, rounded up, at most eps. */
+static double room(double x, double limit, double s, double eps) {
+  double d = x - limit;
+  d = d > 0 ? lip_step_up(d) : 0;
+  if (s != 1 && d > 0) d = lip_step_up(d / s);
+  return d < eps ? d : eps;
+}
+
+/* Coordinate i; false when it is not finite. */
+static bool start_coordinate(lip_ranges *g, size_t i) {
+  const lip_region *c = &g->copy;
+  double x = (double)c->x[i], s = c->scale ? c->scale[i] : 1, r = lip_up_mul(c->eps, s);
+  double from = lip_step_down(x - r), to = -lip_step_down(-x - r);
+  bool cut = false;
+  if (!isfinite(x) || !(s >= 0) || !(s < INFINITY)) return false;
+  if (g->boxed && from < c->from[i]) from = c->from[i], cut = true;
+  if (g->boxed && to > c->to[i]) to = c->to[i], cut = true;
+  if (s == 0) from = to = x, cut = false;
+  double m = cut ? 0.5 * (from + to) : x;
+  g->x[i] = x;
+  g->x_mid[i] = m;
+  g->x_half[i] = cut ? lip_step_up(fmax(to - m, m - from)) : r;
+  g->x_bulk[i] = lip_step_up(fabs(m) + g->x_half[i]);
+  g->down[i] = s == 0 ? 0 : g->boxed ? room(x, c->from[i], s, c->eps) : c->eps;
+  g->up[i] = s == 0 ? 0 : g->boxed ? room(-x, -c->to[i], s, c->eps) : c->eps;
+  return true;
+}
+
+bool lip_region_start(lip_ranges *g) {
+  const lip_region *c = &g->copy;
+  size_t n = g->r->a->n_in;
+  if (!(c->eps >= 0) || !(c->eps < INFINITY) || c->p != g->r->p) return false;
+  g->boxed = c->boxed;
+  for (size_t i = 0; g->boxed && i < n; i++)
+    g->boxed = (double)c->x[i] >= c->from[i] && (double)c->x[i] <= c->to[i];
+  for (size_t i = 0; i < n; i++)
+    if (!start_coordinate(g, i)) return false;
+  memcpy(g->centre, g->x_mid, n * sizeof *g->centre);
+  memcpy(g->half, g->x_half, n * sizeof *g->half);
+  memcpy(g->bulk, g->x_bulk, n * sizeof *g->bulk);
+  return true;
+}
+
+/* ---- sums over a row, all of whole vectors: behind n stand zeros ---- */
+
+typedef struct sums {
+  double box, norm, top; /* sum of m c; ||m||_{p*} or its square over c > 0, and the largest of those m */
+  double caps;           /* sum of c where m > 0 */
+} sums;
+
+LIP_INLINE void keep(lip_d8 *v, const lip_l8 *mask) {
+  *v = (lip_d8)((lip_l8)*v & *mask);
+}
+
+LIP_INLINE void larger(lip_d8 *top, const lip_d8 *m) {
+  lip_l8 more = *m > *top;
+  *top = (lip_d8)(((lip_l8)*m & more) | ((lip_l8)*top & ~more));
+}
+
+LIP_INLINE void smaller(lip_d8 *to, const lip_d8 *m) {
+  lip_l8 less = *m < *to;
+  *to = (lip_d8)(((lip_l8)*m & less) | ((lip_l8)*to & ~less));
+}
+
+static double largest(const lip_d8 *v) {
+  double top = 0;
+  for (size_t i = 0; i < LIP_LANES; i++) top = (*v)[i] > top ? (*v)[i] : top;
+  return top;
+}
+
+/* m and c of a row. `against`, `along`: how far e_k may go where g_k > 0 and elsewhere. */
+LIP_HOT static void sizes(const double *restrict row, const double *restrict scale,
+                          const double *restrict against, const double *restrict along, size_t n,
+                          double *restrict size, double *restrict cap, sums *out) {
+  lip_d8 box = {0}, norm = {0}, top = {0}, caps = {0};
+  for (size_t k = 0; k < n; k += LIP_LANES) {
+    lip_d8 g, s, a, b;
+    lip_load_d(&g, row + k, n - k);
+    lip_load_d(&a, against + k, n - k);
+    lip_load_d(&b, along + k, n - k);
+    lip_l8 positive = g > 0;
+    lip_d8 m = (lip_d8)((lip_l8)g & INT64_MAX);
+    if (scale) {
+      lip_load_d(&s, scale + k, n - k);
+      m *= s;
+    }
+    lip_d8 c = (lip_d8)(((lip_l8)a & positive) | ((lip_l8)b & ~positive));
+    LIP_STORE(size + k, m);
+    LIP_STORE(cap + k, c);
+    lip_l8 moves = c > 0, counts = m > 0;
+    box += m * c;
+    lip_d8 free_m = m, some = c;
+    keep(&free_m, &moves);
+    keep(&some, &counts);
+    norm += free_m * free_m;
+    caps += some;
+    larger(&top, &free_m);
+  }
+  *out = (sums){lip_sum_lanes(&box), lip_sum_lanes(&norm), largest(&top), lip_sum_lanes(&caps)};
+}
+
+/* p = 2, t = 1 / mu: sum of c^2 where t m > c, and of m^2 elsewhere. */
+LIP_HOT static void squares(const double *restrict size, const double *restrict cap, size_t n, double t,
+                            double *fixed, double *loose) {
+  lip_d8 f = {0}, l = {0};
+  for (size_t k = 0; k < n; k += LIP_LANES) {
+    lip_d8 m, c;
+    LIP_LOAD(m, size + k);
+    LIP_LOAD(c, cap + k);
+    lip_l8 over = t * m > c, under = ~over;
+    lip_d8 cc = c * c, mm = m * m;
+    keep(&cc, &over);
+    keep(&mm, &under);
+    f += cc;
+    l += mm;
+  }
+  *fixed = lip_sum_lanes(&f);
+  *loose = lip_sum_lanes(&l);
+}
+
+/* p = 1: sums of c and of m c where m > mu. */
+LIP_HOT static void filled(const double *restrict size, const double *restrict cap, size_t n, double mu,
+                           double *caps, double *value) {
+  lip_d8 f = {0}, v = {0};
+  for (size_t k = 0; k < n; k += LIP_LANES) {
+    lip_d8 m, c;
+    LIP_LOAD(m, size + k);
+    LIP_LOAD(c, cap + k);
+    lip_l8 over = m > mu;
+    keep(&c, &over);
+    f += c;
+    v += m * c;
+  }
+  *caps = lip_sum_lanes(&f);
+  *value = lip_sum_lanes(&v);
+}
+
+/* The split at mu: what the box pays, and ||v||_{p*} or its square. A NaN leaves v = m. */
+LIP_HOT static void split(const double *restrict size, const double *restrict cap, size_t n, double mu,
+                          bool one, double *box, double *norm) {
+  lip_d8 b = {0}, two = {0}, top = {0}, flat = {mu, mu, mu, mu, mu, mu, mu, mu};
+  for (size_t k = 0; k < n; k += LIP_LANES) {
+    lip_d8 m, c, v;
+    LIP_LOAD(m, size + k);
+    LIP_LOAD(c, cap + k);
+    v = m;
+    lip_d8 most = one ? flat : mu * c;
+    smaller(&v, &most);
+    b += (m - v) * c;
+    two += v * v;
+    larger(&top, &v);
+  }
+  *box = lip_sum_lanes(&b);
+  *norm = one ? largest(&top) : lip_sum_lanes(&two);
+}
+
+/* ---- mu ---- */
+
+/* Close enough: what the bound loses is of the order of the square of this. */
+#define NEAR 0x1p-12
+
+static double choose_2(const lip_ranges *g, size_t n, const sums *s) {
+  double eps = g->copy.eps, t = eps / sqrt(s->norm), fixed, loose;
+  for (int i = 0; i < 40; i++) {
+    squares(g->size, g->cap, n, t, &fixed, &loose);
+    if (!(loose > 0)) return 0; /* the box's corner lies in the ball */
+    double more = sqrt((eps * eps - fixed) / loose);
+    bool settled = !(more > t * (1 + NEAR));
+    if (more > t) t = more;
+    if (settled) break;
+  }
+  return 1 / t;
+}
+
+static double choose_1(const lip_ranges *g, size_t n, const sums *s) {
+  double eps = g->copy.eps, best = INFINITY, found = 0;
+  double caps[2] = {s->caps, 0}, value[2] = {s->box, 0}, now_caps, now; /* at both ends of the bracket */
+  if (s->caps <= eps) return 0;
+  for (int i = 0; i < 60; i++) {
+    double mu = (value[0] - value[1]) / (caps[0] - caps[1]), lines = value[1] + mu * (eps - caps[1]);
+    filled(g->size, g->cap, n, mu, &now_caps, &now);
+    double bound = now + mu * (eps - now_caps);
+    if (bound < best) best = bound, found = mu;
+    if (best - lines <= best * NEAR * NEAR) break;
+    int end = now_caps > eps ? 0 : 1;
+    if (now_caps == caps[end]) break;
+    caps[end] = now_caps;
+    value[end] = now;
+  }
+  return found;
+}
+
+double lip_region_away(lip_ranges *g, const double *row, bool rise) {
+  size_t n = g->r->a->n_in, whole = (n + LIP_LANES - 1) / LIP_LANES * LIP_LANES;
+  const double *against = rise ? g->up : g->down, *along = rise ? g->down : g->up;
+  double gamma = g->r->gamma, eps = g->copy.eps, box = 0, norm;
+  bool one = g->copy.p == LIP_P1;
+  sums s;
+  sizes(row, g->copy.scale, against, along, n, g->size, g->cap, &s);
+  split(g->size, g->cap, whole, one ? choose_1(g, whole, &s) : choose_2(g, whole, &s), one, &box, &norm);
+  if (!one) norm = sqrt(norm) * (1 + gamma) + 0x1p-500;
+  return (box + eps * norm) * (1 + 2 * gamma) + 0x1p-900 * (1 + eps);
+}
