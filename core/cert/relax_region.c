@@ -69,11 +69,6 @@ bool lip_region_start(lip_ranges *g) {
 
 /* ---- sums over a row, all of whole vectors: behind n stand zeros ---- */
 
-typedef struct sums {
-  double box, norm, top; /* sum of m c; ||m||_{p*} or its square over c > 0, and the largest of those m */
-  double caps;           /* sum of c where m > 0 */
-} sums;
-
 LIP_INLINE void keep(lip_d8 *v, const lip_l8 *mask) {
   *v = (lip_d8)((lip_l8)*v & *mask);
 }
@@ -94,35 +89,41 @@ static double largest(const lip_d8 *v) {
   return top;
 }
 
-/* m and c of a row. `against`, `along`: how far e_k may go where g_k > 0 and elsewhere. */
-LIP_HOT static void sizes(const double *restrict row, const double *restrict scale,
-                          const double *restrict against, const double *restrict along, size_t n,
-                          double *restrict size, double *restrict cap, sums *out) {
-  lip_d8 box = {0}, norm = {0}, top = {0}, caps = {0};
-  for (size_t k = 0; k < n; k += LIP_LANES) {
-    lip_d8 g, s, a, b;
-    lip_load_d(&g, row + k, n - k);
-    lip_load_d(&a, against + k, n - k);
-    lip_load_d(&b, along + k, n - k);
-    lip_l8 positive = g > 0;
-    lip_d8 m = (lip_d8)((lip_l8)g & INT64_MAX);
-    if (scale) {
-      lip_load_d(&s, scale + k, n - k);
-      m *= s;
-    }
-    lip_d8 c = (lip_d8)(((lip_l8)a & positive) | ((lip_l8)b & ~positive));
-    LIP_STORE(size + k, m);
-    LIP_STORE(cap + k, c);
-    lip_l8 moves = c > 0, counts = m > 0;
-    box += m * c;
-    lip_d8 free_m = m, some = c;
-    keep(&free_m, &moves);
-    keep(&some, &counts);
-    norm += free_m * free_m;
-    caps += some;
-    larger(&top, &free_m);
+/* Where m and c of a row come from. */
+typedef struct source {
+  const double *row, *scale;     /* scale may be NULL */
+  const double *against, *along; /* how far e_k may go where g_k > 0 and elsewhere */
+} source;
+
+/* Numbers k to k + most - 1 of a row, eight at most; m^2 where c > 0 is added to *square. */
+LIP_INLINE void size_lanes(const source *f, size_t k, size_t most, double *size, double *cap,
+                           lip_d8 *square) {
+  lip_d8 g, s, a, b;
+  lip_load_d(&g, f->row + k, most);
+  lip_load_d(&a, f->against + k, most);
+  lip_load_d(&b, f->along + k, most);
+  lip_l8 positive = g > 0;
+  lip_d8 m = (lip_d8)((lip_l8)g & INT64_MAX), c = (lip_d8)(((lip_l8)a & positive) | ((lip_l8)b & ~positive));
+  if (f->scale) {
+    lip_load_d(&s, f->scale + k, most);
+    m *= s;
   }
-  *out = (sums){lip_sum_lanes(&box), lip_sum_lanes(&norm), largest(&top), lip_sum_lanes(&caps)};
+  LIP_STORE(size + k, m);
+  LIP_STORE(cap + k, c);
+  lip_l8 moves = c > 0;
+  m *= m;
+  keep(&m, &moves);
+  *square += m;
+}
+
+/* m and c of a row; returns the sum of m^2 over c > 0. */
+LIP_HOT static double sizes(const source *from, size_t n, double *restrict size, double *restrict cap) {
+  const source f = *from;
+  lip_d8 square = {0};
+  size_t k = 0;
+  for (; k + LIP_LANES <= n; k += LIP_LANES) size_lanes(&f, k, LIP_LANES, size, cap, &square);
+  if (k < n) size_lanes(&f, k, n - k, size, cap, &square);
+  return lip_sum_lanes(&square);
 }
 
 /* p = 2, t = 1 / mu: sum of c^2 where t m > c, and of m^2 elsewhere. */
@@ -185,8 +186,9 @@ LIP_HOT static void split(const double *restrict size, const double *restrict ca
 /* Close enough: what the bound loses is of the order of the square of this. */
 #define NEAR 0x1p-12
 
-static double choose_2(const lip_ranges *g, size_t n, const sums *s) {
-  double eps = g->copy.eps, t = eps / sqrt(s->norm), fixed, loose;
+/* `mobile`: sum of m^2 over c > 0. */
+static double choose_2(const lip_ranges *g, size_t n, double mobile) {
+  double eps = g->copy.eps, t = eps / sqrt(mobile), fixed, loose;
   for (int i = 0; i < 40; i++) {
     squares(g->size, g->cap, n, t, &fixed, &loose);
     if (!(loose > 0)) return 0; /* the box's corner lies in the ball */
@@ -198,10 +200,11 @@ static double choose_2(const lip_ranges *g, size_t n, const sums *s) {
   return 1 / t;
 }
 
-static double choose_1(const lip_ranges *g, size_t n, const sums *s) {
+static double choose_1(const lip_ranges *g, size_t n) {
   double eps = g->copy.eps, best = INFINITY, found = 0;
-  double caps[2] = {s->caps, 0}, value[2] = {s->box, 0}, now_caps, now; /* at both ends of the bracket */
-  if (s->caps <= eps) return 0;
+  double caps[2] = {0}, value[2] = {0}, now_caps, now; /* at both ends of the bracket */
+  filled(g->size, g->cap, n, 0, &caps[0], &value[0]);
+  if (caps[0] <= eps) return 0;
   for (int i = 0; i < 60; i++) {
     double mu = (value[0] - value[1]) / (caps[0] - caps[1]), lines = value[1] + mu * (eps - caps[1]);
     filled(g->size, g->cap, n, mu, &now_caps, &now);
@@ -218,12 +221,12 @@ static double choose_1(const lip_ranges *g, size_t n, const sums *s) {
 
 double lip_region_away(lip_ranges *g, const double *row, bool rise) {
   size_t n = g->r->a->n_in, whole = (n + LIP_LANES - 1) / LIP_LANES * LIP_LANES;
-  const double *against = rise ? g->up : g->down, *along = rise ? g->down : g->up;
+  const source from = {row, g->copy.scale, rise ? g->up : g->down, rise ? g->down : g->up};
   double gamma = g->r->gamma, eps = g->copy.eps, box = 0, norm;
   bool one = g->copy.p == LIP_P1;
-  sums s;
-  sizes(row, g->copy.scale, against, along, n, g->size, g->cap, &s);
-  split(g->size, g->cap, whole, one ? choose_1(g, whole, &s) : choose_2(g, whole, &s), one, &box, &norm);
+  double mobile = sizes(&from, n, g->size, g->cap),
+         mu = one ? choose_1(g, whole) : choose_2(g, whole, mobile);
+  split(g->size, g->cap, whole, mu, one, &box, &norm);
   if (!one) norm = sqrt(norm) * (1 + gamma) + 0x1p-500;
   return (box + eps * norm) * (1 + 2 * gamma) + 0x1p-900 * (1 + eps);
 }
