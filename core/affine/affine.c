@@ -1,6 +1,7 @@
 #include "core/affine/affine.h"
 
 #include "core/affine/build.h"
+#include "core/affine/fold.h"
 #include "core/base/mem.h"
 
 /* Names the layer that stands in the way: the i-th of the chain, or one inside of it. */
@@ -33,19 +34,24 @@ lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err) {
   else if (!complete)
     give_up(a, f, chain, i);
   lip_build_free(f);
+  if (!status) status = lip_fold_blocks(a, err);
+  if (status) lip_affine_free(a);
   return status;
 }
 
+void lip_block_free(lip_block *k) {
+  lip_free(k->W);
+  lip_free(k->b);
+  lip_fold_free(k->fold);
+  lip_free(k->low);
+  lip_free(k->high);
+  lip_free(k->mate);
+  lip_free(k->bend);
+  *k = (lip_block){0};
+}
+
 void lip_affine_free(lip_affine *a) {
-  for (size_t i = 0; i < a->n; i++) {
-    lip_block *k = &a->block[i];
-    lip_free(k->W);
-    lip_free(k->b);
-    lip_free(k->low);
-    lip_free(k->high);
-    lip_free(k->mate);
-    lip_free(k->bend);
-  }
+  for (size_t i = 0; i < a->n; i++) lip_block_free(&a->block[i]);
   lip_free(a->block);
   *a = (lip_affine){0};
 }

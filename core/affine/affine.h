@@ -2,7 +2,7 @@
  *
  *   z_1 = W_1 x + b_1,   y_1 = phi_1(z_1),   z_2 = W_2 y_1 + b_2,   ...   logits = W_n y_{n-1} + b_n
  *
- * W_l is float32, exact. phi_l maps units one by one with slopes in [low_k, high_k], or puts disjoint pairs (a, b) in
+ * W_l is float32, exact, or the exact product of several such matrices (fold.h). phi_l maps units one by one with slopes in [low_k, high_k], or puts disjoint pairs (a, b) in
  * order; others it passes on. A net with branches is such a chain of wider matrices: what waits beside a branch passes
  * every block as units of slope 1. What executed float32 does with row k of W_l is a sum of as many terms as the row and
  * its bias have numbers that are not zero, in some order; nothing at all where that is one 1. A pair is seen through its sum and difference: y_a + y_b = z_a + z_b and y_a - y_b = +-|z_a - z_b|, so in
@@ -20,9 +20,21 @@
 #include "core/layer/form.h"
 #include "core/net/net.h"
 
+/* What a block that has taken in others (fold.h) knows of itself. Its executed float32 unit k is off by at most
+ *   gamma_{rounds_k} (|W_k| |y| + size_k) + flat_k + steep_k sum |y|,  gamma_n = n v / (1 - n v), v = 2^-24,
+ * for the executed y before it, as long as nothing overflows: reach + rise sum |y| bounds all that is computed on the way. */
+typedef struct lip_fold {
+  double *W;                     /* (M, N) exact */
+  double *c, *off;               /* (M) the bias, and how far that may be from the exact one */
+  double *size;                  /* (M) >= |c|, and all terms that c is the sum of, in absolute values */
+  double *rounds, *flat, *steep; /* (M) */
+  double reach, rise;
+} lip_fold;
+
 typedef struct lip_block {
   size_t M, N;
-  float *W, *b;       /* (M, N) row-major and (M), owned */
+  float *W, *b;       /* (M, N) row-major and (M), owned; exact unless there is a fold */
+  lip_fold *fold;     /* NULL: none. Else W and b are rounded from it. Owned */
   double *low, *high; /* (M) slopes of what follows the matrix; owned. The last block: all 1 and never read */
   const lip_layer *
       phi; /* of the net: its kind's `range` is phi_l of the first units; NULL: `bend`, pairs, or all pass on */
@@ -47,5 +59,11 @@ typedef struct lip_affine {
  * LIP_OK with `unknown` named. LIP_MEMORY. Free with lip_affine_free also after a failure. */
 lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err);
 void lip_affine_free(lip_affine *a);
+void lip_block_free(lip_block *b); /* what it owns */
+
+/* Entry i of the exact matrix. */
+static inline double lip_block_weight(const lip_block *b, size_t i) {
+  return b->fold ? b->fold->W[i] : (double)b->W[i];
+}
 
 #endif

@@ -45,19 +45,20 @@ void lip_attain_free(lip_attain *w) {
 }
 
 /* sum_j w_j y_j, sum_j |w_j| |y_j| and sum_j |w_j| e_j. */
-LIP_HOT static void dot(const float *w, const double *y, const double *e, size_t n, double out[3]) {
+LIP_INLINE void dot(const float *w, const double *wide, const double *y, const double *e, size_t n,
+                    double out[3]) {
   enum { LANES = 8 };
   double s[LANES] = {0}, t[LANES] = {0}, u[LANES] = {0};
   size_t j = 0;
   for (; j + LANES <= n; j += LANES)
     for (size_t k = 0; k < LANES; k++) {
-      double a = (double)w[j + k], b = a * y[j + k];
+      double a = wide ? wide[j + k] : (double)w[j + k], b = a * y[j + k];
       s[k] += b;
       t[k] += fabs(b);
       u[k] += fabs(a) * e[j + k];
     }
   for (; j < n; j++) {
-    double a = (double)w[j], b = a * y[j];
+    double a = wide ? wide[j] : (double)w[j], b = a * y[j];
     s[0] += b;
     t[0] += fabs(b);
     u[0] += fabs(a) * e[j];
@@ -70,14 +71,26 @@ LIP_HOT static void dot(const float *w, const double *y, const double *e, size_t
   }
 }
 
+LIP_HOT static void dot_float(const float *w, const double *y, const double *e, size_t n, double out[3]) {
+  dot(w, NULL, y, e, n, out);
+}
+
+LIP_HOT static void dot_double(const double *w, const double *y, const double *e, size_t n, double out[3]) {
+  dot(NULL, w, y, e, n, out);
+}
+
 /* (v, e) of a block's inputs become those of its units. */
-static void multiply(lip_attain *w, const lip_block *k, const float *b, double *v, double *e) {
+static void multiply(lip_attain *w, const lip_block *k, bool biased, double *v, double *e) {
   double g = lip_gamma(k->N + 2);
   for (size_t i = 0; i < k->M; i++) {
-    double s[3], bias = b ? (double)b[i] : 0;
-    dot(k->W + i * k->N, v, e, k->N, s);
+    double s[3], bias = !biased ? 0 : k->fold ? k->fold->c[i] : (double)k->b[i];
+    double off = biased && k->fold ? k->fold->off[i] : 0;
+    if (k->fold)
+      dot_double(k->fold->W + i * k->N, v, e, k->N, s);
+    else
+      dot_float(k->W + i * k->N, v, e, k->N, s);
     w->spare[i] = s[0] + bias;
-    w->spare_error[i] = (s[2] + g * (s[1] + fabs(bias))) * raise + TINY;
+    w->spare_error[i] = (s[2] + off + g * (s[1] + fabs(bias))) * raise + TINY;
   }
   memcpy(v, w->spare, k->M * sizeof *v);
   memcpy(e, w->spare_error, k->M * sizeof *e);
@@ -169,8 +182,8 @@ void lip_attain_at(lip_attain *w, const float *x, const float *v, lip_p p, lip_p
     const lip_block *k = &a->block[l];
     ready = k->N < 1 << 20;
     if (!ready) break;
-    multiply(w, k, k->b, w->value, w->value_error);
-    multiply(w, k, NULL, w->tangent, w->tangent_error);
+    multiply(w, k, true, w->value, w->value_error);
+    multiply(w, k, false, w->tangent, w->tangent_error);
     if (l + 1 == a->n) break;
     respond(w, k);
     for (size_t i = 0; k->mate && i < k->M; i++)

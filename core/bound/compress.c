@@ -46,9 +46,8 @@ static void rotate_columns(const lip_block *before, double *row, double *size) {
 void lip_rotated_row(const lip_affine *a, size_t l, size_t i, double *row, double *size) {
   const lip_block *b = &a->block[l];
   size_t mate = b->mate ? b->mate[i] : i;
-  const float *w = b->W + i * b->N, *v = b->W + mate * b->N;
   for (size_t j = 0; j < b->N; j++) {
-    double x = (double)w[j], y = (double)v[j];
+    double x = lip_block_weight(b, i * b->N + j), y = lip_block_weight(b, mate * b->N + j);
     row[j] = mate == i ? x : i < mate ? x + y : y - x;
     size[j] = mate == i ? fabs(x) : fabs(x) + fabs(y);
   }

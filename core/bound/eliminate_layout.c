@@ -73,7 +73,7 @@ static void turn_columns(const lip_block *before, double *row) {
 static void turned_row(const lip_block *b, const lip_block *before, size_t k, double *row) {
   size_t m = b->mate ? b->mate[k] : k;
   for (size_t j = 0; j < b->N; j++) {
-    double v = (double)b->W[k * b->N + j], o = (double)b->W[m * b->N + j];
+    double v = lip_block_weight(b, k * b->N + j), o = lip_block_weight(b, m * b->N + j);
     row[j] = m == k ? v : m > k ? (v + o) * sqrt(0.5) : (o - v) * sqrt(0.5);
   }
   turn_columns(before, row);
@@ -237,9 +237,10 @@ void lip_elim_target(lip_elim *e, lip_rows rows) {
   e->rows = padded(R);
   memset(e->V, 0, e->R * e->last * sizeof *e->V);
   for (size_t r = 0; r < R; r++) {
-    const float *wi = b->W + (all ? r : rows.i) * b->N;
-    const float *wj = all || rows.j == LIP_NO_ROW ? NULL : b->W + rows.j * b->N;
-    for (size_t k = 0; k < b->N; k++) row[k] = (double)wi[k] - (wj ? (double)wj[k] : 0);
+    size_t i = (all ? r : rows.i) * b->N, j = rows.j * b->N;
+    bool alone = all || rows.j == LIP_NO_ROW;
+    for (size_t k = 0; k < b->N; k++)
+      row[k] = lip_block_weight(b, i + k) - (alone ? 0 : lip_block_weight(b, j + k));
     turn_columns(s->block, row);
     for (size_t p = 0; p < e->last; p++) {
       size_t k = s->unit[p];

@@ -82,7 +82,7 @@ static bool takes(const lip_ask *ask, char *why) {
 
 static bool all_finite(const lip_block *k) {
   for (size_t i = 0; i < k->M * k->N; i++)
-    if (!isfinite(k->W[i])) return false;
+    if (!isfinite(lip_block_weight(k, i))) return false;
   for (size_t i = 0; i < k->M; i++)
     if (!(k->low[i] <= k->high[i]) || !isfinite(k->low[i]) || !isfinite(k->high[i])) return false;
   return true;
@@ -370,7 +370,7 @@ static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
   for (size_t j = 0; j < s->a->n; j++) {
     const lip_block *k = &s->a->block[j];
     lip_status status = LIP_OK;
-    for (size_t i = 0; i < k->M * k->N; i++) s->W[i] = (double)k->W[i];
+    for (size_t i = 0; i < k->M * k->N; i++) s->W[i] = lip_block_weight(k, i);
     for (size_t q = 0; !status && q < s->sources; q++) {
       bool late = false;
       status = carry_in_time(s, j, &s->G[q], &late, err);

@@ -62,7 +62,7 @@ static bool all_finite(const lip_affine *a) {
   for (size_t l = 0; l < a->n; l++) {
     const lip_block *k = &a->block[l];
     for (size_t i = 0; i < k->M * k->N; i++)
-      if (!isfinite(k->W[i])) return false;
+      if (!isfinite(lip_block_weight(k, i))) return false;
     for (size_t i = 0; i < k->M; i++)
       if (!(k->low[i] <= k->high[i]) || !isfinite(k->low[i]) || !isfinite(k->high[i])) return false;
   }
@@ -126,7 +126,7 @@ static bool level_init(level *v, const lip_block *k, size_t n_in) {
   v->Y = lip_alloc(k->N * n_in, sizeof(double));
   v->Z = lip_alloc(k->M * n_in, sizeof(double));
   if (!v->W || !v->Y || !v->Z) return false;
-  for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = (double)k->W[i];
+  for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = lip_block_weight(k, i);
   return true;
 }
 
@@ -205,7 +205,7 @@ static void measure_error(search *s) {
     for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = fabs(v->W[i]);
     memset(v->Z, 0, k->M * n * sizeof *v->Z);
     lip_wide_product(k->M, n, k->N, v->W, k->N, v->Y, n, v->Z, n, NULL);
-    for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = (double)k->W[i];
+    for (size_t i = 0; i < k->M * k->N; i++) v->W[i] = lip_block_weight(k, i);
     turn_sizes(k, v->Z, n, false);
     for (size_t i = 0; i < k->M * n; i++) v->Z[i] += v->Z[i] > 0 ? 0x1p-1000 : 0;
     if (l + 1 == s->a->n) break;

@@ -87,7 +87,8 @@ static bool no_rows(const lip_affine *a, lip_rows r) {
   const lip_block *b = &a->block[a->n - 1];
   if (r.i == LIP_NO_ROW) return false;
   for (size_t k = 0; k < b->N; k++)
-    if (b->W[r.i * b->N + k] != (r.j == LIP_NO_ROW ? 0 : b->W[r.j * b->N + k])) return false;
+    if (lip_block_weight(b, r.i * b->N + k) != (r.j == LIP_NO_ROW ? 0 : lip_block_weight(b, r.j * b->N + k)))
+      return false;
   return true;
 }
 
@@ -196,7 +197,7 @@ static void fill(const job *t, lip_found *out) {
 static bool all_finite(const lip_affine *a) {
   for (size_t l = 0; l < a->n; l++)
     for (size_t i = 0; i < a->block[l].M * a->block[l].N; i++)
-      if (!isfinite(a->block[l].W[i])) return false;
+      if (!isfinite(lip_block_weight(&a->block[l], i))) return false;
   return true;
 }
 

@@ -41,14 +41,17 @@
  * when off_k is added to intervals and |h_k| off_k + |g'_k| after_off_k to the slack. So the bounds are about the executed
  * net itself, and rounding errors pass through the net with the signs they have there.
  *
+ * A block that has taken in others (core/affine/fold.h) has its own account of e_k, and of how far its bias is from the
+ * exact one; the latter is part of off_k in every arithmetic, and |c_k| of size_k is then the sum of the bias's terms.
+ *
  * Anything not finite makes the whole region unknown: every comparison is written so that NaN means "no". */
 #include "core/cert/relax.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/affine/bend.h"
+#include "core/affine/fold.h"
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
@@ -61,22 +64,13 @@ enum { LARGEST = 1 << 25 };
 /* ---- what does not depend on the region ---- */
 
 static bool is_identity(const lip_block *b) {
-  if (b->M != b->N || b->mate) return false;
+  if (b->M != b->N || b->mate || b->fold) return false;
   for (size_t i = 0; i < b->M; i++) {
     if (b->b[i] != 0) return false;
     for (size_t k = 0; k < b->N; k++)
       if (b->W[i * b->N + k] != (i == k)) return false;
   }
   return true;
-}
-
-/* One row of T W: of the unit itself, the sum or the difference. */
-static void unit_row(const lip_block *b, size_t k, double *v, double *c) {
-  size_t m = b->mate ? b->mate[k] : k, lower = m < k ? m : k, upper = m < k ? k : m;
-  double sign = m == k ? 0 : m < k ? -1 : 1;
-  const float *p = b->W + lower * b->N, *q = b->W + upper * b->N;
-  *c = (double)b->b[lower] + sign * (double)b->b[upper];
-  for (size_t i = 0; i < b->N; i++) v[i] = (double)p[i] + sign * (double)q[i];
 }
 
 /* Terms of the executed sum; a bias alone is exact, and so is a single product by 1 or -1. */
@@ -108,11 +102,13 @@ static lip_status slab_init(slab *s, const lip_block *b, bool first, lip_p p, li
     if (identity)
       s->c[k] = 0;
     else
-      unit_row(b, k, s->V + k * b->N, &s->c[k]);
+      lip_unit_row(b, k, s->V + k * b->N, &s->c[k]);
     count_terms(s, b, k);
     /* the entries of V are rounded once */
     if (s->norm) s->norm[k] = identity ? 1 : lip_norm_upper_d(s->V + k * b->N, b->N, dual) * (1 + 0x1p-50);
-    if (s->raw_norm) s->raw_norm[k] = lip_norm_upper(b->W + k * b->N, b->N, dual);
+    if (s->raw_norm)
+      s->raw_norm[k] = b->fold ? lip_norm_upper_d(b->fold->W + k * b->N, b->N, dual)
+                               : lip_norm_upper(b->W + k * b->N, b->N, dual);
   }
   if (s->V && !lip_few_init(&s->few, s->V, s->M, s->N))
     return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
@@ -292,27 +288,18 @@ static bool is_interval(double from, double to) {
   return from <= to && from > -INFINITY && to < INFINITY;
 }
 
-/* off_k, and FLT_MAX kept away from. `bulk` is the sum of all |y|. */
-static double rounding_of(const slab *s, size_t k, double size, double bulk) {
-  double n = s->terms[k], nv = n * 0x1p-24;
-  if (n == 0) return 0x1p-122;
-  if (!(nv < 0.25) || !(size < (double)FLT_MAX / 4)) return INFINITY;
-  double flushed = 0x1p-122 * ((n + 1) * (8 + s->entry[k]) + bulk);
-  return (nv * size + 0x1p-24 * size) / (1 - nv) * (1 + 0x1p-40) + flushed;
-}
-
 static void set_rounding(lip_ranges *g, size_t l, double bulk) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   for (size_t k = 0; k < s->M; k++) {
     size_t m = s->block->mate ? s->block->mate[k] : k;
-    q->off[k] = 0;
+    q->off[k] = lip_bias_off(s, k);
     if (g->copy.executed != LIP_EXECUTED_FLOAT32) continue;
     if (m == k) {
-      q->off[k] = rounding_of(s, k, q->size[k], bulk);
+      q->off[k] += lip_unit_rounding(s, k, q->size[k], bulk);
     } else { /* |W_a| |y| <= (|V_s| + |V_d|) |y| / 2 */
       double size = 0.5 * (q->size[k] + q->size[m]);
-      q->off[k] = rounding_of(s, k, size, bulk) + rounding_of(s, m, size, bulk);
+      q->off[k] += lip_unit_rounding(s, k, size, bulk) + lip_unit_rounding(s, m, size, bulk);
     }
   }
   for (size_t k = 0; k < s->M; k++) q->size[k] += q->off[k];
@@ -324,7 +311,7 @@ static void set_sizes(lip_ranges *g, size_t l, double gamma) {
   reach *q = &g->reach[l];
   for (size_t k = 0; k < s->M; k++) {
     double size = s->V ? size_of(s->V + k * s->N, g->bulk, s->N) : g->bulk[k];
-    q->size[k] = (size + fabs(s->c[k])) * (1 + 4 * gamma) + 0x1p-900;
+    q->size[k] = (size + lip_bias_size(s, k)) * (1 + 4 * gamma) + 0x1p-900;
   }
 }
 
@@ -543,11 +530,13 @@ lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err)
     *c = *b;
     c->W = copy_of(b->W, b->M * b->N, sizeof *b->W);
     c->b = copy_of(b->b, b->M, sizeof *b->b);
+    c->fold = b->fold ? lip_fold_copy(b) : NULL;
     c->low = copy_of(b->low, b->M, sizeof *b->low);
     c->high = copy_of(b->high, b->M, sizeof *b->high);
     c->mate = b->mate ? copy_of(b->mate, b->M, sizeof *b->mate) : NULL;
     c->bend = b->bend ? copy_of(b->bend, b->n_phi, sizeof *b->bend) : NULL;
-    complete = c->W && c->b && c->low && c->high && (c->mate || !b->mate) && (c->bend || !b->bend);
+    complete = c->W && c->b && (c->fold || !b->fold) && c->low && c->high && (c->mate || !b->mate) &&
+               (c->bend || !b->bend);
     for (size_t k = 0; complete && g->known && l + 1 < a->n && k < b->M; k++) {
       if (c->low[k] == c->high[k]) continue; /* also of a unit that never moves: any slope is true of it */
       c->low[k] = fmax(c->low[k], g->reach[l].low[k]);

@@ -33,6 +33,15 @@ typedef struct slab {
   double *raw_norm; /* (M) and of the rows of W, where there are pairs */
 } slab;
 
+/* Row k of V = T W, and of T b: of the unit itself, the sum or the difference. */
+void lip_unit_row(const lip_block *b, size_t k, double *v, double *c);
+/* >= |c_k| and all that c_k is the sum of; how far c_k is from exact but for that sum. */
+double lip_bias_size(const slab *s, size_t k);
+double lip_bias_off(const slab *s, size_t k);
+/* off_k of the unit itself, or of one value of a pair, and FLT_MAX kept away from; size >= |W_k| |y| and what lip_bias_size
+ * says of it, `bulk` the sum of all |y|. */
+double lip_unit_rounding(const slab *s, size_t k, double size, double bulk);
+
 struct lip_relax {
   const lip_affine *a;
   lip_p p;

@@ -193,5 +193,6 @@ const lip_layer_kind lip_layer_batch_norm = {
     .bound = lip_diagonal_bound,
     .slopes = lip_diagonal_slopes,
     .range = lip_diagonal_range,
+    .diagonal = lip_diagonal_unit,
     .deviate = lip_diagonal_deviate,
 };

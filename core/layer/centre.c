@@ -110,5 +110,6 @@ const lip_layer_kind lip_layer_centre = {
     .bound = lip_unit_bound,
     .slopes = lip_diagonal_slopes,
     .range = lip_diagonal_range,
+    .diagonal = lip_diagonal_unit,
     .deviate = lip_diagonal_deviate,
 };

@@ -169,6 +169,14 @@ void lip_diagonal_range(const lip_layer *l, size_t k, double from, double to, li
   *r = (lip_range){a, a, fmin(u, v) - off, fmax(u, v) + off, executed, 1};
 }
 
+void lip_diagonal_unit(const lip_layer *l, size_t k, float amb[3]) {
+  const lip_diagonal *d = l->state;
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  d->map(l, k / S, &amb[0], &amb[2]);
+  amb[1] = 0;
+}
+
 void lip_diagonal_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   if (lip_step_down(pq, d)) return;
   const lip_diagonal *s = l->state;

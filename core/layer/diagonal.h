@@ -28,6 +28,7 @@ void lip_diagonal_wide(const lip_layer *l, size_t B, const double *x, double *y)
 lip_status lip_diagonal_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
 void lip_diagonal_slopes(const lip_layer *l, double *low, double *high);
 void lip_diagonal_range(const lip_layer *l, size_t k, double from, double to, lip_range *r);
+void lip_diagonal_unit(const lip_layer *l, size_t k, float amb[3]); /* the entry `diagonal` */
 /* Two roundings: |error| <= (2u + u^2) |a x| + u |b|, plus underflow. */
 void lip_diagonal_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d);
 

@@ -239,12 +239,15 @@ struct lip_layer_kind {
    *   matrix    y = W x + b: W (n_out, n_in) and b (n_out), the very float32 numbers
    *   slopes    y_k = phi_k(x_k): [low_k, high_k] (n_in) holds every slope of phi_k, exact or rounded outwards
    *   range     (with slopes) phi_k on [from, to], both finite, exact or rounded outwards
+   *   diagonal  (with slopes, where every slope is known) phi_k(x) = a (x - m) + b: sets a, m, b in amb, the very float32
+   *             numbers. Executed as a difference, a product and a sum, or fewer, each rounded once or fused
    *   exchange  rounds in which disjoint pairs of values are put in order: mate[k] is the partner of k, or k itself;
    *             false past the last round. Which one comes first: LIP_LAYER_DESCENDING
    *   form      says it in several steps (form.h); counts before the others. False: not this time */
   void (*matrix)(const lip_layer *l, float *W, float *b);
   void (*slopes)(const lip_layer *l, double *low, double *high);
   void (*range)(const lip_layer *l, size_t k, double from, double to, lip_range *r);
+  void (*diagonal)(const lip_layer *l, size_t k, float amb[3]);
   bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
   bool (*form)(const lip_layer *l, lip_form *f);
   /* Adds A'B to rows u0..u1 of the gradient of W, A (K, n_out), B (K, n_in): how a loss that depends on W itself, not

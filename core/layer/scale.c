@@ -139,6 +139,14 @@ static void unit_slopes(const lip_layer *l, double *low, double *high) {
   for (size_t i = 0; i < C * S; i++) low[i] = high[i] = (double)slopes(l)[i / S];
 }
 
+static void unit_map(const lip_layer *l, size_t k, float amb[3]) {
+  size_t C, S;
+  lip_shape_channels(&l->in, &C, &S);
+  amb[0] = slopes(l)[k / S];
+  amb[1] = means(l)[k / S];
+  amb[2] = 0;
+}
+
 /* a (x - m): a difference and a product, each rounded once. */
 static void range(const lip_layer *l, size_t k, double from, double to, lip_range *r) {
   size_t C, S;
@@ -171,7 +179,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 #define KIND                                                                                                 \
   .plan = plan, .release = release, .forward = forward, .backward = backward, .wide = wide, .bound = bound,  \
-  .slopes = unit_slopes, .range = range, .deviate = deviate
+  .slopes = unit_slopes, .range = range, .diagonal = unit_map, .deviate = deviate
 
 const lip_layer_kind lip_layer_scale = {
     .desc = {"scale", "fixed map factor * (x - mean) / std by channel", options, sizeof(conf)},

@@ -179,8 +179,8 @@ static void walk(const lip_affine *a, const long double *x, long double u[][64],
   for (size_t l = 0; l < a->n; l++) {
     const lip_block *b = &a->block[l];
     for (size_t i = 0; i < b->M; i++) {
-      z[i] = (long double)b->b[i];
-      for (size_t k = 0; k < b->N; k++) z[i] += (long double)b->W[i * b->N + k] * y[k];
+      z[i] = b->fold ? (long double)b->fold->c[i] : (long double)b->b[i];
+      for (size_t k = 0; k < b->N; k++) z[i] += (long double)lip_block_weight(b, i * b->N + k) * y[k];
     }
     for (size_t i = 0; i < b->M; i++) {
       size_t m = b->mate ? b->mate[i] : i;
