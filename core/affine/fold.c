@@ -34,14 +34,21 @@ enum { MOST_TERMS = 1 << 18, ARRAYS = 6 };
 #define FLUSH 0x1p-122
 static const double raise = 1 + 0x1p-4;
 
+/* A bias and what executed float32 may be off by: fields as in lip_fold. Of h_r, |a V_r| |y| + size is T_r, and flat +
+ * steep sum |y| is D_r. */
+typedef struct account {
+  double c, off, size, rounds, flat, steep;
+} account;
+
 typedef struct fold_job {
   const lip_block *one, *two;
   /* of block 1, by rows */
   size_t *start; /* (M + 1) of each row in the two below */
   uint32_t *column;
   double *value;
-  float (*amb)[3]; /* (M) */
-  double *top;     /* (M) largest absolute value */
+  float (*amb)[3];          /* (M) */
+  double *top;              /* (M) largest absolute value */
+  account *before, *behind; /* (M) of u_r and of h_r */
   lip_fold *out;
   double A, B; /* sum of all |h_r| <= A sum |y| + B */
 } fold_job;
@@ -87,6 +94,8 @@ static void job_free(fold_job *j) {
   lip_free(j->value);
   lip_free(j->amb);
   lip_free(j->top);
+  lip_free(j->before);
+  lip_free(j->behind);
 }
 
 /* ---- block 1 ---- */
@@ -126,11 +135,6 @@ static bool read_rows(fold_job *j, bool *finite) {
   }
   return true;
 }
-
-/* What the executed unit r of block 1 may be off by, and its bias. */
-typedef struct account {
-  double c, off, size, rounds, flat, steep;
-} account;
 
 /* Terms of a float32 sum; a bias alone is exact, and so is a single product by 1 or -1: 0. */
 static double terms_of(const lip_block *b, size_t k, double *top) {
@@ -172,16 +176,29 @@ static bool product_row(const fold_job *j, size_t k) {
   return most == 0 || most >= 0x1p-149;
 }
 
-/* What passes through unit r, as block 2 sees it: D_r is flat + steep sum |y|, T_r at y = 0 size, h_r at y = 0 c. */
-static account through(const fold_job *j, size_t r) {
-  account u = account_of(j->one, r);
-  double a = fabs((double)j->amb[r][0]), m = fabs((double)j->amb[r][1]), b = fabs((double)j->amb[r][2]);
-  double c = (double)j->amb[r][0] * (u.c - (double)j->amb[r][1]) + (double)j->amb[r][2];
-  bool plain = a == 1 && m == 0 && b == 0;
-  account h = {c, a * u.off, a * (u.size + m) + b, u.rounds + (plain && j->amb[r][0] > 0 ? 0 : 3), 0, 0};
-  h.flat = raise * a * u.flat + FLUSH * (1 + a + m + u.size + u.flat);
-  h.steep = raise * a * u.steep + FLUSH * (j->top[r] + u.steep);
-  return h;
+/* The account of h_r from that of u_r. */
+static account through(const account *u, const float amb[3], double top) {
+  double a = fabs((double)amb[0]), m = fabs((double)amb[1]), b = fabs((double)amb[2]);
+  bool copied = amb[0] == 1 && m == 0 && b == 0;
+  return (account){.c = (double)amb[0] * (u->c - (double)amb[1]) + (double)amb[2],
+                   .off = a * u->off,
+                   .size = a * (u->size + m) + b,
+                   .rounds = u->rounds + (copied ? 0 : 3),
+                   .flat = raise * a * u->flat + FLUSH * (1 + a + m + u->size + u->flat),
+                   .steep = raise * a * u->steep + FLUSH * (top + u->steep)};
+}
+
+/* Both, of all units. False: no memory. */
+static bool take_accounts(fold_job *j) {
+  const size_t M = j->one->M;
+  j->before = lip_alloc(M, sizeof *j->before);
+  j->behind = lip_alloc(M, sizeof *j->behind);
+  if (!j->before || !j->behind) return false;
+  for (size_t r = 0; r < M; r++) {
+    j->before[r] = account_of(j->one, r);
+    j->behind[r] = through(&j->before[r], j->amb[r], j->top[r]);
+  }
+  return true;
 }
 
 /* Bounds of all that is computed on the way, and of the sum of what comes out. */
@@ -189,7 +206,7 @@ static void measure(fold_job *j) {
   const lip_fold *old = j->one->fold;
   double reach = old ? old->reach : 0, rise = old ? old->rise : 0;
   for (size_t r = 0; r < j->one->M; r++) {
-    account h = through(j, r), u = account_of(j->one, r);
+    account h = j->behind[r], u = j->before[r];
     double a = fabs((double)j->amb[r][0]), m = fabs((double)j->amb[r][1]);
     j->A += raise * (a * j->top[r] + h.steep);
     j->B += raise * (h.size + h.flat);
@@ -208,7 +225,7 @@ static void account_row(const fold_job *j, size_t k) {
   for (size_t r = 0; r < two->N; r++) {
     double w = (double)two->W[k * two->N + r];
     if (w == 0) continue;
-    account h = through(j, r);
+    account h = j->behind[r];
     c += w * h.c;
     size += fabs(w) * h.size;
     off += fabs(w) * h.off;
@@ -237,6 +254,7 @@ static bool multiply(fold_job *j, bool *exact) {
   *exact = true;
   for (size_t k = 0; *exact && k < M; k++) *exact = product_row(j, k);
   if (!*exact) return true;
+  if (!take_accounts(j)) return false;
   measure(j);
   for (size_t k = 0; k < M; k++) {
     account_row(j, k);
