@@ -177,7 +177,8 @@ static void every_kind_that_offers_it(void **state) {
 
 /* The executed logits of one matrix lie in the interval of a ball of radius 0; returns the largest part of it that was
  * needed. */
-static double inside(lip_net *net, const lip_affine *a, size_t tries, double size, uint64_t seed) {
+static double inside(lip_net *net, const lip_affine *a, bool flush, size_t tries, double size,
+                     uint64_t seed) {
   enum { MOST = 64 };
   lip_err err;
   lip_relax *r;
@@ -196,7 +197,7 @@ static double inside(lip_net *net, const lip_affine *a, size_t tries, double siz
     lip_region region = {x, LIP_PINF, 0, false, 0, 0, LIP_EXECUTED_FLOAT32, NULL};
     lip_ranges_start(g, &region);
     lip_ranges_at(g, a->n - 1, &from, &to);
-    lip_net_forward(net, x, 1, false);
+    lip_net_forward(net, x, 1, flush && t % 4 > 1); /* training flushes denormals */
     for (size_t k = 0; k < a->n_out; k++) {
       double z = (double)net->logits[k], middle = from[k] + (to[k] - from[k]) / 2;
       if (from[k] == -INFINITY && to[k] == INFINITY) continue;
@@ -214,6 +215,7 @@ static const struct {
   const char *layers;
   size_t n_in, blocks;
 } single[] = {{"standardise mean=0.13 std=0.31;dense out=3", 1, 1},
+              {"standardise mean=0.13 std=0.31;dense out=8 bias=0", 1, 1},
               {"standardise mean=0.13 std=0.31;dense out=3", 7, 1},
               {"standardise mean=0.13 std=0.31;dense out=3", 64, 1},
               {"standardise mean=1e3 std=0.31;dense out=3", 5, 1},
@@ -240,9 +242,10 @@ static void executed_logits_are_in_the_allowance(void **state) {
       lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 5);
       stir(net->root, &rng, pow(10, (double)(seed % 5) * 5 - 10));
       lip_affine a = form_of(net);
+      const bool flush = !strstr(single[i].layers, "batch_norm") && !strstr(single[i].layers, "centre");
       if (single[i].blocks) assert_int_equal(a.n, single[i].blocks);
       for (int e = -42; e <= 36; e += e < -6 || e > 3 ? 6 : 1) {
-        double used = inside(net, &a, e == 0 ? 60 : 12, pow(10, e), seed);
+        double used = inside(net, &a, flush, e == 0 && single[i].n_in == 1 ? 2000 : 12, pow(10, e), seed);
         if (single[i].n_in == 1 && e == 0) sharp = fmax(sharp, used);
       }
       lip_affine_free(&a);
