@@ -194,7 +194,7 @@ static double inside(lip_net *net, const lip_affine *a, bool flush, size_t tries
     float one = (float)(size * lip_rng_normal(&rng));
     for (size_t i = 0; i < a->n_in; i++) /* alike: errors add up */
       x[i] = t % 2 ? one : (float)(size * lip_rng_normal(&rng));
-    lip_region region = {x, LIP_PINF, 0, false, 0, 0, LIP_EXECUTED_FLOAT32, NULL};
+    lip_region region = {.x = x, .p = LIP_PINF, .executed = LIP_EXECUTED_FLOAT32};
     lip_ranges_start(g, &region);
     lip_ranges_at(g, a->n - 1, &from, &to);
     lip_net_forward(net, x, 1, flush && t % 4 > 1); /* training flushes denormals */
@@ -282,7 +282,7 @@ static void executed_margins_stay_above(void **state) {
         assert_int_equal(lip_net_reserve(net, POINTS, &err), LIP_OK);
         lip_rng_fill_uniform(&rng, x, IN, 0, seed < 3 ? 1 : 1e4f);
         for (double eps = 0; eps < 1; eps = eps * 10 + 1e-4) {
-          lip_region region = {x, (lip_p)p, eps, false, 0, 0, LIP_EXECUTED_FLOAT32, NULL};
+          lip_region region = {.x = x, .p = (lip_p)p, .eps = eps, .executed = LIP_EXECUTED_FLOAT32};
           lip_ranges_start(g, &region);
           lip_ranges_tighten(g);
           lip_ranges_margins(g, 0, true, low);
