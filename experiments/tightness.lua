@@ -2,6 +2,8 @@
 -- Six networks: relu and maxmin, free or held by a norm, three and five layers; every bound between a value that two
 -- points attain and the product of the layers' norms; certified test images beside those that an attack leaves standing.
 -- Three more with a residual, with branches and with pooled convolutions: the same, and what `local` proves of images.
+-- Then what linear relaxation proves of balls cut with the box of pixels, on six nets; and constants of deep nets with few
+-- inputs and random weights.
 --
 --   lipwb experiments/tightness.lua [--set nets=all] [--set epochs=3] [--set points=300] [--set attack=true]
 --     [--set seconds=10] [--plot FILE]
@@ -19,7 +21,8 @@ local args = lip.args{
   points = { 300, "test images to certify and to attack", min = 1 },
   attack = { true, "also attack them" }, plot = { "tightness.png", "figure; an empty name draws none" },
   seconds = { 10, "what one bound may take" },
-  nets = { "all", "chains of layers, nets with branches and pools, or both", choices = { "all", "chains", "branching" } },
+  nets = { "all", "chains of layers, nets with branches and pools, balls around images, deep random nets, or all of them",
+    choices = { "all", "chains", "branching", "balls", "deep" } },
   limit = { 0, "samples to train on, 0: all" },
   data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
 }
@@ -44,6 +47,21 @@ local branching = {
   { "convolution and max_pool2d", lip.conv2d{ channels = 4, kernel = 4, stride = 4 }, lip.relu(), lip.max_pool2d{ kernel = 2 },
     lip.flatten(), lip.dense{ out = 32 }, lip.relu(), lip.dense{ out = 10 } },
 }
+-- nets asked about balls, cut with the box {0, 1}
+local ball_nets = {
+  { "relu 64, 64", "relu", 64, 2 },
+  { "relu 50 x 4", "relu", 50, 4 },
+  { "relu 128, 128, norm 2, budget 4", "relu", 128, 2, norm = 2, budget = 4 },
+  { "tanh 64, 64", "tanh", 64, 2 },
+  { "standardised, relu 64, 64", lip.flatten(), lip.standardise{ mean = 0.13, std = 0.31 }, lip.dense{ out = 64 }, lip.relu(),
+    lip.dense{ out = 64 }, lip.relu(), lip.dense{ out = 10 } },
+  { "two convolutions", lip.conv2d{ channels = 8, kernel = 4, stride = 2, padding = 1 }, lip.relu(),
+    lip.conv2d{ channels = 16, kernel = 4, stride = 2, padding = 1 }, lip.relu(), lip.flatten(), lip.dense{ out = 64 },
+    lip.relu(), lip.dense{ out = 10 } },
+}
+local balls = { { 2, { 0.3, 0.5 } }, { 1, { 3 } }, { "inf", { 0.02 } } }
+-- inputs, width, hidden layers, outputs: relu nets with weights as He et al. draw them
+local deep = { { 5, 20, 6, 5 }, { 4, 80, 5, 10 }, { 4, 80, 10, 1 }, { 1, 30, 4, 2 } }
 local radii = { { 2, { 0.1, 0.3, 0.5, 1 } }, { "inf", { 1 / 255, 2 / 255, 8 / 255 } } }
 
 local function build(row)
@@ -124,6 +142,50 @@ local function report(row)
   return shown, low.lower / best
 end
 
+-- Of the points: how many balls are proved to have one class, and how many an attack leaves.
+local function report_balls(row)
+  local net = build(row)
+  print(("\n%s: %.2f %% of %s"):format(row[1], 100 * net:evaluate(test).accuracy, name))
+  print(("  %-8s %8s %10s %10s %9s   of %d, box {0, 1}"):format("ball", "eps", "proved", "attacked", "seconds", args.points))
+  local sum = 0
+  for _, question in ipairs(balls) do
+    local p, eps = question[1], question[2]
+    for _, e in ipairs(eps) do
+      local began = lip.time()
+      local c = assert(net:certify(test, { p = p, method = "local", eps = e, limit = args.points, box = { 0, 1 } }))
+      local took, left = lip.time() - began, "-"
+      if args.attack then
+        left = percent(assert(lip.attack(net, test, { p = p, eps = e, limit = args.points, steps = 40, seed = args.seed,
+          box = { 0, 1 } })).robust)
+      end
+      sum = sum + c.certified[e]
+      print(("  %-8s %8g %10s %10s %9.2f"):format("l_" .. p, e, percent(c.certified[e]), left, took))
+    end
+  end
+  return sum
+end
+
+local function report_deep(row)
+  local inputs, width, layers, outputs = table.unpack(row)
+  local spec = { input = inputs, norm = 2, budget = math.huge, init = "he", seed = args.seed }
+  for k = 1, layers do spec[2 * k - 1], spec[2 * k] = lip.dense{ out = width }, lip.relu() end
+  spec[2 * layers + 1] = lip.dense{ out = outputs }
+  local net = lip.net(spec)
+  print(("\n%d inputs, relu %d x %d, %d outputs, weights drawn"):format(inputs, width, layers, outputs))
+  print(("  %-12s %12s %10s %9s"):format("l_2", "constant", "of product", "seconds"))
+  local product, best
+  for _, method in ipairs(methods) do
+    local b = net:bound{ method = method, seconds = args.seconds }
+    product = product or b.upper
+    best = math.min(best or b.upper, b.upper)
+    print(("  %-12s %12.6g %10.3f %9.2f"):format(method, b.upper, b.upper / product, b.seconds))
+  end
+  local low = net:bound{ lower = true }
+  print(("  %-12s %12.6g %10.3f %9.2f   tightness %.4f"):format("attained", low.lower, low.lower / product, low.seconds,
+    low.lower / best))
+  return low.lower / best
+end
+
 local start, panels, result, n = lip.time(), {}, {}, 0
 local function all_of(list)
   for _, row in ipairs(list) do
@@ -131,10 +193,19 @@ local function all_of(list)
     panels[n], result["tightness " .. n] = report(row)
   end
 end
-if args.nets ~= "branching" then all_of(nets) end
-if args.nets ~= "chains" then all_of(branching) end
+local function wanted(what)
+  return args.nets == "all" or args.nets == what
+end
+if wanted "chains" then all_of(nets) end
+if wanted "branching" then all_of(branching) end
+for k, row in ipairs(wanted "balls" and ball_nets or {}) do
+  n, result["proved " .. k] = n + 1, report_balls(row)
+end
+for k, row in ipairs(wanted "deep" and deep or {}) do
+  n, result["tightness of deep net " .. k] = n + 1, report_deep(row)
+end
 result.seconds = lip.time() - start
-lip.figures.draw(args.plot, { title = name .. ": certified by each bound, and what an attack leaves", columns = 2,
-  panels = panels })
+if #panels > 0 then lip.figures.draw(args.plot, { title = name .. ": certified by each bound, and what an attack leaves", columns = 2,
+  panels = panels }) end
 print(("\nresult: %d nets in %.0f s"):format(n, result.seconds))
 return result
