@@ -59,69 +59,14 @@
 #include "core/norm/lanes.h"
 #include "core/norm/round.h"
 
-enum { LARGEST = 1 << 25 };
-
 /* ---- what does not depend on the region ---- */
-
-static bool is_identity(const lip_block *b) {
-  if (b->M != b->N || b->mate || b->fold) return false;
-  for (size_t i = 0; i < b->M; i++) {
-    if (b->b[i] != 0) return false;
-    for (size_t k = 0; k < b->N; k++)
-      if (b->W[i * b->N + k] != (i == k)) return false;
-  }
-  return true;
-}
-
-/* Terms of the executed sum; a bias alone is exact, and so is a single product by 1 or -1. */
-static void count_terms(slab *s, const lip_block *b, size_t k) {
-  const float *w = b->W + k * b->N;
-  double n = b->b[k] != 0, top = 0;
-  for (size_t i = 0; i < b->N; i++) {
-    n += w[i] != 0;
-    top = fmax(top, fabs((double)w[i]));
-  }
-  s->terms[k] = n == 0 || (n == 1 && (top == 1 || top == 0)) ? 0 : n;
-  s->entry[k] = top;
-}
-
-static lip_status slab_init(slab *s, const lip_block *b, bool first, lip_p p, lip_err *err) {
-  *s = (slab){.M = b->M, .N = b->N, .block = b};
-  lip_p dual = lip_p_dual(p);
-  bool identity = is_identity(b), ok = true;
-  s->c = lip_alloc(b->M, sizeof(double));
-  s->terms = lip_alloc(b->M, sizeof(double));
-  s->entry = lip_alloc(b->M, sizeof(double));
-  if (!identity) s->V = lip_alloc(b->M * b->N, sizeof(double));
-  if (first) s->norm = lip_alloc(b->M, sizeof(double));
-  if (first && b->mate) s->raw_norm = lip_alloc(b->M, sizeof(double));
-  ok = s->c && s->terms && s->entry && (identity || s->V) && (!first || s->norm) &&
-       (!(first && b->mate) || s->raw_norm);
-  if (!ok) return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
-  for (size_t k = 0; k < b->M; k++) {
-    if (identity)
-      s->c[k] = 0;
-    else
-      lip_unit_row(b, k, s->V + k * b->N, &s->c[k]);
-    count_terms(s, b, k);
-    /* the entries of V are rounded once */
-    if (s->norm) s->norm[k] = identity ? 1 : lip_norm_upper_d(s->V + k * b->N, b->N, dual) * (1 + 0x1p-50);
-    if (s->raw_norm)
-      s->raw_norm[k] = b->fold ? lip_norm_upper_d(b->fold->W + k * b->N, b->N, dual)
-                               : lip_norm_upper(b->W + k * b->N, b->N, dual);
-  }
-  if (s->V && !lip_few_init(&s->few, s->V, s->M, s->N))
-    return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
-  return LIP_OK;
-}
 
 lip_status lip_relax_new(const lip_affine *a, lip_p p, lip_relax **out, lip_err *err) {
   *out = NULL;
-  size_t total = 0, widest = a->n_in;
+  size_t numbers = 0, widest = a->n_in;
+  bool large = false, ok = true;
   for (size_t l = 0; l < a->n; l++) {
     const lip_block *b = &a->block[l];
-    total += b->M * b->N; /* at most 2^27 each */
-    if (total > LARGEST) return LIP_OK;
     widest = b->M > widest ? b->M : widest;
     widest = b->N > widest ? b->N : widest;
   }
@@ -130,14 +75,12 @@ lip_status lip_relax_new(const lip_affine *a, lip_p p, lip_relax **out, lip_err 
   if (!r) return lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
   *r = (lip_relax){.a = a, .p = p, .widest = widest, .gamma = lip_gamma(2 * widest + 64)};
   r->slab = lip_alloc(a->n, sizeof *r->slab);
-  if (r->slab) memset(r->slab, 0, a->n * sizeof *r->slab);
-  lip_status status =
-      r->slab ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
-  for (; !status && r->n < a->n; r->n++)
-    status = slab_init(&r->slab[r->n], &a->block[r->n], r->n == 0, p, err);
-  if (status) {
+  for (; r->slab && ok && r->n < a->n; r->n++)
+    ok = lip_slab_init(&r->slab[r->n], &a->block[r->n], r->n == 0, p, &numbers, &large);
+  if (r->slab && ok && p == LIP_P2 && r->n > 1) r->gram = lip_slab_gram(&r->slab[0], &ok);
+  if (!r->slab || !ok) {
     lip_relax_free(r);
-    return status;
+    return large ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for the relaxation of a net");
   }
   *out = r;
   return LIP_OK;
@@ -145,22 +88,15 @@ lip_status lip_relax_new(const lip_affine *a, lip_p p, lip_relax **out, lip_err 
 
 void lip_relax_free(lip_relax *r) {
   if (!r) return;
-  for (size_t l = 0; l < r->n; l++) {
-    lip_free(r->slab[l].V);
-    lip_few_free(&r->slab[l].few);
-    lip_free(r->slab[l].c);
-    lip_free(r->slab[l].terms);
-    lip_free(r->slab[l].entry);
-    lip_free(r->slab[l].norm);
-    lip_free(r->slab[l].raw_norm);
-  }
+  for (size_t l = 0; l < r->n; l++) lip_slab_free(&r->slab[l]);
   lip_free(r->slab);
+  lip_free(r->gram);
   lip_free(r);
 }
 
 /* ---- memory of one region ---- */
 
-enum { PARTS = 14 }; /* arrays of a reach */
+enum { PARTS = 14, INDICES = 8 }; /* arrays of a reach; of indices */
 
 static double *take(double **at, size_t n) {
   double *p = *at;
@@ -183,18 +119,26 @@ static void lay_out(lip_ranges *g, double *at) {
   for (size_t i = 0; i < 3; i++) *wide[i] = take(&at, w);
   double **input[] = {&g->x, &g->x_mid, &g->x_half, &g->x_bulk, &g->down, &g->up, &g->size, &g->cap};
   for (size_t i = 0; i < 8; i++) *input[i] = take(&at, n_in + (i < 6 ? 0 : LIP_LANES));
+  g->first = take(&at, r->slab[0].M);
+}
+
+/* What the relaxation works with: the numbers that are vectors first, for their alignment. Returns where it ends. */
+static double *lay_out_rows(lip_ranges *g) {
+  double *at = g->numbers;
+  size_t w = g->r->widest;
+  g->now.v = take(&at, LIP_CHUNK * w);
+  g->next.v = take(&at, LIP_CHUNK * w);
+  g->G = take(&at, LIP_CHUNK * w);
+  g->strip = take(&at, 8 * w);
   g->rest = take(&at, LIP_CHUNK);
   g->slack = take(&at, LIP_CHUNK);
   g->found = take(&at, LIP_CHUNK);
-  g->G = take(&at, LIP_CHUNK * w);
-  g->H = take(&at, LIP_CHUNK * w);
-  g->strip = take(&at, 16 * w);
-}
-
-static size_t numbers_needed(const lip_relax *r) {
-  size_t total = (2 * LIP_CHUNK + 16 + 3) * r->widest + 8 * r->a->n_in + 2 * LIP_LANES + 3 * LIP_CHUNK;
-  for (size_t l = 0; l < r->n; l++) total += PARTS * r->slab[l].M;
-  return total;
+  uint32_t **index[] = {&g->now.at, &g->next.at, &g->link,  &g->touched,
+                        &g->spot,   &g->waiting, &g->where, &g->head};
+  for (size_t i = 0; i < INDICES; i++) *index[i] = g->indices + i * w;
+  lip_passage *pass = g->passes;
+  for (size_t l = 0; l < g->r->n; pass += g->r->slab[l++].M) g->reach[l].pass = pass;
+  return at;
 }
 
 lip_status lip_ranges_new(const lip_relax *r, lip_ranges **out, lip_err *err) {
@@ -202,14 +146,21 @@ lip_status lip_ranges_new(const lip_relax *r, lip_ranges **out, lip_err *err) {
   lip_ranges *g = lip_alloc(1, sizeof *g);
   if (!g) return lip_fail(err, LIP_MEMORY, "out of memory for intervals");
   *g = (lip_ranges){.r = r};
+  size_t units = 0, w = r->widest;
+  for (size_t l = 0; l < r->n; l++) units += r->slab[l].M;
   g->reach = lip_alloc(r->n, sizeof *g->reach);
-  g->live = lip_alloc(r->widest, sizeof *g->live);
-  g->numbers = lip_alloc(numbers_needed(r), sizeof *g->numbers);
-  if (!g->reach || !g->live || !g->numbers) {
+  g->live = lip_alloc(w, sizeof *g->live);
+  g->part = lip_alloc(w, sizeof *g->part);
+  g->passes = lip_alloc(units, sizeof *g->passes);
+  g->indices = lip_alloc(w, INDICES * sizeof *g->indices);
+  g->numbers = lip_alloc((3 * LIP_CHUNK + 8 + 3) * w + 3 * LIP_CHUNK + PARTS * units + r->slab[0].M +
+                             8 * r->a->n_in + 2 * LIP_LANES,
+                         sizeof(double));
+  if (!g->reach || !g->live || !g->part || !g->passes || !g->indices || !g->numbers) {
     lip_ranges_free(g);
     return lip_fail(err, LIP_MEMORY, "out of memory for intervals");
   }
-  lay_out(g, g->numbers);
+  lay_out(g, lay_out_rows(g));
   *out = g;
   return LIP_OK;
 }
@@ -218,6 +169,9 @@ void lip_ranges_free(lip_ranges *g) {
   if (!g) return;
   lip_free(g->reach);
   lip_free(g->live);
+  lip_free(g->part);
+  lip_free(g->passes);
+  lip_free(g->indices);
   lip_free(g->numbers);
   lip_free(g);
 }
@@ -228,8 +182,8 @@ typedef struct dot {
   double at, half; /* v . middle, |v| . half widths */
 } dot;
 
-LIP_HOT static void dots(const double *restrict v, const double *restrict m, const double *restrict h,
-                         size_t n, dot *out) {
+LIP_HOT static void full_dots(const double *restrict v, const double *restrict m, const double *restrict h,
+                              size_t n, dot *out) {
   double at[8] = {0}, half[8] = {0};
   dot d = {0, 0};
   size_t i = 0;
@@ -250,7 +204,20 @@ LIP_HOT static void dots(const double *restrict v, const double *restrict m, con
   *out = d;
 }
 
-LIP_HOT static double size_of(const double *restrict v, const double *restrict w, size_t n) {
+static void dots(lip_row v, const double *m, const double *h, dot *out) {
+  if (!v.at) {
+    full_dots(v.v, m, h, v.n, out);
+    return;
+  }
+  dot d = {0, 0};
+  for (size_t i = 0; i < v.n; i++) {
+    d.at += v.v[i] * m[v.at[i]];
+    d.half += fabs(v.v[i]) * h[v.at[i]];
+  }
+  *out = d;
+}
+
+LIP_HOT static double full_size(const double *restrict v, const double *restrict w, size_t n) {
   double s[8] = {0}, sum = 0;
   size_t i = 0;
   for (; i + 8 <= n; i += 8)
@@ -260,15 +227,29 @@ LIP_HOT static double size_of(const double *restrict v, const double *restrict w
   return sum;
 }
 
-/* sum of |p_i + sign q_i| h_i: how far one value of a pair can be from its middle. */
-LIP_HOT static double raw_half(const double *restrict p, const double *restrict q, double sign,
-                               const double *restrict h, size_t n) {
+static double size_of(lip_row v, const double *w) {
+  if (!v.at) return full_size(v.v, w, v.n);
+  double sum = 0;
+  for (size_t i = 0; i < v.n; i++) sum += fabs(v.v[i]) * w[v.at[i]];
+  return sum;
+}
+
+LIP_HOT static double full_raw_half(const double *restrict p, const double *restrict q, double sign,
+                                    const double *restrict h, size_t n) {
   double s[8] = {0}, sum = 0;
   size_t i = 0;
   for (; i + 8 <= n; i += 8)
     for (size_t j = 0; j < 8; j++) s[j] += fabs(p[i + j] + sign * q[i + j]) * h[i + j];
   for (; i < n; i++) sum += fabs(p[i] + sign * q[i]) * h[i];
   for (size_t j = 0; j < 8; j++) sum += s[j];
+  return sum;
+}
+
+/* sum of |p_i + sign q_i| h_i, p and q with the same columns: how far one value of a pair can be from its middle. */
+static double raw_half(lip_row p, lip_row q, double sign, const double *h) {
+  if (!p.at) return full_raw_half(p.v, q.v, sign, h, p.n);
+  double sum = 0;
+  for (size_t i = 0; i < p.n; i++) sum += fabs(p.v[i] + sign * q.v[i]) * h[p.at[i]];
   return sum;
 }
 
@@ -310,14 +291,14 @@ static void set_sizes(lip_ranges *g, size_t l, double gamma) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   for (size_t k = 0; k < s->M; k++) {
-    double size = s->V ? size_of(s->V + k * s->N, g->bulk, s->N) : g->bulk[k];
+    double size = size_of(lip_slab_row(s, k), g->bulk);
     q->size[k] = (size + lip_bias_size(s, k)) * (1 + 4 * gamma) + 0x1p-900;
   }
 }
 
 /* Over the region a row of the first block is within what it may fall and rise of its value m at x; `norm` is the row's
  * dual norm. */
-static void meet_region(lip_ranges *g, double m, const double *row, double norm, double slack, double *from,
+static void meet_region(lip_ranges *g, double m, lip_row row, double norm, double slack, double *from,
                         double *to) {
   bool round = !g->boxed && !g->copy.scale;
   double gamma = g->r->gamma, fall = g->copy.eps * norm, rise = fall;
@@ -332,44 +313,43 @@ static void meet_region(lip_ranges *g, double m, const double *row, double norm,
 }
 
 /* Unit k before phi: over the box of what comes in, in the first block also over ball and box together. */
-static void unit_interval(lip_ranges *g, size_t l, size_t k, size_t n) {
+static void unit_interval(lip_ranges *g, size_t l, size_t k) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   double gamma = g->r->gamma;
-  dot d = {g->centre[k < n ? k : 0], g->half[k < n ? k : 0]};
-  if (s->V) dots(s->V + k * n, g->centre, g->half, n, &d);
+  dot d, e;
+  dots(lip_slab_row(s, k), g->centre, g->half, &d);
+  if (l == 0) g->first[k] = d.at;
   double slack = 4 * gamma * q->size[k] + q->tiny + q->off[k];
   spread(d.at + s->c[k], d.half, slack, gamma, &q->from[k], &q->to[k]);
   if (l > 0 || g->copy.p == LIP_PINF) return;
-  if (!s->V) return; /* the box of one coordinate is the region of it */
-  dot e;
-  dots(s->V + k * n, g->x, g->half, n, &e);
-  meet_region(g, e.at + s->c[k], s->V + k * n, s->norm[k], slack, &q->from[k], &q->to[k]);
+  dots(lip_slab_row(s, k), g->x, g->half, &e);
+  meet_region(g, e.at + s->c[k], lip_slab_row(s, k), s->norm[k], slack, &q->from[k], &q->to[k]);
 }
 
 /* The two values of the pair (k, m), k < m, put in order: from their own intervals, and from sum and difference. */
-static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m, size_t n) {
+static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
-  const double *p = s->V + k * n, *v = s->V + m * n;
+  lip_row p = lip_slab_row(s, k), v = lip_slab_row(s, m);
   double gamma = g->r->gamma, from[2], to[2], slack;
   slack =
       8 * gamma * (q->size[k] + q->size[m]) + q->tiny + q->off[k]; /* of the pair's sum: enough for each */
   dot d, e;
-  dots(p, g->centre, g->half, n, &d);
-  dots(v, g->centre, g->half, n, &e);
+  dots(p, g->centre, g->half, &d);
+  dots(v, g->centre, g->half, &e);
   for (int i = 0; i < 2; i++) {
     double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m]));
-    spread(at, 0.5 * raw_half(p, v, sign, g->half, n), slack, gamma, &from[i], &to[i]);
+    spread(at, 0.5 * raw_half(p, v, sign, g->half), slack, gamma, &from[i], &to[i]);
   }
   if (l == 0 && g->copy.p != LIP_PINF) {
-    dots(p, g->x, g->half, n, &d);
-    dots(v, g->x, g->half, n, &e);
+    dots(p, g->x, g->half, &d);
+    dots(v, g->x, g->half, &e);
     for (int i = 0; i < 2; i++) {
       double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m])), *row = g->G;
-      const float *w = s->block->W + (i ? m : k) * n;
-      for (size_t j = 0; j < n; j++) row[j] = (double)w[j];
-      meet_region(g, at, row, s->raw_norm[i ? m : k], slack, &from[i], &to[i]);
+      size_t start = (i ? m : k) * s->N;
+      for (size_t j = 0; j < p.n; j++) row[j] = lip_block_weight(s->block, start + (p.at ? p.at[j] : j));
+      meet_region(g, at, (lip_row){row, p.at, p.n}, s->raw_norm[i ? m : k], slack, &from[i], &to[i]);
     }
   }
   size_t big = s->block->descending ? k : m, small = s->block->descending ? m : k;
@@ -380,6 +360,18 @@ static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m, size_t n)
   meet(&q->from[m], &q->to[m], lip_step_down(from[0] - to[1]), -lip_step_down(from[1] - to[0]));
 }
 
+/* Weights for the slack as derived above. */
+static void set_pass(reach *q, const slab *s, size_t k, double gamma) {
+  q->pass[k] = (lip_passage){.below_slope = q->below_slope[k],
+                             .below = q->below[k],
+                             .above_slope = q->above_slope[k],
+                             .above = q->above[k],
+                             .c = s->c[k],
+                             .by_h = 3 * gamma * q->size[k] + q->off[k],
+                             .by_below = gamma * (q->after[k] + 2 * fabs(q->below[k])) + q->after_off[k],
+                             .by_above = gamma * (q->after[k] + 2 * fabs(q->above[k])) + q->after_off[k]};
+}
+
 /* Activations behind a block from the intervals of its units; false when one is not finite. */
 static bool activations(lip_ranges *g, size_t l) {
   const slab *s = &g->r->slab[l];
@@ -388,6 +380,7 @@ static bool activations(lip_ranges *g, size_t l) {
     if (!is_interval(q->from[k], q->to[k])) return false;
     lip_set_lines(q, s->block, k, g->copy.executed);
     if (!(q->after[k] < INFINITY) || !isfinite(q->below[k]) || !isfinite(q->above[k])) return false;
+    set_pass(q, s, k, g->r->gamma);
   }
   for (size_t k = 0; k < s->M; k++) {
     size_t m = s->block->mate ? s->block->mate[k] : k;
@@ -428,10 +421,10 @@ static bool forward_block(lip_ranges *g, size_t l) {
   q->tiny = 0x1p-900 * (1 + bulk);
   set_sizes(g, l, g->r->gamma);
   set_rounding(g, l, bulk);
-  for (size_t k = 0; k < s->M; k++) unit_interval(g, l, k, s->N);
+  for (size_t k = 0; k < s->M; k++) unit_interval(g, l, k);
   for (size_t k = 0; k < s->M; k++) {
     size_t m = s->block->mate ? s->block->mate[k] : k;
-    if (m > k) pair_interval(g, l, k, m, s->N);
+    if (m > k) pair_interval(g, l, k, m);
     q->tiny += 0x1p-900 * q->size[k];
   }
   return activations(g, l);
@@ -453,45 +446,41 @@ bool lip_relax_before(lip_ranges *g, size_t l) {
 }
 
 double lip_relax_plain(const lip_ranges *g, const double *v, size_t n, double rest, double slack) {
-  double gamma = g->r->gamma, from, to, size = size_of(v, g->bulk, n) + fabs(rest);
+  lip_row row = {v, NULL, n};
+  double gamma = g->r->gamma, from, to, size = size_of(row, g->bulk) + fabs(rest);
   dot d;
-  dots(v, g->centre, g->half, n, &d);
+  dots(row, g->centre, g->half, &d);
   spread(d.at + rest, d.half, slack + 4 * gamma * size, gamma, &from, &to);
   return from > -INFINITY ? from : -(double)INFINITY; /* NaN too */
 }
 
 /* ---- relaxation ---- */
 
-/* Rows for units k of block l: V_k and -V_k, one after the other. */
-static void put_unit(lip_ranges *g, size_t l, size_t k, size_t row) {
-  const slab *s = &g->r->slab[l];
-  for (size_t i = 0; i < 2; i++) {
-    double sign = i ? -1 : 1, *v = g->G + (row + i) * s->N;
-    if (s->V)
-      for (size_t j = 0; j < s->N; j++) v[j] = sign * s->V[k * s->N + j];
-    else
-      for (size_t j = 0; j < s->N; j++) v[j] = j == k ? sign : 0;
-    g->rest[row + i] = sign * s->c[k];
-    g->slack[row + i] = 2 * g->r->gamma * g->reach[l].size[k] + g->reach[l].off[k] + g->reach[l].tiny;
-  }
+/* n waiting units of block l. */
+static void tighten_units(lip_ranges *g, size_t l, size_t n) {
+  reach *q = &g->reach[l];
+  lip_relax_units(g, l, g->waiting, n);
+  for (size_t i = 0; i < n; i++)
+    meet(&q->from[g->waiting[i]], &q->to[g->waiting[i]], g->found[i], -g->found[n + i]);
 }
 
+/* Units go back with others of their pattern; those of several patterns together while they are few. */
 static void tighten_block(lip_ranges *g, size_t l) {
   const slab *s = &g->r->slab[l];
-  reach *q = &g->reach[l];
-  size_t waiting[LIP_CHUNK / 2], n = 0;
-  for (size_t k = 0; k <= s->M; k++) {
-    if (k < s->M && q->low[k] != q->high[k] && !lip_block_is_line(s->block, k)) {
-      put_unit(g, l, k, 2 * n);
-      waiting[n++] = k;
+  const reach *q = &g->reach[l];
+  enum { FULL = LIP_CHUNK / 2, ENOUGH = 8 };
+  size_t n = 0;
+  for (size_t i = 0; i < s->M; i++) {
+    size_t k = s->unit[i];
+    bool end = i == 0 || s->pattern[k] != s->pattern[s->unit[i - 1]];
+    if (n == FULL || (n >= ENOUGH && end)) {
+      if (lip_cancel_raised(g->copy.cancel)) return;
+      tighten_units(g, l, n);
+      n = 0;
     }
-    if (n == 0 || (k < s->M && n < LIP_CHUNK / 2)) continue;
-    if (lip_cancel_raised(g->copy.cancel)) return;
-    lip_relax_back(g, l, 2 * n);
-    for (size_t i = 0; i < n; i++)
-      meet(&q->from[waiting[i]], &q->to[waiting[i]], g->found[2 * i], -g->found[2 * i + 1]);
-    n = 0;
+    if (q->low[k] != q->high[k] && !lip_block_is_line(s->block, k)) g->waiting[n++] = (uint32_t)k;
   }
+  if (n > 0 && !lip_cancel_raised(g->copy.cancel)) tighten_units(g, l, n);
 }
 
 void lip_ranges_tighten(lip_ranges *g) {

@@ -4,28 +4,28 @@
 
 #include "core/cert/relax.h"
 
-/* The rows of V with few numbers, without their zeros; other rows are empty here. */
-typedef struct lip_few {
-  size_t *start; /* (M + 1) of each row in the two below; NULL: there is no V */
-  uint32_t *column;
-  double *value;
-} lip_few;
+/* A row of V: n numbers at the columns `at`, or at 0 .. n-1 where that is NULL. */
+typedef struct lip_row {
+  const double *v;
+  const uint32_t *at;
+  size_t n;
+} lip_row;
 
-/* False: no memory. lip_few_free in any case. */
-bool lip_few_init(lip_few *f, const double *V, size_t M, size_t N);
-void lip_few_free(lip_few *f);
-static inline bool lip_few_has(const lip_few *f, size_t k) {
-  return f->start && f->start[k + 1] > f->start[k];
-}
-/* to (N) += sum_i h_i V[unit_i], i < n, over rows that are here. */
-void lip_few_add(const lip_few *f, double *to, const double *h, const size_t *unit, size_t n);
+#define LIP_FULL UINT32_MAX
 
 /* A block in units: V = T W, c = T b, where T takes sum and difference of pairs. */
 typedef struct slab {
   size_t M, N;
   const lip_block *block;
-  double *V;        /* (M, N); NULL: the identity */
-  lip_few few;      /* of V */
+  double *V; /* numbers of all rows, one row after the other: N of a full one, else those of its pattern */
+  size_t numbers;    /* in V */
+  size_t *row;       /* (M) where a row begins in V */
+  uint32_t *pattern; /* (M) which columns a row has, or LIP_FULL: all. Both of a pair have the same */
+  size_t patterns;
+  size_t *column0;  /* (patterns + 1) of each pattern in column */
+  uint32_t *column; /* ascending */
+  size_t *unit0;    /* (patterns + 1) of each pattern in unit */
+  uint32_t *unit;   /* (M) by pattern, ascending; the full ones last, from unit0[patterns] on */
   double *c;        /* (M) */
   double *norm;     /* (M) first block: dual norms of the rows of V */
   double *terms;    /* (M) products and bias in the float32 sum of a unit; 0: exact */
@@ -33,8 +33,16 @@ typedef struct slab {
   double *raw_norm; /* (M) and of the rows of W, where there are pairs */
 } slab;
 
-/* Row k of V = T W, and of T b: of the unit itself, the sum or the difference. */
-void lip_unit_row(const lip_block *b, size_t k, double *v, double *c);
+/* *numbers counts those of all blocks. False: no memory, or `large`: too many of them. lip_slab_free in any case. */
+bool lip_slab_init(slab *s, const lip_block *b, bool first, lip_p p, size_t *numbers, bool *large);
+void lip_slab_free(slab *s);
+/* V V' (M, M), or NULL: *ok tells whether that is for want of memory. */
+double *lip_slab_gram(const slab *s, bool *ok);
+static inline lip_row lip_slab_row(const slab *s, size_t k) {
+  uint32_t p = s->pattern[k];
+  if (p == LIP_FULL) return (lip_row){s->V + s->row[k], NULL, s->N};
+  return (lip_row){s->V + s->row[k], s->column + s->column0[p], s->column0[p + 1] - s->column0[p]};
+}
 /* >= |c_k| and all that c_k is the sum of; how far c_k is from exact but for that sum. */
 double lip_bias_size(const slab *s, size_t k);
 double lip_bias_off(const slab *s, size_t k);
@@ -48,7 +56,14 @@ struct lip_relax {
   size_t n, widest; /* blocks; the largest M or N */
   slab *slab;       /* (n) */
   double gamma;     /* of every sum: terms 2 widest + 64 */
+  double *gram;     /* V V' (M, M) of the first block, for balls of norm 2; NULL: not worth it */
 };
+
+/* One unit as a row needs it that goes back: lines, c, and what the slack grows by for each |h_k|, and for
+ * each |g'_k| on the line below and above. */
+typedef struct lip_passage {
+  double below_slope, below, above_slope, above, c, by_h, by_below, by_above;
+} lip_passage;
 
 /* What is known of a block's units over the region. With y' the units after phi:
  *   below_slope u + below <= y' <= above_slope u + above */
@@ -62,6 +77,7 @@ typedef struct reach {
   double *below_slope, *below, *above_slope, *above; /* (M) */
   double *low, *high;                                /* (M) slopes in the region */
   double tiny;                                       /* what underflow can do to one row passing the block */
+  lip_passage *pass;                                 /* (M) */
 } reach;
 
 /* phi of unit k of a block on [from, to], both finite. */
@@ -70,6 +86,24 @@ void lip_phi_range(const lip_block *b, size_t k, double from, double to, lip_ran
 void lip_set_lines(reach *q, const lip_block *b, size_t k, lip_executed executed);
 
 enum { LIP_CHUNK = 64 }; /* rows that go back through the net together */
+
+/* Rows side by side: of every column they have numbers in, the numbers of all rows. Columns are all there are, or those
+ * in `at`, each with its place + 1 in lip_ranges' `where`, which is 0 elsewhere. */
+typedef struct sheaf {
+  double *v;    /* (n, lanes) */
+  uint32_t *at; /* (n) */
+  size_t n;
+  bool all;
+} sheaf;
+
+/* A unit, and its place in the sheaf; its numbers in V instead. */
+typedef struct lip_live {
+  uint32_t unit, place;
+} lip_live;
+typedef struct lip_part {
+  const double *v;
+  size_t place;
+} lip_part;
 
 struct lip_ranges {
   const lip_relax *r;
@@ -80,26 +114,35 @@ struct lip_ranges {
   reach *reach;                    /* (n) */
   double *centre, *half, *bulk;    /* (widest) middle, half width and largest absolute value before a block */
   double *x;                       /* (n_in) the region's centre in double */
+  double *first;                   /* (units of the first block) V_k . x where the region is not cut */
   double *x_mid, *x_half, *x_bulk; /* (n_in) of the input */
   double *down, *up;               /* (n_in) how far x_k may go, in the ball's units of it (relax_region.c) */
   double *size, *cap;              /* (n_in, and zeros up to whole vectors) of a row */
   double *numbers;                 /* behind all of them */
-  /* relaxation: rows of coefficients, and what they were multiplied to */
-  double *G, *H;        /* (LIP_CHUNK, widest) */
-  double *strip;        /* (widest, 16) columns of a matrix, packed */
+  /* relaxation */
+  double *G;            /* (LIP_CHUNK, widest) rows of coefficients */
+  sheaf now, next;      /* before and behind one block */
+  double *strip;        /* (widest, 8) columns of a matrix, packed */
   double *rest, *slack; /* (LIP_CHUNK) constant term; all that rounding may take from it */
   double *found;        /* (LIP_CHUNK) */
-  size_t *live;         /* (widest) */
+  lip_live *live;       /* (widest) */
+  lip_part *part;       /* (widest) */
+  lip_passage *passes;  /* of all blocks */
+  uint32_t *indices;    /* behind all that follow, (widest) each; those from `where` on are 0 between uses */
+  uint32_t *link, *touched, *spot, *waiting, *where, *head;
 };
 
 /* The region as it stands in g->copy, also into centre, half and bulk; false when it is none. */
 bool lip_region_start(lip_ranges *g);
-/* How far row . x (n_in) can fall below (`rise`: rise above) its value at the region's x, p = 1 or 2: rounded up. */
-double lip_region_away(lip_ranges *g, const double *row, bool rise);
+/* How far row . x can fall below (`rise`: rise above) its value at the region's x, p = 1 or 2: rounded up. */
+double lip_region_away(lip_ranges *g, lip_row row, bool rise);
 
 /* Rows g->G (R, N of block `at`) with g->rest and g->slack stand for linear functions of the input of block `at`: lower
- * bounds of them over the region, into g->found (R). Destroys the rows. */
+ * bounds of them over the region, into g->found (R). Destroys rest and slack. */
 void lip_relax_back(lip_ranges *g, size_t at, size_t R);
+/* The same of n <= LIP_CHUNK / 2 units of block l: of u_k into found[i], of -u_k into found[n + i]. Best where units with
+ * the same pattern follow each other. */
+void lip_relax_units(lip_ranges *g, size_t l, const uint32_t *unit, size_t n);
 
 /* Middles, half widths and largest absolute values of what comes into block l, into g->centre, half and bulk. False:
  * nothing is known. */

@@ -91,21 +91,33 @@ static double largest(const lip_d8 *v) {
 
 /* Where m and c of a row come from. */
 typedef struct source {
-  const double *row, *scale;     /* scale may be NULL */
+  lip_row row;
+  const double *scale;           /* may be NULL */
   const double *against, *along; /* how far e_k may go where g_k > 0 and elsewhere */
 } source;
+
+/* What belongs to numbers k to k + most - 1 of the row. */
+LIP_INLINE void load_at(lip_d8 *v, const double *x, const uint32_t *at, size_t k, size_t most) {
+  double t[LIP_LANES] = {0};
+  if (!at) {
+    lip_load_d(v, x + k, most);
+    return;
+  }
+  for (size_t i = 0; i < most; i++) t[i] = x[at[k + i]];
+  LIP_LOAD(*v, t);
+}
 
 /* Numbers k to k + most - 1 of a row, eight at most; m^2 where c > 0 is added to *square. */
 LIP_INLINE void size_lanes(const source *f, size_t k, size_t most, double *size, double *cap,
                            lip_d8 *square) {
   lip_d8 g, s, a, b;
-  lip_load_d(&g, f->row + k, most);
-  lip_load_d(&a, f->against + k, most);
-  lip_load_d(&b, f->along + k, most);
+  lip_load_d(&g, f->row.v + k, most);
+  load_at(&a, f->against, f->row.at, k, most);
+  load_at(&b, f->along, f->row.at, k, most);
   lip_l8 positive = g > 0;
   lip_d8 m = (lip_d8)((lip_l8)g & INT64_MAX), c = (lip_d8)(((lip_l8)a & positive) | ((lip_l8)b & ~positive));
   if (f->scale) {
-    lip_load_d(&s, f->scale + k, most);
+    load_at(&s, f->scale, f->row.at, k, most);
     m *= s;
   }
   LIP_STORE(size + k, m);
@@ -219,8 +231,8 @@ static double choose_1(const lip_ranges *g, size_t n) {
   return found;
 }
 
-double lip_region_away(lip_ranges *g, const double *row, bool rise) {
-  size_t n = g->r->a->n_in, whole = (n + LIP_LANES - 1) / LIP_LANES * LIP_LANES;
+double lip_region_away(lip_ranges *g, lip_row row, bool rise) {
+  size_t n = row.n, whole = (n + LIP_LANES - 1) / LIP_LANES * LIP_LANES;
   const source from = {row, g->copy.scale, rise ? g->up : g->down, rise ? g->down : g->up};
   double gamma = g->r->gamma, eps = g->copy.eps, box = 0, norm;
   bool one = g->copy.p == LIP_P1;

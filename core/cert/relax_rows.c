@@ -31,8 +31,13 @@ static double unit_weight(const lip_block *b, const double *w, size_t k) {
   return k < m ? 0.5 * (w[k] + w[m]) : 0.5 * (w[m] - w[k]);
 }
 
-LIP_HOT static void add_scaled(double *restrict to, const double *restrict v, double h, size_t n) {
+LIP_HOT static void add_full(double *restrict to, const double *restrict v, double h, size_t n) {
   for (size_t i = 0; i < n; i++) to[i] += h * v[i];
+}
+
+static void add_scaled(double *to, lip_row v, double h) {
+  if (!v.at) add_full(to, v.v, h, v.n);
+  for (size_t i = 0; v.at && i < v.n; i++) to[v.at[i]] += h * v.v[i];
 }
 
 /* Into row `row` of g->G, rest and slack; w (M) lies elsewhere. */
@@ -44,10 +49,7 @@ static void put_row(lip_ranges *g, size_t l, const double *w, double d, size_t r
   for (size_t k = 0; k < s->M; k++) {
     double h = unit_weight(s->block, w, k);
     if (h == 0) continue; /* not so of NaN */
-    if (s->V)
-      add_scaled(v, s->V + k * s->N, h, s->N);
-    else
-      v[k] += h;
+    add_scaled(v, lip_slab_row(s, k), h);
     rest += h * s->c[k];
     size += fabs(h) * q->size[k];
     executed += fabs(h) * q->off[k];
@@ -93,7 +95,7 @@ void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low) {
   b.plain = lip_relax_before(g, b.l);
   for (size_t j = 0; j < C; j++) {
     if (j == y) continue;
-    double *w = g->H; /* free between two rows */
+    double *w = g->now.v; /* free between two rows */
     memset(w, 0, C * sizeof *w);
     w[y] = 1;
     w[j] = -1;

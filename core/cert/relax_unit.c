@@ -1,4 +1,4 @@
-/* Units of a block in the relaxation: their rows, and what float32 does to them; derived at the top of relax.c, and of
+/* Units of a block in the relaxation: their biases, and what float32 does to them; derived at the top of relax.c, and of
  * core/affine/fold.c for blocks that have taken in others. */
 #include <float.h>
 #include <math.h>
@@ -7,15 +7,6 @@
 
 static size_t mate_of(const lip_block *b, size_t k) {
   return b->mate ? b->mate[k] : k;
-}
-
-void lip_unit_row(const lip_block *b, size_t k, double *v, double *c) {
-  const lip_fold *f = b->fold;
-  size_t m = mate_of(b, k), lower = m < k ? m : k, upper = m < k ? k : m;
-  double sign = m == k ? 0 : m < k ? -1 : 1;
-  *c = f ? f->c[lower] + sign * f->c[upper] : (double)b->b[lower] + sign * (double)b->b[upper];
-  for (size_t i = 0; i < b->N; i++)
-    v[i] = lip_block_weight(b, lower * b->N + i) + sign * lip_block_weight(b, upper * b->N + i);
 }
 
 double lip_bias_size(const slab *s, size_t k) {
