@@ -219,7 +219,7 @@ static const struct {
               {"standardise mean=0.13 std=0.31;dense out=3", 7, 1},
               {"standardise mean=0.13 std=0.31;dense out=3", 64, 1},
               {"standardise mean=1e3 std=0.31;dense out=3", 5, 1},
-              {"scale factor=1e12 std=1e-12;dense out=3", 3, 1},
+              {"scale factor=1e12 std=1e-12;dense out=3 bias=0", 3, 1},
               {"scale factor=1e-12 std=1e12 mean=1e12;dense out=3", 3, 1},
               {"scale factor=1e-30 std=1e12;dense out=3", 3, 1},
               {"scale factor=0 mean=3;dense out=3", 3, 1},
