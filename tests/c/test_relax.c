@@ -151,6 +151,8 @@ static const shape shapes[] = {{"relu", 1},
                                {"sum weights=0.3 {chain {dense out=8;relu};chain {};dense out=8}", 2},
                                {"anchor at=0.7 value=-2 {dense out=8;relu;dense out=8}", 2},
                                {"centre;batch_norm;relu", 2},
+                               {"standardise mean=0.1 std=0.3;maxmin", 2},
+                               {"scale factor=-0.7;relu", 2},
                                {"sum {chain {dense out=8;relu;dense out=8};abs}", 2},
                                {"concat {chain {dense out=4;tanh};chain {dense out=4;maxmin}}", 2}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
