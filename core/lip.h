@@ -24,6 +24,7 @@
 #include "core/bound/method.h"
 #include "core/bound/watch.h"
 #include "core/cert/certify.h"
+#include "core/cert/enclose.h"
 #include "core/cert/local.h"
 #include "core/cert/relax.h"
 #include "core/data/dataset.h"

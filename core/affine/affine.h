@@ -43,6 +43,9 @@ typedef struct lip_block {
   bool
       descending; /* a pair's larger value goes to the lower index: y_a - y_b = |z_a - z_b|, else -|z_a - z_b| */
   uint32_t *mate; /* (M) partner of a unit, or the unit itself; NULL: no pairs. Owned */
+  size_t
+      layer; /* place in the net's chain of the layer that asked for these values, from 0; behind it: the outputs */
+  size_t own; /* so many of them, the first, are what it takes, or layers in it; the others wait */
 } lip_block;
 
 typedef struct lip_affine {

@@ -36,6 +36,7 @@ typedef struct piece {
 struct lip_build {
   lip_form form; /* first: what layers see */
   lip_affine *a;
+  size_t at;      /* place of the layer that is being added */
   size_t N, rows; /* values behind the last block; open rows */
   size_t entries; /* of the matrices of all blocks */
   size_t n_segment, n_piece;
@@ -238,6 +239,10 @@ static lip_block *finish(lip_build *f, size_t own) {
       too_large(f);
     else
       k = block_of(f, source, M);
+    if (k) {
+      k->layer = f->at;
+      k->own = own > 0 ? top(f, 0)->n : M;
+    }
     if (k && !find_fixed(f, k)) k = NULL;
   }
   lip_free(source);
@@ -538,7 +543,9 @@ static bool begin(lip_build *f) {
 }
 
 bool lip_build_layer(lip_build *f, const lip_layer *l) {
-  return begin(f) && through(&f->form, l);
+  bool known = begin(f) && through(&f->form, l);
+  f->at++;
+  return known;
 }
 
 bool lip_build_end(lip_build *f) {

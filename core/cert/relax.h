@@ -55,6 +55,11 @@ void lip_ranges_rows(lip_ranges *g, size_t l, const double *C, const double *d, 
                      double *low);
 /* The rows z_y - z_j of the outputs: (n_out), low[y] = 0. */
 void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low);
+/* Intervals of the first n values after matrix l, as rows: from[k] and to[k] at bounds[2 k] and bounds[2 k + 1];
+ * infinite where nothing is known. */
+void lip_ranges_values(lip_ranges *g, size_t l, size_t n, bool relaxed, double *bounds);
+/* Slopes (M) of what follows matrix l in the region, of a pair of sum and difference; lent. False: nothing is known. */
+bool lip_ranges_slopes(const lip_ranges *g, size_t l, const double **low, const double **high);
 /* The outputs are the values after matrix lip_ranges_last(g). */
 size_t lip_ranges_last(const lip_ranges *g);
 /* A copy of the net in which slopes hold for the region only. lip_affine_free; LIP_MEMORY. */

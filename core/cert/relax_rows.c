@@ -104,6 +104,35 @@ void lip_ranges_margins(lip_ranges *g, size_t y, bool relaxed, double *low) {
   flush(g, &b);
 }
 
+void lip_ranges_values(lip_ranges *g, size_t l, size_t n, bool relaxed, double *bounds) {
+  size_t M = g->r->slab[l].M;
+  for (size_t i = 0; i < 2 * n; i++) bounds[i] = -INFINITY;
+  batch b = {.l = l, .relaxed = relaxed, .low = bounds};
+  b.plain = lip_relax_before(g, l);
+  for (size_t i = 0; g->known && i < 2 * n && !lip_cancel_raised(g->copy.cancel); i++) {
+    double *w = g->H; /* free between two rows */
+    memset(w, 0, M * sizeof *w);
+    w[i / 2] = i % 2 ? -1 : 1;
+    push(g, &b, w, 0, i);
+  }
+  flush(g, &b);
+  const slab *s = &g->r->slab[l];
+  const reach *q = &g->reach[l];
+  for (size_t k = 0; k < n; k++) {
+    double *from = &bounds[2 * k], *to = &bounds[2 * k + 1];
+    *to = -*to;
+    if (!g->known || (s->block->mate && s->block->mate[k] != k)) continue;
+    if (q->from[k] > *from) *from = q->from[k];
+    if (q->to[k] < *to) *to = q->to[k];
+  }
+}
+
+bool lip_ranges_slopes(const lip_ranges *g, size_t l, const double **low, const double **high) {
+  *low = g->reach[l].low;
+  *high = g->reach[l].high;
+  return g->known;
+}
+
 size_t lip_ranges_last(const lip_ranges *g) {
   return g->r->n - 1;
 }

@@ -1,0 +1,365 @@
+/* Intervals of partial derivatives over a region.
+ *
+ * In the units of affine.h (of pairs sum and difference, y'_l what phi makes of them) the net is y'_l = phi_l(K_l y'_{l-1} +
+ * c_l), z = K_n y'_{n-1} + c_n, K_l = T W_l T^-1 with the T of its own block in front and that of the block before behind.
+ * Between any two points of the region, and at any point for every limit of gradients there, phi_l acts as a diagonal D_l
+ * with entries in the slopes [low, high] of the units' intervals, which are open on both sides, being rounded outwards. So
+ *   Q_{n-1} = K_n,   Q_{l-1} = Q_l D_l K_l,   Q_0 = dz/dx
+ * in two ways, the better one for each entry:
+ *   - interval arithmetic: the interval Q_l D_l, entry by entry, times the matrix K_l (Weng et al. 2018, "Fast-Lip");
+ *   - with C_l the middles of the slopes, R_l their half widths and P_{m,t} = K_m C_{m-1} K_{m-1} ... C_{t+1} K_{t+1},
+ *       Q_t = P_{n,t} + sum_{t<m<n} Q_m (D_m - C_m) P_{m,t},   so   |Q_t - P_{n,t}| <= sum_m |Q_m| R_m |P_{m,t}|:
+ *     there the products keep what cancels in them, and only the first factor is an interval.
+ * The first knows signs, the second is narrower where slopes are nearly known.
+ *
+ * Rounding. gamma = gamma_n for n >= 2 K + 64, K the largest side. Entries of K_l are sums of up to four float32 numbers,
+ * halved: off by at most 4 u hat(K)_ki, hat the same sum of absolute values. With m + r >= |H| for the middles m and radii
+ * r of the interval H = Q_l D_l, whose ends are right to a few u, the product is m K_l +- (r + g (m + r)) hat(K), g = 4
+ * gamma. Of P, with the same products of absolute values hat(P) beside it, the computed one is off by s g hat(P) after s
+ * products, since each product adds gamma hat(P) and carries on what was there; all of hat(P), computed itself, is right to
+ * s gamma. Underflow: middles C below 2^-600 are taken for 0, so that K C is normal, as entries of K are at least 2^-151;
+ * then one entry of a product loses at most 2^-1000, which 2^-900 in every entry of hat(P) and of each radius outweighs,
+ * g being more than 2^-50. What is not finite is unknown. */
+#include <math.h>
+#include <string.h>
+
+#include "core/affine/rounding.h"
+#include "core/base/mem.h"
+#include "core/base/simd.h"
+#include "core/cert/enclose.h"
+#include "core/norm/round.h"
+
+enum { LARGEST_PRODUCT = 1 << 23 };
+#define MOST_WORK 0x1p33 /* multiplications for one P, some seconds */
+#define LEAST 0x1p-900
+
+typedef struct matrix {
+  size_t M, N;
+  double *K, *hat; /* (M, N); hat is K itself where no pairs are: then its absolute values are meant */
+} matrix;
+
+typedef struct work {
+  const lip_affine *a;
+  lip_cancel *cancel;
+  size_t n, out, widest;
+  double g;       /* of one product */
+  matrix *matrix; /* (n) */
+  double *slopes; /* (n, 4, widest): low, high, middle, half width */
+  double **q;     /* (n + 1) lows (out, M_{l-1}), then highs; q[0] is the result */
+  double *P[2];   /* P and the next one */
+  double *hat[2];
+  double *row[4]; /* (widest) */
+} work;
+
+/* ---- matrices ---- */
+
+/* The partner of unit k in a block, itself without one. */
+static size_t mate_of(const lip_block *b, size_t k) {
+  return b && b->mate ? b->mate[k] : k;
+}
+
+/* Columns i and its partner of a row of float32 numbers, in units of the block before. */
+static double column(const float *w, size_t i, size_t m, double *size) {
+  *size = fabs((double)w[i]);
+  if (m == i) return (double)w[i];
+  *size = 0.5 * (fabs((double)w[i]) + fabs((double)w[m]));
+  return i < m ? 0.5 * ((double)w[i] + (double)w[m]) : 0.5 * ((double)w[m] - (double)w[i]);
+}
+
+/* Row k of K and of hat(K); `before` is the block in front, or NULL; `pairs`: rows are taken together, too. */
+static void fill_row(const lip_block *b, const lip_block *before, bool pairs, size_t k, double *row,
+                     double *hat) {
+  size_t m = pairs ? mate_of(b, k) : k, lower = m < k ? m : k, upper = m < k ? k : m;
+  double size, other, sign = m < k ? -1 : 1;
+  for (size_t i = 0; i < b->N; i++) {
+    size_t j = mate_of(before, i);
+    row[i] = column(b->W + lower * b->N, i, j, &size);
+    if (m != k) {
+      row[i] += sign * column(b->W + upper * b->N, i, j, &other);
+      size += other;
+    }
+    if (hat != row) hat[i] = size;
+  }
+}
+
+static lip_status fill_matrix(work *w, size_t l, lip_err *err) {
+  const lip_block *b = &w->a->block[l], *before = l > 0 ? b - 1 : NULL;
+  matrix *k = &w->matrix[l];
+  bool last = l + 1 == w->n, pairs = (b->mate && !last) || (before && before->mate);
+  k->M = b->M;
+  k->N = b->N;
+  k->K = lip_alloc(b->M * b->N, sizeof *k->K);
+  k->hat = pairs ? lip_alloc(b->M * b->N, sizeof *k->hat) : k->K;
+  if (!k->K || !k->hat) return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
+  for (size_t i = 0; i < b->M; i++) fill_row(b, before, !last, i, k->K + i * b->N, k->hat + i * b->N);
+  return LIP_OK;
+}
+
+static double *slope(const work *w, size_t l, size_t which) {
+  return w->slopes + (l * 4 + which) * w->widest;
+}
+
+static bool fill_slopes(work *w, const lip_ranges *g, size_t l) {
+  const double *low, *high;
+  if (!lip_ranges_slopes(g, l, &low, &high)) return false;
+  for (size_t k = 0; k < w->matrix[l].M; k++) {
+    double c = 0.5 * (low[k] + high[k]);
+    if (!(low[k] <= high[k]) || !(fabs(low[k]) < 0x1p100) || !(fabs(high[k]) < 0x1p100)) return false;
+    if (fabs(c) < 0x1p-600) c = 0;
+    double r = fmax(high[k] - c, c - low[k]);
+    slope(w, l, 0)[k] = low[k];
+    slope(w, l, 1)[k] = high[k];
+    slope(w, l, 2)[k] = c;
+    slope(w, l, 3)[k] = r > 0 ? lip_step_up(r) : 0;
+  }
+  return true;
+}
+
+/* ---- products ---- */
+
+/* to += u K_k, size += v |hat_k|. */
+LIP_HOT static void add_row(double *restrict to, double *restrict size, double u, const double *restrict K,
+                            double v, const double *restrict hat, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    to[i] += u * K[i];
+    size[i] += v * fabs(hat[i]);
+  }
+}
+
+/* to (N) = u (M) K, size (N) = v (M) |hat|. False: cancelled. */
+static bool multiply(const work *w, const double *u, const double *v, size_t M, size_t N, const double *K,
+                     const double *hat, double *to, double *size) {
+  memset(to, 0, N * sizeof *to);
+  memset(size, 0, N * sizeof *size);
+  if (lip_cancel_raised(w->cancel)) return false;
+  for (size_t k = 0; k < M; k++)
+    if (u[k] != 0 || v[k] != 0) add_row(to, size, u[k], K + k * N, v[k], hat + k * N, N);
+  return true;
+}
+
+/* [low, high] becomes its meet with at +- radius, rounded outwards; NaN leaves it as it is. */
+static void meet(double at, double radius, double *low, double *high) {
+  double r = radius * (1 + 0x1p-30) + LEAST, from = lip_step_down(at - r), to = -lip_step_down(-at - r);
+  if (from > *low) *low = from;
+  if (to < *high) *high = to;
+}
+
+static double *lows(const work *w, size_t l, size_t i) {
+  return w->q[l] + i * w->matrix[l].N;
+}
+
+static double *highs(const work *w, size_t l, size_t i) {
+  return w->q[l] + (w->out + i) * w->matrix[l].N;
+}
+
+/* Row i of Q_l from row i of Q_{l+1}, both over what comes into blocks l and l + 1. */
+static bool step(const work *w, size_t l, size_t i) {
+  const matrix *k = &w->matrix[l];
+  const double *from = lows(w, l + 1, i), *to = highs(w, l + 1, i), *a = slope(w, l, 0), *b = slope(w, l, 1);
+  double *low = lows(w, l, i), *high = highs(w, l, i), *middle = w->row[0], *radius = w->row[1];
+  for (size_t j = 0; j < k->M; j++) {
+    double p = from[j] * a[j], q = from[j] * b[j], r = to[j] * a[j], s = to[j] * b[j];
+    double least = fmin(fmin(p, q), fmin(r, s)), most = fmax(fmax(p, q), fmax(r, s));
+    double m = 0.5 * (least + most), h = fmax(most - m, m - least);
+    bool zero = least == 0 && most == 0;
+    middle[j] = m;
+    radius[j] = zero ? 0 : h + w->g * (fabs(m) + h) + 0x1p-1060;
+    if (!isfinite(p) || !isfinite(q) || !isfinite(r) || !isfinite(s)) radius[j] = NAN; /* fmin drops it */
+  }
+  if (!multiply(w, middle, radius, k->M, k->N, k->K, k->hat, w->row[2], w->row[3])) return false;
+  for (size_t j = 0; j < k->N; j++) meet(w->row[2][j], w->row[3][j], &low[j], &high[j]);
+  return true;
+}
+
+/* What the slopes of block m, whose matrix ends P (M_m, width), take and add: radius (out, width) += |Q| R |P|, with the
+ * rounding of P, `off` times hat. */
+static bool add_spread(work *w, size_t m, size_t width, double off, double *radius) {
+  const double *r = slope(w, m, 3);
+  for (size_t i = 0; i < w->out; i++) {
+    const double *from = lows(w, m + 1, i), *to = highs(w, m + 1, i);
+    double *v = w->row[0], *to_radius = radius + i * width;
+    for (size_t k = 0; k < w->matrix[m].M; k++)
+      v[k] = r[k] > 0 ? fmax(fabs(from[k]), fabs(to[k])) * r[k] : 0; /* infinite: stays */
+    if (!multiply(w, v, v, w->matrix[m].M, width, w->hat[0], w->P[0], w->row[2], w->row[3])) return false;
+    for (size_t k = 0; k < width; k++) to_radius[k] += w->row[3][k] + off * w->row[2][k] + LEAST;
+  }
+  return true;
+}
+
+/* P and hat(P) of block m from those of the block before. */
+static bool grow(work *w, size_t m, size_t width) {
+  const matrix *k = &w->matrix[m];
+  const double *c = slope(w, m - 1, 2);
+  for (size_t i = 0; i < k->M; i++) {
+    const double *row = k->K + i * k->N, *hat = k->hat + i * k->N;
+    for (size_t j = 0; j < k->N; j++) {
+      w->row[0][j] = row[j] * c[j];
+      w->row[1][j] = fabs(hat[j] * c[j]);
+    }
+    double *to = w->P[1] + i * width, *size = w->hat[1] + i * width;
+    if (!multiply(w, w->row[0], w->row[1], k->N, width, w->P[0], w->hat[0], to, size)) return false;
+    for (size_t j = 0; j < width; j++) size[j] += LEAST;
+  }
+  double *P = w->P[0], *hat = w->hat[0];
+  w->P[0] = w->P[1];
+  w->hat[0] = w->hat[1];
+  w->P[1] = P;
+  w->hat[1] = hat;
+  return true;
+}
+
+/* Whether the products behind what comes into block t are worth their cost. */
+static bool is_worth(const work *w, size_t t) {
+  double cost = 0, width = (double)w->matrix[t].N;
+  for (size_t m = t; m < w->n; m++) {
+    if ((double)w->matrix[m].M * width > LARGEST_PRODUCT) return false;
+    if (m > t) cost += (double)w->matrix[m].M * (double)w->matrix[m].N * width;
+  }
+  return cost <= MOST_WORK;
+}
+
+/* The second way, for all rows of Q over what comes into block t. `radius` (out, N). */
+static bool centre(work *w, size_t t, double *radius) {
+  const matrix *k = &w->matrix[t];
+  size_t width = k->N;
+  double off = w->g;
+  memset(radius, 0, w->out * width * sizeof *radius);
+  memcpy(w->P[0], k->K, k->M * width * sizeof *k->K);
+  for (size_t i = 0; i < k->M * width; i++) w->hat[0][i] = fabs(k->hat[i]) + LEAST;
+  for (size_t m = t; m + 1 < w->n; m++, off += w->g)
+    if (!add_spread(w, m, width, off, radius) || !grow(w, m + 1, width)) return false;
+  for (size_t i = 0; i < w->out; i++)
+    for (size_t j = 0; j < width; j++)
+      meet(w->P[0][i * width + j], radius[i * width + j] + off * w->hat[0][i * width + j], &lows(w, t, i)[j],
+           &highs(w, t, i)[j]);
+  return true;
+}
+
+/* ---- the whole ---- */
+
+static lip_status reserve(work *w, double *low_high, lip_err *err) {
+  size_t product = 0;
+  w->matrix = lip_alloc(w->n, sizeof *w->matrix);
+  w->q = lip_alloc(w->n, sizeof *w->q);
+  if (!w->matrix || !w->q) return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
+  memset(w->matrix, 0, w->n * sizeof *w->matrix);
+  memset(w->q, 0, w->n * sizeof *w->q);
+  w->widest = w->a->n_in;
+  for (size_t l = 0; l < w->n; l++) {
+    const lip_block *b = &w->a->block[l];
+    w->widest = b->M > w->widest ? b->M : w->widest;
+    w->widest = b->N > w->widest ? b->N : w->widest;
+  }
+  lip_status status = LIP_OK;
+  for (size_t l = 0; !status && l < w->n; l++) status = fill_matrix(w, l, err);
+  for (size_t t = 0; !status && t < w->n; t++)
+    for (size_t m = t; m < w->n && is_worth(w, t); m++) {
+      size_t size = w->matrix[m].M * w->matrix[t].N;
+      product = size > product ? size : product;
+    }
+  if (status) return status;
+  bool complete = true;
+  for (size_t l = 0; l < w->n; l++) {
+    w->q[l] = l == 0 ? low_high : lip_alloc(2 * w->out * w->matrix[l].N, sizeof(double));
+    complete = complete && w->q[l];
+  }
+  w->slopes = lip_alloc(w->n * 4 * w->widest, sizeof *w->slopes);
+  for (size_t i = 0; i < 4; i++) w->row[i] = lip_alloc(w->widest, sizeof(double));
+  for (size_t i = 0; i < 2; i++) {
+    w->P[i] = lip_alloc(product ? product : 1, sizeof(double));
+    w->hat[i] = lip_alloc(product ? product : 1, sizeof(double));
+    complete = complete && w->P[i] && w->hat[i];
+  }
+  complete = complete && w->slopes && w->row[0] && w->row[1] && w->row[2] && w->row[3];
+  return complete ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
+}
+
+static void release(work *w) {
+  for (size_t l = 0; w->matrix && l < w->n; l++) {
+    if (w->matrix[l].hat != w->matrix[l].K) lip_free(w->matrix[l].hat);
+    lip_free(w->matrix[l].K);
+  }
+  for (size_t l = 1; w->q && l < w->n; l++) lip_free(w->q[l]);
+  for (size_t i = 0; i < 4; i++) lip_free(w->row[i]);
+  for (size_t i = 0; i < 2; i++) {
+    lip_free(w->P[i]);
+    lip_free(w->hat[i]);
+  }
+  lip_free(w->slopes);
+  lip_free(w->q);
+  lip_free(w->matrix);
+}
+
+/* Q from the last block to the input. False: cancelled. */
+static bool go_back(work *w, double *radius) {
+  size_t last = w->n - 1;
+  for (size_t l = 0; l < w->n; l++)
+    for (size_t i = 0; i < w->out * w->matrix[l].N; i++) {
+      w->q[l][i] = -INFINITY;
+      w->q[l][w->out * w->matrix[l].N + i] = INFINITY;
+    }
+  const matrix *k = &w->matrix[last];
+  for (size_t i = 0; i < k->M * k->N; i++)
+    meet(k->K[i], w->g * fabs(k->hat[i]), &w->q[last][i], &w->q[last][k->M * k->N + i]);
+  for (size_t l = last; l-- > 0;) {
+    for (size_t i = 0; i < w->out; i++)
+      if (!step(w, l, i)) return false;
+    if (is_worth(w, l) && !centre(w, l, radius)) return false;
+  }
+  return true;
+}
+
+static lip_status enclose(work *w, const lip_ranges *g, double *low_high, lip_err *err) {
+  size_t most = 0;
+  lip_status status = reserve(w, low_high, err);
+  if (status) return status;
+  bool known = true;
+  w->g = 4 * lip_gamma(2 * w->widest + 64);
+  if (!(w->g * (double)w->n < 0x1p-12)) known = false;
+  for (size_t l = 0; known && l + 1 < w->n; l++) known = fill_slopes(w, g, l);
+  for (size_t l = 0; l < w->n; l++) most = w->matrix[l].N > most ? w->matrix[l].N : most;
+  double *radius = lip_alloc(w->out * most, sizeof *radius);
+  if (!radius) return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
+  if (known) known = go_back(w, radius);
+  for (size_t i = 0; !known && i < w->out * w->matrix[0].N; i++) {
+    low_high[i] = -INFINITY;
+    low_high[w->out * w->matrix[0].N + i] = INFINITY;
+  }
+  lip_free(radius);
+  return LIP_OK;
+}
+
+lip_status lip_enclose_jacobian(const lip_affine *a, const lip_region *region, double *low, double *high,
+                                lip_err *err) {
+  size_t all = a->n_out * a->n_in;
+  for (size_t i = 0; i < all; i++) low[i] = -INFINITY, high[i] = INFINITY;
+  lip_region exact = *region;
+  exact.executed = LIP_EXECUTED_EXACT;
+  lip_relax *r = NULL;
+  lip_ranges *g = NULL;
+  work w = {.a = a, .cancel = region->cancel, .n = a->n, .out = a->n_out};
+  double *both = NULL;
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  lip_status status = lip_relax_new(a, region->p, &r, err);
+  if (!status && r) status = lip_ranges_new(r, &g, err);
+  if (!status && g) {
+    lip_ranges_start(g, &exact);
+    lip_ranges_tighten(g);
+    both = lip_alloc(2 * all, sizeof *both);
+    status = both ? enclose(&w, g, both, err)
+                  : lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
+    release(&w);
+  }
+  for (size_t i = 0; both && !status && i < all; i++) {
+    low[i] = both[i];
+    high[i] = both[all + i];
+  }
+  lip_free(both);
+  lip_ranges_free(g);
+  lip_relax_free(r);
+  lip_ieee_leave(&saved);
+  if (!status && lip_cancel_raised(region->cancel))
+    status = lip_fail(err, LIP_CANCELLED, "jacobian: cancelled");
+  return status;
+}
