@@ -47,7 +47,7 @@
 
 typedef lip_elim_block stage;
 
-static const double ROOM = 1e-6; /* closed-form multipliers above the limit, relative */
+static const double ROOM = LIP_ELIM_ROOM; /* of what follows the limit at least */
 static const double GAP = 0.1; /* where following starts at least, if a block also has units of known slope */
 
 /* T, which depends on target and weights of the input but not on multipliers. */
@@ -147,7 +147,7 @@ static double closed_limit(lip_elim *e, size_t l) {
   return leading(e, s->Q, s->M, s->z, 1e-10);
 }
 
-double lip_elim_closed(lip_elim *e, double *lambda) {
+double lip_elim_closed(lip_elim *e, double room, double *lambda) {
   make_T(e);
   for (size_t p = 0; p < e->count; p++) lambda[p] = 1;
   for (size_t l = e->n; l-- > 0;) {
@@ -155,7 +155,7 @@ double lip_elim_closed(lip_elim *e, double *lambda) {
     double q = closed_limit(e, l);
     if (!(q > 0)) q = 0x1p-900;
     for (size_t p = 0; p < s->F; p++)
-      if (s->half[p] > 0) lambda[s->at + p] = q * (1 + ROOM) * (1 + fabs(s->mid[p]) / s->half[p]);
+      if (s->half[p] > 0) lambda[s->at + p] = q * (1 + room) * (1 + fabs(s->mid[p]) / s->half[p]);
     if (!isfinite(q) || !eliminate(e, l, lambda)) return INFINITY;
   }
   double rho = leading(e, e->Q0, e->in, e->x, 1e-12);

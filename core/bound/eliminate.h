@@ -25,8 +25,10 @@ void lip_elim_target(lip_elim *e, lip_rows rows);
 /* Weights of the input (n_in), all > 0; before the first evaluation of a weighted one. False: not positive definite. */
 bool lip_elim_weigh(lip_elim *e, const double *d);
 
-/* Closed-form multipliers, layer by layer, into lambda; returns their rho (INFINITY: none). */
-double lip_elim_closed(lip_elim *e, double *lambda);
+/* Closed-form multipliers, layer by layer, into lambda, above the limit by at least `room` of it; returns their rho
+ * (INFINITY: none). */
+#define LIP_ELIM_ROOM 1e-6 /* next to nothing */
+double lip_elim_closed(lip_elim *e, double room, double *lambda);
 /* rho of lambda, to `tolerance` relative, and with `gradient` (count) d rho / d lambda; INFINITY when lambda is not
  * feasible. rho is a largest eigenvalue, and where several are nearly as large it has a kink: with blur > 0 the gradient is
  * the mean over leading eigenvectors with weights exp(-(rho - eigenvalue) / (blur rho)). */

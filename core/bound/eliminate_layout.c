@@ -141,6 +141,7 @@ static void build(lip_elim *e, bool weighted) {
   const lip_affine *a = e->a;
   size_t wide = padded(widest(a));
   e->n = a->n - 1;
+  e->weighted = weighted;
   e->n_in = e->in = padded(a->n_in);
   e->R = padded(a->n_out);
   e->stage = take(e, e->n, sizeof *e->stage);

@@ -32,7 +32,7 @@ struct lip_elim {
   double *V, *W, *T, *S, *s; /* (R, last), (R, last), (N, R), (R, R), (R) */
   /* the input */
   size_t n_in, in; /* padded; after compression */
-  bool compress;
+  bool compress, weighted;
   double *A, *Ad;             /* (M_1, n_in) when compressed or weighted */
   double *R0, *d;             /* (in, in) factor; (n_in) 1 / d */
   double *Ut, *Yt;            /* (n_in, in) when weighted and compressed */

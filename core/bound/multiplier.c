@@ -13,6 +13,8 @@ enum { MOST_STEPS = 400, EVERY = 10 };
  * eigenvectors in a gradient (see lip_elim_rho) per step length; residual of eigenvectors. */
 static const double RATE = 0.1, LAST = 1.0 / 40, LITTLE = 1e-3, BLUR = 0.2, RESIDUAL = 1e-4;
 
+static const double GAP = 2e-4; /* of rho to the optimum, where the net is small */
+
 /* Numbers that are searched for, as logarithms: multipliers, then weights of the input. */
 typedef struct search {
   lip_proposer *p;
@@ -99,8 +101,50 @@ static double improve(lip_proposer *p) {
   return lip_elim_rho(p->elim, p->lambda, 1e-12, 0, NULL);
 }
 
+static bool stop(void *arg) {
+  return lip_propose_stop(arg);
+}
+
+/* Where the interior-point method begins: well inside. False: nowhere. */
+static bool begin_inside(lip_proposer *p, double *lambda, double *d, double *rho) {
+  const double room = 0.5;
+  size_t n_in = p->ask->affine->n_in;
+  if (d && !lip_elim_weigh(p->elim, NULL)) return false;
+  *rho = 2 * lip_elim_closed(p->elim, room, lambda);
+  if (!(*rho > 0 && *rho < INFINITY)) return false;
+  if (!d) return true;
+  double top = 0;
+  lip_elim_spread(p->elim, d);
+  for (size_t k = 0; k < n_in; k++) top = fmax(top, d[k]);
+  for (size_t k = 0; k < n_in; k++) d[k] = fmax(d[k] / top, 1e-6);
+  *rho = 2 * top;
+  return true;
+}
+
+/* The optimum where the net is small; what is there already stays if that is better. Returns rho. */
+static double sharpen(lip_proposer *p, double rho) {
+  size_t n = lip_elim_count(p->elim), n_in = p->d ? p->ask->affine->n_in : 0;
+  double *lambda = p->room[0], *d = p->d ? p->room[1] : NULL, sum = p->d ? 0 : 1, before = sum, found;
+  if (!p->interior || !begin_inside(p, lambda, d, &found) ||
+      !lip_interior_run(p->interior, lambda, d, &found, GAP, stop, p))
+    return p->d && !lip_elim_weigh(p->elim, p->d) ? (double)INFINITY : rho;
+  for (size_t k = 0; k < n_in; k++) before += p->d[k], sum += d[k];
+  if (d && !lip_elim_weigh(p->elim, d)) return INFINITY;
+  found = lip_elim_rho(p->elim, lambda, 1e-12, 0, NULL);
+  if (!(found * sum < rho * before)) return p->d && !lip_elim_weigh(p->elim, p->d) ? (double)INFINITY : rho;
+  memcpy(p->lambda, lambda, n * sizeof *lambda);
+  if (d) memcpy(p->d, d, n_in * sizeof *d);
+  return found;
+}
+
+static double search_for(lip_proposer *p) {
+  double rho = improve(p);
+  if (!(rho > 0 && rho < INFINITY) || lip_propose_stop(p)) return rho;
+  return sharpen(p, rho);
+}
+
 static lip_status multiplier_run(const lip_ask *ask, lip_found *out, lip_err *err) {
-  return lip_propose_all(ask, improve, out, err);
+  return lip_propose_all(ask, search_for, out, err);
 }
 
 const lip_method lip_method_multiplier = {

@@ -37,7 +37,7 @@ bool lip_propose_stop(lip_proposer *p) {
 
 double lip_propose_closed(lip_proposer *p) {
   if (p->d && !lip_elim_weigh(p->elim, NULL)) return INFINITY;
-  double rho = lip_elim_closed(p->elim, p->lambda), top = 0;
+  double rho = lip_elim_closed(p->elim, LIP_ELIM_ROOM, p->lambda), top = 0;
   if (!p->d || !(rho < INFINITY)) return rho;
   size_t n_in = p->ask->affine->n_in;
   lip_elim_spread(p->elim, p->d);
@@ -64,16 +64,19 @@ typedef struct job {
 } job;
 
 static void proposer_free(lip_proposer *p) {
+  lip_interior_free(p->interior);
   lip_elim_free(p->elim);
   lip_free(p->lambda);
   lip_free(p->d);
   for (int i = 0; i < LIP_ROOMS; i++) lip_free(p->room[i]);
 }
 
-static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, lip_err *err) {
+static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, bool interior, lip_err *err) {
   bool weighted = ask->p == LIP_PINF;
   *p = (lip_proposer){.ask = ask, .finish = INFINITY};
   lip_status status = lip_elim_new(ask->affine, weighted, &p->elim, err);
+  if (!status && interior && lip_interior_size(p->elim) <= LIP_INTERIOR_MOST)
+    status = lip_interior_new(p->elim, &p->interior, err);
   if (status) return status;
   size_t n = lip_elim_params(p->elim), n_in = ask->affine->n_in;
   bool complete = (p->lambda = lip_alloc(n, sizeof(double))) != NULL;
@@ -176,7 +179,7 @@ static void share(void *arg, const lip_worker *me) {
   lip_lmi *lmi = NULL;
   lip_err err;
   (void)me;
-  lip_status status = proposer_init(&p, t->ask, &err);
+  lip_status status = proposer_init(&p, t->ask, t->propose != lip_propose_closed, &err);
   if (!status) status = lip_lmi_new(t->ask->affine, &lmi, &err);
   if (!status) status = run_targets(t, &p, lmi, &err);
   if (status) atomic_store(&t->status, (int)status);

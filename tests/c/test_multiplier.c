@@ -158,7 +158,7 @@ static void elimination_finds_the_least_rho(void **state) {
     lip_rows rows = some_rows(i, a.n_out);
     lip_elim_target(e, rows);
     if (weighted) assert_true(lip_elim_weigh(e, d));
-    double rho = lip_elim_closed(e, own);
+    double rho = lip_elim_closed(e, LIP_ELIM_ROOM, own);
     assert_true(isfinite(rho));
     for (int random = 0; random < 2; random++) {
       if (random) {
@@ -196,7 +196,7 @@ static void gradients_are_differences(void **state) {
     for (size_t k = 0; k < WIDE; k++) d[k] = 1 + 0.1 * (double)(k % 4);
     lip_elim_target(e, some_rows(kind, a.n_out));
     assert_true(lip_elim_weigh(e, d));
-    assert_true(isfinite(lip_elim_closed(e, own)));
+    assert_true(isfinite(lip_elim_closed(e, LIP_ELIM_ROOM, own)));
     lip_elim_slacken(e, own, 0.5);
     double rho = lip_elim_rho(e, own, 1e-12, 0, g), h = 1e-5;
     lip_elim_squares(e, square);
@@ -246,7 +246,7 @@ static void gradients_along_the_limit(void **state) {
     assert_true(param && own && g && other);
     lip_rng rng = lip_rng_new(kind, LIP_RNG_USER, 4);
     lip_elim_target(e, some_rows(kind, a.n_out));
-    assert_true(isfinite(lip_elim_closed(e, own)));
+    assert_true(isfinite(lip_elim_closed(e, LIP_ELIM_ROOM, own)));
     assert_true(lip_elim_param(e, own, param));
     for (size_t k = 0; k < n; k++)
       param[k] *= k < lip_elim_count(e) ? 1.5 + 0.5 * lip_rng_uniform(&rng) : 1 + lip_rng_uniform(&rng);
