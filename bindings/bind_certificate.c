@@ -1,4 +1,4 @@
-/* Certificate files: the net in the checker's terms, the arrays and texts of a file, and the hash over all of them. */
+/* Certificate files: the arrays and texts of a file, and the hash over all of them. */
 #include "bindings/bind_certificate.h"
 
 #include <math.h>
@@ -12,83 +12,8 @@ static const char *const keys[] = {
 #undef X
 };
 
-/* ---- the net ---- */
-
 static lip_status no_memory(lip_err *err) {
   return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");
-}
-
-static void model_free(lipL_model *m) {
-  for (size_t i = 0; m->array && i < 2 * m->dense; i++) lip_free(m->array[i]);
-  lip_free(m->array);
-  lip_free(m->layer);
-  lip_str_free(&m->text);
-  *m = (lipL_model){0};
-}
-
-static lip_status add_dense(lipL_model *m, const lip_layer *l, lip_sha256 *hash, lip_err *err) {
-  size_t cells;
-  if (!lip_mul_fits(l->n_out, l->n_in, &cells)) return no_memory(err);
-  float *W = m->array[2 * m->dense] = lip_alloc(cells, sizeof *W);
-  float *b = m->array[2 * m->dense + 1] = lip_alloc(l->n_out, sizeof *b);
-  m->dense++;
-  if (!W || !b) return no_memory(err);
-  l->kind->matrix(l, W, b);
-  m->layer[m->net.n++] = (lip_check_layer){LIP_CHECK_DENSE, l->n_out, l->n_in, W, b, 0};
-  lip_str_printf(&m->text, ";dense %zu", l->n_out);
-  lip_sha256_add(hash, W, cells * sizeof *W);
-  lip_sha256_add(hash, b, l->n_out * sizeof *b);
-  return LIP_OK;
-}
-
-/* Slope below zero of relu, leaky_relu and abs. */
-static lip_status add_leaky(lipL_model *m, const lip_layer *l, lip_err *err) {
-  double *low = lip_alloc(2 * l->n_in, sizeof *low), *high = low + l->n_in;
-  if (!low) return no_memory(err);
-  l->kind->slopes(l, low, high);
-  double slope = low[0] == 1 ? high[0] : low[0]; /* the other one is that above zero */
-  lip_free(low);
-  m->layer[m->net.n++] = (lip_check_layer){LIP_CHECK_LEAKY, 0, 0, NULL, NULL, slope};
-  lip_str_printf(&m->text, ";%s %.9g", l->kind->desc.name, slope);
-  return LIP_OK;
-}
-
-static lip_status add_layer(lipL_model *m, const lip_layer *l, lip_sha256 *hash, lip_err *err) {
-  const char *kind = l->kind->desc.name;
-  if ((l->kind->flags & LIP_LAYER_ALIAS) || strcmp(kind, "dropout") == 0) return LIP_OK;
-  if (strcmp(kind, "dense") == 0) return add_dense(m, l, hash, err);
-  if (strcmp(kind, "relu") == 0 || strcmp(kind, "leaky_relu") == 0 || strcmp(kind, "abs") == 0)
-    return add_leaky(m, l, err);
-  if (strcmp(kind, "maxmin") == 0 && l->in.ndim == 1) {
-    m->layer[m->net.n++] = (lip_check_layer){LIP_CHECK_MAXMIN, 0, 0, NULL, NULL, 0};
-    lip_str_puts(&m->text, ";maxmin");
-    return LIP_OK;
-  }
-  return lip_fail(
-      err, LIP_UNSUPPORTED,
-      "a certificate file cannot speak of a layer %s yet, only of dense, relu, leaky_relu, abs, maxmin of "
-      "features, flatten and dropout; net:certify needs no file",
-      kind);
-}
-
-lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err) {
-  const lip_layer *chain = net->root;
-  lip_sha256 hash;
-  uint8_t digest[LIP_SHA256_BYTES];
-  lip_sha256_init(&hash);
-  m->layer = lip_alloc(chain->n_child, sizeof *m->layer);
-  m->array = lip_alloc(2 * chain->n_child, sizeof *m->array);
-  if (!m->layer || !m->array) return no_memory(err);
-  m->net = (lip_check_net){chain->n_in, chain->n_out, 0, m->layer};
-  lip_str_printf(&m->text, "%zu", chain->n_in);
-  for (size_t i = 0; i < chain->n_child; i++) {
-    lip_status status = add_layer(m, chain->child[i], &hash, err);
-    if (status) return status;
-  }
-  if (m->text.failed) return no_memory(err);
-  lip_sha256_end(&hash, digest);
-  lip_sha256_hex(digest, m->sha256);
-  return LIP_OK;
 }
 
 /* ---- arrays ---- */
@@ -136,7 +61,7 @@ static void dims_of(const lipL_certificate *c, size_t i, size_t dim[2]) {
 static int certificate_gc(lua_State *L) {
   lipL_certificate *c = luaL_checkudata(L, 1, LIP_CERTIFICATE_T);
   lip_check_close(c->check);
-  model_free(&c->model);
+  lipL_model_free(&c->model);
   for (size_t i = 0; i < FIELDS; i++) lip_free(*slot(c, i));
   for (size_t i = 0; i < LIP_KEYS; i++) lip_free(c->key[i]);
   lip_free(c->path);
@@ -172,12 +97,12 @@ lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err) {
   lip_path path;
   lip_check_claims *a = &c->claims;
   if (lip_path_parse(c->key[LIP_KEY_path], &path, err)) return bad(err, "path: not a path of norms");
-  if (path.n > c->model.dense + 1) return bad(err, "path: more norms than layers");
+  if (path.n > c->model.weighted + 1) return bad(err, "path: more norms than layers");
   lip_free(c->path);
   c->path = lip_alloc(c->model.dense + 1, sizeof *c->path);
   if (!c->path) return no_memory(err);
   for (size_t i = 0; i <= c->model.dense; i++) {
-    lip_p p = lip_path_at(&path, i);
+    lip_p p = lip_path_at(&path, i > 0 ? c->model.of[i - 1].to : 0);
     c->path[i] = p == LIP_P1 ? 1 : p == LIP_P2 ? 2 : 0;
   }
   if (!evidence_of(c->key[LIP_KEY_method], &a->evidence))

@@ -17,8 +17,8 @@
 /* The metadata of a certificate. */
 #define LIP_CERTIFICATE_KEYS(X)                                                                              \
   X(format)                                                                                                  \
-  X(format_version) X(lipwb) X(method) X(path) X(arithmetic) X(rounding) X(kernels) X(layers)                \
-      X(weights_sha256) X(data_sha256)
+  X(format_version)                                                                                          \
+  X(lipwb) X(method) X(path) X(arithmetic) X(rounding) X(kernels) X(layers) X(weights_sha256) X(data_sha256)
 
 enum {
 #define X(name) LIP_KEY_##name,
@@ -27,14 +27,23 @@ enum {
       LIP_KEYS
 };
 
+/* A layer with a norm claim: where in the path the norms before and behind it stand, the same for those in containers. */
+typedef struct lipL_claimed {
+  const lip_layer *layer; /* of the net the model was made of */
+  size_t from, to;
+} lipL_claimed;
+
 /* A net as the checker sees it: weights copied. */
 typedef struct lipL_model {
   lip_check_net net;
   lip_check_layer *layer;
-  float **array; /* (2 n_array) weight and bias of the dense layers */
-  size_t dense;
+  void **block;                       /* (blocks) what the layers point to */
+  size_t layers, blocks, room, dense; /* dense: layers with a norm claim */
+  lipL_claimed *of;                   /* (dense) */
+  size_t weighted, depth;             /* while it is made: layers of the path so far, containers around */
+  lip_sha256 hash;
   lip_str text;    /* "784;dense 128;maxmin;dense 10" */
-  char sha256[65]; /* of weight and bias (zeros where there is none) of every dense layer */
+  char sha256[65]; /* of all weights, in order; zeros for a bias where there is none */
 } lipL_model;
 
 /* Everything a file holds, and what belongs to one call; collected as LIP_CERTIFICATE_T. */
@@ -51,8 +60,9 @@ typedef struct lipL_certificate {
   lip_safetensors *file;
 } lipL_certificate;
 
-/* LIP_UNSUPPORTED names the layer that certificates do not know; LIP_MEMORY. */
+/* m all zeros. LIP_UNSUPPORTED names the layer that certificates do not know; LIP_MEMORY. */
 lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err);
+void lipL_model_free(lipL_model *m);
 /* Points the claims at the arrays and fills the path; evidence and arithmetic from the metadata. LIP_FORMAT. */
 lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err);
 /* Rows of the data that are right and have a radius > 0 of at least eps. */

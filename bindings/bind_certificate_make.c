@@ -62,37 +62,59 @@ static double *doubles(size_t a, size_t b) {
   return lip_mul_fits(a, b, &n) ? lip_alloc(n, sizeof(double)) : NULL;
 }
 
+/* Places of the multipliers that the checker asks for: units of two slopes, and of every pair its difference. */
+static size_t free_units(const lip_affine *a, size_t *at) {
+  size_t n = 0, before = 0;
+  for (size_t l = 0; l + 1 < a->n; before += a->block[l++].M)
+    for (size_t i = 0; i < a->block[l].M; i++) {
+      const lip_block *b = &a->block[l];
+      const size_t mate = b->mate ? b->mate[i] : i;
+      if (mate > i || (mate == i && b->low[i] == b->high[i])) continue;
+      if (at) at[n] = before + i;
+      n++;
+    }
+  return n;
+}
+
+static bool carries(const lip_multipliers *p) {
+  return p->rows.i != LIP_NO_ROW && p->rows.j != LIP_NO_ROW && p->rho < INFINITY;
+}
+
 /* Every proof of a pair; multipliers that are 0 or out of the checker's range become the nearest it takes. */
-static lip_status take_proof(lipL_certificate *c, const lip_proof *proof, lip_err *err) {
-  size_t n = 0, n_in = c->model.net.n_in;
+static lip_status take_proof(lipL_certificate *c, const lip_proof *proof, const lip_affine *affine,
+                             lip_err *err) {
+  size_t n = 0, n_in = c->model.net.n_in, units = proof ? free_units(affine, NULL) : 0;
   bool weighted = false;
   for (size_t t = 0; proof && t < proof->n; t++) {
-    const lip_multipliers *p = &proof->item[t];
-    if (p->rows.i == LIP_NO_ROW || p->rows.j == LIP_NO_ROW || !(p->rho < INFINITY)) continue;
-    n++;
-    weighted = weighted || p->d;
+    n += carries(&proof->item[t]);
+    weighted = weighted || (carries(&proof->item[t]) && proof->item[t].d);
   }
-  if (n == 0 || proof->units == 0) return LIP_OK;
-  c->claims.units = proof->units;
+  if (n == 0 || units == 0 || proof->units != lip_affine_units(affine)) return LIP_OK;
+  size_t *at = lip_alloc(units, sizeof *at);
+  c->claims.units = units;
   c->target = doubles(n, 2);
   c->rho = doubles(n, 1);
-  c->lambda = doubles(n, proof->units);
+  c->lambda = doubles(n, units);
   if (weighted) c->weight = doubles(n, n_in);
-  if (!c->target || !c->rho || !c->lambda || (weighted && !c->weight))
+  if (!at || !c->target || !c->rho || !c->lambda || (weighted && !c->weight)) {
+    lip_free(at);
     return lip_fail(err, LIP_MEMORY, "out of memory for the proofs of %zu pairs", n);
+  }
+  free_units(affine, at);
   for (size_t t = 0, k = 0; t < proof->n; t++) {
     const lip_multipliers *p = &proof->item[t];
-    if (p->rows.i == LIP_NO_ROW || p->rows.j == LIP_NO_ROW || !(p->rho < INFINITY)) continue;
+    if (!carries(p)) continue;
     double top = 0;
-    for (size_t i = 0; i < proof->units; i++) top = p->lambda[i] > top ? p->lambda[i] : top;
-    for (size_t i = 0; i < proof->units; i++)
-      c->lambda[k * proof->units + i] = fmin(fmax(fmax(p->lambda[i], top * 0x1p-40), 0x1p-199), 0x1p199);
+    for (size_t i = 0; i < units; i++) top = p->lambda[at[i]] > top ? p->lambda[at[i]] : top;
+    for (size_t i = 0; i < units; i++)
+      c->lambda[k * units + i] = fmin(fmax(fmax(p->lambda[at[i]], top * 0x1p-40), 0x1p-199), 0x1p199);
     for (size_t i = 0; weighted && i < n_in; i++) c->weight[k * n_in + i] = p->d ? p->d[i] : 1;
     c->target[2 * k] = (double)p->rows.i;
     c->target[2 * k + 1] = (double)p->rows.j;
     c->rho[k++] = p->rho;
   }
   c->claims.targets = n;
+  lip_free(at);
   return LIP_OK;
 }
 
@@ -138,10 +160,12 @@ static lip_status confirm_norm(lip_check *check, size_t i, size_t j, lip_err *er
 }
 
 static lip_status settle_norms(maker *m, lip_err *err) {
-  size_t k = 0;
-  const lip_bound *b = &m->found->bound;
-  for (size_t i = 0; i < b->n; i++)
-    if (strcmp(b->row[i].kind, "dense") == 0) m->c->norm[k++] = b->row[i].upper;
+  for (size_t l = 0; l < m->c->model.dense; l++) {
+    const lipL_claimed *of = &m->c->model.of[l];
+    lip_pq pq = {lip_path_at(&m->path, of->from), lip_path_at(&m->path, of->to)};
+    lip_status status = lip_layer_bound(of->layer, pq, &m->c->norm[l], err);
+    if (status) return status;
+  }
   for (size_t l = 0; l < m->c->model.dense; l++) {
     lip_status status = raise(m->c->check, &m->c->norm[l], NULL, confirm_norm, l, 0, err);
     if (status) return status;
@@ -268,6 +292,14 @@ static lip_status settle_rows(maker *m, lip_err *err) {
   return set_key(m->c, LIP_KEY_data_sha256, text, err);
 }
 
+/* Multipliers that do not fit what the checker makes of the net prove nothing: then there are none. */
+static lip_status open_checker(lipL_certificate *c, lip_err *err) {
+  lip_status status = lip_check_open(&c->model.net, &c->claims, &c->check, err);
+  if (status != LIP_FORMAT || c->claims.targets == 0) return status;
+  c->claims.targets = 0;
+  return lip_check_open(&c->model.net, &c->claims, &c->check, err);
+}
+
 static lip_status make(maker *m, lip_err *err) {
   lipL_certificate *c = m->c;
   lipL_cert *f = m->found;
@@ -279,11 +311,11 @@ static lip_status make(maker *m, lip_err *err) {
     status = lipL_runmethod(f, m->method, m->net, &m->path, true, m->seconds, m->progress, err);
   lip_certify_conf conf = {.path = &m->path, .pairs = f->found.pair};
   if (!status) status = lip_certifier_new(m->net, &conf, &f->certifier, err);
-  if (!status) status = take_proof(c, f->found.proof, err);
+  if (!status) status = take_proof(c, f->found.proof, &f->affine, err);
   if (!status) status = reserve(m, err);
   if (!status) status = set_keys(m, err);
   if (!status) status = lipL_certificate_claims(c, err);
-  if (!status) status = lip_check_open(&c->model.net, &c->claims, &c->check, err);
+  if (!status) status = open_checker(c, err);
   if (!status) status = settle_norms(m, err);
   if (!status) status = settle_pairs(m, err);
   if (!status && m->rows.n > 0) status = settle_rows(m, err);

@@ -5,24 +5,18 @@
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/base/mem.h"
-#include "core/base/simd.h"
 #include "core/check/parts.h"
 #include "core/check/proof.h"
-#define UNIT 0x1p-24                       /* rounding to nearest in float32 */
-#define ERROR64(b) (2 * GAMMA((b)->N + 8)) /* of one inner product with bias in double, times t */
 
 void lip_check_close(lip_check *c) {
   if (c) lip_check_drop(c, NULL), lip_free(c);
 }
 
-/* ||a - b||_p of float32 numbers `step` apart; b NULL: of a. */
-static double distance(const float *a, const float *b, size_t n, size_t step, int p) {
-  double sum = 0;
-  for (size_t k = 0; k < n; k++)
-    sum = lip_check_add(sum, (double)a[k * step] - (b ? (double)b[k * step] : 0), p);
-  return lip_check_norm_of(sum, n, p);
+size_t lip_check_units(const lip_check *c) {
+  return c->units;
 }
 
 static double size_of(const double *v, size_t n, int p) {
@@ -31,116 +25,47 @@ static double size_of(const double *v, size_t n, int p) {
   return lip_check_up(lip_check_norm_of(sum, n, p));
 }
 
-/* Norms p -> q other than 2 -> 2: the largest column in norm q for p = 1, the largest row in the dual norm for q = inf. */
-static double plain_norm(const block *b) {
-  double top = 0;
-  for (size_t k = 0; k < (b->p == 1 ? b->N : b->M); k++)
-    top = fmax(top, b->p == 1 ? distance(b->W + k, NULL, b->M, b->N, b->q)
-                              : distance(b->W + k * b->N, NULL, b->N, 1, DUAL(b->p)));
-  return top;
-}
-
-/* || |W| ||_{p->q}; for 2 -> 2, ||A||^2 <= max_k (A'A v)_k / v_k for every v > 0 (Horn, Johnson 2013, 8.1.26). */
-static double absolute_norm(lip_check *c, const block *b) {
-  double *v = lip_check_take(c, b->N, 1), *s = lip_check_take(c, b->N, 1), best = INFINITY, top = 1;
-  if (b->p != 2 || b->q != 2 || c->failed) return lip_check_up(plain_norm(b));
-  for (int it = 0; it < 24 && top > 0; it++) {
-    double ratio = 0;
-    for (size_t k = 0; k < b->N; k++) v[k] = s[k] / top + (it ? 1e-9 : 1), s[k] = 0;
-    for (size_t i = 0; i < b->M; i++) {
-      const float *w = b->W + i * b->N;
-      double t = 0;
-      for (size_t k = 0; k < b->N; k++) t += fabs((double)w[k]) * v[k];
-      for (size_t k = 0; k < b->N; k++) s[k] += fabs((double)w[k]) * t;
-    }
-    top = 0;
-    for (size_t k = 0; k < b->N; k++) ratio = fmax(ratio, s[k] / v[k]), top = fmax(top, s[k]);
-    best = fmin(best, ratio);
-  }
-  return lip_check_up(sqrt(best * (1 + GAMMA(b->M + b->N + 16))));
-}
-
 static lip_status refuse(lip_err *err, const char *what) {
   return lip_fail(err, LIP_FORMAT, "%s", what);
 }
 
-/* A new last block; W NULL: the identity. */
-static block *add_block(lip_check *c, size_t M, size_t N, const float *W, const float *b) {
-  block *k = &c->block[c->n++];
-  float *own = W ? NULL : lip_check_take(c, M, N);
-  for (size_t i = 0; own && i < M; i++) own[i * N + i] = 1;
-  *k = (block){.M = M, .N = N, .W = W ? W : own, .b = b, .lip = 1, .dense = SIZE_MAX};
-  return k;
-}
-
-/* Layers to blocks: a matrix and the nonlinearity that follows it; identities where one of the two is missing. */
-static lip_status read_layers(lip_check *c, lip_err *err) {
-  const lip_check_net *net = c->net;
-  size_t width = net->n_in, dense = 0;
-  for (size_t i = 0; i < net->n; i++) {
-    const lip_check_layer *l = &net->layer[i];
-    if (l->kind == LIP_CHECK_DENSE) {
-      if (l->N != width || l->M == 0) return refuse(err, "net: shapes of layers");
-      add_block(c, l->M, l->N, l->W, l->b)->dense = dense++;
-      width = l->M;
-    } else if (l->kind == LIP_CHECK_MAXMIN || l->slope != 1) {
-      if (c->n == 0 || c->block[c->n - 1].follows) add_block(c, width, width, NULL, NULL);
-      block *b = &c->block[c->n - 1];
-      b->follows = true;
-      b->maxmin = l->kind == LIP_CHECK_MAXMIN;
-      b->slope = b->maxmin ? 0 : l->slope;
-      b->lip = fmax(1, fabs(b->slope));
-      if ((b->maxmin && width % 2) || !(fabs(b->slope) <= 0x1p20)) return refuse(err, "net: a nonlinearity");
-    }
-  }
-  if (c->n == 0 || c->block[c->n - 1].follows) add_block(c, width, width, NULL, NULL);
-  return dense != c->claims->dense || width != net->n_out ? refuse(err, "net: shapes of layers") : LIP_OK;
-}
-
-static lip_status measure(lip_check *c, lip_err *err) {
-  int p = c->claims->path[0];
-  for (size_t l = 0; l < c->n; l++) {
-    block *b = &c->block[l];
-    b->p = p;
-    if (b->dense != SIZE_MAX) p = c->claims->path[b->dense + 1];
-    b->q = p;
-    if ((b->p != 0 && b->p != 1 && b->p != 2) || (p != b->p && p != 0 && (p != 2 || b->p != 1)))
-      return refuse(err, "path: not a path of norms 1, 2, inf upwards");
-    if (!(distance(b->W, NULL, b->M * b->N, 1, 1) + (b->b ? distance(b->b, NULL, b->M, 1, 1) : 0) < INFINITY))
-      return refuse(err, "weights: not all are finite");
-    c->units += l + 1 < c->n ? b->M : 0;
-    c->widest = b->M > c->widest ? b->M : c->widest;
-    c->widest = b->N > c->widest ? b->N : c->widest;
-    b->across = lip_check_take(c, b->M, b->N);
-    for (size_t i = 0; b->across && i < b->M; i++) {
-      size_t terms = 0;
-      for (size_t k = 0; k < b->N; k++) terms += (b->across[k * b->M + i] = b->W[i * b->N + k]) != 0;
-      b->most = terms > b->most ? terms : b->most;
-    }
-    b->abs = absolute_norm(c, b);
-  }
-  const block *last = &c->block[c->n - 1];
-  c->row = lip_check_take(c, c->C, 1);
-  c->difference = lip_check_take(c, c->C, c->C);
-  c->h = lip_check_take(c, c->widest, 1);
-  c->z = lip_check_take(c, c->widest, 1);
-  c->t = lip_check_take(c, c->widest, 1);
+/* What all claims share: the last matrix row by row, the norms of its rows and of their differences, room for a pass. */
+static lip_status prepare(lip_check *c, lip_err *err) {
+  if (c->net->n_out < 2) return refuse(err, "net: fewer than 2 classes");
+  lip_status status = lip_check_lower(c, err);
+  if (status || c->failed) return status;
+  const step *last = &c->step[c->n - 1];
+  size_t N = last->N, C = c->C = last->M;
+  c->last = lip_check_take(c, C + 1, N);
+  c->row = lip_check_take(c, C, 1);
+  c->difference = lip_check_take(c, C, C);
+  c->h = lip_check_take(c, c->stack, 1);
+  c->z = lip_check_take(c, c->stack, 1);
+  c->t = lip_check_take(c, c->stack, 1);
   c->scalar = lip_check_take(c, c->n, 4);
-  for (size_t i = 0; !c->failed && i < c->C; i++) {
-    const float *w = last->W + i * last->N;
-    c->row[i] = distance(w, NULL, last->N, 1, DUAL(last->p));
-    for (size_t j = 0; j < c->C; j++)
-      c->difference[i * c->C + j] = distance(w, last->W + j * last->N, last->N, 1, DUAL(last->p));
-  }
+  c->e = lip_check_take(c, c->slots, 3);
+  if (c->failed) return LIP_OK;
+  c->reach = c->e + c->slots;
+  c->d = c->reach + c->slots;
+  const double *w = last->val;
+  for (size_t k = 0; k < N; k++)
+    for (const run *r = last->run + last->first[k]; r < last->run + last->first[k + 1]; w += r++->n)
+      for (size_t i = 0; i < r->n; i++) c->last[(r->row + i) * N + k] = w[i];
+  for (size_t i = 0; i < C; i++)
+    for (size_t j = 0; j <= C; j++) { /* j = C: minus a row of zeros */
+      const double *a = c->last + i * N, *b = c->last + j * N;
+      double sum = 0;
+      for (size_t k = 0; k < N; k++) sum = lip_check_add(sum, a[k] - b[k], DUAL(last->p));
+      *(j < C ? &c->difference[i * C + j] : &c->row[i]) = lip_check_norm_of(sum, N, DUAL(last->p));
+    }
   return LIP_OK;
 }
 
 static lip_status check_proofs(const lip_check *c, lip_err *err) {
   const lip_check_claims *a = c->claims;
-  if (c->C < 2) return refuse(err, "net: fewer than 2 classes");
   if (a->targets > 0 &&
       (!(a->evidence & LIP_CHECK_QUADRATIC) || a->targets > c->C * (c->C - 1) / 2 || a->units != c->units))
-    return refuse(err, "proofs: more than the method has, or not one multiplier for every hidden unit");
+    return refuse(err, "proofs: more than the method has, or not one multiplier for every unit");
   for (size_t t = 0; t < 2 * a->targets; t++)
     if (!(a->target[t] >= 0 && a->target[t] < (double)c->C && a->target[t] == floor(a->target[t])) ||
         a->target[t] == a->target[t ^ 1])
@@ -184,14 +109,12 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
   fenv_t saved;
   lip_check *c = *out = lip_alloc(1, sizeof *c);
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
-  *c = (lip_check){.net = net, .claims = claims, .C = net->n_out};
+  *c = (lip_check){.net = net, .claims = claims};
   fegetenv(&saved);
   fesetenv(FE_DFL_ENV);
-  c->block = lip_check_take(c, 2 * net->n + 2, (sizeof *c->block + 7) / 8);
   lip_status status =
       arithmetic_is_sound() ? LIP_OK : refuse(err, "arithmetic: this processor's mode is not IEEE 754");
-  if (!status && !c->failed) status = read_layers(c, err);
-  if (!status && !c->failed) status = measure(c, err);
+  if (!status && !c->failed) status = prepare(c, err);
   if (!status && !c->failed) status = check_proofs(c, err);
   if (!status && !c->failed) status = check_rows(c, err);
   if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
@@ -204,16 +127,30 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
 
 static lip_status norm_claim(lip_check *c, size_t l, lip_err *err) {
   double claim = c->claims->norm[l];
-  const block *b = c->block;
-  while (b->dense != l) b++;
-  if (claim == INFINITY ||
-      (b->p == 2 && b->q == 2 ? claim >= 0 && lip_check_spectral(c, b, claim) : claim >= plain_norm(b)))
+  const step *s = c->step;
+  while (s->claim != l) s++;
+  if (claim == INFINITY || claim >= s->abs ||
+      (s->p == 2 && s->q == 2 && claim >= 0 && lip_check_spectral(c, s, claim)))
     return LIP_OK;
   return lip_fail(err, LIP_FORMAT, "norm %zu: %.17g is not proved for this matrix", l + 1, lip_plain(claim));
 }
 
-static double norm_of(const lip_check *c, const block *b) {
-  return b->dense == SIZE_MAX ? 1 : c->claims->norm[b->dense];
+/* The Lipschitz constant of a step in what segment i brings. */
+static double factor(const lip_check *c, const step *s, size_t i) {
+  if (s->op == LINEAR && s->weight) return fabs((double)s->weight[i]);
+  if (s->op == LINEAR) return s->claim == SIZE_MAX ? s->abs : c->claims->norm[s->claim];
+  return s->op == UNITS ? fmax(fabs(s->low), fabs(s->high)) : 1;
+}
+
+/* v (slots): numbers that grow like distances, and what the step adds. What is not a number becomes INFINITY. */
+static void carry(const lip_check *c, const step *s, double *v, double own) {
+  double sum = s->op == MOVE ? v[s->from] : 0;
+  for (size_t i = 0; i < s->k; i++) {
+    double w = s->op == JOIN ? v[s->slot + i] : factor(c, s, i) * v[s->slot + i];
+    sum = w >= 0 ? lip_check_add(sum, w, s->op == JOIN ? s->q : 1) : (double)INFINITY;
+  }
+  if (s->op == JOIN) sum = lip_check_norm_of(sum, s->k, s->q);
+  v[s->slot] = sum >= 0 && own >= 0 ? lip_check_up(lip_check_up(sum) + own) : (double)INFINITY;
 }
 
 /* pair^2 >= rho times the largest x'diag(d)x of the unit ball, and the inequality of proof t holds. */
@@ -244,100 +181,86 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
     proved = proved && follows_from(c, t, claim);
   }
   double product = c->difference[i * c->C + j];
-  for (const block *b = c->block; b + 1 < c->block + c->n; b++)
-    product = lip_check_up(product * lip_check_up(norm_of(c, b) * b->lip));
+  c->reach[0] = 1;
+  for (const step *s = c->step; s + 1 < c->step + c->n; s++) carry(c, s, c->reach, 0);
+  product = lip_check_up(product * c->reach[0]);
   if (!own && i != j && claim < INFINITY && !(claim >= product))
     proved = (a->evidence & LIP_CHECK_ABS) && claim >= lip_check_abs(c, i, j);
   if (proved) return LIP_OK;
   return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, lip_plain(claim));
 }
 
-/* z = b + sum_k h_k (column k), t = the same of absolute values. */
-LIP_HOT static void columns(const block *b, const double *h, double *restrict z, double *restrict t) {
-  size_t M = b->M, k = 0;
-  for (size_t i = 0; i < M; i++) z[i] = b->b ? (double)b->b[i] : 0, t[i] = fabs(z[i]);
-  while (k < b->N) {
-    const float *w[4] = {b->across, b->across, b->across, b->across};
-    double v[4] = {0};
-    for (size_t m = 0; k < b->N && m < 4; k++)
-      if (h[k] != 0) w[m] = b->across + k * M, v[m++] = h[k];
-    const float *a = w[0], *d = w[1], *e = w[2], *f = w[3];
-    for (size_t i = 0; i < M; i++) {
-      double p = v[0] * (double)a[i], q = v[1] * (double)d[i], r = v[2] * (double)e[i],
-             s = v[3] * (double)f[i];
-      z[i] += (p + q) + (r + s);
-      t[i] += (fabs(p) + fabs(q)) + (fabs(r) + fabs(s));
-    }
-  }
-}
-
-/* The forward pass in double. Leaves z and t of the last block, and for every block at scalar[4 l]: e, the distance of
- * the computed input from the exact one; S, its norm; T and Z, the norms of t and z. */
+/* The forward pass in double. Leaves z and t of the last step, and for every step at scalar[4 l]: its own error; S, the
+ * norm of what goes in; T and Z, the norms of t = |W||h| + |b| and z. */
 static void centre(lip_check *c, const float *x) {
-  double e = 0, *s = c->scalar;
+  double *scalar = c->scalar;
   for (size_t k = 0; k < c->net->n_in; k++) c->h[k] = (double)x[k];
-  for (size_t l = 0; l < c->n; l++, s += 4) {
-    const block *b = &c->block[l];
-    columns(b, c->h, c->z, c->t);
-    s[0] = e;
-    s[1] = size_of(c->h, b->N, b->p);
-    s[2] = size_of(c->t, b->M, b->q);
-    s[3] = size_of(c->z, b->M, b->q);
-    e = lip_check_up(b->lip * lip_check_up(norm_of(c, b) * e + ERROR64(b) * s[2] + 0x1p-50 * s[3]));
-    for (size_t i = 0; i < b->M; i++) {
-      double z = c->z[i], other = b->maxmin ? c->z[i ^ 1] : z;
-      bool swap = b->maxmin && (i % 2 ? z > other : z < other);
-      c->h[i] = swap ? other : !b->follows || b->maxmin || z >= 0 ? z : b->slope * z;
+  for (const step *s = c->step; s < c->step + c->n; s++, scalar += 4) {
+    double *h = c->h + s->at, *z = c->z, *t = c->t;
+    scalar[0] = 0;
+    scalar[1] = size_of(h, s->N, s->p);
+    if (s->op == LINEAR) {
+      lip_check_linear(s, h, z, t);
+      scalar[2] = size_of(t, s->M, s->q);
+      scalar[3] = size_of(z, s->M, s->q);
+      scalar[0] = s->exact ? 0 : lip_check_up(ERROR64(s) * scalar[2] + 0x1p-50 * scalar[3]);
+      memcpy(h, z, s->M * sizeof *h);
+    } else {
+      lip_check_apply(s, c->h);
+      if (s->op == UNITS) scalar[0] = lip_check_unit64(s, scalar[1], lip_check_ones(s));
     }
   }
 }
 
-/* Error of one inner product with bias in float32, any order of summation: README.md, "label, radius". */
-static double error32(size_t n, double terms, double result, double size, double entry) {
-  double nu = (double)n * UNIT, larger = (terms + (result < terms ? result : terms)) / 2;
-  if (!(nu < 0.25) || !(terms < FLT_MAX / 4)) return INFINITY;
-  return (nu * larger + UNIT * terms) / (1 - nu) + 0x1p-122 * ((double)n + 1) * (1 + size + entry);
-}
-
-/* What any float32 input within R of the row can be off by at the input of the last block; *away: how far its executed
- * input there is from the computed one of the centre. */
+/* What any float32 input within R of the row can be off by at the input of the last step, after `centre`; *away: how far
+ * its executed input there is from the computed one of the centre. */
 static double ball(const lip_check *c, double R, double *away) {
-  double d = 0, reach = R;
+  double *e = c->e, *reach = c->reach, *d = c->d;
+  e[0] = d[0] = 0;
+  reach[0] = R;
   for (size_t l = 0; l + 1 < c->n; l++) {
-    const block *b = &c->block[l];
-    const double *s = c->scalar + 4 * l;
-    double K = norm_of(c, b), far = lip_check_up(s[0] + reach + d), units = b->q == 0 ? 1 : (double)b->M;
-    double T = lip_check_up(s[2] + b->abs * far), Z = lip_check_up(s[3] + ERROR64(b) * s[2] + K * far),
-           local = 0;
-    if (b->dense != SIZE_MAX)
-      local = error32(b->most, T, Z, 0, 0) + units * error32(b->N, 0, 0, s[1] + far, b->abs);
-    d = b->lip * (K * d + local) + units * 0x1p-124; /* subnormal numbers taken for 0 */
-    if (b->slope != 0 && b->slope != -1) d += UNIT * fabs(b->slope) * (Z + local);
-    d = b->lip * T < FLT_MAX / 4 ? lip_check_up(d) : (double)INFINITY;
-    reach = lip_check_up(lip_check_up(K * b->lip) * reach);
+    const step *s = &c->step[l];
+    const double *scalar = c->scalar + 4 * l;
+    double far = 0, T = scalar[2], Z = scalar[3] + scalar[0], local = 0, largest = s->abs;
+    for (size_t i = 0; i < s->k; i++) {
+      double there = e[s->slot + i] + reach[s->slot + i] + d[s->slot + i],
+             w = s->weight ? factor(c, s, i) : 0;
+      far += there;
+      T += (s->weight ? w : s->abs) * there;
+      Z += factor(c, s, i) * there;
+      largest = w > largest ? w : largest;
+    }
+    if (s->op == LINEAR && !s->exact)
+      local = lip_check_error32(s->most, lip_check_up(T), lip_check_up(Z), 0, 0) +
+              lip_check_ones(s) * lip_check_error32(s->N, 0, 0, scalar[1] + far, largest);
+    if (s->op == UNITS) local = lip_check_unit32(s, lip_check_up(scalar[1] + far), lip_check_ones(s));
+    carry(c, s, e, scalar[0]);
+    carry(c, s, d, local);
+    carry(c, s, reach, 0);
   }
-  *away = lip_check_up(c->scalar[4 * (c->n - 1)] + reach + d);
-  return d;
+  *away = lip_check_up(e[0] + reach[0] + d[0]);
+  return d[0];
 }
 
 /* Error of logit i as executed there, apart from what its input brings. */
 static double logit_error(const lip_check *c, size_t i, double away) {
-  const block *b = &c->block[c->n - 1];
+  const step *s = &c->step[c->n - 1];
   double T = lip_check_up(c->t[i] + c->row[i] * away), size = c->scalar[4 * (c->n - 1) + 1] + away;
-  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(b) * c->t[i] + c->row[i] * away);
-  double own = error32(b->most, T, Z, 0, 0) + error32(b->N, 0, 0, size, c->row[i]);
-  return b->dense == SIZE_MAX ? 0 : lip_check_up(own);
+  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(s) * c->t[i] + c->row[i] * away);
+  double own = lip_check_error32(s->most, T, Z, 0, 0) + lip_check_error32(s->N, 0, 0, size, c->row[i]);
+  return s->exact ? 0 : lip_check_up(own);
 }
 
 /* The exact z_y - z_j at the row, rounded down. */
 static double margin(const lip_check *c, size_t y, size_t j) {
-  double m = c->z[y] - c->z[j], own = ERROR64(&c->block[c->n - 1]) * (c->t[y] + c->t[j]);
-  return m - lip_check_up(c->difference[y * c->C + j] * c->scalar[4 * (c->n - 1)] + own + 0x1p-52 * fabs(m));
+  double m = c->z[y] - c->z[j], own = ERROR64(&c->step[c->n - 1]) * (c->t[y] + c->t[j]);
+  return m - lip_check_up(c->difference[y * c->C + j] * c->e[0] + own + 0x1p-52 * fabs(m));
 }
 
 static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
   double R = c->claims->radius[r], label = (double)c->claims->label[r], off, away;
-  bool finite = distance(x, NULL, c->net->n_in, 1, 1) < INFINITY;
+  bool finite = true;
+  for (size_t k = 0; k < c->net->n_in; k++) finite = finite && fabsf(x[k]) < INFINITY;
   if (!is_label(c, label) || !is_radius(R) || (R > 0 && (label < 0 || !finite)))
     return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
                     lip_plain(label), lip_plain(R));

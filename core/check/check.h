@@ -9,16 +9,34 @@
 
 #include "core/base/error.h"
 
+/* What nets are made of. Values stand in segments, the segments on a stack; a layer takes the top one unless it says
+ * otherwise. */
 typedef enum lip_check_kind {
-  LIP_CHECK_DENSE, /* y = W x + b */
+  LIP_CHECK_DENSE, /* y = W x + b, W (M, N); has a norm claim */
   LIP_CHECK_LEAKY, /* y = x for x >= 0, slope x below; 0: relu, -1: the absolute value */
-  LIP_CHECK_MAXMIN /* (max, min) of neighbours (0, 1), (2, 3), ... */
+  LIP_CHECK_MAXMIN, /* pairs in order: mate[k] is the partner of k, or k itself (NULL: 0 and 1, 2 and 3, ...); the larger
+                       value goes to the lower index */
+  LIP_CHECK_MINMAX, /* the same, the smaller value to the lower index */
+  LIP_CHECK_SPARSE, /* y = W x + b, row i of M has value[e] in column[e], start[i] <= e < start[i + 1] */
+  LIP_CHECK_TANH,
+  LIP_CHECK_SIGMOID,
+  LIP_CHECK_SOFTPLUS, /* log(1 + e^(slope x)) / slope */
+  LIP_CHECK_COPY,     /* the segment M below the top is put on top once more */
+  LIP_CHECK_DROP,     /* the segment below the top goes */
+  LIP_CHECK_JOIN,     /* M segments become one, the deepest first */
+  LIP_CHECK_SUM       /* M segments of one size become sum_i W[i] x_i */
 } lip_check_kind;
 typedef struct lip_check_layer {
   lip_check_kind kind;
-  size_t M, N;        /* dense: outputs and inputs */
+  size_t M, N;        /* outputs and inputs of matrices */
   const float *W, *b; /* (M, N) row-major and (M), or b NULL */
-  double slope;       /* leaky; a float32 number */
+  double slope;       /* leaky, softplus; a float32 number */
+  const size_t *mate; /* pairs */
+  /* sparse, see above; value and bias (M, or NULL) exact as they stand */
+  const size_t *start, *column;
+  const double *value, *bias;
+  bool claimed; /* has a norm claim */
+  size_t more;  /* roundings of a row as executed beside those of its products and sums */
 } lip_check_layer;
 typedef struct lip_check_net {
   size_t n_in, n_out, n;
@@ -28,20 +46,28 @@ typedef struct lip_check_net {
 enum { LIP_CHECK_ABS = 1, LIP_CHECK_QUADRATIC = 2 };
 
 typedef struct lip_check_claims {
-  size_t dense;    /* dense layers */
-  const int *path; /* (dense + 1) norms 1, 2 or 0 = inf, before the first and after each dense layer */
-  bool float32;    /* radii hold for the net as executed in float32, not just in exact arithmetic */
+  size_t dense; /* norm claims */
+  const int
+      *path;    /* (dense + 1) norms 1, 2 or 0 = inf: of the input, and behind each layer with a norm claim */
+  bool float32; /* radii hold for the net as executed in float32, not just in exact arithmetic */
   unsigned evidence;
-  const double *norm;    /* (dense) operator norms */
-  const double *pair;    /* (C, C) constants of z_i - z_j from the norm path[0] */
-  size_t targets, units; /* proofs of the quadratic inequality; multipliers of each: one per hidden unit */
+  const double *norm;    /* (dense) operator norms; NULL among local claims */
+  const double *pair;    /* (C, C) constants of z_i - z_j from the norm path[0]; NULL among local claims */
+  size_t targets, units; /* proofs of the quadratic inequality; multipliers of each: lip_check_units */
   const double *target, *rho;    /* (targets, 2) classes, (targets) */
   const double *lambda, *weight; /* (targets, units), (targets, n_in) or NULL */
   size_t rows;
   const float *label;   /* (rows) class as executed */
   const double *radius; /* (rows) */
+  /* Radii by a relaxation of the ball around each row, cut with the box; then no norm or pair is claimed. */
+  bool local;
+  double from, to;     /* the box, -INFINITY and INFINITY: none */
+  const double *slope; /* (rows, units) of the free line of each unit */
 } lip_check_claims;
 typedef struct lip_check lip_check;
+
+/* Nonlinearities of one number, in the order of layers: a leaky or smooth unit each, of sorts every pair of every round. */
+size_t lip_check_units(const lip_check *c);
 
 /* Shapes and signs of everything, and what the claims share. Net and claims are borrowed; numbers among the claims may
  * change between calls. LIP_FORMAT = refused, the message says which claim and why; LIP_MEMORY. Owned: lip_check_close. */

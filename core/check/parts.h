@@ -3,43 +3,61 @@
 #define LIP_CHECK_PARTS_H
 
 #include <math.h>
+#include <stdint.h>
 
 #include "core/check/check.h"
 #define GAMMA(k) ((double)(k)*0x1p-53 * (1 + 0x1p-20)) /* k u / (1 - k u) for k < 2^32 */
 #define FLOOR 0x1p-900                                 /* above whatever underflow can lose, see README.md */
 #define DUAL(p) ((p) == 1 ? 0 : (p) == 2 ? 2 : 1)      /* exponents 1, 2 and 0 = inf */
+#define ERROR64(s) (2 * GAMMA((s)->N + 8))             /* of one inner product with bias in double, times t */
 
-/* A matrix and what follows it. */
-typedef struct block {
-  size_t M, N, dense; /* dense: index of its norm claim; an identity has SIZE_MAX */
-  const float *W, *b;
-  float *across;        /* (N, M) W transposed */
-  bool follows, maxmin; /* a nonlinearity follows: maxmin or leaky */
-  double slope, lip;    /* of leaky; Lipschitz constant of what follows in every norm */
-  int p, q;             /* norms before and behind */
-  double abs;           /* >= || |W| ||_{p->q} */
-  size_t most;          /* weights of a row that are not zero, at most */
-} block;
+typedef enum kind { LINEAR, UNITS, PAIRS, MOVE, JOIN } kind;
+
+/* Entries of a column in rows row .. row + n - 1. */
+typedef struct run {
+  size_t row, n;
+} run;
+/* One step over the stack: takes k segments, N values, and leaves one of M values where the deepest stood. */
+typedef struct step {
+  kind op;
+  size_t k, slot, at, N, M; /* segments taken; the deepest, and its first value */
+  size_t from, from_at;     /* MOVE: the segment that comes here */
+  size_t *first;            /* LINEAR: (N + 1) runs of the columns */
+  run *run;
+  double *val, *bias;  /* entries, run by run; (M) or NULL */
+  const float *weight; /* (k) of a sum of segments, or NULL */
+  size_t claim, most;  /* index of its norm claim, or SIZE_MAX; terms of a row, at most */
+  bool exact;          /* nothing is computed */
+  double abs;          /* >= || |W| ||_p->q; where no norm is claimed, also the norm */
+  lip_check_kind unit; /* UNITS */
+  double slope;        /* of it */
+  double low, high;    /* every slope between two points */
+  const size_t *mate;  /* PAIRS: (M) partner of a value, or the value itself */
+  bool descending;     /* the larger value at the lower index */
+  int p, q;            /* norms before and behind */
+} step;
 
 /* Linear forms in the increments of the input (or of a shorter u in its place) and of the nonlinearities' own parts. */
 typedef struct forms {
-  size_t K, base,
-      vars;       /* length; first of them: the input; the others: one per nonlinearity. K = 0: not made */
-  double *H, *Ha; /* (vars, K) what goes into nonlinearity v, and its absolute twin */
-  double *A, *Aa; /* (inputs of the last block, K) */
-  size_t *reach, *unit; /* (vars) entries of H that may be nonzero; index of the multiplier */
-  double *r, top;       /* (vars) half the width of the slopes; largest entry of the twins */
+  size_t K, base, vars; /* length; first of them: the input; the others: one per unit. K = 0: not made */
+  double *H, *Ha;       /* (vars, K) what goes into unit v, and its absolute twin */
+  double *A, *Aa;       /* (stack, K) values; in the end the inputs of the last step */
+  size_t *reach;        /* (vars) entries of H that may be nonzero */
+  double *r, *C, top;   /* (vars) half the width of the slopes, their middle; largest entry of the twins */
   size_t ops;           /* roundings on the way to an entry */
 } forms;
 struct lip_check {
   const lip_check_net *net;
   const lip_check_claims *claims;
-  size_t n, C, units, widest;
-  block *block;               /* (n) */
-  double *row, *difference;   /* (C), (C, C) dual norms of the last block's rows and of their differences */
+  size_t n, C, units, stack, slots, entries, claimed; /* stack: values on it at most */
+  step *step;                                         /* (n), the last one LINEAR */
+  double *row, *difference;   /* (C), (C, C) dual norms of the last step's rows and of their differences */
+  double *last;               /* (C, N) the last step's matrix */
   forms shorter, input;       /* from u, and from the input itself */
   double *spread;             /* (vars, n_in) of `input`: README.md, "abs" */
-  double *h, *z, *t, *scalar; /* one row's forward pass; (4, n) e, S, T, Z of the blocks */
+  double *h, *z, *t, *scalar; /* one row's forward pass; (n, 4) README.md, "label, radius" */
+  double *e, *reach, *d;      /* (slots) */
+  double *around;             /* local claims: see local.c */
   struct held *held;          /* all memory, newest first */
   bool failed;                /* some was refused */
 };
@@ -47,6 +65,22 @@ struct lip_check {
 /* a * b zeroed elements of 8 bytes, or NULL, and then c->failed. Belong to c until lip_check_drop(c, held before). */
 void *lip_check_take(lip_check *c, size_t a, size_t b);
 void lip_check_drop(lip_check *c, struct held *until);
+
+/* Layers to steps and what all claims need of them. LIP_FORMAT. */
+lip_status lip_check_lower(lip_check *c, lip_err *err);
+/* out (M) += W v, or |W||v|. */
+void lip_check_columns(const step *s, const double *v, bool absolute, double *restrict out);
+/* z = W h + b and t = |W||h| + |b|; what other steps do to the values on the stack. */
+void lip_check_linear(const step *s, const double *h, double *z, double *t);
+void lip_check_apply(const step *s, double *h);
+double lip_check_ones(const step *s); /* ||(1, ..., 1)|| of its outputs */
+/* The value of a unit in double, and how far it may be off for an argument of that size, times `ones` for many. */
+double lip_check_unit(const step *s, double z);
+double lip_check_unit64(const step *s, double size, double ones);
+/* Errors of float32, README.md, "label, radius": of one inner product with bias in any order; of a unit with an argument
+ * of size `size`, times `ones` for many of them. */
+double lip_check_error32(size_t n, double terms, double result, double size, double entry);
+double lip_check_unit32(const step *s, double size, double ones);
 
 /* A norm term by term, rounded up in the end; exponents 1, 2 and 0 = inf. The last: >= the result v of a few operations. */
 static inline double lip_check_add(double sum, double v, int p) {

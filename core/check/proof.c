@@ -2,9 +2,11 @@
 #include "core/check/proof.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "core/base/simd.h"
 #include "core/check/parts.h"
+#define LARGEST ((size_t)1 << 27) /* numbers in one matrix */
 #define IN_RANGE(v) ((v) >= 0x1p-200 && (v) <= 0x1p200)
 
 /* row[i..n) += sum_q w_q g_q[i..n) over four rows k..k+3 of G, those from m on left out; w_q = c_q g_q[i]. */
@@ -99,117 +101,164 @@ static bool below(lip_check *c, const double *D, size_t n, const rows *part, siz
   return cholesky(A, n);
 }
 
-bool lip_check_spectral(lip_check *c, const block *b, double claim) {
-  size_t n = b->M < b->N ? b->M : b->N, m = b->M < b->N ? b->N : b->M;
+bool lip_check_spectral(lip_check *c, const step *S, double claim) {
+  size_t n = S->M < S->N ? S->M : S->N, m = S->M < S->N ? S->N : S->M;
+  if (m > LARGEST / n) return false;
   double *G = lip_check_take(c, m, n), *Ga = lip_check_take(c, m, n), *one = lip_check_take(c, m, 1),
-         *D = lip_check_take(c, n, 1);
+         *D = lip_check_take(c, n, 1), top = 0, *w = S->val;
   int exponent;
-  float top = 0;
   if (c->failed) return false;
-  for (size_t k = 0; k < m * n; k++) top = fabsf(b->W[k]) > top ? fabsf(b->W[k]) : top;
+  for (size_t k = 0; k < S->N; k++)
+    for (const run *r = S->run + S->first[k]; r < S->run + S->first[k + 1]; w += r++->n)
+      for (size_t i = r->row; i < r->row + r->n; i++) {
+        double v = G[S->M < S->N ? k * n + i : i * n + k] = w[i - r->row];
+        top = fabs(v) > top ? fabs(v) : top;
+      }
   if (top == 0) return true;
-  (void)frexpf(top, &exponent); /* exact scaling: entries below 1, no square underflows that matters */
+  (void)frexp(top, &exponent); /* exact scaling: entries below 1, no square underflows that matters */
   double s = ldexp(1, -exponent);
-  for (size_t i = 0; i < b->M; i++)
-    for (size_t k = 0; k < b->N; k++) G[b->M < b->N ? k * n + i : i * n + k] = (double)b->W[i * b->N + k] * s;
-  for (size_t k = 0; k < m * n; k++) Ga[k] = fabs(G[k]), one[k / n] = 1;
+  for (size_t k = 0; k < m * n; k++) Ga[k] = fabs(G[k] *= s), one[k / n] = 1;
   for (size_t k = 0; k < n; k++) D[k] = claim * s * (claim * s) * (1 - 0x1p-51);
   return below(c, D, n, &(rows){G, Ga, one, m, n, n}, 1, 0);
 }
 
-/* The nonlinearity behind block b takes the forms Z (M, K) and leaves those of its outputs in their place: leaky
- * y = C z + w with |w| <= r |z|, maxmin (s + w)/2 and (s - w)/2 with s = z_0 + z_1 and |w| <= |z_0 - z_1|. */
-static void follow(const block *b, forms *f, double *Z, double *Za, size_t *var, size_t units) {
-  size_t K = f->K, reach = f->base + *var;
-  double C = b->maxmin ? 0.5 : (1 + b->slope) / 2;
-  for (size_t i = 0; i < b->M; i += b->maxmin ? 2 : 1, ++*var) {
-    double *z = Z + i * K, *za = Za + i * K, *h = f->H + *var * K, *ha = f->Ha + *var * K;
-    size_t own = f->base + *var;
-    f->reach[*var] = reach;
-    f->unit[*var] = units + i + b->maxmin;
-    f->r[*var] = b->maxmin ? 1 : fabs(1 - b->slope) / 2;
-    for (size_t j = 0; j < reach; j++) {
-      double other = b->maxmin ? z[K + j] : 0, s = z[j] + other;
-      h[j] = z[j] - other;
-      ha[j] = za[j] + (b->maxmin ? za[K + j] : 0);
-      z[j] = C * s;
-      za[j] = fabs(C) * ha[j];
-      if (b->maxmin) z[K + j] = z[j], za[K + j] = za[j];
-    }
-    z[own] = za[own] = b->maxmin ? 0.5 : 1;
-    if (b->maxmin) z[K + own] = -0.5, za[K + own] = 0.5;
+/* ---- forms ---- */
+
+/* The entries of a form that may be nonzero. */
+typedef struct span {
+  size_t from, to;
+} span;
+
+static void add_unit(forms *f, const step *s, size_t v) {
+  f->reach[v] = f->base + v;
+  f->C[v] = s->op == PAIRS ? 0 : (s->low + s->high) / 2;
+  f->r[v] = s->op == PAIRS ? 1 : (s->high - s->low) / 2;
+}
+
+/* Units take the forms of their inputs and leave those of their outputs in their place: y = C z + w with |w| <= r |z|; of a
+ * pair (s + w)/2 and (s - w)/2, the larger one first, with s = z_0 + z_1 and |w| <= |z_0 - z_1|. */
+static void follow(const step *s, forms *f, span *sp, size_t *var) {
+  size_t K = f->K;
+  for (size_t i = 0; i < s->M; i++) {
+    size_t m = s->op == PAIRS ? s->mate[i] : i, own = f->base + *var;
+    if (s->op == PAIRS && m >= i) continue;
+    double *z = f->A + (s->at + i) * K, *za = f->Aa + (s->at + i) * K, *h = f->H + *var * K,
+           *ha = f->Ha + *var * K;
+    double *y = f->A + (s->at + m) * K, *ya = f->Aa + (s->at + m) * K;
+    add_unit(f, s, *var);
+    span *a = &sp[s->at + i], *b = &sp[s->at + m];
+    *a = *b = (span){a->from < b->from ? a->from : b->from, own + 1};
+    for (size_t j = a->from; j < own; j++)
+      if (s->op == UNITS) {
+        h[j] = z[j], ha[j] = za[j];
+        z[j] *= f->C[*var], za[j] *= fabs(f->C[*var]);
+      } else {
+        double sum = z[j] + y[j];
+        h[j] = y[j] - z[j], ha[j] = ya[j] + za[j];
+        z[j] = y[j] = sum / 2, za[j] = ya[j] = ha[j] / 2;
+      }
+    y[own] = s->op == UNITS ? 1 : s->descending ? 0.5 : -0.5;
+    z[own] = s->op == UNITS ? 1 : -y[own];
+    za[own] = ya[own] = fabs(z[own]);
+    ++*var;
   }
+}
+
+/* The forms of a step's outputs from those of its inputs; `root` in place of the first matrix. */
+static bool through(lip_check *c, const step *s, const double *root, forms *f, span *sp) {
+  size_t K = f->K, M = s->M;
+  struct held *before = c->held;
+  double *Z = lip_check_take(c, M, K), *Za = lip_check_take(c, M, K), *w = s->val;
+  span *out = lip_check_take(c, M, 2);
+  if (c->failed) return false;
+  for (size_t i = 0; i < M; i++) out[i] = (span){root ? 0 : K, root ? f->base : 0};
+  for (size_t i = 0; root && i < M; i++)
+    for (size_t k = 0; k < f->base; k++)
+      Z[i * K + k] = root[i * f->base + k], Za[i * K + k] = fabs(Z[i * K + k]);
+  for (size_t k = 0; !root && k < s->N; k++) {
+    const span *in = &sp[s->at + k];
+    const double *a = f->A + (s->at + k) * K, *b = f->Aa + (s->at + k) * K;
+    for (const run *r = s->run + s->first[k]; r < s->run + s->first[k + 1]; w += r++->n)
+      for (size_t i = r->row; i < r->row + r->n && in->from < in->to; i++) {
+        add_form(Z + i * K + in->from, Za + i * K + in->from, w[i - r->row], a + in->from, b + in->from,
+                 in->to - in->from);
+        out[i] =
+            (span){in->from < out[i].from ? in->from : out[i].from, in->to > out[i].to ? in->to : out[i].to};
+      }
+  }
+  for (size_t i = 0; i < M; i++)
+    for (size_t k = out[i].from; k < out[i].to && !s->exact; k++)
+      Za[i * K + k] += 0x1p-1000; /* times u: more than underflow takes */
+  memcpy(f->A + s->at * K, Z, M * K * sizeof *Z);
+  memcpy(f->Aa + s->at * K, Za, M * K * sizeof *Za);
+  memcpy(sp + s->at, out, M * sizeof *out);
+  lip_check_drop(c, before);
+  f->ops += s->N + 8;
+  return true;
 }
 
 /* All forms; `root` (n, n) stands for the first matrix (n = its rows), or NULL: the input itself. */
 static bool forms_make(lip_check *c, const double *root, forms *f) {
-  const block *b = c->block;
-  size_t units = 0, var = 0;
-  *f = (forms){.base = root ? b->M : c->net->n_in};
-  for (size_t l = 0; l + 1 < c->n; l++) f->vars += !b[l].follows ? 0 : b[l].maxmin ? b[l].M / 2 : b[l].M;
-  size_t K = f->base + f->vars;
-  f->H = lip_check_take(c, f->vars, K);
-  f->Ha = lip_check_take(c, f->vars, K);
-  f->r = lip_check_take(c, f->vars, 1);
-  f->reach = lip_check_take(c, f->vars, 2);
-  f->A = lip_check_take(c, f->base, K);
-  f->Aa = lip_check_take(c, f->base, K);
+  size_t var = 0, n = c->stack, vars = c->units;
+  *f = (forms){.base = root ? c->step->M : c->net->n_in, .vars = vars};
+  size_t K = f->base + vars;
+  if (K > LARGEST / (n + vars + 1)) return false;
+  f->H = lip_check_take(c, vars, K);
+  f->Ha = lip_check_take(c, vars, K);
+  f->r = lip_check_take(c, vars, 2);
+  f->reach = lip_check_take(c, vars, 1);
+  f->A = lip_check_take(c, n, K);
+  f->Aa = lip_check_take(c, n, K);
+  span *sp = lip_check_take(c, n, 2);
   if (c->failed) return false;
-  f->unit = f->reach + f->vars;
+  f->C = f->r + vars;
   f->K = K;
-  for (size_t k = 0; k < f->base; k++) f->A[k * K + k] = f->Aa[k * K + k] = 1;
-  for (size_t l = 0; l + 1 < c->n; units += b->M, b++, l++) {
-    double *Z = lip_check_take(c, b->M, K), *Za = lip_check_take(c, b->M, K);
-    for (size_t i = 0; !c->failed && i < b->M; i++)
-      for (size_t k = 0; k < (l == 0 ? f->base : b->N); k++) {
-        double w = l == 0 && root ? root[i * f->base + k] : (double)b->W[i * b->N + k];
-        if (l == 0) /* the forms before are the input */
-          Z[i * K + k] = w, Za[i * K + k] = fabs(w);
-        else
-          add_form(Z + i * K, Za + i * K, w, f->A + k * K, f->Aa + k * K, f->base + var);
-      }
-    if (c->failed) return f->K = 0, false;
-    for (size_t k = 0; l > 0 && k < b->M * K; k++) /* times u: more than underflow takes */
-      Za[k] += k % K < f->base + var ? 0x1p-1000 : 0;
-    if (b->follows) follow(b, f, Z, Za, &var, units);
-    f->ops += b->N + 8;
-    f->A = Z;
-    f->Aa = Za;
+  for (size_t k = 0; k < f->base && k < n; k++)
+    f->A[k * K + k] = f->Aa[k * K + k] = 1, sp[k] = (span){k, k + 1};
+  for (const step *s = c->step; s + 1 < c->step + c->n; s++) {
+    if (s->op == LINEAR && !through(c, s, s == c->step ? root : NULL, f, sp)) return f->K = 0, false;
+    if (s->op == UNITS || s->op == PAIRS) follow(s, f, sp, &var);
+    if (s->op != MOVE) continue;
+    memmove(f->A + s->at * K, f->A + s->from_at * K, s->M * K * sizeof *f->A);
+    memmove(f->Aa + s->at * K, f->Aa + s->from_at * K, s->M * K * sizeof *f->Aa);
+    memmove(sp + s->at, sp + s->from_at, s->M * sizeof *sp);
   }
-  f->ops += b->N + 8; /* of last_form */
-  for (size_t k = 0; k < f->vars * K; k++) f->top = fmax(f->top, f->Ha[k]);
-  for (size_t k = 0; k < b->N * K; k++) f->top = fmax(f->top, f->Aa[k]);
+  f->ops += c->step[c->n - 1].N + 8; /* of last_form */
+  for (size_t k = 0; k < vars * K; k++) f->top = fmax(f->top, f->Ha[k]);
+  for (size_t k = 0; k < c->step[c->n - 1].N * K; k++) f->top = fmax(f->top, f->Aa[k]);
   return true;
 }
 
 /* The form of z_i - z_j, its twin behind it. */
 static double *last_form(lip_check *c, const forms *f, size_t i, size_t j) {
-  const block *b = &c->block[c->n - 1];
+  size_t N = c->step[c->n - 1].N;
   double *g = lip_check_take(c, f->K, 2);
-  for (size_t k = 0; g && k < b->N; k++)
-    add_form(g, g + f->K, (double)b->W[i * b->N + k] - (double)b->W[j * b->N + k], f->A + k * f->K,
-             f->Aa + k * f->K, f->K);
+  for (size_t k = 0; g && k < N; k++)
+    add_form(g, g + f->K, c->last[i * N + k] - c->last[j * N + k], f->A + k * f->K, f->Aa + k * f->K, f->K);
   for (size_t v = 0; g && v < f->K; v++) g[f->K + v] += 0x1p-1000;
   return g;
 }
 
 /* R (n, n) with R R' - W diag(d)^-1 W' positive semidefinite, lower triangular; NULL: none found. Rows are scaled by
  * powers of two, s_i^2 w_i D^-1 w_i' in [1/2, 2), while Cholesky works. */
-static double *square_root(lip_check *c, const block *b, const double *d) {
+static double *square_root(lip_check *c, const step *b, const double *d) {
   size_t n = b->M, N = b->N;
   double *G = lip_check_take(c, N, n), *w = lip_check_take(c, N, 1), *s = lip_check_take(c, n, 1),
          *sums = lip_check_take(c, n, 1), *U = lip_check_take(c, n, n), *R = lip_check_take(c, n, n),
-         most = 0, trace = 0;
+         *v = b->val, most = 0, trace = 0;
   if (c->failed) return NULL;
+  for (size_t k = 0; k < N; k++)
+    for (const run *r = b->run + b->first[k]; r < b->run + b->first[k + 1]; v += r++->n)
+      for (size_t i = 0; i < r->n; i++) G[k * n + r->row + i] = v[i];
   for (size_t k = 0; k < N; k++) w[k] = d ? 1 / d[k] : 1;
   for (size_t i = 0; i < n; i++) {
     double a = 0;
-    for (size_t k = 0; k < N; k++) a += (double)b->W[i * N + k] * (double)b->W[i * N + k] * w[k];
+    for (size_t k = 0; k < N; k++) a += G[k * n + i] * G[k * n + i] * w[k];
     if (!scale(a, &s[i])) s[i] = 1; /* a row of zeros */
   }
   for (size_t k = 0; k < N; k++) {
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += fabs(G[k * n + i] = s[i] * (double)b->W[i * N + k]);
+    for (size_t i = 0; i < n; i++) sum += fabs(G[k * n + i] *= s[i]);
     for (size_t i = 0; i < n; i++) sums[i] += fabs(G[k * n + i]) * w[k] * sum;
   }
   add_gram(U, n, n, G, n, N, w, 1);
@@ -231,7 +280,7 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   const double *lambda = a->lambda + target * a->units, one = 1;
   double *D = lip_check_take(c, f->K, 1), *t = lip_check_take(c, f->vars, 1), rho = a->rho[target];
   double *g = last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
-  rows *part = lip_check_take(c, c->n, sizeof *part / 8);
+  rows *part = lip_check_take(c, c->units + 1, sizeof *part / 8);
   size_t parts = 1;
   if (c->failed || !(f->top <= 0x1p150) || !IN_RANGE(rho)) return false;
   for (size_t k = 0; k < f->K; k++)
@@ -239,23 +288,23 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   part[0] = (rows){g, g + f->K, &one, 1, f->K, f->K};
   for (size_t k = 0; k < f->base; k++) D[k] = d ? rho * d[k] : rho;
   for (size_t v = 0; v < f->vars; v++) {
-    double l = D[f->base + v] = lambda[f->unit[v]];
+    double l = D[f->base + v] = lambda[v];
     if (!IN_RANGE(l)) return false;
     t[v] = l * f->r[v] * f->r[v];
-    if (v == 0 || f->reach[v] != f->reach[v - 1])
-      part[parts++] = (rows){f->H + v * f->K, f->Ha + v * f->K, t + v, 0, f->K, f->reach[v]};
+    if (v % 8 == 0) part[parts++] = (rows){f->H + v * f->K, f->Ha + v * f->K, t + v, 0, f->K, f->reach[v]};
     part[parts - 1].m++;
+    part[parts - 1].reach = f->reach[v];
   }
   return below(c, D, f->K, part, parts, f->ops);
 }
 
 bool lip_check_quadratic(lip_check *c, size_t target) {
   const double *d = c->claims->weight ? c->claims->weight + target * c->net->n_in : NULL;
-  bool shorter = c->n > 1 && c->block->M < c->block->N;
+  bool shorter = c->n > 1 && c->step->op == LINEAR && c->step->M < c->step->N;
   forms own = {0}, *f = shorter ? &c->shorter : &c->input;
   struct held *before = c->held;
   if (shorter && d) f = &own; /* weights make another u for every target */
-  double *root = f->K == 0 && shorter ? square_root(c, c->block, d) : NULL;
+  double *root = f->K == 0 && shorter ? square_root(c, c->step, d) : NULL;
   bool made = f->K > 0 || ((root || !shorter) && forms_make(c, root, f));
   if (f != &own && made) before = c->held; /* these forms stay */
   bool proved = made && inequality(c, f, target, shorter ? NULL : d);

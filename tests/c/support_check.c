@@ -21,10 +21,10 @@ void check_fixture_init(fixture *f, act a, int p, uint64_t seed) {
   lip_rng_fill_normal(&rng, f->W3, C * H2, 0, 0.7f);
   lip_rng_fill_normal(&rng, f->b3, C, 0, 0.5f);
   lip_rng_fill_normal(&rng, f->x, ROWS * IN, 0, 1);
-  f->layer[0] = (lip_check_layer){LIP_CHECK_DENSE, H1, IN, f->W1, f->b1, 0};
-  f->layer[1] = f->layer[3] = (lip_check_layer){a.kind, 0, 0, NULL, NULL, a.slope};
-  f->layer[2] = (lip_check_layer){LIP_CHECK_DENSE, H2, H1, f->W2, f->b2, 0};
-  f->layer[4] = (lip_check_layer){LIP_CHECK_DENSE, C, H2, f->W3, f->b3, 0};
+  f->layer[0] = (lip_check_layer){.kind = LIP_CHECK_DENSE, .M = H1, .N = IN, .W = f->W1, .b = f->b1};
+  f->layer[1] = f->layer[3] = (lip_check_layer){.kind = a.kind, .slope = a.slope};
+  f->layer[2] = (lip_check_layer){.kind = LIP_CHECK_DENSE, .M = H2, .N = H1, .W = f->W2, .b = f->b2};
+  f->layer[4] = (lip_check_layer){.kind = LIP_CHECK_DENSE, .M = C, .N = H2, .W = f->W3, .b = f->b3};
   f->net = (lip_check_net){IN, C, 5, f->layer};
   for (int i = 0; i < 4; i++) f->path[i] = p;
   for (int i = 0; i < 3; i++) f->norm[i] = INFINITY;
@@ -36,7 +36,7 @@ void check_fixture_init(fixture *f, act a, int p, uint64_t seed) {
                                  .float32 = true,
                                  .norm = f->norm,
                                  .pair = f->pair,
-                                 .units = UNITS,
+                                 .units = a.kind == LIP_CHECK_MAXMIN ? UNITS / 2 : UNITS,
                                  .target = f->target,
                                  .rho = f->rho,
                                  .lambda = f->lambda,
