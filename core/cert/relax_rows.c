@@ -110,7 +110,7 @@ void lip_ranges_values(lip_ranges *g, size_t l, size_t n, bool relaxed, double *
   batch b = {.l = l, .relaxed = relaxed, .low = bounds};
   b.plain = lip_relax_before(g, l);
   for (size_t i = 0; g->known && i < 2 * n && !lip_cancel_raised(g->copy.cancel); i++) {
-    double *w = g->H; /* free between two rows */
+    double *w = g->now.v; /* free between two rows */
     memset(w, 0, M * sizeof *w);
     w[i / 2] = i % 2 ? -1 : 1;
     push(g, &b, w, 0, i);
