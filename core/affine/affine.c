@@ -1,5 +1,6 @@
 #include "core/affine/affine.h"
 
+#include "core/affine/block.h"
 #include "core/affine/build.h"
 #include "core/affine/fold.h"
 #include "core/base/mem.h"
@@ -37,17 +38,6 @@ lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err) {
   if (!status) status = lip_fold_blocks(a, err);
   if (status) lip_affine_free(a);
   return status;
-}
-
-void lip_block_free(lip_block *k) {
-  lip_free(k->W);
-  lip_free(k->b);
-  lip_fold_free(k->fold);
-  lip_free(k->low);
-  lip_free(k->high);
-  lip_free(k->mate);
-  lip_free(k->bend);
-  *k = (lip_block){0};
 }
 
 void lip_affine_free(lip_affine *a) {

@@ -62,7 +62,6 @@ typedef struct lip_affine {
  * LIP_OK with `unknown` named. LIP_MEMORY. Free with lip_affine_free also after a failure. */
 lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err);
 void lip_affine_free(lip_affine *a);
-void lip_block_free(lip_block *b); /* what it owns */
 
 /* Entry i of the exact matrix. */
 static inline double lip_block_weight(const lip_block *b, size_t i) {

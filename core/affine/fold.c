@@ -27,10 +27,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/affine/block.h"
 #include "core/base/mem.h"
 #include "core/norm/round.h"
 
-enum { MOST_TERMS = 1 << 18, ARRAYS = 6 };
+enum { MOST_TERMS = 1 << 18 };
 #define FLUSH 0x1p-122
 static const double raise = 1 + 0x1p-4;
 
@@ -54,39 +55,6 @@ typedef struct fold_job {
 } fold_job;
 
 /* ---- life ---- */
-
-static lip_fold *fold_new(size_t M, size_t N) {
-  lip_fold *f = lip_alloc(1, sizeof *f);
-  if (!f) return NULL;
-  *f = (lip_fold){.W = lip_alloc(M * N, sizeof *f->W), .c = lip_alloc(ARRAYS * M, sizeof *f->c)};
-  if (!f->W || !f->c) {
-    lip_fold_free(f);
-    return NULL;
-  }
-  f->off = f->c + M;
-  f->size = f->c + 2 * M;
-  f->rounds = f->c + 3 * M;
-  f->flat = f->c + 4 * M;
-  f->steep = f->c + 5 * M;
-  return f;
-}
-
-lip_fold *lip_fold_copy(const lip_block *b) {
-  lip_fold *f = fold_new(b->M, b->N);
-  if (!f) return NULL;
-  memcpy(f->W, b->fold->W, b->M * b->N * sizeof *f->W);
-  memcpy(f->c, b->fold->c, ARRAYS * b->M * sizeof *f->c);
-  f->reach = b->fold->reach;
-  f->rise = b->fold->rise;
-  return f;
-}
-
-void lip_fold_free(lip_fold *f) {
-  if (!f) return;
-  lip_free(f->W);
-  lip_free(f->c);
-  lip_free(f);
-}
 
 static void job_free(fold_job *j) {
   lip_free(j->start);
@@ -249,7 +217,7 @@ static bool multiply(fold_job *j, bool *exact) {
   *exact = false;
   if (!read_rows(j, &finite)) return false;
   if (!finite) return true;
-  j->out = fold_new(M, N);
+  j->out = lip_fold_new(M, N);
   if (!j->out) return false;
   *exact = true;
   for (size_t k = 0; *exact && k < M; k++) *exact = product_row(j, k);

@@ -7,8 +7,5 @@
 
 /* Every such block of `a` whose product with the next one is exact in double. LIP_MEMORY; then `a` is as good as before. */
 lip_status lip_fold_blocks(lip_affine *a, lip_err *err);
-/* A copy of the fold of a block, or NULL: no memory. */
-lip_fold *lip_fold_copy(const lip_block *b);
-void lip_fold_free(lip_fold *f); /* accepts NULL */
 
 #endif

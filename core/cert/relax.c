@@ -51,7 +51,7 @@
 #include <string.h>
 
 #include "core/affine/bend.h"
-#include "core/affine/fold.h"
+#include "core/affine/block.h"
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"

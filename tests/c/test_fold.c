@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "core/affine/fold.h"
+#include "core/affine/block.h"
 #include "core/base/mem.h"
 #include "core/bound/bound.h"
 #include "core/bound/method.h"
