@@ -85,23 +85,6 @@ static size_t check_targets(lua_State *L, int idx) {
   return (size_t)lua_tointeger(L, -1);
 }
 
-static void check_box(lua_State *L, int idx, lip_attack_conf *c) {
-  int type = lua_getfield(L, idx, "box");
-  if (type == LUA_TNIL) return;
-  char got[80];
-  int low = LUA_TNIL, high = LUA_TNIL;
-  if (type == LUA_TTABLE) {
-    low = lua_rawgeti(L, -1, 1);
-    high = lua_rawgeti(L, -2, 2);
-    c->low = lua_tonumber(L, -2);
-    c->high = lua_tonumber(L, -1);
-    lua_pop(L, 2);
-  }
-  c->boxed = low == LUA_TNUMBER && high == LUA_TNUMBER;
-  if (!c->boxed)
-    luaL_error(L, "attack: option 'box' expects {low, high}, got %s", lipL_typetext(L, -1, got, sizeof got));
-}
-
 static double check_length(lua_State *L, int idx, const char *name, bool required) {
   char got[80];
   double v = 0;
@@ -124,20 +107,26 @@ static size_t check_count(lua_State *L, int idx, const char *name, size_t def) {
 
 static void check_conf(lua_State *L, int idx, task *t) {
   static const char *const known[] = {"method", "p",     "eps",   "steps", "restarts", "step", "targets",
-                                      "box",    "limit", "batch", "seed",  "spec",     NULL};
+                                      "box",    "limit", "batch", "seed",  "scale",    "spec", NULL};
+  lipL_box box;
+  bool whole;
   luaL_checktype(L, idx, LUA_TTABLE);
   lipL_checkfields(L, idx, "attack", known);
   t->conf.kind = check_kind(L, idx);
   t->conf.p = check_norm(L, idx, t->net);
-  t->conf.eps = check_length(L, idx, "eps", true);
+  t->conf.scale = lipL_optscale(L, idx, "attack", t->net, &whole);
+  t->conf.eps = whole ? 1 : check_length(L, idx, "eps", true);
   t->conf.step = check_length(L, idx, "step", false);
   t->conf.steps = check_count(L, idx, "steps", 0);
   t->conf.restarts = check_count(L, idx, "restarts", 1);
   t->conf.targets = check_targets(L, idx);
   t->conf.seed = lipL_optfield_size(L, idx, "attack", "seed", 1);
   t->conf.property = lipL_optproperty(L, idx, "attack", t->net);
-  check_box(L, idx, &t->conf);
-  if (t->conf.boxed) lipL_warn_wide("attack", t->conf.p, t->conf.eps, t->conf.low, t->conf.high);
+  lipL_optbox(L, idx, "attack", t->net, &box);
+  t->conf.boxed = box.given;
+  t->conf.low = box.from;
+  t->conf.high = box.to;
+  if (box.plain && !t->conf.scale) lipL_warn_wide("attack", t->conf.p, t->conf.eps, *box.from, *box.to);
 }
 
 /* ---- the call ---- */
@@ -224,13 +213,13 @@ static void fill_result(lua_State *L, const task *t, float *labels, float *found
   lipL_setnumber(L, "eps", t->conf.eps);
 }
 
-/* lip.attack(net, dataset | x[, y], {eps=, method="apgd", p=, steps=, restarts=1, step=, targets=9, box=, limit=,
- * batch=256, seed=1}) -> {n=, clean=, success=, robust=, adversarial=, distance=, broken=, labels=, found=, margins=,
+/* lip.attack(net, dataset | x[, y], {eps=, method="apgd", p=, steps=, restarts=1, step=, targets=9, box=, scale=,
+ * limit=, batch=256, seed=1}) -> {n=, clean=, success=, robust=, adversarial=, distance=, broken=, labels=, found=, margins=,
  * method=, p=, eps=} | nil, message, code
  *   clean, success, robust  fractions of all rows: answered correctly; of those, put into another class; the others
  *   adversarial             points at most eps from the rows, in the box: the least margin found; broken (n): 1 where
  *                           they are put into another class as executed
- *   distance                list of n numbers, rounded up
+ *   distance                list of n numbers, rounded up; with a scale s, ||(x' - x) / s||_p
  *   with spec (bind_property.h) a point is correct where it holds and success where it is broken; margins are its value
  *   labels, found           (n) as executed, of the inputs and of the adversarial points
  *   margins                 (n) z_y - max z_j there */

@@ -158,7 +158,7 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
  *              terminal */
 static int net_bound(lua_State *L) {
   static const char *const known[] = {"p", "lower", "data", "points", "method",   "pairs", "seconds",
-                                      "x", "eps",   "box",  "global", "progress", NULL};
+                                      "x", "eps",   "box",  "global", "progress", "scale", NULL};
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;

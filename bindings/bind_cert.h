@@ -60,13 +60,19 @@ typedef struct lipL_box {
   bool plain;              /* two numbers */
   const double *from, *to; /* (n_in) */
 } lipL_box;
-/* Leaves the owner on the stack. */
+/* Leaves the owner on the stack, as the next one does. */
 void lipL_optbox(lua_State *L, int idx, const char *what, const lip_net *net, lipL_box *box);
+
+/* The option `scale`, a tensor of one input: s of the balls ||(x' - x) / s||_p <= eps, (n_in); a tensor as `eps` is the
+ * same, of the one size 1 (*whole). NULL: neither. */
+const double *lipL_optscale(lua_State *L, int idx, const char *what, const lip_net *net, bool *whole);
 
 /* The options of method "local": verdicts and constants for balls. */
 typedef struct lipL_local {
   bool wanted;
   lipL_box box;
+  const double *scale; /* (n_in) or NULL */
+  bool whole;          /* eps is the scale, of size 1 */
   size_t halvings;
   const char *global; /* the method that comes first, of the whole net; NULL: the usual one */
 } lipL_local;

@@ -87,6 +87,7 @@ static lip_status local_new(const task *t, double *eps, lip_local **out, lip_err
                          .boxed = t->local.box.given,
                          .from = t->local.box.from,
                          .to = t->local.box.to,
+                         .scale = t->local.scale,
                          .halvings = t->local.halvings,
                          .property = t->property};
   if (t->arithmetic != LIP_ARITHMETIC_REAL) conf.executed = LIP_EXECUTED_FLOAT32;
@@ -197,7 +198,7 @@ static bool is_small(const lip_net *net) {
 static bool prepare(lua_State *L, task *t) {
   static const char *const known[] = {"eps",        "limit", "batch",  "method",   "seconds", "p",
                                       "arithmetic", "tight", "box",    "halvings", "global",  "table",
-                                      "progress",   "spec",  "proved", NULL};
+                                      "progress",   "spec",  "proved", "scale",    NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
   int options = t->data ? 3 : 4;
@@ -227,9 +228,11 @@ static bool prepare(lua_State *L, task *t) {
   if (t->n == 0 || t->batch == 0)
     luaL_error(L, "certify: nothing to certify (batch or limit is 0, or there are no rows)");
   if (t->batch > t->n) t->batch = t->n;
-  t->eps = lipL_opteps(L, options, "certify", &t->n_eps);
+  static const double one[] = {1};
+  t->eps = t->local.whole ? one : lipL_opteps(L, options, "certify", &t->n_eps);
+  if (t->local.whole) t->n_eps = 1;
   const lipL_box *box = &t->local.box;
-  for (size_t k = 0; box->plain && k < t->n_eps; k++) {
+  for (size_t k = 0; box->plain && !t->local.scale && k < t->n_eps; k++) {
     lipL_warn_wide("certify", lip_path_at(&t->path, 0), t->eps[k], *box->from, *box->to);
     if (t->eps[k] > *box->to - *box->from) break;
   }
@@ -340,6 +343,17 @@ static lip_status work(task *t, lipL_cert *h, lip_err *err) {
   return certify_all(t, h->certifier, h->local, err);
 }
 
+/* What the sizes of "local" are about. */
+static void set_region(lua_State *L, const task *t) {
+  const lipL_local *l = &t->local;
+  char text[160], box[80] = "";
+  if (!l->wanted) return;
+  if (l->box.plain) snprintf(box, sizeof box, " {%g, %g}", *l->box.from, *l->box.to);
+  snprintf(text, sizeof text, "%sl_%s balls%s%s", l->scale ? "scaled " : "",
+           lip_p_name(lip_path_at(&t->path, 0)), l->box.given ? " cut with the box" : "", box);
+  lipL_settext(L, "region", text);
+}
+
 /* net:certify(dataset | x[, y], {eps={...}, method="product", p=, seconds=, limit=, batch=512,
  * arithmetic="float32", tight=false}) -> {n=, clean=, certified={[eps]=fraction}, radii=, margins=, labels=, pairs=,
  * method=, p=, arithmetic=, reason=, tried=} | nil, message, code
@@ -347,7 +361,8 @@ static lip_status work(task *t, lipL_cert *h, lip_err *err) {
  *              itself included) is given another label by the net as executed; 0 for ties and whatever is not finite
  *   arithmetic what is executed: "float32" net:predict(x), "double" net:predict(x, {arithmetic="double"}), "real"
  *              exact arithmetic, which no program attains
- *   method="local" tries the sizes in eps by interval arithmetic and linear relaxation around each point: radii are then
+ *   method="local" tries the sizes in eps (with scale, a tensor s, of the balls ||(x' - x) / s||_p <= eps; eps a tensor: of
+ *   that scale and size 1) by interval arithmetic and linear relaxation around each point: radii are then
  *   the largest size proved (or the radius that the constants of method `global` give), with `halvings` more tries
  *   between it and the smallest refused; box={from, to}: only inputs in it count
  *   table      (n, C), with table=true: the margin to every class in the float32 pass, 0 at the label
@@ -406,6 +421,7 @@ static int net_certify(lua_State *L) {
   if (labelled || t.property) push_fractions(L, &t);
   lipL_settext(L, "arithmetic", lip_arithmetic_names[t.arithmetic]);
   lipL_settext(L, "method", t.local.wanted ? "local" : h->found.method ? h->found.method : "product");
+  set_region(L, &t);
   lipL_setreasons(L, &h->found);
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
   if (t.property) return 1;

@@ -10,19 +10,24 @@ static bool given(lua_State *L, int idx, const char *name) {
   return there;
 }
 
+/* The tensor of one input on top of the stack, (n_in). */
+static const float *read_input(lua_State *L, const char *what, const char *option, const lip_net *net) {
+  size_t B;
+  const float *v = lipL_optrows(L, what, option, net, &B);
+  if (B != 1) luaL_error(L, "%s: option '%s' expects tensors of one input, got %d", what, option, (int)B);
+  return v;
+}
+
 /* The limit on top of the stack, one for each input, into v (n_in); `i` says which of the two it is. */
 static void read_limit(lua_State *L, const char *what, const lip_net *net, int i, double *v) {
   char got[80];
-  size_t n = net->root->n_in, B;
-  const float *each = NULL;
+  size_t n = net->root->n_in;
+  bool tensor = lipL_testtensor(L, -1);
   double all = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : (double)NAN;
-  if (lipL_testtensor(L, -1)) {
-    each = lipL_optrows(L, what, "box", net, &B);
-    if (B != 1) luaL_error(L, "%s: option 'box': element %d holds %d inputs, expected one", what, i, (int)B);
-  } else if (isnan(all)) {
+  if (!tensor && isnan(all))
     luaL_error(L, "%s: option 'box' expects two numbers or tensors {from, to}, element %d is %s", what, i,
                lipL_typetext(L, -1, got, sizeof got));
-  }
+  const float *each = tensor ? read_input(L, what, "box", net) : NULL;
   for (size_t k = 0; k < n; k++) {
     v[k] = each ? (double)each[k] : all;
     if (isnan(v[k])) luaL_error(L, "%s: option 'box': number %d of element %d is nan", what, (int)k + 1, i);
@@ -53,6 +58,37 @@ void lipL_optbox(lua_State *L, int idx, const char *what, const lip_net *net, li
   lua_settop(L, kept);
 }
 
+const double *lipL_optscale(lua_State *L, int idx, const char *what, const lip_net *net, bool *whole) {
+  char got[80];
+  const char *name = "scale";
+  size_t n = net->root->n_in;
+  lua_getfield(L, idx, "eps");
+  *whole = lipL_testtensor(L, -1);
+  lua_pop(L, 1);
+  bool scaled = given(L, idx, name);
+  if (*whole && scaled)
+    luaL_error(L,
+               "%s: options 'eps' and 'scale' are both tensors: give a number as 'eps' to multiply 'scale'",
+               what);
+  if (!*whole && !scaled) return NULL;
+  if (*whole) name = "eps";
+  double *v = lua_newuserdatauv(L, n * sizeof *v, 0);
+  int kept = lua_gettop(L);
+  lua_getfield(L, idx, name);
+  if (!lipL_testtensor(L, -1))
+    luaL_error(L, "%s: option 'scale' expects a tensor of one input, got %s", what,
+               lipL_typetext(L, -1, got, sizeof got));
+  const float *each = read_input(L, what, name, net);
+  for (size_t k = 0; k < n; k++) {
+    v[k] = (double)each[k];
+    if (!(v[k] >= 0 && v[k] < INFINITY))
+      luaL_error(L, "%s: option '%s' expects finite numbers >= 0, number %d is %f", what, name, (int)k + 1,
+                 lip_plain(v[k]));
+  }
+  lua_settop(L, kept);
+  return v;
+}
+
 /* A method of the whole net by its name. */
 static const char *check_global(lua_State *L, int idx, const char *what) {
   if (!given(L, idx, "global")) return NULL;
@@ -68,7 +104,7 @@ static const char *check_global(lua_State *L, int idx, const char *what) {
 }
 
 void lipL_optlocal(lua_State *L, int idx, const char *what, const lip_net *net, lipL_local *local) {
-  static const char *const own[] = {"box", "halvings", "global", "x", "spec", "proved", NULL};
+  static const char *const own[] = {"box", "scale", "halvings", "global", "x", "spec", "proved", NULL};
   bool certify = strcmp(what, "certify") == 0;
   *local = (lipL_local){0};
   if (given(L, idx, "method")) {
@@ -82,6 +118,7 @@ void lipL_optlocal(lua_State *L, int idx, const char *what, const lip_net *net, 
     luaL_error(L, "%s: option 'eps' belongs to method=\"local\"", what);
   if (!local->wanted) return;
   lipL_optbox(L, idx, what, net, &local->box);
+  local->scale = lipL_optscale(L, idx, what, net, &local->whole);
   local->global = check_global(L, idx, what);
   if (certify) local->halvings = lipL_optfield_size(L, idx, what, "halvings", 0);
   if (local->halvings > 60) luaL_error(L, "%s: option 'halvings' expects at most 60", what);
@@ -99,9 +136,10 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
   }
   const float *x = lipL_optrows(L, "bound", "x", net, &B);
   if (B != 1) luaL_error(L, "bound: option 'x' expects one input, got %d", (int)B);
-  double eps = lipL_optfield_number(L, 2, "bound", "eps", -1);
+  double eps = local->whole ? 1 : lipL_optfield_number(L, 2, "bound", "eps", -1);
   if (!(eps >= 0))
-    luaL_error(L, "bound: method 'local' needs the size of the ball: option 'eps', a number >= 0");
+    luaL_error(L,
+               "bound: method 'local' needs the size of the ball: option 'eps', a number >= 0 or a tensor");
   const char *method = local->global ? local->global : "best";
   lip_status status = lip_affine_init(&h->affine, net, err);
   if (status) return status;
@@ -120,6 +158,7 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
                        .from = local->box.from,
                        .to = local->box.to,
                        .executed = LIP_EXECUTED_EXACT,
-                       .cancel = net->engine.cancel};
+                       .cancel = net->engine.cancel,
+                       .scale = local->scale};
   return lip_local_bound(method, &ask, &region, &h->found, err);
 }

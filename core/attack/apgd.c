@@ -98,6 +98,7 @@ static void advance(const lip_run *r, lip_track *t, const float *g, bool opening
     double x = (double)t->x[k], from = (double)t->before[k];
     v[k] = from - x + 0.75 * ((double)t->at[k] - from) + spare[k];
   }
+  lip_ball_units(&r->ball, v, n);
   lip_track_go(r, t, v);
 }
 

@@ -25,6 +25,8 @@ struct lip_attack {
   int32_t *ranked;   /* (B, targets) other classes by their logit at the input */
   double *work;      /* (workers, LIP_ATTACK_WORK n) */
   double *value;     /* (workers, targets) of a property */
+  float *box;        /* (2, n) of the ball, when there is one */
+  double *scale;     /* (2, n) likewise: s and 1 / s */
 };
 
 /* ---- life ---- */
@@ -38,23 +40,46 @@ static lip_status check_conf(const lip_net *net, const lip_attack_conf *c, lip_e
                     lip_plain(c->eps));
   if (!(c->step >= 0 && c->step <= LIP_LARGEST_EPS))
     return lip_fail(err, LIP_OPTION, "attack: step is a finite number > 0, got %g", lip_plain(c->step));
-  if (c->boxed && !(c->low <= c->high && c->low >= -(double)FLT_MAX && c->high <= (double)FLT_MAX))
-    return lip_fail(err, LIP_OPTION, "attack: box is {low, high} with low <= high, got {%g, %g}",
-                    lip_plain(c->low), lip_plain(c->high));
+  for (size_t k = 0; c->boxed && k < net->root->n_in; k++)
+    if (!(c->low[k] <= c->high[k] && c->low[k] <= (double)FLT_MAX && c->high[k] >= -(double)FLT_MAX))
+      return lip_fail(err, LIP_OPTION, "attack: box is {low, high} with low <= high, got {%g, %g}",
+                      lip_plain(c->low[k]), lip_plain(c->high[k]));
+  for (size_t k = 0; c->scale && k < net->root->n_in; k++)
+    if (!(c->scale[k] >= 0 && c->scale[k] <= LIP_LARGEST_EPS))
+      return lip_fail(err, LIP_OPTION, "attack: scale holds numbers from 0 to %g, got %g", LIP_LARGEST_EPS,
+                      lip_plain(c->scale[k]));
   if (c->kind->single && c->steps > 1)
     return lip_fail(err, LIP_OPTION, "attack: %s takes one step, got steps = %zu", c->kind->name, c->steps);
   return LIP_OK;
 }
 
-/* The floats of the box: those that are inside of it as real numbers. */
-static void set_box(lip_ball *ball, const lip_attack_conf *c) {
-  ball->box_low = -FLT_MAX;
-  ball->box_high = FLT_MAX;
-  if (!c->boxed) return;
-  ball->box_low = (float)c->low;
-  ball->box_high = (float)c->high;
-  if ((double)ball->box_low < c->low) ball->box_low = nextafterf(ball->box_low, INFINITY);
-  if ((double)ball->box_high > c->high) ball->box_high = nextafterf(ball->box_high, -INFINITY);
+/* The least (`up`) or largest float inside of a limit as a real number. */
+static float inside(double limit, bool up) {
+  double l = limit < -(double)FLT_MAX ? -(double)FLT_MAX : limit > (double)FLT_MAX ? (double)FLT_MAX : limit;
+  float f = (float)l;
+  if (up ? (double)f < l : (double)f > l) f = nextafterf(f, up ? INFINITY : -INFINITY);
+  return f;
+}
+
+/* Box and scale of the ball from those of the conf; false: no memory. */
+static bool set_ball(lip_attack *a, const lip_attack_conf *c) {
+  lip_ball *b = &a->run.ball;
+  if (c->boxed) a->box = lip_alloc(2 * a->n, sizeof *a->box);
+  if (c->scale) a->scale = lip_alloc(2 * a->n, sizeof *a->scale);
+  if ((c->boxed && !a->box) || (c->scale && !a->scale)) return false;
+  for (size_t k = 0; c->boxed && k < a->n; k++) {
+    a->box[k] = inside(c->low[k], true);
+    a->box[a->n + k] = inside(c->high[k], false);
+  }
+  for (size_t k = 0; c->scale && k < a->n; k++) {
+    double inverse = c->scale[k] > 0 ? 1 / c->scale[k] : 0;
+    a->scale[k] = inverse < INFINITY ? c->scale[k] : 0; /* one that small moves no float */
+    a->scale[a->n + k] = inverse < INFINITY ? inverse : 0;
+  }
+  if (c->boxed) b->box_low = a->box, b->box_high = a->box + a->n;
+  if (c->scale) b->scale = a->scale, b->inverse = a->scale + a->n;
+  a->conf.low = a->conf.high = a->conf.scale = NULL; /* the caller's */
+  return true;
 }
 
 static lip_status reserve(lip_attack *a, lip_err *err) {
@@ -70,7 +95,8 @@ static lip_status reserve(lip_attack *a, lip_err *err) {
     a->work = lip_alloc(work, sizeof *a->work);
     a->value = lip_alloc(value, sizeof *a->value);
   }
-  if (!fits || !a->track || !a->order || !a->arrays || !a->ranked || !a->work || !a->value)
+  if (!fits || !set_ball(a, &a->conf) || !a->track || !a->order || !a->arrays || !a->ranked || !a->work ||
+      !a->value)
     return lip_fail(err, LIP_MEMORY, "attack: no memory for batches of %zu rows", a->B);
   return lip_net_reserve(a->net, a->B, err);
 }
@@ -92,7 +118,6 @@ lip_status lip_attack_new(lip_net *net, const lip_attack_conf *conf, size_t B, l
   a->run = (lip_run){.ball = {.p = conf->p, .eps = conf->eps}, .n = a->n};
   a->run.steps = conf->steps > 0 ? conf->steps : conf->kind->steps;
   a->run.step = conf->step > 0 ? conf->step : conf->kind->length(conf->p, conf->eps, a->run.steps);
-  set_box(&a->run.ball, conf);
   status = reserve(a, err);
   if (status)
     lip_attack_free(a);
@@ -109,6 +134,8 @@ void lip_attack_free(lip_attack *a) {
   lip_free(a->ranked);
   lip_free(a->work);
   lip_free(a->value);
+  lip_free(a->box);
+  lip_free(a->scale);
   lip_free(a);
 }
 
@@ -116,6 +143,7 @@ void lip_attack_free(lip_attack *a) {
 
 void lip_track_displacement(const lip_run *r, const float *at, const float *x, double *v) {
   for (size_t k = 0; k < r->n; k++) v[k] = (double)at[k] - (double)x[k];
+  lip_ball_units(&r->ball, v, r->n);
 }
 
 void lip_track_go(const lip_run *r, lip_track *t, double *v) {
@@ -216,8 +244,13 @@ static void judge_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
 static void move_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
   const lip_attack *a = arg;
   double *work = a->work + me->id * LIP_ATTACK_WORK * a->n;
-  for (size_t r = r0; r < r1; r++)
-    if (!a->order[r]->over) a->conf.kind->move(&a->run, a->order[r], a->net->dinput + r * a->n, work);
+  const double *scale = a->run.ball.scale;
+  for (size_t r = r0; r < r1; r++) {
+    float *g = a->net->dinput + r * a->n;
+    if (a->order[r]->over) continue;
+    for (size_t k = 0; scale && k < a->n; k++) g[k] = (float)((double)g[k] * scale[k]);
+    a->conf.kind->move(&a->run, a->order[r], g, work);
+  }
 }
 
 static size_t drop_over(lip_track **order, size_t B) {
@@ -322,7 +355,7 @@ static void settle_rows(void *arg, const lip_worker *me) {
     lip_attacked *o = &b->out[r];
     const float *z = a->net->logits + r * a->C;
     if (!o->correct) continue;
-    o->distance = lip_ball_distance(b->found + r * a->n, b->x + r * a->n, a->n, a->conf.p, work);
+    o->distance = lip_ball_distance(&a->run.ball, b->found + r * a->n, b->x + r * a->n, a->n, work);
     o->after = lip_outputs_answer(z, a->C);
     if (a->conf.property) {
       size_t y = (size_t)a->track[r].label;
@@ -337,11 +370,14 @@ static void settle_rows(void *arg, const lip_worker *me) {
 
 static lip_status check_box(const lip_attack *a, const float *x, size_t first, size_t B, lip_err *err) {
   const lip_ball *b = &a->run.ball;
-  for (size_t i = 0; a->conf.boxed && i < B * a->n; i++)
-    if (x[i] < b->box_low || x[i] > b->box_high)
-      return lip_fail(err, LIP_ARGUMENT,
-                      "attack: row %zu holds %.9g, outside of the box {%g, %g}: give one that holds the data",
-                      first + i / a->n + 1, (double)x[i], a->conf.low, a->conf.high);
+  for (size_t i = 0; b->box_low && i < B * a->n; i++) {
+    float low = b->box_low[i % a->n], high = b->box_high[i % a->n];
+    if (x[i] < low || x[i] > high)
+      return lip_fail(
+          err, LIP_ARGUMENT,
+          "attack: row %zu holds %.9g, outside of the box {%.9g, %.9g}: give one that holds the data",
+          first + i / a->n + 1, (double)x[i], (double)low, (double)high);
+  }
   return LIP_OK;
 }
 

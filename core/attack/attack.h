@@ -9,7 +9,8 @@
  * break it, decided exactly.
  *
  * A point counts when the net as executed (lip_net_forward, not in training) gives it a label other than y, and its
- * exact distance from the input, rounded up, is at most eps, and it lies in the box. Labels are the lowest index among
+ * exact distance from the input, rounded up, is at most eps, and it lies in the box. With a scale s distances are
+ * ||(x' - x) / s||_p, and steps are of that length. Labels are the lowest index among
  * the largest logits, -1 when one is NaN: an answer that is NaN counts against the net. */
 #ifndef LIP_ATTACK_ATTACK_H
 #define LIP_ATTACK_ATTACK_H
@@ -35,8 +36,9 @@ typedef struct lip_attack_conf {
   size_t restarts; /* runs per class; 0: as the kind does */
   double step;     /* length of the first step; 0: as the kind does */
   size_t targets; /* how many other classes, the strongest first; 0: one run against whichever is strongest */
-  bool boxed;     /* points stay within low .. high in every coordinate */
-  double low, high;
+  bool boxed;     /* points stay within low_k .. high_k */
+  const double *low, *high;     /* (n_in) when `boxed`, copied; infinite: no limit */
+  const double *scale;          /* (n_in) >= 0, copied; 0: x_k stays; NULL: 1 everywhere */
   uint64_t seed;                /* of random starts: row i draws from a stream of its own */
   const lip_property *property; /* what is to be broken; NULL: that the label stays. Borrowed */
 } lip_attack_conf;
@@ -48,7 +50,7 @@ typedef struct lip_attacked {
       correct; /* the input is finite and `before` is the label it should have (or the property holds): only then it is
                    attacked */
   bool broken;     /* correct, and the point found is not */
-  double distance; /* of the point found, rounded up; 0 where nothing was searched */
+  double distance; /* scaled, of the point found, rounded up; 0 where nothing was searched */
   double
       margin; /* z_y - max_{j != y} z_j at the point found, the least seen; NaN where a logit is. Or the value
                       of the property */

@@ -1,4 +1,4 @@
-/* The nearest point to v of a ball cut by caps -a_k <= u_k <= c_k around 0 (a_k, c_k >= 0) is
+/* The nearest point to v of a ball cut by caps -a_k <= u_k <= c_k around 0 (a_k, c_k >= 0), all in the ball's units, is
  *   p = inf  u_k = v_k cut to the caps and to +-eps
  *   p = 2    u_k = s v_k cut to the caps, s <= 1 the largest with ||u||_2 <= eps
  *   p = 1    u_k = sign(v_k) max(|v_k| - t, 0) cut to the caps, t >= 0 the smallest with ||u||_1 <= eps
@@ -26,13 +26,23 @@ LIP_INLINE double apart(double a, double b) {
   return more ? lip_up(d) : d;
 }
 
-double lip_ball_distance(const float *a, const float *b, size_t n, lip_p p, double *work) {
+/* d in units of s, rounded up. */
+LIP_INLINE double units_up(double d, double s) {
+  return d == 0 ? 0 : s == 0 ? (double)INFINITY : lip_up(d / s);
+}
+
+double lip_ball_distance(const lip_ball *b, const float *to, const float *from, size_t n, double *work) {
   fenv_t saved;
   lip_ieee_enter(&saved);
-  for (size_t k = 0; k < n; k++) work[k] = apart((double)a[k], (double)b[k]);
-  double d = lip_norm_upper_d(work, n, p);
+  for (size_t k = 0; k < n; k++) work[k] = apart((double)to[k], (double)from[k]);
+  for (size_t k = 0; b->scale && k < n; k++) work[k] = units_up(work[k], b->scale[k]);
+  double d = lip_norm_upper_d(work, n, b->p);
   lip_ieee_leave(&saved);
   return d;
+}
+
+void lip_ball_units(const lip_ball *b, double *v, size_t n) {
+  for (size_t k = 0; b->scale && k < n; k++) v[k] *= b->inverse[k];
 }
 
 /* ---- limits ---- */
@@ -66,8 +76,11 @@ static float limit(float x, double eps, float low, float high, bool up) {
 
 void lip_ball_limits(const lip_ball *b, const float *x, size_t n, float *low, float *high) {
   for (size_t k = 0; k < n; k++) {
-    low[k] = limit(x[k], b->eps, b->box_low, b->box_high, false);
-    high[k] = limit(x[k], b->eps, b->box_low, b->box_high, true);
+    /* less by what the product here and the quotient of a distance may err */
+    double eps = b->scale ? b->eps * b->scale[k] * (1 - 0x1p-50) : b->eps;
+    float least = b->box_low ? b->box_low[k] : -FLT_MAX, most = b->box_high ? b->box_high[k] : FLT_MAX;
+    low[k] = limit(x[k], eps, least, most, false);
+    high[k] = limit(x[k], eps, least, most, true);
   }
 }
 
@@ -75,12 +88,19 @@ void lip_ball_limits(const lip_ball *b, const float *x, size_t n, float *low, fl
 
 typedef struct caps {
   const float *x, *low, *high;
+  const double *scale, *inverse; /* NULL: 1 */
 } caps;
 
 LIP_INLINE double cut(double v, const caps *c, size_t k) {
-  double most = (double)c->high[k] - (double)c->x[k], least = (double)c->low[k] - (double)c->x[k];
+  double unit = c->inverse ? c->inverse[k] : 1;
+  double most = ((double)c->high[k] - (double)c->x[k]) * unit;
+  double least = ((double)c->low[k] - (double)c->x[k]) * unit;
   v = v > most ? most : v;
   return v < least ? least : v;
+}
+
+LIP_INLINE caps caps_from(const caps *c, size_t k) {
+  return (caps){c->x + k, c->low + k, c->high + k, NULL, c->inverse ? c->inverse + k : NULL};
 }
 
 /* Sums over n terms are kept in so many parts: the compiler turns the loop over them into vectors for every processor,
@@ -102,7 +122,7 @@ typedef struct squares {
 LIP_HOT static void add_squares(const double *v, const caps *c, size_t n, double s, squares *out) {
   double a[PARTS] = {0}, b[PARTS] = {0}, d[PARTS] = {0};
   for (size_t k = 0; k < n; k += PARTS) {
-    const caps from = {c->x + k, c->low + k, c->high + k};
+    const caps from = caps_from(c, k);
     const size_t m = n - k < PARTS ? n - k : PARTS;
     for (size_t i = 0; i < m; i++) {
       double whole = v[k + i], w = s * whole, u = cut(w, &from, i), square = whole * whole;
@@ -146,7 +166,7 @@ LIP_INLINE double soft(double v, double t, const caps *c, size_t k) {
 LIP_HOT static void sums(const double *v, const caps *c, size_t n, double t, double *sum, double *moving) {
   double a[PARTS] = {0}, b[PARTS] = {0};
   for (size_t k = 0; k < n; k += PARTS) {
-    const caps from = {c->x + k, c->low + k, c->high + k};
+    const caps from = caps_from(c, k);
     const size_t m = n - k < PARTS ? n - k : PARTS;
     for (size_t i = 0; i < m; i++) {
       double size = fabs(v[k + i]) - t, w = v[k + i] < 0 ? -size : size;
@@ -182,14 +202,14 @@ static void nearest_1(double *v, const caps *c, size_t n, double eps) {
   for (size_t k = 0; k < n; k++) v[k] = shrink * soft(v[k], t, c, k);
 }
 
-/* x + v in float32, rounded towards x where that is not exact, and within the caps. */
+/* x + s v in float32, rounded towards x where that is not exact, and within the caps. */
 LIP_HOT static void settle(const caps *c, double *v, size_t n, bool inwards, float *out) {
   for (size_t k = 0; k < n; k++) {
-    double x = (double)c->x[k];
-    float f = (float)(x + v[k]);
+    double x = (double)c->x[k], move = c->scale ? c->scale[k] * v[k] : v[k];
+    float f = (float)(x + move);
     f = f > c->high[k] ? c->high[k] : f;
     f = f < c->low[k] ? c->low[k] : f;
-    if (inwards && fabs((double)f - x) > fabs(v[k])) f = beside(f, (double)f < x);
+    if (inwards && fabs((double)f - x) > fabs(move)) f = beside(f, (double)f < x);
     out[k] = f;
     v[k] = (double)f - x;
   }
@@ -197,12 +217,13 @@ LIP_HOT static void settle(const caps *c, double *v, size_t n, bool inwards, flo
 
 void lip_ball_project(const lip_ball *b, const float *x, const float *low, const float *high, double *v,
                       size_t n, float *out) {
-  const caps c = {x, low, high};
+  const caps c = {x, low, high, b->scale, b->inverse};
   /* less by what sums of n terms in double may err, here and when the distance is measured upwards */
   double eps = b->eps * (1 - ((double)n + 64) * 0x1p-50);
   if (b->p == LIP_P2) nearest_2(v, &c, n, eps);
   if (b->p == LIP_P1) nearest_1(v, &c, n, eps);
   settle(&c, v, n, b->p != LIP_PINF, out);
+  lip_ball_units(b, v, n);
 }
 
 /* ---- directions ---- */

@@ -1,5 +1,8 @@
 /* Balls around an input, cut by a box: nearest points, steps, exact distances. All results are float32 points whose
- * exact distance is within the radius: displacements are worked out in double and rounded towards the centre. */
+ * exact distance is within the radius: displacements are worked out in double and rounded towards the centre.
+ *
+ * A ball with a scale s is { x' : ||(x' - x) / s||_p <= eps }. Displacements v are in its units, v_k = (x'_k - x_k) / s_k,
+ * and so is what "nearest" means; gradients are by v, too (g_k s_k). Where s_k = 0 all v_k are 0. */
 #ifndef LIP_ATTACK_BALL_H
 #define LIP_ATTACK_BALL_H
 
@@ -10,17 +13,23 @@
 #include "core/base/rng.h"
 #include "core/norm/pnorm.h"
 
-/* { x' : ||x' - x||_p <= eps and box_low <= x'_k <= box_high } around an x inside of the box. */
+/* { x' : ||(x' - x) / scale||_p <= eps and box_low <= x' <= box_high } around an x inside of the box. */
 typedef struct lip_ball {
   lip_p p;
   double eps;
-  float box_low, box_high; /* -FLT_MAX and FLT_MAX: no box */
+  const float *box_low, *box_high; /* (n), finite; NULL: no box */
+  const double *scale, *inverse;   /* (n) s_k and 1 / s_k, 0 where s_k = 0; NULL: 1 */
 } lip_ball;
 
-/* ||a - b||_p of the stored numbers, rounded up; infinity when one is not finite. work (n). */
-double lip_ball_distance(const float *a, const float *b, size_t n, lip_p p, double *work);
+/* ||(a - b) / scale||_p of the stored numbers, in the ball's norm and rounded up; infinity when one is not finite, or
+ * differs where the scale is 0. work (n). */
+double lip_ball_distance(const lip_ball *b, const float *to, const float *from, size_t n, double *work);
 
-/* How far every coordinate may go on its own: the least and largest float within eps of x_k and in the box (n each). */
+/* v (n): differences of points to displacements. */
+void lip_ball_units(const lip_ball *b, double *v, size_t n);
+
+/* How far every coordinate may go on its own: the least and largest float within eps s_k of x_k and in the box (n
+ * each). */
 void lip_ball_limits(const lip_ball *b, const float *x, size_t n, float *low, float *high);
 
 /* out (n) = the point of the ball nearest to x + v (p = inf: coordinate by coordinate). v (n), finite, becomes its

@@ -241,8 +241,9 @@ data = none -- tensor or data set to search from; without it uniform in [0, 1)
 points = 256 -- how many points to search from
 method = product -- one of lip.bound_methods(), "best": the smallest of all, or "local": of the ball around x
 x = none -- local: middle of the ball, one input
-eps = none -- local: radius of the ball
-box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count
+eps = none -- local: radius of the ball, or a tensor of one input: a radius for each, a scale of size 1
+scale = none -- local: a tensor of one input, s >= 0, of the ball ||(x' - x) / s||_p <= eps; 0 keeps an input where it is; the constant itself is in the plain norm
+box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 global = best -- local: what runs with the slopes of the ball, one of lip.bound_methods() or "best"
 pairs = false -- also the constants of the differences of two outputs
 seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
@@ -256,11 +257,12 @@ arithmetic = float32 -- "double": sums and activations in double, rounded to flo
 arithmetic = float32 -- "double": the classes that net:certify(data, {arithmetic="double"}) certifies
 -> a table of classes, 0 first; -1 where an output is NaN]],
   ["net:certify"] = [[
-eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted
+eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted; local also: a tensor of one input, the scale of balls of size 1, counted as certified[1]
+scale = none -- local: a tensor of one input, s >= 0: sizes and radii are of balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
 limit = all -- the first so many rows only
 batch = 512 -- rows at a time
 method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points
-box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count
+box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
 global = recursion (layers of at most 1024), else product -- local: method of the constants that come first
 seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
@@ -271,7 +273,7 @@ spec = none -- local: what is to hold of the outputs z in place of the label: {C
 proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, p=, arithmetic=, reason=, tried= }; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
 p = the net's path -- radii in another norm, or along another path of norms
@@ -282,9 +284,10 @@ progress = a line on a terminal -- function({method=, done=, total=, seconds=}) 
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
 -> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file]],
   ["lip.verify"] = [[
-eps = required -- size of the balls
+eps = required -- size of the balls; a tensor of one input: scale of balls of size 1
+scale = none -- a tensor of one input, s >= 0: balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
 p = the net's path -- norm of the balls
-box = none -- {from, to}: only inputs in it count
+box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 method = local -- of net:certify: local, or one of lip.bound_methods()
 global = recursion (layers of at most 1024), else product -- with local: the method of the constants that come first
 spec = none -- what is to hold of the outputs in place of the label: as of net:certify
@@ -293,16 +296,17 @@ steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
 limit = all -- the first so many rows only
 seed = 1 -- of the attack
--> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, reason= }; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly; with spec an input that breaks it is violated, and clean is the share of those that do not]],
+-> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, region=, reason= }; region: as of net:certify; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
   ["lip.attack"] = [[
-eps = required -- how far points may be from their input
+eps = required -- how far points may be from their input; a tensor of one input: scale of a ball of size 1
+scale = none -- a tensor of one input, s >= 0: distances and steps are ||(x' - x) / s||_p; 0 keeps an input where it is
 method = apgd -- one of lip.attacks()
 p = the net's first norm -- in which eps is measured: 1, 2 or math.huge
 steps = the method's -- gradients per run: 1, 10, 40, 100 of fgsm, bim, pgd, apgd
 restarts = 1 -- runs per class; more start at random points
 step = the method's -- length of the first step
 targets = 9 -- so many of the strongest other classes, one run each; "all", or "untargeted": one run in all
-box = none -- {low, high}: points stay within, as pixels do in {0, 1}
+box = none -- {low, high}, numbers or tensors of one input: points stay within, as pixels do in {0, 1}
 spec = none -- what is to be broken in place of the label: as of net:certify; targets then counts its rows
 limit = all -- the first so many rows only
 batch = 256 -- rows at a time

@@ -5,6 +5,7 @@
 --   unproven  neither
 --
 -- With `spec` the same of what it asks of the outputs, in place of the label.
+-- With a box only inputs in ball and box together count.
 local lip = require "lip"
 local arguments = require "lip.arguments"
 local own = require("lip.callback").own
@@ -20,8 +21,8 @@ local function violations(net, data, open, options)
   if #open == 0 or options.attack == false then return {} end
   local x, y = data:batch(open)
   local report, message, code = own("verify", 3, lip.attack, net, x, y, { eps = options.eps, p = options.p,
-    box = options.box, method = options.attack, steps = options.steps, restarts = options.restarts, seed = options.seed,
-    spec = options.spec })
+    scale = options.scale, box = options.box, method = options.attack, steps = options.steps,
+    restarts = options.restarts, seed = options.seed, spec = options.spec })
   if not report then return nil, message, code end
   local rows, broken, kept = {}, report.broken:totable(), nil
   for i, row in ipairs(open) do
@@ -40,6 +41,11 @@ local function violations(net, data, open, options)
     end
   end
   return rows, kept
+end
+
+local function is_tensor(v)
+  local meta = type(v) == "userdata" and debug.getmetatable(v)
+  return meta and meta.__name == "lip.tensor"
 end
 
 -- Before the proofs, which take long: the attack may be needed or not.
@@ -64,13 +70,15 @@ end
 local function verify(net, data, y, options)
   if options == nil and (type(y) == "table" or y == nil) then options, y = y, nil end
   local o = check_options(options, "lip.verify")
-  if type(o.eps) ~= "number" then error("verify: option 'eps' is required: the size of the balls", 2) end
+  if type(o.eps) ~= "number" and not is_tensor(o.eps) then
+    error("verify: option 'eps' is required: the size of the balls", 2)
+  end
   check_attack(o.attack)
   data = rows_of(data, y)
   local answers = data:labels()
   if not answers and asks_label(o.spec) then error("verify: the data has no labels: what should the net answer?", 2) end
   local report, message, code = own("verify", 2, net.certify, net, data, { method = o.method or "local", eps = o.eps,
-    p = o.p, box = o.box, global = o.global, limit = o.limit, spec = o.spec })
+    scale = o.scale, p = o.p, box = o.box, global = o.global, limit = o.limit, spec = o.spec })
   if not report then return nil, message, code end
   local reached = report.reached:totable()
   local labels, found = answers and answers:totable(), report.labels:totable()
@@ -84,14 +92,15 @@ local function verify(net, data, y, options)
     verdicts[i] = unknown and "unproven" or not right and "violated" or reached[i] == 1 and "verified" or "unproven"
     if verdicts[i] == "unproven" and not unknown then open[#open + 1] = i end
   end
-  local rows, points, why = violations(net, data, open, { eps = o.eps, p = report.p, box = o.box,
+  local rows, points, why = violations(net, data, open, { eps = o.eps, scale = o.scale, p = report.p, box = o.box,
     attack = o.attack, steps = o.steps, restarts = o.restarts, seed = o.seed, spec = o.spec })
   if not rows then return nil, points, why end
   for _, row in ipairs(rows) do verdicts[row] = "violated" end
   for _, verdict in ipairs(verdicts) do count[verdict] = count[verdict] + 1 end
   return { n = report.n, verified = count.verified / report.n, violated = count.violated / report.n,
     unproven = count.unproven / report.n, clean = clean / report.n, verdicts = verdicts, labels = report.labels,
-    rows = rows, adversarial = points, p = report.p, eps = o.eps, reason = report.reason }
+    rows = rows, adversarial = points, p = report.p, eps = is_tensor(o.eps) and 1 or o.eps, region = report.region,
+    reason = report.reason }
 end
 
 return arguments.checked("lip.verify", "net net, data rows", verify)

@@ -31,22 +31,23 @@ static double norm_of(const double *v, size_t n, lip_p p) {
 /* Inputs of very different sizes, some on the edges of the box, and a displacement. */
 typedef struct scene {
   lip_ball ball;
-  float x[N], low[N], high[N], out[N];
+  float x[N], low[N], high[N], out[N], box_low[N], box_high[N];
   double v[N], want[N];
 } scene;
 
 static void make_scene(scene *s, lip_p p, lip_rng *rng) {
   double scale = exp2(20 * lip_rng_uniform(rng) - 10);
   bool boxed = lip_rng_below(rng, 3) > 0;
-  s->ball = (lip_ball){p, exp2(12 * lip_rng_uniform(rng) - 8), -FLT_MAX, FLT_MAX};
+  s->ball = (lip_ball){.p = p, .eps = exp2(12 * lip_rng_uniform(rng) - 8)};
   for (size_t k = 0; k < N; k++) {
     s->x[k] = (float)(scale * (lip_rng_below(rng, 4) ? lip_rng_uniform(rng) : (double)lip_rng_below(rng, 2)));
     s->want[k] = s->v[k] = s->ball.eps * lip_rng_normal(rng) * (lip_rng_below(rng, 5) ? 1 : 0);
   }
-  if (boxed) {
-    s->ball.box_low = 0;
-    s->ball.box_high = (float)scale;
+  for (size_t k = 0; k < N; k++) {
+    s->box_low[k] = boxed ? 0 : -FLT_MAX;
+    s->box_high[k] = boxed ? (float)scale : FLT_MAX;
   }
+  if (boxed) s->ball.box_low = s->box_low, s->ball.box_high = s->box_high;
   lip_ball_limits(&s->ball, s->x, N, s->low, s->high);
 }
 
@@ -60,10 +61,10 @@ static void limits_are_the_last_floats_inside(void **state) {
       long double x = (long double)s.x[k], eps = (long double)s.ball.eps; /* 64 bits: exact for these */
       assert_true(s.low[k] <= s.x[k] && s.x[k] <= s.high[k]);
       assert_true((long double)s.high[k] - x <= eps && x - (long double)s.low[k] <= eps);
-      assert_true(s.low[k] >= s.ball.box_low && s.high[k] <= s.ball.box_high);
+      assert_true(s.low[k] >= s.box_low[k] && s.high[k] <= s.box_high[k]);
       float more = nextafterf(s.high[k], INFINITY), less = nextafterf(s.low[k], -INFINITY);
-      assert_true((long double)more - x > eps || more > s.ball.box_high);
-      assert_true(x - (long double)less > eps || less < s.ball.box_low);
+      assert_true((long double)more - x > eps || more > s.box_high[k]);
+      assert_true(x - (long double)less > eps || less < s.box_low[k]);
     }
   }
 }
@@ -82,10 +83,10 @@ static void points_stay_inside(void **state) {
     double exact[N];
     for (size_t k = 0; k < N; k++) {
       exact[k] = (double)s.out[k] - (double)s.x[k];
-      assert_true(s.out[k] >= s.ball.box_low && s.out[k] <= s.ball.box_high);
+      assert_true(s.out[k] >= s.box_low[k] && s.out[k] <= s.box_high[k]);
       assert_true(s.v[k] == exact[k]);
     }
-    double measured = lip_ball_distance(s.out, s.x, N, s.ball.p, work);
+    double measured = lip_ball_distance(&s.ball, s.out, s.x, N, work);
     assert_true(measured <= s.ball.eps);
     assert_true(measured >= norm_of(exact, N, s.ball.p) * (1 - 0x1p-53));
   }
@@ -178,6 +179,62 @@ static void steepest_points_are_the_highest(void **state) {
   }
 }
 
+/* The largest sum of m_k e_k over 0 <= e_k <= room_k, ||e||_p <= eps: p = 2 and inf. */
+static long double highest(lip_p p, const long double *m, const long double *room, long double eps) {
+  long double low = 0, high = 0x1p60L, sum = 0;
+  for (int i = 0; i < 300; i++) {
+    long double t = (low + high) / 2, square = 0;
+    for (size_t k = 0; k < N; k++) square += powl(fminl(t * m[k], room[k]), 2);
+    *(square > eps * eps ? &high : &low) = t;
+  }
+  for (size_t k = 0; k < N; k++) sum += m[k] * (p == LIP_P2 ? fminl(low * m[k], room[k]) : room[k]);
+  return sum;
+}
+
+static void scaled_balls_are_balls_in_their_units(void **state) {
+  (void)state;
+  lip_rng rng = lip_rng_new(6, LIP_RNG_USER, 0);
+  for (int i = 0; i < TRIES * 3; i++) {
+    scene s;
+    float g[N];
+    double scale[N], inverse[N], work[N], units[N];
+    long double m[N], room[N], value = 0, rounding = 0;
+    make_scene(&s, norms[i % 3], &rng);
+    for (size_t k = 0; k < N; k++) {
+      scale[k] = lip_rng_below(&rng, 6) ? exp2(8 * lip_rng_uniform(&rng) - 4) : 0;
+      inverse[k] = scale[k] > 0 ? 1 / scale[k] : 0;
+      g[k] = (float)(lip_rng_normal(&rng) * scale[k]); /* by the units */
+      if (i % 5 == 0) s.box_high[k] = fmaxf(s.x[k], s.box_high[k] * (float)lip_rng_uniform(&rng));
+    }
+    s.ball.scale = scale;
+    s.ball.inverse = inverse;
+    lip_ball_limits(&s.ball, s.x, N, s.low, s.high);
+    for (size_t k = 0; k < N; k++) {
+      long double x = (long double)s.x[k], reach = (long double)s.ball.eps * (long double)scale[k];
+      assert_true(s.low[k] <= s.x[k] && s.x[k] <= s.high[k]);
+      assert_true((long double)s.high[k] - x <= reach && x - (long double)s.low[k] <= reach);
+      room[k] = g[k] > 0 ? (long double)s.high[k] - x : x - (long double)s.low[k];
+      room[k] = scale[k] > 0 ? room[k] / (long double)scale[k] : 0;
+      m[k] = fabsl((long double)g[k]);
+    }
+    if (i % 2 == 0) assert_true(lip_ball_steepest(&s.ball, g, N, s.v)); /* else where the scene wants to go */
+    lip_ball_project(&s.ball, s.x, s.low, s.high, s.v, N, s.out);
+    for (size_t k = 0; k < N; k++) {
+      assert_true(s.out[k] >= s.low[k] && s.out[k] <= s.high[k]);
+      if (scale[k] == 0) assert_true(s.out[k] == s.x[k] && s.v[k] == 0);
+      units[k] = scale[k] > 0 ? ((double)s.out[k] - (double)s.x[k]) / scale[k] : 0;
+      assert_true(fabs(units[k] - s.v[k]) <= 0x1p-50 * fabs(units[k]));
+      value += (long double)g[k] * (long double)units[k];
+      rounding += m[k] * (long double)(0x1p-23 * fabs((double)s.out[k]) * inverse[k]);
+    }
+    double measured = lip_ball_distance(&s.ball, s.out, s.x, N, work);
+    assert_true(measured <= s.ball.eps && measured >= norm_of(units, N, s.ball.p) * (1 - 0x1p-50));
+    if (i % 2 || s.ball.p == LIP_P1) continue;
+    long double best = highest(s.ball.p, m, room, (long double)s.ball.eps);
+    assert_true(value <= best * (1 + 1e-12L) && value >= best * (1 - 1e-6L) - rounding);
+  }
+}
+
 /* ---- whole attacks ---- */
 
 static const char *const acts[] = {"relu", "maxmin", "abs", "tanh"};
@@ -254,7 +311,9 @@ static void the_net_is_left_as_it_was(void **state) {
 static void every_allocation_may_fail(void **state) {
   (void)state;
   lip_net *net = small_net(0, NULL);
+  const double zeros[6] = {0}, ones[6] = {1, 1, 1, 1, 1, 1};
   lip_attack_conf conf = conf_of(3, LIP_P1, 1);
+  conf.boxed = true, conf.low = zeros, conf.high = ones, conf.scale = ones;
   bool done = false;
   for (size_t n = 1; !done && n < 50; n++) {
     lip_attack *a = NULL;
@@ -297,6 +356,7 @@ int main(void) {
       cmocka_unit_test(points_stay_inside),
       cmocka_unit_test(projections_are_nearest),
       cmocka_unit_test(steepest_points_are_the_highest),
+      cmocka_unit_test(scaled_balls_are_balls_in_their_units),
       cmocka_unit_test(nothing_breaks_inside_a_certified_radius),
       cmocka_unit_test(the_net_is_left_as_it_was),
       cmocka_unit_test(every_allocation_may_fail),

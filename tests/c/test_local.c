@@ -249,6 +249,9 @@ static void every_allocation_may_fail(void **state) {
   lip_err err;
   lip_net *net = make_net("maxmin", 2, 1, NULL);
   float x[IN] = {0};
+  const double zeros[IN] = {0}, ones[IN] = {1, 1, 1, 1, 1, 1};
+  lip_local_conf conf = plain;
+  conf.boxed = true, conf.from = zeros, conf.to = ones, conf.scale = ones;
   bool done = false;
   for (size_t n = 1; !done; n++) {
     assert_true(n < 2000);
@@ -256,7 +259,7 @@ static void every_allocation_may_fail(void **state) {
     lip_found f = {.upper = INFINITY};
     lip_affine a = {0};
     lip_mem_fail_nth(n);
-    lip_status status = lip_local_new(net, &plain, &local, &err);
+    lip_status status = lip_local_new(net, &conf, &local, &err);
     if (!status) status = lip_affine_init(&a, net, &err);
     if (!status) {
       lip_ask ask = {

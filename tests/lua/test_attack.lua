@@ -257,8 +257,8 @@ function T.test_misuse_is_named()
   for _, bad in ipairs { 3, "2->inf", {}, -inf } do refused("option 'p'", { p = bad }) end
   for _, bad in ipairs { 0, 1.5, "some", {} } do refused("option 'targets'", { targets = bad }) end
   for _, bad in ipairs { 1, {}, { 0 }, { "0", 1 } } do refused("option 'box'", { box = bad }) end
-  refused("low <= high", { box = { 1, 0 } })
-  refused("low <= high", { box = { 0, 0 / 0 } })
+  refused("from <= to", { box = { 1, 0 } })
+  refused("option 'box' expects two numbers or tensors {from, to}, element 2", { box = { 0, 0 / 0 } })
   refused("row 1 holds 0, outside of the box", { box = { 0.5, 1 } })
   refused("one step", { method = "fgsm", steps = 2 })
   refused("nothing to attack", { limit = 0 })
