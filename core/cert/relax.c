@@ -54,7 +54,6 @@
 #include "core/affine/block.h"
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
-#include "core/base/simd.h"
 #include "core/cert/relax_parts.h"
 #include "core/norm/lanes.h"
 #include "core/norm/round.h"
@@ -151,12 +150,13 @@ lip_status lip_ranges_new(const lip_relax *r, lip_ranges **out, lip_err *err) {
   g->reach = lip_alloc(r->n, sizeof *g->reach);
   g->live = lip_alloc(w, sizeof *g->live);
   g->part = lip_alloc(w, sizeof *g->part);
+  g->sum = lip_alloc(w, sizeof *g->sum);
   g->passes = lip_alloc(units, sizeof *g->passes);
   g->indices = lip_alloc(w, INDICES * sizeof *g->indices);
   g->numbers = lip_alloc((3 * LIP_CHUNK + 8 + 3) * w + 3 * LIP_CHUNK + PARTS * units + r->slab[0].M +
                              8 * r->a->n_in + 2 * LIP_LANES,
                          sizeof(double));
-  if (!g->reach || !g->live || !g->part || !g->passes || !g->indices || !g->numbers) {
+  if (!g->reach || !g->live || !g->part || !g->sum || !g->passes || !g->indices || !g->numbers) {
     lip_ranges_free(g);
     return lip_fail(err, LIP_MEMORY, "out of memory for intervals");
   }
@@ -170,6 +170,7 @@ void lip_ranges_free(lip_ranges *g) {
   lip_free(g->reach);
   lip_free(g->live);
   lip_free(g->part);
+  lip_free(g->sum);
   lip_free(g->passes);
   lip_free(g->indices);
   lip_free(g->numbers);
@@ -177,81 +178,6 @@ void lip_ranges_free(lip_ranges *g) {
 }
 
 /* ---- interval arithmetic ---- */
-
-typedef struct dot {
-  double at, half; /* v . middle, |v| . half widths */
-} dot;
-
-LIP_HOT static void full_dots(const double *restrict v, const double *restrict m, const double *restrict h,
-                              size_t n, dot *out) {
-  double at[8] = {0}, half[8] = {0};
-  dot d = {0, 0};
-  size_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (size_t j = 0; j < 8; j++) {
-      double a = fabs(v[i + j]);
-      at[j] += v[i + j] * m[i + j];
-      half[j] += a * h[i + j];
-    }
-  for (; i < n; i++) {
-    d.at += v[i] * m[i];
-    d.half += fabs(v[i]) * h[i];
-  }
-  for (size_t j = 0; j < 8; j++) {
-    d.at += at[j];
-    d.half += half[j];
-  }
-  *out = d;
-}
-
-static void dots(lip_row v, const double *m, const double *h, dot *out) {
-  if (!v.at) {
-    full_dots(v.v, m, h, v.n, out);
-    return;
-  }
-  dot d = {0, 0};
-  for (size_t i = 0; i < v.n; i++) {
-    d.at += v.v[i] * m[v.at[i]];
-    d.half += fabs(v.v[i]) * h[v.at[i]];
-  }
-  *out = d;
-}
-
-LIP_HOT static double full_size(const double *restrict v, const double *restrict w, size_t n) {
-  double s[8] = {0}, sum = 0;
-  size_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (size_t j = 0; j < 8; j++) s[j] += fabs(v[i + j]) * w[i + j];
-  for (; i < n; i++) sum += fabs(v[i]) * w[i];
-  for (size_t j = 0; j < 8; j++) sum += s[j];
-  return sum;
-}
-
-static double size_of(lip_row v, const double *w) {
-  if (!v.at) return full_size(v.v, w, v.n);
-  double sum = 0;
-  for (size_t i = 0; i < v.n; i++) sum += fabs(v.v[i]) * w[v.at[i]];
-  return sum;
-}
-
-LIP_HOT static double full_raw_half(const double *restrict p, const double *restrict q, double sign,
-                                    const double *restrict h, size_t n) {
-  double s[8] = {0}, sum = 0;
-  size_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (size_t j = 0; j < 8; j++) s[j] += fabs(p[i + j] + sign * q[i + j]) * h[i + j];
-  for (; i < n; i++) sum += fabs(p[i] + sign * q[i]) * h[i];
-  for (size_t j = 0; j < 8; j++) sum += s[j];
-  return sum;
-}
-
-/* sum of |p_i + sign q_i| h_i, p and q with the same columns: how far one value of a pair can be from its middle. */
-static double raw_half(lip_row p, lip_row q, double sign, const double *h) {
-  if (!p.at) return full_raw_half(p.v, q.v, sign, h, p.n);
-  double sum = 0;
-  for (size_t i = 0; i < p.n; i++) sum += fabs(p.v[i] + sign * q.v[i]) * h[p.at[i]];
-  return sum;
-}
 
 /* [m - r, m + r], `slack` added, rounded outwards. */
 static void spread(double m, double r, double slack, double gamma, double *from, double *to) {
@@ -286,13 +212,13 @@ static void set_rounding(lip_ranges *g, size_t l, double bulk) {
   for (size_t k = 0; k < s->M; k++) q->size[k] += q->off[k];
 }
 
-/* >= sum of |V_ki| |y_i| and |c_k|. */
+/* >= sum of |V_ki| |y_i| and |c_k|; all sums over rows into g->sum. */
 static void set_sizes(lip_ranges *g, size_t l, double gamma) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   for (size_t k = 0; k < s->M; k++) {
-    double size = size_of(lip_slab_row(s, k), g->bulk);
-    q->size[k] = (size + lip_bias_size(s, k)) * (1 + 4 * gamma) + 0x1p-900;
+    lip_row_sums(lip_slab_row(s, k), g->centre, g->half, g->bulk, &g->sum[k]);
+    q->size[k] = (g->sum[k].size + lip_bias_size(s, k)) * (1 + 4 * gamma) + 0x1p-900;
   }
 }
 
@@ -312,19 +238,23 @@ static void meet_region(lip_ranges *g, double m, lip_row row, double norm, doubl
   meet(from, to, low, high);
 }
 
+/* V_k . x of the first block: x is the middle unless the ball is cut. */
+static double value_at_x(const lip_ranges *g, size_t k) {
+  lip_sums t = g->sum[k];
+  if (g->boxed) lip_row_sums(lip_slab_row(&g->r->slab[0], k), g->x, g->x_half, g->x_half, &t);
+  return t.at;
+}
+
 /* Unit k before phi: over the box of what comes in, in the first block also over ball and box together. */
 static void unit_interval(lip_ranges *g, size_t l, size_t k) {
   const slab *s = &g->r->slab[l];
   reach *q = &g->reach[l];
   double gamma = g->r->gamma;
-  dot d, e;
-  dots(lip_slab_row(s, k), g->centre, g->half, &d);
-  if (l == 0) g->first[k] = d.at;
+  if (l == 0) g->first[k] = g->sum[k].at;
   double slack = 4 * gamma * q->size[k] + q->tiny + q->off[k];
-  spread(d.at + s->c[k], d.half, slack, gamma, &q->from[k], &q->to[k]);
+  spread(g->sum[k].at + s->c[k], g->sum[k].half, slack, gamma, &q->from[k], &q->to[k]);
   if (l > 0 || g->copy.p == LIP_PINF) return;
-  dots(lip_slab_row(s, k), g->x, g->half, &e);
-  meet_region(g, e.at + s->c[k], lip_slab_row(s, k), s->norm[k], slack, &q->from[k], &q->to[k]);
+  meet_region(g, value_at_x(g, k) + s->c[k], lip_slab_row(s, k), s->norm[k], slack, &q->from[k], &q->to[k]);
 }
 
 /* The two values of the pair (k, m), k < m, put in order: from their own intervals, and from sum and difference. */
@@ -335,18 +265,16 @@ static void pair_interval(lip_ranges *g, size_t l, size_t k, size_t m) {
   double gamma = g->r->gamma, from[2], to[2], slack;
   slack =
       8 * gamma * (q->size[k] + q->size[m]) + q->tiny + q->off[k]; /* of the pair's sum: enough for each */
-  dot d, e;
-  dots(p, g->centre, g->half, &d);
-  dots(v, g->centre, g->half, &e);
+  double sum = g->sum[k].at + s->c[k], difference = g->sum[m].at + s->c[m];
   for (int i = 0; i < 2; i++) {
-    double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m]));
-    spread(at, 0.5 * raw_half(p, v, sign, g->half), slack, gamma, &from[i], &to[i]);
+    double sign = i ? -1 : 1, at = 0.5 * (sum + sign * difference);
+    spread(at, 0.5 * lip_row_raw_half(p, v, sign, g->half), slack, gamma, &from[i], &to[i]);
   }
   if (l == 0 && g->copy.p != LIP_PINF) {
-    dots(p, g->x, g->half, &d);
-    dots(v, g->x, g->half, &e);
+    sum = value_at_x(g, k) + s->c[k];
+    difference = value_at_x(g, m) + s->c[m];
     for (int i = 0; i < 2; i++) {
-      double sign = i ? -1 : 1, at = 0.5 * ((d.at + s->c[k]) + sign * (e.at + s->c[m])), *row = g->G;
+      double sign = i ? -1 : 1, at = 0.5 * (sum + sign * difference), *row = g->G;
       size_t start = (i ? m : k) * s->N;
       for (size_t j = 0; j < p.n; j++) row[j] = lip_block_weight(s->block, start + (p.at ? p.at[j] : j));
       meet_region(g, at, (lip_row){row, p.at, p.n}, s->raw_norm[i ? m : k], slack, &from[i], &to[i]);
@@ -447,10 +375,10 @@ bool lip_relax_before(lip_ranges *g, size_t l) {
 
 double lip_relax_plain(const lip_ranges *g, const double *v, size_t n, double rest, double slack) {
   lip_row row = {v, NULL, n};
-  double gamma = g->r->gamma, from, to, size = size_of(row, g->bulk) + fabs(rest);
-  dot d;
-  dots(row, g->centre, g->half, &d);
-  spread(d.at + rest, d.half, slack + 4 * gamma * size, gamma, &from, &to);
+  double gamma = g->r->gamma, from, to;
+  lip_sums t;
+  lip_row_sums(row, g->centre, g->half, g->bulk, &t);
+  spread(t.at + rest, t.half, slack + 4 * gamma * (t.size + fabs(rest)), gamma, &from, &to);
   return from > -INFINITY ? from : -(double)INFINITY; /* NaN too */
 }
 

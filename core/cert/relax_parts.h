@@ -11,6 +11,14 @@ typedef struct lip_row {
   size_t n;
 } lip_row;
 
+/* v . m, |v| . h and |v| . w. */
+typedef struct lip_sums {
+  double at, half, size;
+} lip_sums;
+void lip_row_sums(lip_row v, const double *m, const double *h, const double *w, lip_sums *out);
+/* sum of |p_i + sign q_i| h_i, p and q with the same columns: how far one value of a pair can be from its middle. */
+double lip_row_raw_half(lip_row p, lip_row q, double sign, const double *h);
+
 #define LIP_FULL UINT32_MAX
 
 /* A block in units: V = T W, c = T b, where T takes sum and difference of pairs. */
@@ -114,6 +122,7 @@ struct lip_ranges {
   reach *reach;                    /* (n) */
   double *centre, *half, *bulk;    /* (widest) middle, half width and largest absolute value before a block */
   double *x;                       /* (n_in) the region's centre in double */
+  lip_sums *sum;                   /* (widest) of rows with these */
   double *first;                   /* (units of the first block) V_k . x where the region is not cut */
   double *x_mid, *x_half, *x_bulk; /* (n_in) of the input */
   double *down, *up;               /* (n_in) how far x_k may go, in the ball's units of it (relax_region.c) */
