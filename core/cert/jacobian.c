@@ -12,13 +12,13 @@
  *     there the products keep what cancels in them, and only the first factor is an interval.
  * The first knows signs, the second is narrower where slopes are nearly known.
  *
- * Rounding. gamma = gamma_n for n >= 2 K + 64, K the largest side. Entries of K_l are sums of up to four float32 numbers,
- * halved: off by at most 4 u hat(K)_ki, hat the same sum of absolute values. With m + r >= |H| for the middles m and radii
+ * Rounding. gamma = gamma_n for n >= 2 K + 64, K the largest side. Entries of K_l are sums of up to four numbers, halved:
+ * off by at most 4 u hat(K)_ki, hat the same sum of absolute values. With m + r >= |H| for the middles m and radii
  * r of the interval H = Q_l D_l, whose ends are right to a few u, the product is m K_l +- (r + g (m + r)) hat(K), g = 4
  * gamma. Of P, with the same products of absolute values hat(P) beside it, the computed one is off by s g hat(P) after s
  * products, since each product adds gamma hat(P) and carries on what was there; all of hat(P), computed itself, is right to
- * s gamma. Underflow: middles C below 2^-600 are taken for 0, so that K C is normal, as entries of K are at least 2^-151;
- * then one entry of a product loses at most 2^-1000, which 2^-900 in every entry of hat(P) and of each radius outweighs,
+ * s gamma. Underflow: a product of the computed K C with P may lose
+ * 2^-1074 |P| and 2^-1074 besides; 2^-1000 more in |K C| and 2^-900 in every entry of hat(P) and of each radius outweigh it,
  * g being more than 2^-50. What is not finite is unknown. */
 #include <math.h>
 #include <string.h>
@@ -58,12 +58,13 @@ static size_t mate_of(const lip_block *b, size_t k) {
   return b && b->mate ? b->mate[k] : k;
 }
 
-/* Columns i and its partner of a row of float32 numbers, in units of the block before. */
-static double column(const float *w, size_t i, size_t m, double *size) {
-  *size = fabs((double)w[i]);
-  if (m == i) return (double)w[i];
-  *size = 0.5 * (fabs((double)w[i]) + fabs((double)w[m]));
-  return i < m ? 0.5 * ((double)w[i] + (double)w[m]) : 0.5 * ((double)w[m] - (double)w[i]);
+/* Columns i and its partner of row k of W, in units of the block before. */
+static double column(const lip_block *b, size_t k, size_t i, size_t m, double *size) {
+  double v = lip_block_weight(b, k * b->N + i), w = lip_block_weight(b, k * b->N + m);
+  *size = fabs(v);
+  if (m == i) return v;
+  *size = 0.5 * (fabs(v) + fabs(w));
+  return i < m ? 0.5 * (v + w) : 0.5 * (w - v);
 }
 
 /* Row k of K and of hat(K); `before` is the block in front, or NULL; `pairs`: rows are taken together, too. */
@@ -73,9 +74,9 @@ static void fill_row(const lip_block *b, const lip_block *before, bool pairs, si
   double size, other, sign = m < k ? -1 : 1;
   for (size_t i = 0; i < b->N; i++) {
     size_t j = mate_of(before, i);
-    row[i] = column(b->W + lower * b->N, i, j, &size);
+    row[i] = column(b, lower, i, j, &size);
     if (m != k) {
-      row[i] += sign * column(b->W + upper * b->N, i, j, &other);
+      row[i] += sign * column(b, upper, i, j, &other);
       size += other;
     }
     if (hat != row) hat[i] = size;
@@ -105,7 +106,6 @@ static bool fill_slopes(work *w, const lip_ranges *g, size_t l) {
   for (size_t k = 0; k < w->matrix[l].M; k++) {
     double c = 0.5 * (low[k] + high[k]);
     if (!(low[k] <= high[k]) || !(fabs(low[k]) < 0x1p100) || !(fabs(high[k]) < 0x1p100)) return false;
-    if (fabs(c) < 0x1p-600) c = 0;
     double r = fmax(high[k] - c, c - low[k]);
     slope(w, l, 0)[k] = low[k];
     slope(w, l, 1)[k] = high[k];
@@ -194,7 +194,7 @@ static bool grow(work *w, size_t m, size_t width) {
     const double *row = k->K + i * k->N, *hat = k->hat + i * k->N;
     for (size_t j = 0; j < k->N; j++) {
       w->row[0][j] = row[j] * c[j];
-      w->row[1][j] = fabs(hat[j] * c[j]);
+      w->row[1][j] = hat[j] != 0 && c[j] != 0 ? fabs(hat[j] * c[j]) + 0x1p-1000 : 0;
     }
     double *to = w->P[1] + i * width, *size = w->hat[1] + i * width;
     if (!multiply(w, w->row[0], w->row[1], k->N, width, w->P[0], w->hat[0], to, size)) return false;

@@ -118,6 +118,8 @@ weighted() -- how many layers have weights held to a share of the budget, in the
 bound(options) -- the Lipschitz bound: upper, lower, layer by layer; method=, pairs=, p=
 certify(data, options) -- certified accuracy and radii on a data set
 certificate(path, data, options) -- what certify finds, as a file that lipwb check verifies
+ranges(x, eps, options) -- proved intervals of every output and hidden unit, for inputs within eps of x
+jacobian(x, eps, options) -- proved intervals of every partial derivative there
 save(path, options) -- writes a checkpoint (safetensors)
 deviation(size) -- how far rounding may move an output, for inputs of norm up to size
 info() -- shapes, parameters, norm and budget as a table]] },
