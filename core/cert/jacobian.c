@@ -6,7 +6,10 @@
  * with entries in the slopes [low, high] of the units' intervals, which are open on both sides, being rounded outwards. So
  *   Q_{n-1} = K_n,   Q_{l-1} = Q_l D_l K_l,   Q_0 = dz/dx
  * in two ways, the better one for each entry:
- *   - interval arithmetic: the interval Q_l D_l, entry by entry, times the matrix K_l (Weng et al. 2018, "Fast-Lip");
+ *   - interval arithmetic: the interval Q_l D_l, entry by entry, times the matrix (Weng et al. 2018, "Fast-Lip"). Here the two
+ *     of a pair are not rotated, W_l stands for K_l and D_l of a pair (a, b) is the set of
+ *       h_a = theta g_a + (1 - theta) g_b,  h_b = (1 - theta) g_a + theta g_b,  theta in [0, 1], or 0 or 1 where the order
+ *     is known: means of the two, which keeps signs;
  *   - with C_l the middles of the slopes, R_l their half widths and P_{m,t} = K_m C_{m-1} K_{m-1} ... C_{t+1} K_{t+1},
  *       Q_t = P_{n,t} + sum_{t<m<n} Q_m (D_m - C_m) P_{m,t},   so   |Q_t - P_{n,t}| <= sum_m |Q_m| R_m |P_{m,t}|:
  *     there the products keep what cancels in them, and only the first factor is an interval.
@@ -35,8 +38,14 @@ enum { LARGEST_PRODUCT = 1 << 23 };
 
 typedef struct matrix {
   size_t M, N;
-  double *K, *hat; /* (M, N); hat is K itself where no pairs are: then its absolute values are meant */
+  double *W;       /* (M, N) */
+  double *K, *hat; /* (M, N), both W itself where no pairs are; of hat the absolute values are meant */
 } matrix;
+
+/* Intervals of Q over what comes into a block, (out, N) each. */
+typedef struct interval {
+  double *low, *high;
+} interval;
 
 typedef struct work {
   const lip_affine *a;
@@ -45,10 +54,12 @@ typedef struct work {
   double g;       /* of one product */
   matrix *matrix; /* (n) */
   double *slopes; /* (n, 4, widest): low, high, middle, half width */
-  double **q;     /* (n + 1) lows (out, M_{l-1}), then highs; q[0] is the result */
+  interval *q;    /* (n) over the values themselves; q[0] is the result */
+  interval *r;    /* (n) over sums and differences; q[l] itself where the block before has no pairs */
   double *P[2];   /* P and the next one */
   double *hat[2];
   double *row[4]; /* (widest) */
+  double *radius; /* (out, widest) */
 } work;
 
 /* ---- matrices ---- */
@@ -79,7 +90,7 @@ static void fill_row(const lip_block *b, const lip_block *before, bool pairs, si
       row[i] += sign * column(b, upper, i, j, &other);
       size += other;
     }
-    if (hat != row) hat[i] = size;
+    hat[i] = size;
   }
 }
 
@@ -89,10 +100,14 @@ static lip_status fill_matrix(work *w, size_t l, lip_err *err) {
   bool last = l + 1 == w->n, pairs = (b->mate && !last) || (before && before->mate);
   k->M = b->M;
   k->N = b->N;
-  k->K = lip_alloc(b->M * b->N, sizeof *k->K);
-  k->hat = pairs ? lip_alloc(b->M * b->N, sizeof *k->hat) : k->K;
-  if (!k->K || !k->hat) return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
-  for (size_t i = 0; i < b->M; i++) fill_row(b, before, !last, i, k->K + i * b->N, k->hat + i * b->N);
+  k->W = lip_alloc(b->M * b->N, sizeof *k->W);
+  k->K = pairs ? lip_alloc(b->M * b->N, sizeof *k->K) : k->W;
+  k->hat = pairs ? lip_alloc(b->M * b->N, sizeof *k->hat) : k->W;
+  if (!k->W || !k->K || !k->hat)
+    return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
+  for (size_t i = 0; i < b->M * b->N; i++) k->W[i] = lip_block_weight(b, i);
+  for (size_t i = 0; pairs && i < b->M; i++)
+    fill_row(b, before, !last, i, k->K + i * b->N, k->hat + i * b->N);
   return LIP_OK;
 }
 
@@ -138,37 +153,92 @@ static bool multiply(const work *w, const double *u, const double *v, size_t M, 
 }
 
 /* [low, high] becomes its meet with at +- radius, rounded outwards; NaN leaves it as it is. */
-static void meet(double at, double radius, double *low, double *high) {
-  double r = radius * (1 + 0x1p-30) + LEAST, from = lip_step_down(at - r), to = -lip_step_down(-at - r);
+static void meet(const work *w, double at, double radius, double *low, double *high) {
+  double r = radius * (1 + w->g) + LEAST, from = lip_step_down(at - r), to = -lip_step_down(-at - r);
   if (from > *low) *low = from;
   if (to < *high) *high = to;
 }
 
-static double *lows(const work *w, size_t l, size_t i) {
-  return w->q[l] + i * w->matrix[l].N;
+/* Lower bounds of s (a + b) and s (a - b) from those of a, b and -b, s a power of two. */
+static void raise_pair(double a, double b, double minus_b, double *sum, double *difference, double s) {
+  double v = lip_step_down(s * lip_step_down(a + b)), d = lip_step_down(s * lip_step_down(a + minus_b));
+  if (v > *sum) *sum = v;
+  if (d > *difference) *difference = d;
 }
 
-static double *highs(const work *w, size_t l, size_t i) {
-  return w->q[l] + (w->out + i) * w->matrix[l].N;
+static void drop_pair(double a, double b, double minus_b, double *sum, double *difference, double s) {
+  double v = -lip_step_down(-s * -lip_step_down(-a - b)),
+         d = -lip_step_down(-s * -lip_step_down(-a - minus_b));
+  if (v < *sum) *sum = v;
+  if (d < *difference) *difference = d;
+}
+
+/* Q D for a pair (a, b), a < b: the hull of both where the order is not known. */
+static void mix(const work *w, size_t l, size_t i, size_t a, size_t b, double *low, double *high) {
+  const interval *q = &w->q[l + 1];
+  size_t row = i * w->matrix[l].M;
+  bool straight = slope(w, l, 1)[b] > -1, crossed = slope(w, l, 0)[b] < 1; /* NaN cannot be here */
+  for (int side = 0; side < 2; side++) {
+    size_t own = row + (side ? b : a), other = row + (side ? a : b), to = side ? b : a;
+    low[to] = straight ? q->low[own] : q->low[other];
+    high[to] = straight ? q->high[own] : q->high[other];
+    if (straight && crossed) {
+      low[to] = fmin(low[to], q->low[other]);
+      high[to] = fmax(high[to], q->high[other]);
+    }
+  }
+}
+
+/* Row i of Q D over the values after matrix l. */
+static void bend(const work *w, size_t l, size_t i, double *low, double *high) {
+  const double *a = slope(w, l, 0), *b = slope(w, l, 1);
+  const double *from = w->q[l + 1].low + i * w->matrix[l].M, *to = w->q[l + 1].high + i * w->matrix[l].M;
+  for (size_t j = 0; j < w->matrix[l].M; j++) {
+    size_t m = mate_of(&w->a->block[l], j);
+    if (m > j) mix(w, l, i, j, m, low, high);
+    if (m != j) continue;
+    double p = from[j] * a[j], q = from[j] * b[j], r = to[j] * a[j], s = to[j] * b[j];
+    bool known = isfinite(p) && isfinite(q) && isfinite(r) && isfinite(s); /* fmin would drop NaN */
+    low[j] = known ? fmin(fmin(p, q), fmin(r, s)) : -INFINITY;
+    high[j] = known ? fmax(fmax(p, q), fmax(r, s)) : INFINITY;
+  }
 }
 
 /* Row i of Q_l from row i of Q_{l+1}, both over what comes into blocks l and l + 1. */
 static bool step(const work *w, size_t l, size_t i) {
   const matrix *k = &w->matrix[l];
-  const double *from = lows(w, l + 1, i), *to = highs(w, l + 1, i), *a = slope(w, l, 0), *b = slope(w, l, 1);
-  double *low = lows(w, l, i), *high = highs(w, l, i), *middle = w->row[0], *radius = w->row[1];
+  double *low = w->q[l].low + i * k->N, *high = w->q[l].high + i * k->N;
+  double *middle = w->row[0], *radius = w->row[1];
+  bend(w, l, i, middle, radius);
   for (size_t j = 0; j < k->M; j++) {
-    double p = from[j] * a[j], q = from[j] * b[j], r = to[j] * a[j], s = to[j] * b[j];
-    double least = fmin(fmin(p, q), fmin(r, s)), most = fmax(fmax(p, q), fmax(r, s));
-    double m = 0.5 * (least + most), h = fmax(most - m, m - least);
+    double least = middle[j], most = radius[j], m = 0.5 * (least + most), h = fmax(most - m, m - least);
     bool zero = least == 0 && most == 0;
-    middle[j] = m;
+    middle[j] = m; /* NaN of infinite ends: nothing becomes known */
     radius[j] = zero ? 0 : h + w->g * (fabs(m) + h) + 0x1p-1060;
-    if (!isfinite(p) || !isfinite(q) || !isfinite(r) || !isfinite(s)) radius[j] = NAN; /* fmin drops it */
   }
-  if (!multiply(w, middle, radius, k->M, k->N, k->K, k->hat, w->row[2], w->row[3])) return false;
-  for (size_t j = 0; j < k->N; j++) meet(w->row[2][j], w->row[3][j], &low[j], &high[j]);
+  if (!multiply(w, middle, radius, k->M, k->N, k->W, k->W, w->row[2], w->row[3])) return false;
+  for (size_t j = 0; j < k->N; j++) meet(w, w->row[2][j], w->row[3][j], &low[j], &high[j]);
   return true;
+}
+
+/* What is known of values is made known of sums and differences, and the other way round: f = Q_a y_a + Q_b y_b is Q_s s +
+ * Q_d d with Q_s = (Q_a + Q_b) / 2, Q_d = (Q_a - Q_b) / 2. */
+static void exchange(const work *w, size_t l) {
+  const lip_block *before = &w->a->block[l - 1];
+  const interval *q = &w->q[l], *r = &w->r[l];
+  size_t N = w->matrix[l].N;
+  for (size_t i = 0; i < w->out * N; i++) {
+    size_t a = i % N, m = mate_of(before, a), j = i - a + m;
+    if (m == a) { /* one number in both */
+      q->low[i] = r->low[i] = fmax(q->low[i], r->low[i]);
+      q->high[i] = r->high[i] = fmin(q->high[i], r->high[i]);
+    }
+    if (m <= a) continue;
+    raise_pair(q->low[i], q->low[j], -q->high[j], &r->low[i], &r->low[j], 0.5);
+    drop_pair(q->high[i], q->high[j], -q->low[j], &r->high[i], &r->high[j], 0.5);
+    raise_pair(r->low[i], r->low[j], -r->high[j], &q->low[i], &q->low[j], 1);
+    drop_pair(r->high[i], r->high[j], -r->low[j], &q->high[i], &q->high[j], 1);
+  }
 }
 
 /* What the slopes of block m, whose matrix ends P (M_m, width), take and add: radius (out, width) += |Q| R |P|, with the
@@ -176,7 +246,7 @@ static bool step(const work *w, size_t l, size_t i) {
 static bool add_spread(work *w, size_t m, size_t width, double off, double *radius) {
   const double *r = slope(w, m, 3);
   for (size_t i = 0; i < w->out; i++) {
-    const double *from = lows(w, m + 1, i), *to = highs(w, m + 1, i);
+    const double *from = w->r[m + 1].low + i * w->matrix[m].M, *to = w->r[m + 1].high + i * w->matrix[m].M;
     double *v = w->row[0], *to_radius = radius + i * width;
     for (size_t k = 0; k < w->matrix[m].M; k++)
       v[k] = r[k] > 0 ? fmax(fabs(from[k]), fabs(to[k])) * r[k] : 0; /* infinite: stays */
@@ -230,102 +300,122 @@ static bool centre(work *w, size_t t, double *radius) {
     if (!add_spread(w, m, width, off, radius) || !grow(w, m + 1, width)) return false;
   for (size_t i = 0; i < w->out; i++)
     for (size_t j = 0; j < width; j++)
-      meet(w->P[0][i * width + j], radius[i * width + j] + off * w->hat[0][i * width + j], &lows(w, t, i)[j],
-           &highs(w, t, i)[j]);
+      meet(w, w->P[0][i * width + j], radius[i * width + j] + off * w->hat[0][i * width + j],
+           &w->r[t].low[i * width + j], &w->r[t].high[i * width + j]);
   return true;
 }
 
 /* ---- the whole ---- */
 
-static lip_status reserve(work *w, double *low_high, lip_err *err) {
-  size_t product = 0;
-  w->matrix = lip_alloc(w->n, sizeof *w->matrix);
-  w->q = lip_alloc(w->n, sizeof *w->q);
-  if (!w->matrix || !w->q) return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
-  memset(w->matrix, 0, w->n * sizeof *w->matrix);
-  memset(w->q, 0, w->n * sizeof *w->q);
-  w->widest = w->a->n_in;
-  for (size_t l = 0; l < w->n; l++) {
-    const lip_block *b = &w->a->block[l];
-    w->widest = b->M > w->widest ? b->M : w->widest;
-    w->widest = b->N > w->widest ? b->N : w->widest;
-  }
-  lip_status status = LIP_OK;
-  for (size_t l = 0; !status && l < w->n; l++) status = fill_matrix(w, l, err);
-  for (size_t t = 0; !status && t < w->n; t++)
+static bool open_interval(const work *w, size_t l, double *numbers, interval *q) {
+  size_t n = w->out * w->matrix[l].N;
+  *q = (interval){numbers, numbers ? numbers + n : NULL};
+  for (size_t i = 0; numbers && i < n; i++) q->low[i] = -INFINITY, q->high[i] = INFINITY;
+  return numbers != NULL;
+}
+
+/* Q over what comes into block l; numbers of q[0] are the caller's. */
+static bool open_level(work *w, size_t l, double *low_high) {
+  size_t n = 2 * w->out * w->matrix[l].N;
+  if (!open_interval(w, l, l == 0 ? low_high : lip_alloc(n, sizeof(double)), &w->q[l])) return false;
+  w->r[l] = w->q[l];
+  if (l == 0 || !w->a->block[l - 1].mate) return true;
+  return open_interval(w, l, lip_alloc(n, sizeof(double)), &w->r[l]);
+}
+
+static size_t widest_side(const lip_affine *a) {
+  size_t most = a->n_in;
+  for (size_t l = 0; l < a->n; l++) most = a->block[l].M > most ? a->block[l].M : most;
+  return most;
+}
+
+/* The largest P. */
+static size_t largest_product(const work *w) {
+  size_t most = 1;
+  for (size_t t = 0; t < w->n; t++)
     for (size_t m = t; m < w->n && is_worth(w, t); m++) {
       size_t size = w->matrix[m].M * w->matrix[t].N;
-      product = size > product ? size : product;
+      most = size > most ? size : most;
     }
+  return most;
+}
+
+static lip_status reserve(work *w, double *low_high, lip_err *err) {
+  lip_status status = LIP_OK;
+  w->widest = widest_side(w->a);
+  w->matrix = lip_alloc(w->n, sizeof *w->matrix);
+  w->q = lip_alloc(w->n, sizeof *w->q);
+  w->r = lip_alloc(w->n, sizeof *w->r);
+  if (w->matrix) memset(w->matrix, 0, w->n * sizeof *w->matrix);
+  if (w->q) memset(w->q, 0, w->n * sizeof *w->q);
+  if (w->r) memset(w->r, 0, w->n * sizeof *w->r);
+  bool complete = w->matrix && w->q && w->r;
+  for (size_t l = 0; complete && !status && l < w->n; l++) status = fill_matrix(w, l, err);
   if (status) return status;
-  bool complete = true;
-  for (size_t l = 0; l < w->n; l++) {
-    w->q[l] = l == 0 ? low_high : lip_alloc(2 * w->out * w->matrix[l].N, sizeof(double));
-    complete = complete && w->q[l];
-  }
+  for (size_t l = 0; complete && l < w->n; l++) complete = open_level(w, l, low_high);
+  size_t product = complete ? largest_product(w) : 1;
   w->slopes = lip_alloc(w->n * 4 * w->widest, sizeof *w->slopes);
-  for (size_t i = 0; i < 4; i++) w->row[i] = lip_alloc(w->widest, sizeof(double));
-  for (size_t i = 0; i < 2; i++) {
-    w->P[i] = lip_alloc(product ? product : 1, sizeof(double));
-    w->hat[i] = lip_alloc(product ? product : 1, sizeof(double));
-    complete = complete && w->P[i] && w->hat[i];
+  w->radius = lip_alloc(w->out * w->widest, sizeof *w->radius);
+  complete = complete && w->slopes && w->radius;
+  for (size_t i = 0; i < 4; i++) complete = (w->row[i] = lip_alloc(w->widest, sizeof(double))) && complete;
+  for (size_t i = 0; complete && i < 2; i++) {
+    w->P[i] = lip_alloc(product, sizeof(double));
+    w->hat[i] = lip_alloc(product, sizeof(double));
+    complete = w->P[i] && w->hat[i];
   }
-  complete = complete && w->slopes && w->row[0] && w->row[1] && w->row[2] && w->row[3];
   return complete ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
 }
 
 static void release(work *w) {
   for (size_t l = 0; w->matrix && l < w->n; l++) {
-    if (w->matrix[l].hat != w->matrix[l].K) lip_free(w->matrix[l].hat);
-    lip_free(w->matrix[l].K);
+    const matrix *k = &w->matrix[l];
+    if (k->hat != k->W) lip_free(k->hat);
+    if (k->K != k->W) lip_free(k->K);
+    lip_free(k->W);
   }
-  for (size_t l = 1; w->q && l < w->n; l++) lip_free(w->q[l]);
+  for (size_t l = 0; w->q && w->r && l < w->n; l++) {
+    if (w->r[l].low != w->q[l].low) lip_free(w->r[l].low);
+    if (l > 0) lip_free(w->q[l].low);
+  }
   for (size_t i = 0; i < 4; i++) lip_free(w->row[i]);
   for (size_t i = 0; i < 2; i++) {
     lip_free(w->P[i]);
     lip_free(w->hat[i]);
   }
   lip_free(w->slopes);
+  lip_free(w->radius);
   lip_free(w->q);
+  lip_free(w->r);
   lip_free(w->matrix);
 }
 
 /* Q from the last block to the input. False: cancelled. */
-static bool go_back(work *w, double *radius) {
+static bool go_back(work *w) {
   size_t last = w->n - 1;
-  for (size_t l = 0; l < w->n; l++)
-    for (size_t i = 0; i < w->out * w->matrix[l].N; i++) {
-      w->q[l][i] = -INFINITY;
-      w->q[l][w->out * w->matrix[l].N + i] = INFINITY;
-    }
   const matrix *k = &w->matrix[last];
-  for (size_t i = 0; i < k->M * k->N; i++)
-    meet(k->K[i], w->g * fabs(k->hat[i]), &w->q[last][i], &w->q[last][k->M * k->N + i]);
+  for (size_t i = 0; i < k->M * k->N; i++) {
+    meet(w, k->W[i], 0, &w->q[last].low[i], &w->q[last].high[i]);
+    meet(w, k->K[i], w->g * fabs(k->hat[i]), &w->r[last].low[i], &w->r[last].high[i]);
+  }
   for (size_t l = last; l-- > 0;) {
     for (size_t i = 0; i < w->out; i++)
       if (!step(w, l, i)) return false;
-    if (is_worth(w, l) && !centre(w, l, radius)) return false;
+    if (w->r[l].low != w->q[l].low) exchange(w, l);
+    if (is_worth(w, l) && !centre(w, l, w->radius)) return false;
+    if (w->r[l].low != w->q[l].low) exchange(w, l);
   }
   return true;
 }
 
 static lip_status enclose(work *w, const lip_ranges *g, double *low_high, lip_err *err) {
-  size_t most = 0;
+  const double *low, *high;
   lip_status status = reserve(w, low_high, err);
   if (status) return status;
-  bool known = true;
   w->g = 4 * lip_gamma(2 * w->widest + 64);
-  if (!(w->g * (double)w->n < 0x1p-12)) known = false;
+  bool known = w->g * (double)w->n < 0x1p-12 && lip_ranges_slopes(g, w->n - 1, &low, &high);
   for (size_t l = 0; known && l + 1 < w->n; l++) known = fill_slopes(w, g, l);
-  for (size_t l = 0; l < w->n; l++) most = w->matrix[l].N > most ? w->matrix[l].N : most;
-  double *radius = lip_alloc(w->out * most, sizeof *radius);
-  if (!radius) return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
-  if (known) known = go_back(w, radius);
-  for (size_t i = 0; !known && i < w->out * w->matrix[0].N; i++) {
-    low_high[i] = -INFINITY;
-    low_high[w->out * w->matrix[0].N + i] = INFINITY;
-  }
-  lip_free(radius);
+  if (known) known = go_back(w);
+  if (!known) open_interval(w, 0, low_high, &w->q[0]);
   return LIP_OK;
 }
 
