@@ -145,7 +145,7 @@ static void read_between(lua_State *L, const reading *r, int idx) {
     if (!(side[k] < side[C + k]))
       luaL_error(L, "%s: option 'spec': between expects low < high, output %d has %f and %f", r->what,
                  (int)k + 1, lip_plain(side[k]), lip_plain(side[C + k]));
-    m += isfinite(side[k]) + (size_t)isfinite(side[C + k]);
+    m += (size_t)(isfinite(side[k]) ? 1 : 0) + (size_t)(isfinite(side[C + k]) ? 1 : 0);
   }
   if (m == 0) luaL_error(L, "%s: option 'spec': between has no finite side", r->what);
   if (!lip_mul_fits(m, C * sizeof(double), &total))
