@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/decimal.h"
 #include "core/bound/found.h"
 
 #define LIP_BOUND_T "lip.bound" /* metatable of the tables that net:bound returns */
@@ -34,6 +35,7 @@ static double field_number(lua_State *L, int idx, const char *name) {
   return v;
 }
 
+/* Numbers as they are shown: a bound never below itself, what is attained never above (core/base/decimal.h). */
 static void add_cell(luaL_Buffer *b, const char *fmt, double v) {
   char text[64];
   if (isnan(v))
@@ -58,8 +60,8 @@ static void add_layer(lua_State *L, int idx, lua_Integer i, luaL_Buffer *b) {
   snprintf(line, sizeof line, "%3d  %-12s %-10s", (int)i, field_text(L, idx, "kind", "?", kind, sizeof kind),
            field_text(L, idx, "step", "?", step, sizeof step));
   luaL_addstring(b, line);
-  add_cell(b, " %14.9g", upper);
-  add_cell(b, " %14.9g", isinf(budget) ? (double)NAN : budget);
+  add_cell(b, " %14.9g", lip_digits_up(upper, 9));
+  add_cell(b, " %14.9g", isinf(budget) ? (double)NAN : lip_digits_up(budget, 9));
   luaL_addchar(b, '\n');
 }
 
@@ -69,7 +71,7 @@ static void add_tried(lua_State *L, int idx, lua_Integer i, luaL_Buffer *b) {
   (void)i;
   double upper = field_number(L, idx, "upper"), seconds = field_number(L, idx, "seconds");
   lip_snprintf(line, sizeof line, "\n     %-12s %14.9g  %8.3g s  %s",
-               field_text(L, idx, "method", "?", method, sizeof method), upper, seconds,
+               field_text(L, idx, "method", "?", method, sizeof method), lip_digits_up(upper, 9), seconds,
                field_text(L, idx, "reason", "", reason, sizeof reason));
   luaL_addstring(b, line);
 }
@@ -102,10 +104,10 @@ static int bound_tostring(lua_State *L) {
   snprintf(line, sizeof line, "%3s  %-12s %-10.20s", "", "net",
            field_text(L, 1, "pq", "", text, sizeof text));
   luaL_addstring(&b, line);
-  add_cell(&b, " %14.9g", field_number(L, 1, "upper"));
+  add_cell(&b, " %14.9g", lip_digits_up(field_number(L, 1, "upper"), 9));
   double lower = field_number(L, 1, "lower"), slack = field_number(L, 1, "slack");
-  if (!isnan(slack)) add_cell(&b, "  (%.6g of the budget)", slack);
-  if (!isnan(lower)) add_cell(&b, "\n     attained from below: %.9g", lower);
+  if (!isnan(slack)) add_cell(&b, "  (%.6g of the budget)", lip_digits_up(slack, 6));
+  if (!isnan(lower)) add_cell(&b, "\n     attained from below: %.9g", lip_digits_down(lower, 9));
   snprintf(line, sizeof line, "\n     unknown: the layer '%.60s' states no constant for this norm",
            field_text(L, 1, "unknown", "", text, sizeof text));
   if (*text) luaL_addstring(&b, line);
@@ -191,7 +193,8 @@ static int net_bound(lua_State *L) {
   lipL_watch_end(&watch);
   if (status) return lipL_fault(L, &err);
   if (!*h->found.reason && h->found.upper > h->bound.upper)
-    lip_because(h->found.reason, "above the product of the layers' norms, %.9g", h->bound.upper);
+    lip_because(h->found.reason, "above the product of the layers' norms, %.9g",
+                lip_digits_up(h->bound.upper, 9));
   double took = lip_seconds() - began;
   if (search && lip_bound_lower(net, &path, x, B, &lower, low, &err)) return lipL_fault(L, &err);
   lua_createtable(L, 0, 10);

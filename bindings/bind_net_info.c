@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "core/base/decimal.h"
 
 static void push_param(lua_State *L, lip_param *p, float *data) {
   lip_net *net = lipL_checknet(L, 1);
@@ -176,8 +177,8 @@ static int net_tostring(lua_State *L) {
     if (isinf(l->budget))
       luaL_addstring(&b, "         -");
     else
-      add_number(&b, "%10.6g", l->budget);
-    add_number(&b, " %12.8g\n", upper);
+      add_number(&b, "%10.6g", lip_digits_up(l->budget, 6));
+    add_number(&b, " %12.8g\n", lip_digits_up(upper, 8)); /* no less than it is */
   }
   if (lip_chain_bound(net->root, &upper, NULL)) upper = INFINITY;
   snprintf(line, sizeof line, "%3s  %-12s %-22s %10zu  %-10s ", "", "total", "", net->n_trainable,
@@ -186,8 +187,8 @@ static int net_tostring(lua_State *L) {
   if (isinf(net->conf.budget))
     luaL_addstring(&b, "         -");
   else
-    add_number(&b, "%10.6g", net->conf.budget);
-  add_number(&b, " %12.8g", upper);
+    add_number(&b, "%10.6g", lip_digits_up(net->conf.budget, 6));
+  add_number(&b, " %12.8g", lip_digits_up(upper, 8));
   luaL_pushresult(&b);
   return 1;
 }

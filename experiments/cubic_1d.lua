@@ -51,7 +51,8 @@ local function show(name, ...) -- one row of medians for each list of runs
       middle[i] = lip.tensor(all):sort():get((#all + 1) // 2)
     end
     name = name .. (kind == 1 and "budget 2" or "    free") ..
-      (": loss %.5f, steepest slope %.4g, bound %.5g"):format(table.unpack(middle))
+      (": loss %.5f, steepest slope %.4g, bound %.5g"):format(middle[1], lip.round_down(middle[2], 4),
+        lip.round_up(middle[3], 5))
   end
   print(name)
 end
@@ -70,9 +71,10 @@ if args.plot ~= "" then
       { x = thin(x, 2), y = thin(f.y, 2), title = ("free, loss %.4f"):format(f.loss), colour = gold },
       { x = thin(x, 2), y = thin(b.y, 2), title = ("budget 2, loss %.4f"):format(b.loss), colour = blue } } },
     { title = "their slopes and the bound", xlabel = "x", ylabel = "dy/dx", yrange = { -7, 7 }, series = {
-      { x = f.at, y = f.slope, title = ("free: up to %.3g, bound %.3g"):format(f.steepest, f.bound), colour = gold },
-      { x = b.at, y = b.slope, title = ("budget 2: up to %.3g"):format(b.steepest), colour = blue } },
-      levels = { { y = b.bound, title = ("bound %.5g"):format(b.bound) }, { y = -b.bound } } } } })
+      { x = f.at, y = f.slope, title = ("free: up to %.3g, bound %.3g"):format(lip.round_down(f.steepest, 3),
+        lip.round_up(f.bound, 3)), colour = gold },
+      { x = b.at, y = b.slope, title = ("budget 2: up to %.3g"):format(lip.round_down(b.steepest, 3)), colour = blue } },
+      levels = { { y = b.bound, title = ("bound %.5g"):format(lip.round_up(b.bound, 5)) }, { y = -b.bound } } } } })
 end
 show(args.seeds > 1 and "median  " or "", bounded, free)
 return { loss = b.loss, steepest = b.steepest, bound = b.bound, free_loss = f.loss, free_steepest = f.steepest,

@@ -131,8 +131,8 @@ end
 
 local function print_row(row)
   local p = published[row.budget] or { verified = {} }
-  print(("\nconstant at most %g: reached %.4f (published %s), %d updates, loss %.3f"):format(row.budget, row.bound,
-    number("%.4f", p.bound), row.epochs, row.loss))
+  print(("\nconstant at most %g: reached %.4f (published %s), %d updates, loss %.3f"):format(row.budget,
+    lip.round_up(row.bound, 4, true), number("%.4f", p.bound), row.epochs, row.loss))
   print(("  clean %.2f %% (published %s), attacked %.2f %% (published %s), attacked in fact %.2f %%"):format(
     100 * row.clean, number("%.2f", p.clean), 100 * row.attacked, number("%.2f", p.attacked),
     100 * row.attacked_in_fact))

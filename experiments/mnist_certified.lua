@@ -66,7 +66,8 @@ local function run(kind)
     text = text .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps)
     row[("certified@%g"):format(eps)] = report.certified[eps]
   end
-  print(text .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds))
+  print(text .. (", constant in [%.4g, %.6g], %.1f s"):format(lip.round_down(bound.lower, 4),
+  lip.round_up(bound.upper, 6), seconds))
   local curve = lip.curve(report, test, { max = 2 })
   return row, { x = curve.x, y = curve.y, title = kind }
 end

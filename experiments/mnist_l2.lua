@@ -50,8 +50,8 @@ local seconds = lip.time() - start
 local began = lip.time()
 local bound, report = net:bound{ lower = true, data = test }, net:certify(test, { eps = radii })
 print(net)
-print(("exact projection: constant at most %.9g before, %.9g after; certified in %.2f s"):format(before, bound.upper,
-  lip.time() - began))
+print(("exact projection: constant at most %.9g before, %.9g after; certified in %.2f s"):format(
+  lip.round_up(before, 9), lip.round_up(bound.upper, 9), lip.time() - began))
 
 local show = {
   curves = function()
@@ -74,5 +74,6 @@ for _, eps in ipairs(radii) do
   text = text .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps)
   row[("certified@%g"):format(eps)] = report.certified[eps]
 end
-print(text .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds))
+print(text .. (", constant in [%.4g, %.6g], %.1f s"):format(lip.round_down(bound.lower, 4),
+  lip.round_up(bound.upper, 6), seconds))
 return row

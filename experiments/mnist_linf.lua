@@ -53,7 +53,8 @@ local function run(projection)
     text = text .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps)
     row[("certified@%g"):format(eps)] = report.certified[eps]
   end
-  text = text .. (", constant in [%.4g, %.6g], %.1f s"):format(bound.lower, bound.upper, seconds)
+  text = text .. (", constant in [%.4g, %.6g], %.1f s"):format(lip.round_down(bound.lower, 4),
+  lip.round_up(bound.upper, 6), seconds)
   return { text = text, row = row, net = net, report = report, history = history, title = projection }
 end
 

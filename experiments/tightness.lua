@@ -107,10 +107,10 @@ local function report(row)
     local b = net:bound{ p = 2, method = method, seconds = args.seconds }
     product = product or b.upper
     best = math.min(best or b.upper, b.upper)
-    print(("  %-12s %12.6g %10.3f %9.2f"):format(method, b.upper, b.upper / product, b.seconds))
+    print(("  %-12s %12.6g %10.3f %9.2f"):format(method, lip.round_up(b.upper, 6), b.upper / product, b.seconds))
   end
   local low = net:bound{ p = 2, lower = true, data = test, points = args.points }
-  print(("  %-12s %12.6g %10.3f %9.2f   tightness %.4f"):format("attained", low.lower, low.lower / product, low.seconds,
+  print(("  %-12s %12.6g %10.3f %9.2f   tightness %.4f"):format("attained", lip.round_down(low.lower, 6), low.lower / product, low.seconds,
     low.lower / best))
   for _, question in ipairs(radii) do
     local p, eps = question[1], question[2]

@@ -4,6 +4,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/system/signal.h"
+#include "core/base/decimal.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
@@ -165,6 +166,28 @@ static int plain(lua_State *L) {
   return 1;
 }
 
+/* round_up, round_down(v, digits, fixed) -> the number that is shown for v (core/base/decimal.h) */
+static int shown(lua_State *L, bool up) {
+  double v = luaL_checknumber(L, 1);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  bool fixed = lua_toboolean(L, 3);
+  luaL_argcheck(L, n >= (fixed ? 0 : 1) && n <= 15, 2,
+                fixed ? "expected 0 to 15 decimals" : "expected 1 to 15 digits");
+  double at = fixed ? up ? lip_decimals_up(v, (int)n) : lip_decimals_down(v, (int)n)
+              : up ? lip_digits_up(v, (int)n)
+                    : lip_digits_down(v, (int)n);
+  lua_pushnumber(L, at);
+  return 1;
+}
+
+static int round_up(lua_State *L) {
+  return shown(L, true);
+}
+
+static int round_down(lua_State *L) {
+  return shown(L, false);
+}
+
 void lipL_open_sys(lua_State *L) {
   static const luaL_Reg functions[] = {{"info", sys_info},
                                        {"threads", sys_threads},
@@ -174,6 +197,8 @@ void lipL_open_sys(lua_State *L) {
                                        {"allocations", sys_allocations},
                                        {"now", sys_now},
                                        {"plain", plain},
+                                       {"round_up", round_up},
+                                       {"round_down", round_down},
                                        {NULL, NULL}};
   new_box(L);
   luaL_setfuncs(L, functions, 0);

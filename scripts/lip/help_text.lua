@@ -243,7 +243,9 @@ interrupted() -- whether Ctrl-C was pressed
 plain_numbers() -- local _ <close> = lip.plain_numbers(): numbers get a point, whatever the locale, until then
 time() -- seconds from a steady clock
 allocations() -- blocks of engine memory taken so far
-plain(text, lines) -- a text as it may be shown on a terminal: "?" for what would move its cursor]] },
+plain(text, lines) -- a text as it may be shown on a terminal: "?" for what would move its cursor
+round_up(number, digits, fixed) -- not below it; fixed: so many decimals
+round_down(number, digits, fixed) -- not above it]] },
   { "A trial of a sweep", "lip.trial.", "lip.trial", [[
 report(step, values, total) -- notes figures of a step (an epoch); false when the trial should end
 file(kind, name) -- a name for a checkpoint, certificate or figure, in the trial's folder

@@ -217,10 +217,10 @@ function nets.fit(x, y, net, slope, options)
     for i, v in ipairs(at) do t[i] = o.truth(v) end
     table.insert(top.series, 2, { x = at, y = t, title = "truth", colour = green, dash = 2 })
   end
-  local levels = finite(slope) and { { y = slope, title = ("limit %.5g"):format(slope) }, { y = -slope } } or nil
+  local levels = finite(slope) and { { y = slope, title = ("limit %.5g"):format(lip.round_up(slope, 5)) }, { y = -slope } } or nil
   return { height = 800, panels = { top,
     { title = "its slope", xlabel = "x", ylabel = "dy/dx", levels = levels, series = {
-      { x = middle, y = slopes, title = ("slope, up to %.4g"):format(steepest), colour = orange } } } } }
+      { x = middle, y = slopes, title = ("slope, up to %.4g"):format(lip.round_down(steepest, 4)), colour = orange } } } } }
 end
 
 return nets

@@ -53,7 +53,7 @@ local function summary(report)
   local only = #report.sweeps == 1 and report.sweeps[1]
   if only and only.top then
     tiles[#tiles + 1] = tile(text_table.number(require "lip.runs.field".number(
-      require "lip.runs.field".get(only.top, only.goal))), (only.better and "largest " or "smallest ") .. only.goal)
+      require "lip.runs.field".get(only.top, only.goal)), only.goal), (only.better and "largest " or "smallest ") .. only.goal)
   elseif #report.sweeps > 1 then
     tiles[#tiles + 1] = tile(#report.sweeps, "sweeps")
   end

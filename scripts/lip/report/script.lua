@@ -91,9 +91,8 @@ const make = (tag, content, cls) => {
   return e;
 };
 const plain = v => Array.isArray(v) && v.every(x => typeof x !== "object");
-const short = v => Number.isInteger(v) ? v : Number(v.toPrecision(9));
 const word = v => plain(v) ? v.join(", ") : v !== null && typeof v === "object" ? JSON.stringify(v)
-  : String(typeof v === "number" ? short(v) : v);
+  : String(v);
 const facts = (title, object) => {
   const keys = Object.keys(object || {}).sort();
   if (!keys.length) return;

@@ -23,6 +23,18 @@ function field.number(v)
   return nil
 end
 
+-- What a number of that name bounds: shown with few digits it must not say more than is known.
+local SIDES = { bound = core.round_up, upper = core.round_up, lower = core.round_down, attained = core.round_down,
+  radius = core.round_down, certified = core.round_down, verified = core.round_down }
+
+--- The number that is shown for the result `name` with so many digits, or decimals when `fixed`: bounds upwards, what is
+-- attained, certified or verified downwards, anything else as it is.
+function field.shown(name, v, digits, fixed)
+  local own = type(name) == "string" and not name:find "^config%." and name:gsub("^row%.", "")
+  local round = own and (SIDES[own:match "^%a+"] or SIDES[own:match "%a+$"])
+  return round and round(v, digits, fixed) or v
+end
+
 --- A value as one word: lists as "256,256", nested tables as JSON.
 function field.text(v)
   if type(v) ~= "table" then return tostring(v) end

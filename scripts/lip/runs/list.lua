@@ -68,7 +68,7 @@ local function with_deviation(g, name, format)
   if not deviation or deviation ~= deviation or deviation == math.huge or mean ~= mean then
     return text_table.number(mean)
   end
-  if deviation == 0 then return text_table.number(mean) end
+  if deviation == 0 then return text_table.number(mean, name) end
   local decimals = 1 - math.tointeger(tonumber(("%.1e"):format(deviation):match "e(.*)$")) -- two digits of it
   if decimals < 0 then decimals = 0 end
   if deviation < 1e-5 * math.abs(mean) or math.abs(mean) < 1e-4 or math.abs(mean) >= 1e7 then

@@ -86,7 +86,7 @@ function pareto.run(context, args)
   else
     columns = { list.column("run", { format = tostring, keep = true }) }
     for _, name in ipairs { args.x, args.y } do
-      columns[#columns + 1] = { title = name, get = field.getter(name), keep = true,
+      columns[#columns + 1] = { title = name, name = name, get = field.getter(name), keep = true,
         format = text_table.formats[name] }
     end
     for _, name in ipairs((records.varying(front))) do

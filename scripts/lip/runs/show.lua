@@ -29,14 +29,14 @@ function show.flat(t, into, prefix)
   return into
 end
 
-local function value_text(v)
-  if type(v) == "number" then return text_table.number(v) end
+local function value_text(v, name)
+  if type(v) == "number" then return text_table.number(v, name) end
   return text_table.plain(v)
 end
 
-local function section(out, title, t, width)
+local function section(out, title, t, width, result)
   local rows = {}
-  for _, key in ipairs(sorted_keys(t)) do rows[#rows + 1] = { text_table.plain(key), value_text(t[key]) } end
+  for _, key in ipairs(sorted_keys(t)) do rows[#rows + 1] = { text_table.plain(key), value_text(t[key], result and key) } end
   if #rows == 0 then return end
   out[#out + 1] = ""
   out[#out + 1] = title
@@ -148,7 +148,8 @@ local function add_metrics(out, list, width)
   out[#out + 1] = ""
   local columns = { { title = "metric", get = get "name" } }
   for _, name in ipairs { "n", "first", "last", "low", "high" } do
-    columns[#columns + 1] = { title = name, get = get(name), format = text_table.number }
+    columns[#columns + 1] = { title = name, number = true,
+      get = function(row) return text_table.number(row[name], row.name) end }
   end
   for _, line in ipairs((text_table.lines(columns, rows, width - 2))) do out[#out + 1] = "  " .. line end
 end
@@ -169,7 +170,7 @@ local function add_steps(out, list, width)
   table.sort(names)
   table.sort(steps, function(a, b) return a.step < b.step end)
   local columns = { { title = "step", get = get "step", format = tostring } }
-  for _, name in ipairs(names) do columns[#columns + 1] = { title = name, get = get(name) } end
+  for _, name in ipairs(names) do columns[#columns + 1] = { title = name, name = "row." .. name, get = get(name) } end
   out[#out + 1] = ""
   for _, line in ipairs((text_table.lines(columns, steps, width))) do out[#out + 1] = line end
 end
@@ -198,7 +199,7 @@ function show.show(context, args)
   local out = { ("run %s/%d (#%d)"):format(text_table.plain(record.sweep), record.number, record.id) }
   for _, line in ipairs(text_table.pairs(head(record, context), width)) do out[#out + 1] = line end
   section(out, "configuration", record.config, width)
-  section(out, "result", record.row, width)
+  section(out, "result", record.row, width, true)
   local metrics = context.store:metrics(record.id)
   if not metrics then metrics = {} end
   if args.metrics then add_steps(out, metrics, width) else add_metrics(out, metrics, math.min(width, 1000)) end
@@ -221,14 +222,15 @@ local function same(a, b)
 end
 
 -- Rows { name, a, b, change } of what differs.
-local function differences(a, b, own)
+local function differences(a, b, own, result)
   local both, rows = {}, {}
   for key in next, a do both[key] = true end
   for key in next, b do both[key] = true end
   for _, key in ipairs(sorted_keys(both)) do
     if not same(a[key], b[key]) then
       local x, y = field.number(a[key]), field.number(b[key])
-      rows[#rows + 1] = { name = key, a = a[key], b = b[key], change = x and y and y - x or nil, own = own }
+      rows[#rows + 1] = { name = key, a = a[key], b = b[key], change = x and y and y - x or nil, own = own,
+        result = result }
     end
   end
   return rows
@@ -249,7 +251,7 @@ local function one_cell(name)
     local v, format = row[name], text_table.formats[row.name]
     if v == nil then return "-" end
     if format and type(v) == "number" and row.own then return format(v) end
-    return type(v) == "number" and text_table.number(v) or v
+    return type(v) == "number" and text_table.number(v, row.result and row.name) or v
   end
 end
 
@@ -274,7 +276,7 @@ function show.diff(context, args)
   }
   local width = args.wide and math.huge or context.width
   for _, part in ipairs(parts) do
-    local rows = differences(part[2], part[3], part[1] == "run")
+    local rows = differences(part[2], part[3], part[1] == "run", part[1] == "result")
     if #rows > 0 then
       if any then out[#out + 1] = "" end
       any = true

@@ -26,13 +26,13 @@ local clip = text_table.clip
 
 -- ---- values ----
 
---- A number in a few characters: five significant digits.
-function text_table.number(v)
+--- A number in a few characters: five significant digits; of the result `name`, if it has one, on the safe side.
+function text_table.number(v, name)
   if v ~= v then return "nan" end
   if v == math.huge then return "inf" end
   if v == -math.huge then return "-inf" end
   if math.type(v) == "integer" or v == math.floor(v) and math.abs(v) < 1e7 then return ("%d"):format(v) end
-  return (("%.5g"):format(v):gsub("e([+-])0+(%d)", "e%1%2"):gsub("e%+", "e"))
+  return (("%.5g"):format(field.shown(name, v, 5)):gsub("e([+-])0+(%d)", "e%1%2"):gsub("e%+", "e"))
 end
 
 function text_table.duration(s)
@@ -97,7 +97,8 @@ local function cells_of(column, rows)
     if type(v) ~= "number" then return clip(text_table.plain(v), column.max or MAX_CELL) end
     if column.format then return text_table.plain(column.format(v)) end
     local finite = v == v and math.abs(v) < math.huge
-    return pattern and finite and pattern:format(v) or text_table.number(v)
+    return pattern and finite and pattern:format(field.shown(column.name, v, decimals, true))
+      or text_table.number(v, column.name)
   end
   local cells, known = {}, {} -- the same values come again and again
   for i = 1, #rows do

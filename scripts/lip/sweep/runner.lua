@@ -5,6 +5,7 @@
 -- runners may share a store: trials are claimed one at a time, and those of a runner that died go back to the queue.
 local lip = require "lip"
 local aim = require "lip.sweep.aim"
+local field = require "lip.runs.field"
 local journal = require "lip.sweep.journal"
 local rungs = require "lip.sweep.rungs"
 local view = require "lip.sweep.view"
@@ -235,7 +236,8 @@ function methods:tell(record)
       self:stop "fail"
     end
   elseif not self.view:live() then
-    local value = record.value and goal and ("  %s = %.6g"):format(view.plain(goal), record.value) or ""
+    local value = record.value and goal and ("  %s = %.6g"):format(view.plain(goal),
+      field.shown(goal, record.value, 6)) or ""
     self.view:say("%s %s%s%s  %s  (%s)", state == "done" and "done  " or state, self:name(record), value,
       is_best and " (best)" or "", view.duration(record.seconds), totals)
   end

@@ -1,6 +1,7 @@
 --- What is seen of a running sweep. In a terminal the last lines are drawn anew: one for each worker with its progress,
 -- one with the totals, one with the best so far; what is worth keeping scrolls above them. Elsewhere plain lines.
 local lip = require "lip.core"
+local field = require "lip.runs.field"
 local plain = require "lip.runs.table".plain
 
 local view = {}
@@ -77,7 +78,7 @@ function view.totals(counts, total)
 end
 
 function view.best(best, goal)
-  return ("best: %s = %s  trial %d  %s"):format(plain(goal), value_text(best.value), best.number,
+  return ("best: %s = %s  trial %d  %s"):format(plain(goal), value_text(field.shown(goal, best.value, 5)), best.number,
     view.config(best.config))
 end
 
