@@ -16,7 +16,7 @@
 #include "core/base/mem.h"
 #include "core/bound/bound.h"
 #include "core/bound/method.h"
-#include "core/cert/relax.h"
+#include "core/cert/enclose.h"
 #include "support_cert.h"
 #include "support_layer.h"
 
@@ -131,6 +131,36 @@ static void like_the_net_multiplied_by_hand(void **state) {
       lip_affine_free(&b);
       lip_net_free(net);
       lip_net_free(mine);
+    }
+}
+
+/* One matrix: intervals of derivatives hold the exact products, which are no float32 numbers, and little else. */
+static void derivatives_are_the_exact_products(void **state) {
+  (void)state;
+  enum { IN = 5, OUT = 4 };
+  static const char *const texts[] = {"standardise mean=0.13 std=0.31;dense out=4",
+                                      "dense out=4;scale factor=0.7"};
+  for (size_t i = 0; i < 2; i++)
+    for (uint64_t seed = 0; seed < 4; seed++) {
+      lip_err err;
+      double low[OUT * IN], high[OUT * IN], rounded = 0;
+      lip_net *net = cert_build("2", (lip_shape){1, {IN}}, texts[i], 1.5, seed);
+      lip_layer *map = net->root->child[i], *dense = net->root->child[1 - i];
+      lip_affine a = form_of(net);
+      lip_region region = {.x = (const float[IN]){0}, .p = LIP_P2, .eps = 0.5};
+      assert_int_equal(lip_enclose_jacobian(&a, &region, low, high, &err), LIP_OK);
+      for (size_t k = 0; k < OUT; k++)
+        for (size_t j = 0; j < IN; j++) {
+          float amb[3];
+          map->kind->diagonal(map, i ? k : j, amb);
+          double exact = (double)amb[0] * (double)dense->param[0].value[k * IN + j];
+          double l = low[k * IN + j], h = high[k * IN + j];
+          assert_true(l <= exact && exact <= h && h - l <= 1e-12 * fabs(exact));
+          rounded += (double)(float)exact < l || (double)(float)exact > h;
+        }
+      assert_true(rounded > 10);
+      lip_affine_free(&a);
+      lip_net_free(net);
     }
 }
 
@@ -417,6 +447,7 @@ static void every_allocation_may_fail(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(like_the_net_multiplied_by_hand),
+      cmocka_unit_test(derivatives_are_the_exact_products),
       cmocka_unit_test(every_kind_that_offers_it),
       cmocka_unit_test(executed_logits_are_in_the_allowance),
       cmocka_unit_test(executed_margins_stay_above),
