@@ -69,7 +69,8 @@ static bool takes(const lip_ask *ask, char *why) {
   const lip_affine *a = ask->affine;
   size_t terms = 0;
   if (!lip_pq_tractable((lip_pq){ask->p, ask->q}))
-    return lip_because(why, "no norms from %s to %s can be worked out", lip_p_name(ask->p), lip_p_name(ask->q));
+    return lip_because(why, "no norms from %s to %s can be worked out", lip_p_name(ask->p),
+                       lip_p_name(ask->q));
   if (!lip_ask_has_form(ask, why)) return false;
   for (size_t l = 0; l < a->n; l++) {
     const lip_block *k = &a->block[l];
@@ -365,7 +366,25 @@ static lip_status carry_in_time(chain *s, size_t j, mat *G, bool *late, lip_err 
   return status;
 }
 
+/* Multiplications of all products to come: what cannot end in time need not begin. */
+static double whole_work(const chain *s) {
+  double columns = (double)s->a->n_in, sum = 0;
+  for (size_t j = 0; j < s->a->n; j++) {
+    const lip_block *k = &s->a->block[j];
+    double units = 0;
+    for (size_t i = 0; i < k->M; i++) units += k->low[i] < k->high[i];
+    if (j > 0) sum += (double)k->M * (double)k->N * columns;
+    sum += units * (columns - (double)s->a->n_in) * (double)s->width;
+    columns += units;
+  }
+  return sum;
+}
+
 static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
+  if (too_late(s, whole_work(s))) {
+    lip_out_of_time(s->ask, out->reason, 0, s->a->n, "matrices");
+    return LIP_OK;
+  }
   lip_watch_begin(s->ask->progress, "abs", s->a->n);
   for (size_t j = 0; j < s->a->n; j++) {
     const lip_block *k = &s->a->block[j];
@@ -388,25 +407,12 @@ static lip_status run_chain(chain *s, lip_found *out, lip_err *err) {
   return take_upper(s, out, err);
 }
 
-/* No larger than the product of the norms. */
-static lip_status take_product(const lip_ask *ask, lip_found *out, lip_err *err) {
-  lip_found product;
-  size_t pairs = ask->pairs ? ask->net->root->n_out * ask->net->root->n_out : 0;
-  lip_ask plain = *ask;
-  plain.progress = NULL;
-  lip_status status = lip_method_apply(&lip_method_product, &plain, &product, err);
-  if (status) return status;
-  if (!*out->reason) memcpy(out->reason, product.reason, sizeof out->reason);
-  if (!(out->upper <= product.upper)) out->upper = product.upper;
-  for (size_t i = 0; i < pairs; i++)
-    if (!(out->pair[i] <= product.pair[i])) out->pair[i] = product.pair[i];
-  lip_found_free(&product);
-  return LIP_OK;
-}
-
 static lip_status run(const lip_ask *ask, lip_found *out, lip_err *err) {
   const lip_affine *a = ask->affine;
-  chain s = {.ask = ask, .a = a, .width = ask->p == LIP_PINF ? 1 : a->n_in, .deadline = lip_seconds() + ask->seconds};
+  chain s = {.ask = ask,
+             .a = a,
+             .width = ask->p == LIP_PINF ? 1 : a->n_in,
+             .deadline = lip_seconds() + ask->seconds};
   bool finite = true;
   for (size_t l = 0; finite && l < a->n; l++) finite = all_finite(&a->block[l]);
   fenv_t saved;
@@ -416,7 +422,7 @@ static lip_status run(const lip_ask *ask, lip_found *out, lip_err *err) {
   if (!finite) lip_because(out->reason, "a weight or slope is not finite");
   lip_ieee_leave(&saved);
   chain_free(&s);
-  return status ? status : take_product(ask, out, err);
+  return status ? status : lip_found_product(ask, false, out, err); /* no larger than the product of norms */
 }
 
 const lip_method lip_method_abs = {

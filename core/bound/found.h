@@ -9,6 +9,10 @@ lip_status lip_found_init(const lip_ask *ask, const char *method, lip_found *f, 
 /* Runs one method; where it does not take the question, what was begun with. After a failure there is nothing to free. */
 lip_status lip_method_apply(const lip_method *m, const lip_ask *ask, lip_found *out, lip_err *err);
 
+/* Puts the product's numbers where they are smaller, or only where out has none (`missing`). LIP_MEMORY; `out` stays owned
+ * by the caller then. */
+lip_status lip_found_product(const lip_ask *ask, bool missing, lip_found *out, lip_err *err);
+
 /* What the methods say when they give up: printf into LIP_REASON characters, returns false. */
 bool lip_because(char *why, const char *format, ...);
 /* Whether the net has the form of affine.h; else `why` names the layer. */

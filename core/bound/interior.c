@@ -182,9 +182,7 @@ static void partner(lip_interior *t, double mu, const double *second, const doub
       t->dX[at] = own + t->G[at] + (second ? second[at] : 0);
     }
   for (size_t k = 0; k < t->F; k++)
-    t->dw[k] = t->live[t->in + k]
-                   ? (mu - t->w[k] * t->dv[k] + (bend ? bend[k] : 0)) / t->v[k] - t->w[k]
-                   : 0;
+    t->dw[k] = t->live[t->in + k] ? (mu - t->w[k] * t->dv[k] + (bend ? bend[k] : 0)) / t->v[k] - t->w[k] : 0;
 }
 
 static double longest_dual(lip_interior *t) {

@@ -8,8 +8,9 @@
 
 typedef struct lip_interior lip_interior;
 
-/* Unknowns of the inequality: units of unknown slope and inputs, as `e` lays them out. */
-size_t lip_interior_size(const lip_elim *e);
+/* Whether a descent along gradients is likely to end too early for this net, and it is small enough: some 150 MB for each
+ * thread, and for each target about as long as 60 descents. */
+bool lip_interior_pays(const lip_elim *e);
 /* For the net of `e`, which is borrowed; weighted as `e` is. LIP_MEMORY. */
 lip_status lip_interior_new(const lip_elim *e, lip_interior **out, lip_err *err);
 void lip_interior_free(lip_interior *t); /* accepts NULL */

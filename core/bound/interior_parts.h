@@ -18,17 +18,17 @@ struct lip_interior {
   double *Z0, *Y0;       /* (F, N) z of the units; (known units of the last level, N) */
   double *low, *high;    /* (F) slopes */
   /* of the target at hand, scaled so that all variables begin with 1 */
-  double *Z, *Zt;        /* (F, N) and (N, F) */
-  double *VV, *V;        /* V'V; (N, R) */
-  double *scale, *cost;  /* (N); (F + m) of the objective: 0 at multipliers */
-  double *start;         /* (F + m) what a variable of 1 stands for */
-  double *v, *w, *dv, *dw; /* (F + m) variables; slacks w of the first F; steps */
-  double *rhs, *trace, *bend;          /* (F + m) */
+  double *Z, *Zt;                       /* (F, N) and (N, F) */
+  double *VV, *V;                       /* V'V; (N, R) */
+  double *scale, *cost;                 /* (N); (F + m) of the objective: 0 at multipliers */
+  double *start;                        /* (F + m) what a variable of 1 stands for */
+  double *v, *w, *dv, *dw;              /* (F + m) variables; slacks w of the first F; steps */
+  double *rhs, *trace, *bend;           /* (F + m) */
   double *S, *T, *X, *dS, *dX, *second; /* T = S^-1; `second`: second-order terms of dX */
-  double *G, *Y;                       /* working memory */
-  double *P[2], *C[2];   /* Z X, Z T (F, N); Z X Z', Z T Z' (F, F) */
-  double *B;             /* (F + m padded)^2 */
-  size_t k;              /* F + m, padded */
+  double *G, *Y;                        /* working memory */
+  double *P[2], *C[2];                  /* Z X, Z T (F, N); Z X Z', Z T Z' (F, F) */
+  double *B;                            /* (F + m padded)^2 */
+  size_t k;                             /* F + m, padded */
   void *owned[LIP_INTERIOR_OWNED];
   size_t n_owned;
   bool failed;

@@ -63,6 +63,27 @@ static lip_status try_one(const lip_method *m, const lip_ask *ask, lip_found *be
   return LIP_OK;
 }
 
+/* What of the time that is left a method may have: some need it more than others, and what one leaves over goes to those
+ * behind it. Those that do not take the question get none. */
+static double share_of(const lip_ask *ask, size_t at) {
+  static const struct {
+    const char *name;
+    double weight;
+  } hungry[] = {{"recursion", 3}, {"multiplier", 8}};
+  double own = 0, all = 0;
+  const lip_method *m;
+  char why[LIP_REASON];
+  for (size_t i = at; (m = lip_method_at(i)); i++) {
+    double weight = 1;
+    for (size_t k = 0; k < sizeof hungry / sizeof *hungry; k++)
+      if (strcmp(m->name, hungry[k].name) == 0) weight = hungry[k].weight;
+    if ((ask->carried && m->bare) || !m->takes(ask, why)) weight = 0;
+    if (i == at) own = weight;
+    all += weight;
+  }
+  return own > 0 ? own / all : 1;
+}
+
 /* The product comes first whatever the time, so that nothing here is ever worse. */
 static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   double finish = lip_seconds() + ask->seconds;
@@ -70,7 +91,7 @@ static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   const lip_method *m;
   for (size_t i = 0; !status && (m = lip_method_at(i)); i++) {
     lip_ask part = *ask;
-    part.seconds = finish - lip_seconds();
+    part.seconds = (finish - lip_seconds()) * share_of(ask, i);
     part.longest = out->longest;
     part.known = i > 0 && !ask->pairs ? out->upper : 0;
     status = try_one(m, &part, out, err);

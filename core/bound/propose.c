@@ -75,7 +75,7 @@ static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, bool interi
   bool weighted = ask->p == LIP_PINF;
   *p = (lip_proposer){.ask = ask, .finish = INFINITY};
   lip_status status = lip_elim_new(ask->affine, weighted, &p->elim, err);
-  if (!status && interior && lip_interior_size(p->elim) <= LIP_INTERIOR_MOST)
+  if (!status && interior && lip_interior_pays(p->elim))
     status = lip_interior_new(p->elim, &p->interior, err);
   if (status) return status;
   size_t n = lip_elim_params(p->elim), n_in = ask->affine->n_in;
@@ -237,9 +237,25 @@ static void explain(job *t, char *why) {
   if (atomic_load(&t->useless))
     lip_because(why, "cannot be below %.9g, which is known: one output alone is not", t->ask->known);
   else if (too_late(t))
-    lip_out_of_time(t->ask, why, proved, t->n, "pairs and rows");
+    lip_because(
+        why,
+        "out of time: %zu of %zu pairs and rows done within %.3g s (option seconds), product for the rest",
+        proved, t->n, t->ask->seconds);
   else
     lip_because(why, "no multipliers could be proved for %zu of %zu pairs and rows", t->n - proved, t->n);
+}
+
+/* What is missing, for want of time or of a proof, is at least the product; all of it then is nothing else. */
+static lip_status take_product(const job *t, lip_found *out, lip_err *err) {
+  size_t proved = 0;
+  for (size_t k = 0; k < t->n; k++) proved += t->proof->item[k].rho < INFINITY;
+  if (proved == t->n) return LIP_OK;
+  if (proved == 0) {
+    lip_proof_free(out->proof);
+    out->proof = NULL;
+    out->method = lip_method_product.name;
+  }
+  return lip_found_product(t->ask, true, out, err);
 }
 
 lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *out, lip_err *err) {
@@ -267,5 +283,5 @@ lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *
   explain(&t, out->reason);
   out->longest = atomic_load(&t.whole);
   out->proof = t.proof;
-  return LIP_OK;
+  return atomic_load(&t.useless) ? LIP_OK : take_product(&t, out, err);
 }

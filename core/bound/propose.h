@@ -8,12 +8,11 @@
 
 #define LIP_ROOMS 7
 
-enum { LIP_INTERIOR_MOST = 1024 }; /* unknowns: some 150 MB for each thread */
-
 /* One thread's state; what it finds for a target does not depend on the targets before it. */
 typedef struct lip_proposer {
   lip_elim *elim;
-  lip_interior *interior;  /* NULL: the net is too large for it, or only the closed form is asked for */
+  lip_interior
+      *interior; /* NULL: not worth while (lip_interior_pays), or only the closed form is asked for */
   const lip_ask *ask;
   double *lambda;          /* (count) the proposal */
   double *d;               /* (n_in) weights of the input; NULL for p = 2: all 1 */
