@@ -148,10 +148,82 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
   return x;
 }
 
-/* net:bound([{method="product", p=, pairs=false, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
+/* A place among the C outputs from element `at` of the list on top of the stack, from 0. `where` says which list that is. */
+static size_t check_output(lua_State *L, lua_Integer at, size_t C, const char *option, const char *where) {
+  char got[80];
+  lua_rawgeti(L, -1, at);
+  int whole;
+  lua_Integer k = lua_tointegerx(L, -1, &whole);
+  if (lua_type(L, -1) != LUA_TNUMBER || !whole || k < 1 || (size_t)k > C)
+    luaL_error(L, "bound: option '%s' expects outputs from 1 to %d, %s is %s", option, (int)C, where,
+               lua_type(L, -1) == LUA_TNUMBER ? lua_tostring(L, -1) : lipL_typetext(L, -1, got, sizeof got));
+  lua_pop(L, 1);
+  return (size_t)k - 1;
+}
+
+static void want(bool *only, size_t C, size_t i, size_t j) {
+  only[i * C + j] = only[j * C + i] = true;
+}
+
+/* pairs = {{i, j}, ...} on top of the stack. */
+static void listed_pairs(lua_State *L, size_t C, bool *only) {
+  char where[40], got[80];
+  for (lua_Integer k = 1; k <= (lua_Integer)lua_rawlen(L, -1); k++) {
+    lua_rawgeti(L, -1, k);
+    if (!lua_istable(L, -1) || lua_rawlen(L, -1) != 2)
+      luaL_error(L, "bound: option 'pairs' expects true, false or a list of pairs {i, j}, element %d is %s",
+                 (int)k,
+                 lua_istable(L, -1) ? "a table of another length" : lipL_typetext(L, -1, got, sizeof got));
+    snprintf(where, sizeof where, "one of element %d", (int)k);
+    size_t i = check_output(L, 1, C, "pairs", where), j = check_output(L, 2, C, "pairs", where);
+    if (i == j)
+      luaL_error(L, "bound: option 'pairs' expects two different outputs, element %d has %d twice", (int)k,
+                 (int)i + 1);
+    want(only, C, i, j);
+    lua_pop(L, 1);
+  }
+}
+
+/* outputs = {i, ...} on top of the stack: all pairs with one of them. */
+static void listed_outputs(lua_State *L, size_t C, bool *only) {
+  char where[40], got[80];
+  if (!lua_istable(L, -1))
+    luaL_error(L, "bound: option 'outputs' expects a list of outputs, got %s",
+               lipL_typetext(L, -1, got, sizeof got));
+  for (lua_Integer k = 1; k <= (lua_Integer)lua_rawlen(L, -1); k++) {
+    snprintf(where, sizeof where, "element %d", (int)k);
+    size_t i = check_output(L, k, C, "outputs", where);
+    for (size_t j = 0; j < C; j++)
+      if (j != i) want(only, C, i, j);
+  }
+}
+
+/* The options `pairs` and `outputs`: whether there is to be a table, and which of it; *only NULL: all. Leaves what owns it on
+ * the stack. */
+static bool opt_pairs(lua_State *L, int idx, size_t C, const bool **only) {
+  *only = NULL;
+  if (!lua_istable(L, idx)) return false;
+  bool listed = lua_getfield(L, idx, "pairs") == LUA_TTABLE;
+  bool by_output = lua_getfield(L, idx, "outputs") != LUA_TNIL, some = listed || by_output;
+  if (listed && by_output)
+    luaL_error(L, "bound: options 'pairs' and 'outputs' both list pairs: give one of them");
+  bool *room = some ? lua_newuserdatauv(L, C * C * sizeof *room, 0) : NULL;
+  if (some) {
+    memset(room, 0, C * C * sizeof *room);
+    lua_pushvalue(L, listed ? -3 : -2);
+    listed ? listed_pairs(L, C, room) : listed_outputs(L, C, room);
+    lua_pop(L, 1);
+  }
+  bool all = !listed && lipL_optfield_bool(L, idx, "bound", "pairs", by_output);
+  if (by_output && !all) luaL_error(L, "bound: option 'outputs' says which pairs, and 'pairs' is false");
+  *only = room;
+  return listed || all;
+}
+
+/* net:bound([{method="product", p=, pairs=false, outputs=, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
  * tightness=, slack=, method=, seconds=, unknown=, reason=, tried=, pq=, pairs=, lower_pairs=, layers={...}}
  *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
- *   pairs      (C, C) the same for z_i - z_j
+ *   pairs      (C, C) the same for z_i - z_j; infinite where not asked for
  *   lower      a quotient that two points attain, rounded down; tightness = lower / upper; lower_pairs with pairs=true
  *   seconds    of the method, without the search for lower
  *   reason     what the method could not do, and why; absent when it could
@@ -159,8 +231,9 @@ static const float *search_points(lua_State *L, int idx, const lip_net *net, siz
  *   progress   function({method=, done=, total=, seconds=}), twice a second at most; false: no line on a
  *              terminal */
 static int net_bound(lua_State *L) {
-  static const char *const known[] = {"p", "lower", "data", "points", "method",   "pairs", "seconds",
-                                      "x", "eps",   "box",  "global", "progress", "scale", NULL};
+  static const char *const known[] = {"p",      "lower",    "data",  "points",  "method",
+                                      "pairs",  "seconds",  "x",     "eps",     "box",
+                                      "global", "progress", "scale", "outputs", NULL};
   lip_net *net = lipL_checknet(L, 1);
   lip_path path;
   lip_err err;
@@ -168,7 +241,8 @@ static int net_bound(lua_State *L) {
   lua_settop(L, 2);
   lipL_checkfields(L, 2, "bound", known);
   bool search = lipL_optfield_bool(L, 2, "bound", "lower", false);
-  bool pairs = lipL_optfield_bool(L, 2, "bound", "pairs", false);
+  const bool *only;
+  bool pairs = opt_pairs(L, 2, net->root->n_out, &only);
   size_t points = lipL_optfield_size(L, 2, "bound", "points", 256), B = 0;
   bool other = lipL_optpath(L, 2, "bound", net, &path);
   double seconds = lipL_optseconds(L, 2, "bound", &path);
@@ -180,6 +254,7 @@ static int net_bound(lua_State *L) {
   const char *method = local.wanted ? "local" : lipL_optmethod(L, 2, "bound");
   lipL_cert *h = lipL_newobject(L, LIP_CERTIFIER_T, sizeof *h, 0);
   const size_t C = net->root->n_out;
+  h->only = only;
   const float *x = search ? search_points(L, 2, net, points, &B) : NULL;
   if (search && pairs) low = lua_newuserdatauv(L, C * C * sizeof *low, 0);
   lipL_watch watch;

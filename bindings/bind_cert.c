@@ -150,7 +150,8 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what) {
     luaL_addstring(&b, lip_method_at(i)->name);
     luaL_addstring(&b, ", ");
   }
-  luaL_addstring(&b, strcmp(what, "certificate") == 0 ? "best" : "best, local"); /* a file carries no local proof */
+  luaL_addstring(&b, strcmp(what, "certificate") == 0 ? "best"
+                                                      : "best, local"); /* a file carries no local proof */
   luaL_pushresult(&b);
   luaL_error(L, "%s: option 'method' is one of %s; got %s", what, lua_tostring(L, -1), name ? name : got);
   return NULL;
@@ -167,6 +168,7 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
                  .p = lip_path_at(path, 0),
                  .q = lip_path_at(path, lip_net_weighted(net)),
                  .pairs = pairs,
+                 .only = h->only,
                  .carried = h->carried,
                  .seconds = seconds,
                  .progress = progress};
@@ -176,16 +178,17 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
 void lipL_warn_wide(const char *what, lip_p p, double eps, double from, double to) {
   if (p != LIP_PINF || !(eps > to - from) || !isfinite(eps)) return;
   fprintf(stderr, "lipwb: WARNING: %s: eps = %g is wider than the box {%g, %g}%s\n", what, eps, from, to,
-          eps == floor(eps) && to - from == 1 && eps < 256 ? ": a step of a pixel is 1/255 there, not 1" : "");
+          eps == floor(eps) && to - from == 1 && eps < 256 ? ": a step of a pixel is 1/255 there, not 1"
+                                                           : "");
 }
 
 double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path) {
   /* 10 in all: a proof that has begun runs to its end, and those of a file are looked at again */
-  const double patience = strcmp(what, "certificate") == 0 ? 5 : 8;
+  const double patience = strcmp(what, "certificate") == 0 ? 5 : 8, most = 30;
   double seconds = lipL_optfield_number(L, idx, what, "seconds", -1);
   bool given = lua_istable(L, idx) && lua_getfield(L, idx, "seconds") != LUA_TNIL;
   if (lua_istable(L, idx)) lua_pop(L, 1);
-  if (!given) return lip_path_at(path, 0) == LIP_PINF ? patience : (double)INFINITY;
+  if (!given) return lip_path_at(path, 0) == LIP_PINF ? patience : most;
   if (!(seconds > 0)) luaL_error(L, "%s: option 'seconds' expects a number above 0", what);
   return seconds;
 }

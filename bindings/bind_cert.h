@@ -11,7 +11,8 @@ typedef struct lipL_cert {
   lip_local *local;
   lip_affine affine;
   lip_found found;
-  bool carried; /* "best" leaves out what a certificate file cannot carry */
+  const bool *only; /* (C, C) pairs that are asked for, lent by the caller; NULL: all */
+  bool carried;     /* "best" leaves out what a certificate file cannot carry */
 } lipL_cert;
 
 /* Fields of the table on top of the stack. */
@@ -34,7 +35,7 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what);
 const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n);
 /* Says on stderr that a ball from l_inf is wider than the box: eps in steps of 1/255, most likely. */
 void lipL_warn_wide(const char *what, lip_p p, double eps, double from, double to);
-/* The option `seconds`, > 0. Absent: nothing from the norm inf takes long without being asked, others may. */
+/* The option `seconds`, > 0. Absent: nothing takes long without being asked, from the norm inf 10 seconds in all. */
 double lipL_optseconds(lua_State *L, int idx, const char *what, const lip_path *path);
 
 /* The option `progress`, for the time of one call; it lives where the call's other variables do. */

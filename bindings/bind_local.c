@@ -149,6 +149,7 @@ lip_status lipL_runlocal(lua_State *L, lipL_cert *h, const lipL_local *local, co
                  .p = lip_path_at(path, 0),
                  .q = lip_path_at(path, lip_net_weighted(net)),
                  .pairs = pairs,
+                 .only = h->only,
                  .seconds = seconds,
                  .progress = progress};
   lip_region region = {.x = x,

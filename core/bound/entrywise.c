@@ -309,9 +309,11 @@ static void take_pairs(const chain *s, lip_found *out) {
   size_t C = s->a->n_out, i[CHUNK], j[CHUNK], n = 0;
   for (size_t a = 1; a < C; a++)
     for (size_t b = 0; b < a; b++) {
-      i[n] = a;
-      j[n++] = b;
-      if (n < CHUNK && !(a == C - 1 && b == a - 1)) continue;
+      if (lip_ask_wants(s->ask, a, b)) {
+        i[n] = a;
+        j[n++] = b;
+      }
+      if (n == 0 || (n < CHUNK && !(a == C - 1 && b == a - 1))) continue;
       bound_rows(s, n, i, j, s->rows);
       for (size_t r = 0; r < n; r++)
         out->pair[i[r] * C + j[r]] = out->pair[j[r] * C + i[r]] = row_norm(s, s->rows + r * s->width);

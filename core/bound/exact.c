@@ -301,6 +301,7 @@ static void take(search *s) {
   if (!s->ask->pairs) return;
   for (size_t i = 0; i < s->C; i++)
     for (size_t j = 0; j < i; j++) {
+      if (!lip_ask_wants(s->ask, i, j)) continue;
       for (size_t c = 0; c < n; c++) s->row[c] = Z[i * n + c] - Z[j * n + c];
       double *best = &s->pair[i * s->C + j];
       *best = fmax(*best, lip_norm_upper_d(s->row, n, lip_p_dual(p)));
@@ -317,6 +318,7 @@ static void finish(search *s, lip_found *out) {
   out->upper = lip_up_add(s->upper, all);
   for (size_t i = 0; s->ask->pairs && i < C; i++)
     for (size_t j = 0; j < i; j++) {
+      if (!lip_ask_wants(s->ask, i, j)) continue;
       double e = lip_up_add(lip_norm_upper_d(s->A + i * n, n, dual), lip_norm_upper_d(s->A + j * n, n, dual));
       out->pair[i * C + j] = out->pair[j * C + i] = lip_up_add(s->pair[i * C + j], e);
     }

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "core/base/mem.h"
 
@@ -33,22 +32,6 @@ lip_status lip_method_apply(const lip_method *m, const lip_ask *ask, lip_found *
   if (status) lip_found_free(out);
   if (!(out->upper >= 0)) out->upper = INFINITY; /* NaN */
   return status;
-}
-
-lip_status lip_found_product(const lip_ask *ask, bool missing, lip_found *out, lip_err *err) {
-  lip_found product;
-  size_t C = ask->net->root->n_out, pairs = ask->pairs ? C * C : 0;
-  lip_ask plain = *ask;
-  plain.progress = NULL;
-  lip_status status = lip_method_apply(&lip_method_product, &plain, &product, err);
-  if (status) return status;
-  if (!*out->reason) memcpy(out->reason, product.reason, sizeof out->reason);
-  if (missing ? !(out->upper < INFINITY) : !(out->upper <= product.upper)) out->upper = product.upper;
-  for (size_t i = 0; i < pairs; i++)
-    if (missing ? !(out->pair[i] < INFINITY) : !(out->pair[i] <= product.pair[i]))
-      out->pair[i] = product.pair[i];
-  lip_found_free(&product);
-  return LIP_OK;
 }
 
 /* ---- reasons ---- */

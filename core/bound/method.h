@@ -15,16 +15,23 @@
 
 typedef struct lip_ask {
   const lip_net *net;
-  const lip_affine *affine; /* of the net; n = 0 where it has no such form, then only product takes the question */
-  lip_path path;            /* norms from layer to layer, as `product` uses them: the net's own, or another */
-  lip_p p, q;               /* its ends: norms of the input and of the logits */
-  bool pairs;               /* also the table of pairs */
-  bool carried;             /* "best" leaves out what a certificate file cannot carry */
-  double seconds; /* what a method may take; INFINITY: until it has settled */
+  const lip_affine
+      *affine;         /* of the net; n = 0 where it has no such form, then only product takes the question */
+  lip_path path;       /* norms from layer to layer, as `product` uses them: the net's own, or another */
+  lip_p p, q;          /* its ends: norms of the input and of the logits */
+  bool pairs;          /* also the table of pairs */
+  const bool *only;    /* (C, C), symmetric: which of them, the others stay INFINITY; NULL: all */
+  bool carried;        /* "best" leaves out what a certificate file cannot carry */
+  double seconds;      /* what a method may take; INFINITY: until it has settled */
   double known;        /* without pairs: an upper that is not below this is of no use, unless it is 0 */
   double longest;      /* seconds that one pair or row took another method, 0: not known */
   lip_watch *progress; /* who is told how far it is, or NULL */
 } lip_ask;
+
+/* Whether a pair i != j is asked for. */
+static inline bool lip_ask_wants(const lip_ask *ask, size_t i, size_t j) {
+  return ask->pairs && (!ask->only || ask->only[i * ask->net->root->n_out + j]);
+}
 
 enum { LIP_REASON = 160, LIP_METHODS = 8 };
 
@@ -41,10 +48,10 @@ typedef struct lip_found {
       pair; /* (C, C) of |(z_i - z_j)(x) - (z_i - z_j)(x')| / ||x - x'||_p, symmetric; NULL: not asked. Owned */
   lip_proof
       *proof; /* what the pairs (or, without, the upper) rest on; NULL: nothing beside the weights. Owned */
-  const char *method; /* static */
+  const char *method;      /* static */
   char reason[LIP_REASON]; /* for people: why numbers are missing (INFINITY) or the product's; "": none is */
-  double longest; /* seconds that one pair or row took at most, 0: not known */
-  size_t n_tried; /* of "best" */
+  double longest;          /* seconds that one pair or row took at most, 0: not known */
+  size_t n_tried;          /* of "best" */
   lip_tried tried[LIP_METHODS];
 } lip_found;
 

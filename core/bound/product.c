@@ -26,7 +26,7 @@ static void product_pairs(const lip_ask *ask, const lip_bound *b, lip_found *out
   lip_p q = dense ? b->row[until].pq.p : ask->q;
   for (size_t i = 0; i < C; i++)
     for (size_t j = 0; j < C; j++) {
-      if (i == j) continue;
+      if (i == j || !lip_ask_wants(ask, i, j)) continue;
       const float *W = dense ? head->param[0].value : NULL;
       double d = dense
                      ? lip_difference_norm(W + i * head->n_in, W + j * head->n_in, head->n_in, lip_p_dual(q))

@@ -207,7 +207,8 @@ static bool all_finite(const lip_affine *a) {
 static void name_targets(job *t) {
   lip_multipliers *m = t->proof->item;
   for (size_t i = 0; t->pairs && i < t->C; i++)
-    for (size_t j = i + 1; j < t->C; j++) (m++)->rows = (lip_rows){i, j};
+    for (size_t j = i + 1; j < t->C; j++)
+      if (lip_ask_wants(t->ask, i, j)) (m++)->rows = (lip_rows){i, j};
   for (size_t i = 0; m < t->proof->item + t->n; i++)
     (m++)->rows = (lip_rows){t->ask->q == LIP_P2 ? LIP_NO_ROW : i, LIP_NO_ROW};
 }
@@ -258,8 +259,15 @@ static lip_status take_product(const job *t, lip_found *out, lip_err *err) {
   return lip_found_product(t->ask, true, out, err);
 }
 
+static size_t count_pairs(const lip_ask *ask) {
+  size_t C = ask->affine->n_out, n = 0;
+  for (size_t i = 0; ask->pairs && i < C; i++)
+    for (size_t j = 0; j < i; j++) n += lip_ask_wants(ask, i, j);
+  return n;
+}
+
 lip_status lip_propose_all(const lip_ask *ask, lip_propose *propose, lip_found *out, lip_err *err) {
-  size_t C = ask->affine->n_out, pairs = ask->pairs ? C * (C - 1) / 2 : 0;
+  size_t C = ask->affine->n_out, pairs = count_pairs(ask);
   job t = {.ask = ask, .propose = propose, .pairs = pairs, .C = C, .n = pairs + (ask->q == LIP_P2 ? 1 : C)};
   if (!all_finite(ask->affine)) {
     lip_because(out->reason, "a weight is not finite");

@@ -245,8 +245,9 @@ eps = none -- local: radius of the ball, or a tensor of one input: a radius for 
 scale = none -- local: a tensor of one input, s >= 0, of the ball ||(x' - x) / s||_p <= eps; 0 keeps an input where it is; the constant itself is in the plain norm
 box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 global = best -- local: what runs with the slopes of the ball, one of lip.bound_methods() or "best"
-pairs = false -- also the constants of the differences of two outputs
-seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
+pairs = false -- also the constants of the differences of two outputs: true, or a list {{i, j}, ...} of outputs from 1 on; those not asked for are infinite in the table
+outputs = all -- a list of outputs from 1 on: only the pairs with one of them (with ten outputs {3} takes a fifth of the time of all)
+seconds = 8 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 -> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, reason=, tried=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget; reason: what the method could not do and why, nil when it could; tried: of "best", {{method=, upper=, seconds=, reason=}, ...}]],
   ["net:forward"] = [[
@@ -264,8 +265,8 @@ batch = 512 -- rows at a time
 method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points
 box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
-global = recursion (layers of at most 1024), else product -- local: method of the constants that come first
-seconds = 8 from norm inf, else none -- what the method may take; math.huge: until it has settled
+global = recursion (layers of at most 512, from norm inf 128), else product -- local: method of the constants that come first
+seconds = 8 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
@@ -289,7 +290,7 @@ method = product -- of the constants of pairs: product, abs, recursion, multipli
 p = the net's path -- radii in another norm, or along another path of norms
 eps = none -- a radius or a list of radii where certified rows are counted
 limit = all -- the first so many rows only
-seconds = 5 from norm inf, else none -- what the method may take; math.huge: until it has settled
+seconds = 5 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
 -> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file]],
@@ -299,7 +300,7 @@ scale = none -- a tensor of one input, s >= 0: balls ||(x' - x) / s||_p <= eps; 
 p = the net's path -- norm of the balls
 box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 method = local -- of net:certify: local, or one of lip.bound_methods()
-global = recursion (layers of at most 1024), else product -- with local: the method of the constants that come first
+global = recursion (layers of at most 512, from norm inf 128), else product -- with local: the method of the constants that come first
 spec = none -- what is to hold of the outputs in place of the label: as of net:certify
 attack = apgd -- one of lip.attacks(), or false: points that are not proved stay unproven
 steps = the attack's -- gradients per run
