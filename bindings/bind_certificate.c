@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/number.h"
+
 static const char *const keys[] = {
 #define X(name) #name,
     LIP_CERTIFICATE_KEYS(X)
@@ -33,7 +35,7 @@ static const field fields[] = {
     {"proof.lambda", true, AT(lambda), 2}, {"proof.weight", true, AT(weight), 2},
     {"radius", true, AT(radius), 1},       {"eps", true, AT(eps), 1},
     {"certified", true, AT(count), 1},     {"label", false, AT(label), 1},
-    {"truth", false, AT(truth), 1},
+    {"truth", false, AT(truth), 1},        {"local.slope", true, AT(slope), 2},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -41,9 +43,14 @@ static void **slot(lipL_certificate *c, size_t i) {
   return (void **)(void *)((char *)c + fields[i].offset);
 }
 
+bool lipL_certificate_is_local(const lipL_certificate *c) {
+  return c->key[LIP_KEY_method] && strcmp(c->key[LIP_KEY_method], "local") == 0;
+}
+
 static void dims_of(const lipL_certificate *c, size_t i, size_t dim[2]) {
-  size_t T = c->claims.targets, C = c->model.net.n_out;
-  const size_t of[FIELDS][2] = {{c->model.dense, 1},
+  const bool local = lipL_certificate_is_local(c);
+  size_t T = c->claims.targets, C = local ? 0 : c->model.net.n_out;
+  const size_t of[FIELDS][2] = {{local ? 0 : c->model.dense, 1},
                                 {C, C},
                                 {T, 2},
                                 {T, 1},
@@ -53,7 +60,8 @@ static void dims_of(const lipL_certificate *c, size_t i, size_t dim[2]) {
                                 {c->n_eps, 1},
                                 {c->n_eps, 1},
                                 {c->rows, 1},
-                                {c->rows, 1}};
+                                {c->rows, 1},
+                                {local ? c->rows : 0, c->claims.units}};
   dim[0] = of[i][0];
   dim[1] = of[i][1];
 }
@@ -85,12 +93,28 @@ static lip_status bad(lip_err *err, const char *what) {
 }
 
 static bool evidence_of(const char *method, unsigned *evidence) {
+  *evidence = 0;
+  if (strcmp(method, "local") == 0) return true;
   *evidence = LIP_CHECK_ABS | LIP_CHECK_QUADRATIC;
   if (strcmp(method, "best") == 0) return true;
   if (strcmp(method, "product") == 0) return *evidence = 0, true;
   if (strcmp(method, "abs") == 0) return *evidence = LIP_CHECK_ABS, true;
   *evidence = LIP_CHECK_QUADRATIC;
   return strcmp(method, "recursion") == 0 || strcmp(method, "multiplier") == 0;
+}
+
+/* "" or "from to". */
+static bool box_of(const char *text, double *from, double *to) {
+  char *end;
+  *from = -INFINITY;
+  *to = INFINITY;
+  if (!*text) return true;
+  lip_number_enter();
+  *from = strtod(text, &end);
+  bool fine = end != text && *end == ' ';
+  if (fine) *to = strtod(text = end + 1, &end);
+  lip_number_leave();
+  return fine && end != text && !*end && *from <= *to;
 }
 
 lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err) {
@@ -113,6 +137,10 @@ lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err) {
     return bad(err, "arithmetic: neither float32 nor real");
   if (strcmp(c->key[LIP_KEY_rounding], LIP_CERTIFICATE_ROUNDING) != 0)
     return bad(err, "rounding: other constants");
+  a->local = lipL_certificate_is_local(c);
+  if (!box_of(c->key[LIP_KEY_box], &a->from, &a->to) || (!a->local && *c->key[LIP_KEY_box]))
+    return bad(err, "box: not two numbers, or of a method that has none");
+  a->slope = c->slope;
   a->dense = c->model.dense;
   a->path = c->path;
   a->norm = c->norm;
@@ -199,19 +227,23 @@ lip_status lipL_certificate_save(const char *path, const lipL_certificate *c, li
 
 static lip_status read_texts(lipL_certificate *c, lip_err *err) {
   lip_pair pair;
+  const char *version = lip_safetensors_meta(c->file, "format_version");
+  c->old = version && strcmp(version, "1") == 0;
   for (size_t i = 0; i < LIP_KEYS; i++) {
-    const char *text = lip_safetensors_meta(c->file, keys[i]);
+    const char *text = c->old && i == LIP_KEY_box ? "" : lip_safetensors_meta(c->file, keys[i]);
     if (!text) return lip_fail(err, LIP_FORMAT, "%s: missing", keys[i]);
     c->key[i] = lip_strdup(text);
     if (!c->key[i]) return no_memory(err);
   }
   for (size_t k = 0; lip_safetensors_pair(c->file, k, &pair); k++) {
     bool known = strcmp(pair.key, "claims_sha256") == 0;
-    for (size_t i = 0; i < LIP_KEYS && !known; i++) known = strcmp(pair.key, keys[i]) == 0;
+    for (size_t i = 0; i < LIP_KEYS && !known; i++)
+      known = strcmp(pair.key, keys[i]) == 0 && !(c->old && i == LIP_KEY_box);
     if (!known) return lip_fail(err, LIP_FORMAT, "%.60s: not a claim of this format", pair.key);
   }
   if (strcmp(c->key[LIP_KEY_format], "lipwb certificate") != 0) return bad(err, "format: not a certificate");
-  if (strcmp(c->key[LIP_KEY_format_version], "1") != 0) return bad(err, "format_version: not 1");
+  if (!c->old && strcmp(c->key[LIP_KEY_format_version], "2") != 0)
+    return bad(err, "format_version: neither 1 nor 2");
   return LIP_OK;
 }
 
@@ -235,6 +267,7 @@ static lip_status read_arrays(lipL_certificate *c, lip_err *err) {
     if (strcmp(a->name, "radius") == 0) c->rows = a->shape[0];
     if (strcmp(a->name, "eps") == 0) c->n_eps = a->shape[0];
     if (strcmp(a->name, "proof.lambda") == 0) c->claims.targets = a->shape[0], c->claims.units = a->shape[1];
+    if (strcmp(a->name, "local.slope") == 0) c->claims.units = a->shape[1];
   }
   return LIP_OK;
 }
@@ -244,7 +277,9 @@ static lip_status check_arrays(lipL_certificate *c, lip_err *err) {
   for (size_t i = 0; i < FIELDS; i++) {
     size_t dim[2];
     const lip_array *a = lip_safetensors_find(c->file, fields[i].name);
-    bool may_lack = strcmp(fields[i].name, "truth") == 0 || strcmp(fields[i].name, "proof.weight") == 0;
+    const char *name = fields[i].name;
+    bool may_lack =
+        strcmp(name, "truth") == 0 || strcmp(name, "proof.weight") == 0 || strcmp(name, "local.slope") == 0;
     dims_of(c, i, dim);
     if (!a && !may_lack && dim[0] > 0 && dim[1] > 0)
       return lip_fail(err, LIP_FORMAT, "%s: missing", fields[i].name);
@@ -253,6 +288,31 @@ static lip_status check_arrays(lipL_certificate *c, lip_err *err) {
                       fields[i].name);
   }
   return LIP_OK;
+}
+
+/* Multipliers of version 1 stood at every row of every matrix but the last, those of pairs at the higher index. */
+static void from_version_1(lipL_certificate *c) {
+  const lip_check_net *net = &c->model.net;
+  size_t width = net->n_in, at = 0, n = 0, units = c->claims.units;
+  bool open = false; /* a matrix without a nonlinearity behind it */
+  for (size_t i = 0; i < net->n; i++) {
+    const lip_check_layer *l = &net->layer[i];
+    const bool pairs = l->kind == LIP_CHECK_MAXMIN;
+    if (l->kind == LIP_CHECK_DENSE) {
+      at += open ? width : 0;
+      width = l->M;
+      open = true;
+    } else if (pairs || l->slope != 1) {
+      for (size_t k = pairs; k < width && at + k < units; k += 1 + pairs, n++)
+        for (size_t t = 0; t < c->claims.targets; t++)
+          c->lambda[t * units + n] = c->lambda[t * units + at + k];
+      at += width;
+      open = false;
+    }
+  }
+  for (size_t t = 1; t < c->claims.targets; t++)
+    memmove(c->lambda + t * n, c->lambda + t * units, n * sizeof(double));
+  c->claims.units = n;
 }
 
 lip_status lipL_certificate_load(const char *path, lipL_certificate *c, lip_err *err) {
@@ -267,9 +327,10 @@ lip_status lipL_certificate_load(const char *path, lipL_certificate *c, lip_err 
   if (status) return status;
   const char *claimed = lip_safetensors_meta(c->file, "claims_sha256");
   list_contents(c, array, &n, pair);
-  hash_of(array, n, pair, LIP_KEYS, sha256);
+  hash_of(array, n, pair, c->old ? LIP_KEYS - 1 : LIP_KEYS, sha256);
   if (!claimed || strcmp(claimed, sha256) != 0)
     return bad(err, "claims_sha256: the file is not what was written (its hash differs)");
+  if (c->old) from_version_1(c);
   return lipL_certificate_claims(c, err);
 }
 

@@ -14,11 +14,12 @@
 #define LIP_CERTIFICATE_ROUNDING                                                                             \
   "float32 unit 2^-24 smallest 2^-126, double unit 2^-53, every order of summation"
 
-/* The metadata of a certificate. */
+/* The metadata of a certificate; version 1 had no box, which is the last one. */
 #define LIP_CERTIFICATE_KEYS(X)                                                                              \
   X(format)                                                                                                  \
   X(format_version)                                                                                          \
-  X(lipwb) X(method) X(path) X(arithmetic) X(rounding) X(kernels) X(layers) X(weights_sha256) X(data_sha256)
+  X(lipwb)                                                                                                   \
+  X(method) X(path) X(arithmetic) X(rounding) X(kernels) X(layers) X(weights_sha256) X(data_sha256) X(box)
 
 enum {
 #define X(name) LIP_KEY_##name,
@@ -53,9 +54,10 @@ typedef struct lipL_certificate {
   lip_check *check;
   char *key[LIP_KEYS];
   int *path;
-  double *norm, *pair, *target, *rho, *lambda, *weight, *radius, *eps, *count;
+  double *norm, *pair, *target, *rho, *lambda, *weight, *radius, *eps, *count, *slope;
   float *label, *truth; /* truth: what the data say, -1 unknown */
   size_t rows, n_eps;
+  bool old;     /* read from a file of version 1 */
   lip_net *net; /* loaded for this check */
   lip_safetensors *file;
 } lipL_certificate;
@@ -65,12 +67,21 @@ lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err);
 void lipL_model_free(lipL_model *m);
 /* Points the claims at the arrays and fills the path; evidence and arithmetic from the metadata. LIP_FORMAT. */
 lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err);
+/* The method of the files that speak of balls around rows, not of the whole net. */
+bool lipL_certificate_is_local(const lipL_certificate *c);
 /* Rows of the data that are right and have a radius > 0 of at least eps. */
 size_t lipL_certificate_count(const lipL_certificate *c, double eps);
 /* Writes the file whole or not at all. */
 lip_status lipL_certificate_save(const char *path, const lipL_certificate *c, lip_err *err);
 /* Everything but the claims' truth: format, hash over all of the file, shapes. LIP_FORMAT, LIP_IO, ... */
 lip_status lipL_certificate_load(const char *path, lipL_certificate *c, lip_err *err);
+/* What the checker makes of the largest of these sizes that it confirms for each row of x (B, n_in) with its label; first:
+ * index of the first row. c->check is open. LIP_CANCELLED, LIP_MEMORY. */
+lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, size_t first, size_t B,
+                                         size_t width, const lip_radius *found, lip_cancel *cancel,
+                                         lip_err *err);
+/* The option `box` of method "local" into the metadata; `local`: that is the method. Raises. */
+void lipL_optbox(lua_State *L, int idx, bool local, char *text, size_t size);
 /* Pushes an empty one. */
 lipL_certificate *lipL_newcertificate(lua_State *L);
 

@@ -15,6 +15,8 @@ typedef struct maker {
   lipL_cert *found;
   lipL_rows rows;
   const char *method, *arithmetic;
+  bool local;
+  char box[64];
   double seconds;
   int options; /* index of the table */
   lip_watch *progress;
@@ -39,7 +41,7 @@ static lip_status set_keys(maker *m, lip_err *err) {
     const char *text;
   } row[] = {
       {LIP_KEY_format, "lipwb certificate"},
-      {LIP_KEY_format_version, "1"},
+      {LIP_KEY_format_version, "2"},
       {LIP_KEY_lipwb, LIP_VERSION},
       {LIP_KEY_method, m->method},
       {LIP_KEY_path, lip_path_text(&m->path, path, sizeof path)},
@@ -49,6 +51,7 @@ static lip_status set_keys(maker *m, lip_err *err) {
       {LIP_KEY_layers, m->c->model.text.text},
       {LIP_KEY_weights_sha256, m->c->model.sha256},
       {LIP_KEY_data_sha256, ""},
+      {LIP_KEY_box, m->box},
   };
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     lip_status status = set_key(m->c, row[i].key, row[i].text, err);
@@ -121,13 +124,13 @@ static lip_status take_proof(lipL_certificate *c, const lip_proof *proof, const 
 static lip_status reserve(maker *m, lip_err *err) {
   lipL_certificate *c = m->c;
   size_t C = c->model.net.n_out;
-  c->norm = doubles(c->model.dense, 1);
-  c->pair = doubles(C, C);
+  c->norm = m->local ? NULL : doubles(c->model.dense, 1);
+  c->pair = m->local ? NULL : doubles(C, C);
   c->rows = m->rows.n;
   c->radius = doubles(c->rows, 1);
   c->label = lip_alloc(c->rows, sizeof *c->label);
   if (m->rows.labels) c->truth = lip_alloc(c->rows, sizeof *c->truth);
-  if (!c->norm || !c->pair || !c->radius || !c->label || (m->rows.labels && !c->truth))
+  if ((!m->local && (!c->norm || !c->pair)) || !c->radius || !c->label || (m->rows.labels && !c->truth))
     return lip_fail(err, LIP_MEMORY, "out of memory for a certificate of %zu rows", c->rows);
   for (size_t r = 0; c->truth && r < c->rows; r++) c->truth[r] = (float)m->rows.labels[r];
   return LIP_OK;
@@ -283,7 +286,10 @@ static lip_status settle_rows(maker *m, lip_err *err) {
     const float *x = lipL_rows_read(&m->rows, i, B, m->index, m->room);
     lip_sha256_add(&hash, x, B * m->rows.width * sizeof *x);
     lip_status status = lip_certify(m->found->certifier, x, B, m->radius, err);
-    for (size_t r = 0; !status && r < B; r++)
+    if (!status && m->local)
+      status =
+          lipL_certificate_settle_local(m->c, x, i, B, m->rows.width, m->radius, m->net->engine.cancel, err);
+    for (size_t r = 0; !status && !m->local && r < B; r++)
       status = settle_row(m, i + r, x + r * m->rows.width, m->net->logits + r * C, &m->radius[r], err);
     if (status) return status;
   }
@@ -303,7 +309,7 @@ static lip_status open_checker(lipL_certificate *c, lip_err *err) {
 static lip_status make(maker *m, lip_err *err) {
   lipL_certificate *c = m->c;
   lipL_cert *f = m->found;
-  bool more = strcmp(m->method, "product") != 0;
+  bool more = !m->local && strcmp(m->method, "product") != 0;
   f->carried = true;
   lip_status status = lipL_model_init(&c->model, m->net, err);
   if (!status) status = lip_bound_along(m->net, &m->path, &f->bound, err);
@@ -316,9 +322,12 @@ static lip_status make(maker *m, lip_err *err) {
   if (!status) status = set_keys(m, err);
   if (!status) status = lipL_certificate_claims(c, err);
   if (!status) status = open_checker(c, err);
-  if (!status) status = settle_norms(m, err);
-  if (!status) status = settle_pairs(m, err);
+  if (!status && !m->local) status = settle_norms(m, err);
+  if (!status && !m->local) status = settle_pairs(m, err);
   if (!status && m->rows.n > 0) status = settle_rows(m, err);
+  bool own = m->local && !status; /* nothing but the checker's own lines: they need not stand in the file */
+  for (size_t k = 0; own && k < c->rows * c->claims.units; k++) own = c->slope[k] == LIP_CHECK_OWN;
+  if (own) c->claims.units = 0;
   for (size_t k = 0; !status && k < c->n_eps; k++) c->count[k] = (double)lipL_certificate_count(c, c->eps[k]);
   return status;
 }
@@ -348,9 +357,16 @@ static void check_eps(lua_State *L, int idx, maker *m) {
   m->c->n_eps = n;
 }
 
+static bool wants_local(lua_State *L, int idx) {
+  bool local = lua_istable(L, idx) && lua_getfield(L, idx, "method") == LUA_TSTRING &&
+               strcmp(lua_tostring(L, -1), "local") == 0;
+  if (lua_istable(L, idx)) lua_pop(L, 1);
+  return local;
+}
+
 static void check_arguments(lua_State *L, maker *m) {
-  static const char *const known[] = {"eps", "limit",      "method",   "seconds",
-                                      "p",   "arithmetic", "progress", NULL};
+  static const char *const known[] = {"eps",        "limit",    "method", "seconds", "p",
+                                      "arithmetic", "progress", "box",    NULL};
   bool set = lipL_testdataset(L, 3) != NULL || lua_isnoneornil(L, 3);
   int options = set ? 4 : 5;
   m->options = options;
@@ -359,7 +375,9 @@ static void check_arguments(lua_State *L, maker *m) {
   m->rows = (lipL_rows){.width = m->net->root->n_in};
   if (!lua_isnil(L, 3)) m->rows = lipL_checkdata(L, 3, "certificate", m->net);
   if (m->rows.data) lipL_checkclasses(L, "certificate", m->rows.data, m->net);
-  m->method = lipL_optmethod(L, options, "certificate");
+  m->local = wants_local(L, options);
+  m->method = m->local ? "local" : lipL_optmethod(L, options, "certificate");
+  lipL_optbox(L, options, m->local, m->box, sizeof m->box);
   m->arithmetic = check_arithmetic(L, options);
   lipL_optpath(L, options, "certificate", m->net, &m->path);
   m->seconds = lipL_optseconds(L, options, "certificate", &m->path);
@@ -375,6 +393,10 @@ static void check_arguments(lua_State *L, maker *m) {
   if (limit < m->rows.n) m->rows.n = limit;
   m->c = lipL_newcertificate(L);
   check_eps(L, options, m);
+  if (m->local && (m->c->n_eps == 0 || m->rows.n == 0))
+    luaL_error(L, "certificate: method \"local\" needs rows and 'eps', the sizes of balls around them");
+  if (m->local && strcmp(m->arithmetic, "real") == 0)
+    luaL_error(L, "certificate: method \"local\" speaks of float32, not of arithmetic \"real\"");
   m->index = lua_newuserdatauv(L, BATCH * sizeof *m->index, 0);
   m->radius = lua_newuserdatauv(L, BATCH * sizeof *m->radius, 0);
   m->room = lua_newuserdatauv(L, BATCH * m->rows.width * sizeof *m->room, 0);

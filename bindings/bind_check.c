@@ -41,6 +41,7 @@ static lip_status check_model(task *t, lip_err *err) {
 static lip_status check_bounds(task *t, lip_err *err) {
   lipL_certificate *c = t->c;
   lip_status status = lip_check_open(&c->model.net, &c->claims, &c->check, err);
+  if (c->claims.local) return status; /* rows are all there is */
   for (size_t l = 0; !status && l < c->model.dense; l++, t->norms++)
     status = lip_check_claim(c->check, LIP_CHECK_NORM, l, 0, NULL, err);
   for (size_t i = 0; !status && i < c->model.net.n_out; i++)
@@ -116,6 +117,7 @@ static void push_claims(lua_State *L, const lipL_certificate *c) {
   lipL_settext(L, "method", c->key[LIP_KEY_method]);
   lipL_settext(L, "path", c->key[LIP_KEY_path]);
   lipL_settext(L, "arithmetic", c->key[LIP_KEY_arithmetic]);
+  if (*c->key[LIP_KEY_box]) lipL_settext(L, "box", c->key[LIP_KEY_box]);
   lipL_settext(L, "kernels", c->key[LIP_KEY_kernels]);
   lipL_settext(L, "layers", c->key[LIP_KEY_layers]);
   push_counts(L, c);
@@ -126,7 +128,7 @@ static void set_count(lua_State *L, const char *name, size_t n) {
   lua_setfield(L, -2, name);
 }
 
-/* lip.check_certificate(path, net[, data]) -> {accepted=, reason=, norms=, pairs=, radii=, rows=, method=, path=,
+/* lip.check_certificate(path, net[, data]) -> {accepted=, reason=, norms=, pairs=, radii=, rows=, method=, path=, box=,
  * arithmetic=, kernels=, layers=, eps={{eps=, certified=}, ...}} | nil, message, code
  * norms, pairs, radii: claims confirmed; without data no radius is. */
 static int check_certificate(lua_State *L) {

@@ -93,7 +93,11 @@ static lip_status check_rows(const lip_check *c, lip_err *err) {
     if (!is_label(c, (double)a->label[r]) || !is_radius(a->radius[r]))
       return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
                       lip_plain((double)a->label[r]), lip_plain(a->radius[r]));
-  return LIP_OK;
+  for (size_t k = 0; a->local && a->slope && a->units == c->units && k < a->rows * c->units; k++)
+    if (!(fabs(a->slope[k]) <= 0x1p20)) return refuse(err, "local: a slope is infinite or none");
+  return a->local && !(a->float32 && a->from <= a->to && (!a->slope || a->units == c->units))
+             ? refuse(err, "local: not of float32, an empty box, or not one slope for every unit")
+             : LIP_OK;
 }
 
 /* Rounding to nearest, no excess precision, gradual underflow: what all error bounds rest on. */
@@ -117,6 +121,8 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
   if (!status && !c->failed) status = prepare(c, err);
   if (!status && !c->failed) status = check_proofs(c, err);
   if (!status && !c->failed) status = check_rows(c, err);
+  if (!status && !c->failed && claims->local && !lip_check_forms(c) && !c->failed)
+    status = refuse(err, "local: the net is too large");
   if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
   fesetenv(&saved);
   if (!status) return LIP_OK;
@@ -257,6 +263,27 @@ static double margin(const lip_check *c, size_t y, size_t j) {
   return m - lip_check_up(c->difference[y * c->C + j] * c->e[0] + own + 0x1p-52 * fabs(m));
 }
 
+/* One row of a local certificate, or whether its label can be told from others at all. */
+static lip_status local_claim(lip_check *c, size_t r, const float *x, double R, lip_err *err) {
+  bool known = lip_check_around(c, r, x, R), bounded = known;
+  size_t y = c->claims->label[r] < 0 ? 0 : (size_t)c->claims->label[r];
+  if (c->failed || (!known && R == 0)) return LIP_OK;
+  for (size_t j = 0; known && j < c->C; j++) {
+    bounded = bounded && lip_check_bounded(c, j);
+    if (c->claims->label[r] < 0 || j == y) continue;
+    if (R > 0 ? !(lip_check_least(c, y, j) > 0) : lip_check_least(c, j, y) > 0)
+      return lip_fail(err, LIP_FORMAT,
+                      R > 0 ? "radius of row %zu: not proved against class %zu"
+                            : "label of row %zu: class %zu is above it",
+                      r + 1, j);
+  }
+  if (!known)
+    return lip_fail(err, LIP_FORMAT, "radius of row %zu: outside of the box, or a net too large", r + 1);
+  if (c->claims->label[r] < 0 && bounded)
+    return lip_fail(err, LIP_FORMAT, "label of row %zu: its logits are finite", r + 1);
+  return LIP_OK;
+}
+
 static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
   double R = c->claims->radius[r], label = (double)c->claims->label[r], off, away;
   bool finite = true;
@@ -265,6 +292,7 @@ static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err
     return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
                     lip_plain(label), lip_plain(R));
   if (!finite) return LIP_OK;
+  if (c->claims->local) return local_claim(c, r, x, R, err);
   centre(c, x);
   off = ball(c, R, &away);
   size_t y = label < 0 ? 0 : (size_t)label;
@@ -293,7 +321,7 @@ lip_status lip_check_claim(lip_check *c, lip_check_what what, size_t i, size_t j
   lip_status status = what == LIP_CHECK_NORM   ? norm_claim(c, i, err)
                       : what == LIP_CHECK_PAIR ? pair_claim(c, i, j, err)
                                                : row_claim(c, i, x, err);
-  if (what == LIP_CHECK_NORM) lip_check_drop(c, before);
+  if (what != LIP_CHECK_PAIR) lip_check_drop(c, before); /* of pairs the forms stay */
   fesetenv(&saved);
   return c->failed ? lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate") : status;
 }

@@ -45,6 +45,8 @@ typedef struct lip_check_net {
 /* What pair constants may rest on, beside the product of the layers' norms. */
 enum { LIP_CHECK_ABS = 1, LIP_CHECK_QUADRATIC = 2 };
 
+#define LIP_CHECK_OWN 0x1p20
+
 typedef struct lip_check_claims {
   size_t dense; /* norm claims */
   const int
@@ -61,8 +63,9 @@ typedef struct lip_check_claims {
   const double *radius; /* (rows) */
   /* Radii by a relaxation of the ball around each row, cut with the box; then no norm or pair is claimed. */
   bool local;
-  double from, to;     /* the box, -INFINITY and INFINITY: none */
-  const double *slope; /* (rows, units) of the free line of each unit */
+  double from, to; /* the box, -INFINITY and INFINITY: none */
+  const double *
+      slope; /* (rows, units) of the free line of each unit, LIP_CHECK_OWN: the checker's choice; NULL: always */
 } lip_check_claims;
 typedef struct lip_check lip_check;
 

@@ -57,7 +57,7 @@ struct lip_check {
   double *spread;             /* (vars, n_in) of `input`: README.md, "abs" */
   double *h, *z, *t, *scalar; /* one row's forward pass; (n, 4) README.md, "label, radius" */
   double *e, *reach, *d;      /* (slots) */
-  double *around;             /* local claims: see local.c */
+  struct around *around;      /* local.c: of one region */
   struct held *held;          /* all memory, newest first */
   bool failed;                /* some was refused */
 };

@@ -223,14 +223,13 @@ static bool forms_make(lip_check *c, const double *root, forms *f) {
     memmove(f->Aa + s->at * K, f->Aa + s->from_at * K, s->M * K * sizeof *f->Aa);
     memmove(sp + s->at, sp + s->from_at, s->M * sizeof *sp);
   }
-  f->ops += c->step[c->n - 1].N + 8; /* of last_form */
+  f->ops += c->step[c->n - 1].N + 8; /* of lip_check_last_form */
   for (size_t k = 0; k < vars * K; k++) f->top = fmax(f->top, f->Ha[k]);
   for (size_t k = 0; k < c->step[c->n - 1].N * K; k++) f->top = fmax(f->top, f->Aa[k]);
   return true;
 }
 
-/* The form of z_i - z_j, its twin behind it. */
-static double *last_form(lip_check *c, const forms *f, size_t i, size_t j) {
+double *lip_check_last_form(lip_check *c, const forms *f, size_t i, size_t j) {
   size_t N = c->step[c->n - 1].N;
   double *g = lip_check_take(c, f->K, 2);
   for (size_t k = 0; g && k < N; k++)
@@ -279,7 +278,7 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   const lip_check_claims *a = c->claims;
   const double *lambda = a->lambda + target * a->units, one = 1;
   double *D = lip_check_take(c, f->K, 1), *t = lip_check_take(c, f->vars, 1), rho = a->rho[target];
-  double *g = last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
+  double *g = lip_check_last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
   rows *part = lip_check_take(c, c->units + 1, sizeof *part / 8);
   size_t parts = 1;
   if (c->failed || !(f->top <= 0x1p150) || !IN_RANGE(rho)) return false;
@@ -312,6 +311,10 @@ bool lip_check_quadratic(lip_check *c, size_t target) {
   return proved;
 }
 
+const forms *lip_check_forms(lip_check *c) {
+  return c->input.K > 0 || forms_make(c, NULL, &c->input) ? &c->input : NULL;
+}
+
 /* out (n_in) = |g_x| + sum_v |g_v| r_v spread_v, rounded up together with g's own error. */
 LIP_HOT static void spread(const forms *f, const double *all, const double *g, const double *ga, size_t reach,
                            double *restrict out) {
@@ -330,12 +333,12 @@ double lip_check_abs(lip_check *c, size_t i, size_t j) {
   forms *f = &c->input;
   int dual = DUAL(c->claims->path[0]);
   double total = 0;
-  if (f->K == 0 && !forms_make(c, NULL, f)) return INFINITY;
+  if (!lip_check_forms(c)) return INFINITY;
   if (!c->spread && (c->spread = lip_check_take(c, f->vars, f->base)))
     for (size_t v = 0; v < f->vars; v++)
       spread(f, c->spread, f->H + v * f->K, f->Ha + v * f->K, f->reach[v], c->spread + v * f->base);
   struct held *before = c->held;
-  double *g = last_form(c, f, i, j), *sum = lip_check_take(c, f->base, 1);
+  double *g = lip_check_last_form(c, f, i, j), *sum = lip_check_take(c, f->base, 1);
   if (c->failed) return INFINITY;
   spread(f, c->spread, g, g + f->K, f->K, sum);
   bool finite = true;

@@ -1,0 +1,78 @@
+/* net:certificate with method "local": sizes of balls that the checker's own relaxation confirms. */
+#include "bindings/bind_certificate.h"
+
+#include <math.h>
+
+#include "core/base/number.h"
+
+void lipL_optbox(lua_State *L, int idx, bool local, char *text, size_t size) {
+  double side[2];
+  *text = 0;
+  if (!lua_istable(L, idx)) return;
+  if (lua_getfield(L, idx, "box") != LUA_TNIL) {
+    char got[80];
+    if (!local) luaL_error(L, "certificate: option 'box' belongs to method=\"local\"");
+    if (!lua_istable(L, -1))
+      luaL_error(L, "certificate: option 'box' expects {from, to}, got %s",
+                 lipL_typetext(L, -1, got, sizeof got));
+    for (int i = 0; i < 2; i++) {
+      side[i] = lua_rawgeti(L, -1, i + 1) == LUA_TNUMBER ? lua_tonumber(L, -1) : NAN;
+      if (isnan(side[i]))
+        luaL_error(L, "certificate: option 'box' expects two numbers {from, to}, element %d is %s", i + 1,
+                   lipL_typetext(L, -1, got, sizeof got));
+      lua_pop(L, 1);
+    }
+    if (!(side[0] <= side[1])) luaL_error(L, "certificate: option 'box' expects {from, to} with from <= to");
+    lip_snprintf(text, size, "%.17g %.17g", side[0], side[1]);
+  }
+  lua_pop(L, 1);
+}
+
+/* Room for the lines of every row. */
+static lip_status reserve(lipL_certificate *c, lip_err *err) {
+  size_t n;
+  c->claims.units = lip_check_units(c->check);
+  c->slope = lip_mul_fits(c->rows, c->claims.units, &n) ? lip_alloc(n, sizeof *c->slope) : NULL;
+  c->claims.slope = c->slope;
+  if (!c->slope) return lip_fail(err, LIP_MEMORY, "out of memory for the lines of %zu rows", c->rows);
+  for (size_t k = 0; k < n; k++) c->slope[k] = LIP_CHECK_OWN;
+  return LIP_OK;
+}
+
+/* Lines of each row as the checker chooses them, then all flat, all steep: the first that do. */
+static lip_status settle(lipL_certificate *c, size_t r, const float *x, lip_err *err) {
+  const size_t units = lip_check_units(c->check);
+  const double way[] = {LIP_CHECK_OWN, 0, 1};
+  lip_status status = LIP_FORMAT;
+  for (size_t k = 0; k < 3 && status == LIP_FORMAT; k++) {
+    for (size_t v = 0; v < units; v++) c->slope[r * units + v] = way[k];
+    status = lip_check_claim(c->check, LIP_CHECK_ROW, r, 0, x, err);
+  }
+  return status;
+}
+
+lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, size_t first, size_t B,
+                                         size_t width, const lip_radius *found, lip_cancel *cancel,
+                                         lip_err *err) {
+  if (first == 0) {
+    lip_status status = reserve(c, err);
+    if (status) return status;
+  }
+  for (size_t i = 0; i < B; i++) {
+    const size_t r = first + i;
+    lip_status status = LIP_FORMAT;
+    c->label[r] = (float)found[i].label;
+    if (lip_cancel_raised(cancel)) return lip_fail(err, LIP_CANCELLED, "certificate: cancelled");
+    double below = INFINITY; /* from the largest size down */
+    while (status == LIP_FORMAT) {
+      double eps = 0;
+      for (size_t k = 0; k < c->n_eps; k++)
+        if (c->eps[k] < below && c->eps[k] > eps && found[i].label >= 0) eps = c->eps[k];
+      c->radius[r] = below = eps;
+      status = settle(c, r, x + i * width, err);
+      if (eps == 0) break;
+    }
+    if (status) return status;
+  }
+  return LIP_OK;
+}

@@ -1,0 +1,252 @@
+/* Local claims: lines around every unit, put in from the last one back to the input. README.md, "local", derives all of it. */
+#include <float.h>
+#include <string.h>
+
+#include "core/base/simd.h"
+#include "core/check/parts.h"
+#include "core/check/proof.h"
+
+/* What holds for every float32 input of one region. Values (stack): executed ones are within `wide` of the computed centre,
+ * and within `off` of it and their form. Variables (K): at most `size`. Units: w >= k0 z + t0 and w <= k1 z + t1, z its form,
+ * itself within `slop` of what the computed coefficients say, times a factor. */
+typedef struct around {
+  const lip_check *c;
+  const forms *f;
+  double R, *low, *high; /* (n_in) of the input's increments */
+  double *wide, *off, *more, *size, *line[4], *slop, *g;
+} around;
+
+/* sum_k of the least g d + mu |d| (p = 1) or g d + mu d^2 / 2 (p = 2) over low <= d <= high, minus what mu costs at most: a
+ * lower bound of g d over ball and box for every mu >= 0, rounded down. *used: the norm of d, to its power. */
+LIP_HOT static double dual(const around *a, const double *g, double mu, double *used) {
+  size_t n = a->c->net->n_in;
+  int p = a->c->claims->path[0];
+  double sum = 0, all = 0, d2 = 0, half = p == 2 ? mu / 2 : 0, one = p == 1 ? mu : 0;
+  for (size_t k = 0; k < n; k++) {
+    double low = a->low[k], high = a->high[k], d = p == 2 && mu > 0 ? -g[k] / mu : g[k] > 0 ? low : high;
+    double still = low > 0 ? low : high < 0 ? high : 0; /* the least |d| */
+    d = p == 1 && fabs(g[k]) <= mu ? still : d < low ? low : d > high ? high : d;
+    sum += g[k] * d + one * fabs(d) + half * d * d;
+    all += fabs(g[k] * d) + one * fabs(d) + half * d * d;
+    d2 += p == 1 ? fabs(d) : d * d;
+  }
+  *used = d2;
+  double cost = p == 1 ? mu * a->R : p == 2 ? half * a->R * a->R : 0;
+  return sum - cost - (GAMMA(n + 16) * all + 0x1p-50 * cost + FLOOR);
+}
+
+/* The best of some mu, halving between 0 and what a ball without a box asks for. */
+static double least_input(const around *a, const double *g) {
+  size_t n = a->c->net->n_in;
+  int p = a->c->claims->path[0];
+  double sum = 0, used, low = 0, R = p == 2 ? a->R * a->R : a->R;
+  for (size_t k = 0; k < n; k++) sum = lip_check_add(sum, g[k], DUAL(p));
+  double high = p == 0 || a->R == 0 ? 0
+                : p == 2            ? sqrt(sum) / a->R
+                                    : sum,
+         mu = high, best = dual(a, g, mu, &used);
+  for (int it = 0; it < 14 && high > 0 && !(used > R * 0.999999 && used < R * 1.000001); it++) {
+    *(used > R ? &low : &high) = mu;
+    mu = low + (high - low) / 2;
+    double value = dual(a, g, mu, &used);
+    best = value > best ? value : best;
+  }
+  return best;
+}
+
+LIP_HOT static void add_row(double *restrict g, const double *h, double m, size_t n) {
+  for (size_t k = 0; k < n; k++) g[k] += m * h[k];
+}
+
+/* A lower bound of the form g over the region, g being lost; `mass` = sum of |g| |variable| or more, of its twin. */
+static double least(const around *a, double *g, double mass, size_t vars) {
+  const forms *f = a->f;
+  double fixed = 0, all = 0, slack = mass;
+  for (size_t v = vars; v-- > 0;) {
+    double w = g[f->base + v];
+    const bool up = w < 0;
+    double m = w * a->line[2 * up][v], t = w * a->line[2 * up + 1][v];
+    if (w == 0) continue;
+    fixed += t;
+    all += fabs(t);
+    slack += fabs(m) * a->slop[v];
+    if (m != 0) add_row(g, f->H + v * f->K, m, f->reach[v]);
+  }
+  double input = least_input(a, g), error = 2 * GAMMA(f->ops) + GAMMA(f->vars + 64);
+  return fixed + input - lip_check_up((error * slack + GAMMA(2 * vars + 64) * (all + fabs(input))) * 1.0001);
+}
+
+/* ---- lines ---- */
+
+static double value(const step *s, double z) {
+  return s->op == PAIRS ? fabs(z) : lip_check_unit(s, z);
+}
+
+/* The slope of a smooth unit, to a relative 2^-40. */
+static double slope_at(const step *s, double z) {
+  double e = exp(-fabs(s->unit == LIP_CHECK_SOFTPLUS ? s->slope * z : s->unit == LIP_CHECK_TANH ? 2 * z : z));
+  if (s->unit == LIP_CHECK_SOFTPLUS) return (z >= 0 ? 1 : e) / (1 + e);
+  return (s->unit == LIP_CHECK_TANH ? 4 : 1) * e / ((1 + e) * (1 + e));
+}
+
+/* Slopes k[0] below and k[1] above phi(at + d) - phi(at), low <= d <= high; t so that k[i] d + t[i] are bounds. Returns the
+ * largest |phi(at + d) - phi(at)|. */
+static double lines(const step *s, double at, double low, double high, double open, double k[2],
+                    double t[2]) {
+  double below = s->op == PAIRS ? -1 : s->slope, point[3] = {low, high, low}, y = value(s, at), most = 0;
+  const bool leaky = s->op == PAIRS || s->unit == LIP_CHECK_LEAKY;
+  const bool kink = leaky && at + low < 0 && at + high > 0;
+  double chord = high > low ? (value(s, at + high) - value(s, at + low)) / (high - low) : 0,
+         top = fmax(fabs(s->low), s->high);
+  int curve = leaky                                             ? (below <= 1) - (below > 1)
+              : s->unit == LIP_CHECK_SOFTPLUS || at + high <= 0 ? 1
+              : at + low >= 0                                   ? -1
+                                                                : 0;
+  const bool concave = curve < 0;
+  double error = 0, steep = 0; /* of values; of the tangent's slope */
+  if (s->op == PAIRS) top = 1;
+  if (leaky) {
+    if (kink) point[2] = -at;
+    if (open == LIP_CHECK_OWN)
+      open = at + high >= -(at + low) ? 1 : below; /* Zhang et al. 2018, section 3.3 */
+    k[concave] = kink ? open : at + low >= 0 ? 1 : below;
+    k[!concave] = kink ? chord : k[concave];
+  } else {
+    point[2] = curve ? low + (high - low) / 2 : low;
+    double ends = fmin(slope_at(s, at + low), slope_at(s, at + high)) * (1 - 0x1p-38);
+    k[concave] = curve ? slope_at(s, at + point[2]) : ends;
+    k[!concave] = curve ? chord : ends;
+    steep = curve ? 0x1p-38 * k[concave] + 0x1p-1000 : 0;
+    error = 2 * lip_check_unit64(s, fabs(at) + fmax(fabs(low), fabs(high)), 1);
+  }
+  t[0] = INFINITY;
+  t[1] = -INFINITY;
+  for (int i = 0; i < 3; i++) {
+    double d = point[i], f = (kink && i == 2 ? 0 : value(s, at + d)) - y;
+    double own = error + 0x1p-48 * (top * (fabs(at) + fabs(d)) + (fabs(k[0]) + fabs(k[1])) * fabs(d)) +
+                 steep * (high - low);
+    t[0] = fmin(t[0], f - k[0] * d - own);
+    t[1] = fmax(t[1], f - k[1] * d + own);
+    most = fmax(most, fabs(f) + own);
+  }
+  return lip_check_up(most);
+}
+
+/* ---- forwards ---- */
+
+static void through(around *a, const step *s) {
+  const lip_check *c = a->c;
+  double *h = c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, size = 0,
+         factor = 1 + 2 * GAMMA(s->N + 16);
+  double *q = a->more, *g = a->more + c->stack;
+  for (size_t k = 0; k < s->N; k++) size = fmax(size, fabs(h[k]) + wide[k]);
+  lip_check_linear(s, h, c->z, c->t);
+  for (size_t i = 0; i < s->M; i++) q[i] = g[i] = 0;
+  lip_check_columns(s, wide, true, q);
+  lip_check_columns(s, off, true, g);
+  for (size_t i = 0; i < s->M; i++) {
+    double T = lip_check_up((c->t[i] + q[i]) * factor), own = ERROR64(s) * c->t[i];
+    if (!s->exact)
+      own += lip_check_error32(s->most, T, fmin(T, lip_check_up(fabs(c->z[i]) + own + q[i] * factor)), size,
+                               s->abs);
+    wide[i] = lip_check_up(q[i] * factor + own);
+    off[i] = lip_check_up(g[i] * factor + own);
+    h[i] = c->z[i];
+  }
+}
+
+/* Unit `var` of step s at value i, whose partner is m. */
+static void unit(around *a, const step *s, size_t i, size_t m, size_t var, double open) {
+  const forms *f = a->f;
+  const bool pair = s->op == PAIRS;
+  double *h = a->c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, *H = f->H + var * f->K, k[2],
+         t[2];
+  double at = pair ? h[m] - h[i] : h[i], reach = pair ? wide[m] + wide[i] : wide[i], mass = 0;
+  double own = (pair ? off[m] + off[i] : off[i]) + 0x1p-52 * fabs(at);
+  for (size_t j = 0; j < f->reach[var]; j++) mass += f->Ha[var * f->K + j] * a->size[j];
+  a->slop[var] = lip_check_up(mass * (1 + GAMMA(f->K + 16)));
+  double bound[2];
+  for (int side = 0; side < 2; side++) { /* of -z and of z */
+    for (size_t j = 0; j < f->reach[var]; j++) a->g[j] = side ? H[j] : -H[j];
+    bound[side] = fmin(lip_check_up(own - least(a, a->g, a->slop[var], var)), reach);
+  }
+  double e32 =
+      pair ? 0 : lip_check_unit32(s, lip_check_up(fabs(at) + reach), 1) + lip_check_unit64(s, fabs(at), 1);
+  double most = lines(s, at, -bound[1], bound[0], open, k, t), C = f->C[var],
+         far = fmax(bound[0], bound[1]) + own;
+  for (int side = 0; side < 2; side++) {
+    a->line[2 * side][var] = k[side] - C;
+    double more = lip_check_up(fabs(k[side]) * own + e32 + 0x1p-50 * (fabs(k[side]) + fabs(C)) * far);
+    a->line[2 * side + 1][var] = t[side] + (side ? more : -more);
+  }
+  a->size[f->base + var] = lip_check_up(most + e32 + fabs(C) * far);
+  if (pair) {
+    wide[i] = wide[m] = fmax(wide[i], wide[m]);
+    off[i] = off[m] = lip_check_up((off[i] + off[m]) / 2);
+  } else {
+    wide[i] = lip_check_up(most + e32);
+    off[i] = 0;
+  }
+}
+
+/* False: no memory, too large, or outside of the box. */
+static bool start(lip_check *c, around *a, const float *x, double R) {
+  const lip_check_claims *claims = c->claims;
+  size_t n = c->net->n_in;
+  *a = (around){.c = c, .f = lip_check_forms(c), .R = R};
+  if (!a->f) return false;
+  a->low = lip_check_take(c, n, 2);
+  a->wide = lip_check_take(c, c->stack, 4);
+  a->size = lip_check_take(c, a->f->K, 2);
+  a->slop = lip_check_take(c, a->f->vars, 5);
+  if (c->failed) return false;
+  a->high = a->low + n;
+  a->off = a->wide + c->stack;
+  a->more = a->off + c->stack;
+  a->g = a->size + a->f->K;
+  for (int i = 0; i < 4; i++) a->line[i] = a->slop + (size_t)(i + 1) * a->f->vars;
+  for (size_t k = 0; k < n; k++) {
+    double v = c->h[k] = (double)x[k], room = 0x1p-50 * fabs(v);
+    a->low[k] = fmax(-R, claims->from - v - room - 0x1p-50 * fabs(claims->from));
+    a->high[k] = fmin(R, claims->to - v + room + 0x1p-50 * fabs(claims->to));
+    a->size[k] = a->wide[k] = fmax(fabs(a->low[k]), fabs(a->high[k]));
+    if (!(a->low[k] <= a->high[k])) return false;
+  }
+  return true;
+}
+
+bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
+  around a;
+  size_t var = 0, units = c->units;
+  if (!start(c, &a, x, R)) return false;
+  for (const step *s = c->step; s < c->step + c->n; s++) {
+    if (s->op == LINEAR) through(&a, s);
+    for (size_t i = 0; (s->op == UNITS || s->op == PAIRS) && i < s->M; i++) {
+      size_t m = s->op == PAIRS ? s->mate[i] : i;
+      if (s->op == PAIRS && m >= i) continue;
+      unit(&a, s, i, m, var, c->claims->slope ? c->claims->slope[row * units + var] : LIP_CHECK_OWN);
+      var++;
+    }
+    if (s->op == MOVE) memmove(a.wide + s->at, a.wide + s->from_at, s->M * sizeof *a.wide);
+    if (s->op == MOVE) memmove(a.off + s->at, a.off + s->from_at, s->M * sizeof *a.off);
+    if (s->op != LINEAR) lip_check_apply(s, c->h);
+  }
+  c->around = lip_check_take(c, 1, (sizeof a + 7) / 8);
+  if (c->around) *c->around = a;
+  return c->around != NULL;
+}
+
+double lip_check_least(lip_check *c, size_t i, size_t j) {
+  const around *a = c->around;
+  struct held *before = c->held;
+  double *g = lip_check_last_form(c, a->f, i, j), mass = 0, m = c->h[i] - c->h[j];
+  if (!g) return -INFINITY;
+  for (size_t k = 0; k < a->f->K; k++) mass += g[a->f->K + k] * a->size[k];
+  double low = least(a, g, lip_check_up(mass * (1 + GAMMA(a->f->K + 16))), a->f->vars);
+  lip_check_drop(c, before);
+  return m + low - lip_check_up(a->off[i] + a->off[j] + 0x1p-50 * (fabs(m) + fabs(low)));
+}
+
+bool lip_check_bounded(const lip_check *c, size_t i) {
+  return fabs(c->h[i]) + c->around->wide[i] < FLT_MAX / 4;
+}
