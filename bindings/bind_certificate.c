@@ -266,7 +266,8 @@ static lip_status read_arrays(lipL_certificate *c, lip_err *err) {
     if (status) return status;
     if (strcmp(a->name, "radius") == 0) c->rows = a->shape[0];
     if (strcmp(a->name, "eps") == 0) c->n_eps = a->shape[0];
-    if (strcmp(a->name, "proof.lambda") == 0) c->claims.targets = a->shape[0], c->claims.units = a->shape[1];
+    if (strcmp(a->name, "proof.rho") == 0) c->claims.targets = a->shape[0];
+    if (strcmp(a->name, "proof.lambda") == 0) c->claims.units = a->shape[1];
     if (strcmp(a->name, "local.slope") == 0) c->claims.units = a->shape[1];
   }
   return LIP_OK;

@@ -92,7 +92,7 @@ static lip_status take_proof(lipL_certificate *c, const lip_proof *proof, const 
     n += carries(&proof->item[t]);
     weighted = weighted || (carries(&proof->item[t]) && proof->item[t].d);
   }
-  if (n == 0 || units == 0 || proof->units != lip_affine_units(affine)) return LIP_OK;
+  if (n == 0 || proof->units != lip_affine_units(affine)) return LIP_OK;
   size_t *at = lip_alloc(units, sizeof *at);
   c->claims.units = units;
   c->target = doubles(n, 2);
@@ -145,7 +145,7 @@ static lip_status raise(lip_check *check, double *claim, double *mirror,
   double first = *claim;
   lip_status status = confirms(check, i, j, err);
   for (int k = 0; status == LIP_FORMAT && k < 80; k++) {
-    double more = k < 14 ? 1 + 1e-13 * exp2(3 * k) : exp2(k - 14);
+    double more = k < 14 ? 1 + 1e-13 * exp2(3 * k) : exp2((k - 13) / 4.0);
     *claim = k == 79 ? (double)INFINITY : first * more + 0x1p-800;
     if (mirror) *mirror = *claim;
     status = confirms(check, i, j, err);

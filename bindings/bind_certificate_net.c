@@ -54,11 +54,11 @@ void lipL_model_free(lipL_model *m) {
   *m = (lipL_model){0};
 }
 
-static lip_status claim(lipL_model *m, const lip_layer *l, lip_err *err) {
+static lip_status claim(lipL_model *m, const lip_layer *l, bool weighted, lip_err *err) {
   lipL_claimed *of = take(m, m->dense + 1, sizeof *of);
   if (!of) return no_memory(err);
   if (m->dense > 0) memcpy(of, m->of, m->dense * sizeof *of);
-  of[m->dense++] = (lipL_claimed){l, m->weighted, m->weighted + (m->depth == 0)};
+  of[m->dense++] = (lipL_claimed){l, m->weighted, m->weighted + (weighted && m->depth == 0)};
   m->of = of;
   return LIP_OK;
 }
@@ -128,7 +128,7 @@ static lip_status add_dense(lipL_model *m, const lip_layer *l, lip_err *err) {
   lip_str_printf(&m->text, ";dense %zu", l->n_out);
   hash(m, W, cells, sizeof *W);
   hash(m, b, l->n_out, sizeof *b);
-  lip_status status = claim(m, l, err);
+  lip_status status = claim(m, l, true, err);
   return status
              ? status
              : add(m,
@@ -266,7 +266,7 @@ static lip_status add_conv(lipL_model *m, const lip_layer *l, lip_err *err) {
   say_window(m, l, &g);
   hash(m, l->param[0].value, lip_param_size(&l->param[0]), sizeof(float));
   for (size_t o = 0; o < g.OUT; o++) hash(m, b ? &b[o] : &zero, 1, sizeof(float));
-  lip_status status = claim(m, l, err);
+  lip_status status = claim(m, l, true, err);
   return status
              ? status
              : add_window(m, &g, l->param[0].value, 0, (lip_check_layer){.bias = bias, .claimed = true}, err);
@@ -279,7 +279,8 @@ static lip_status add_average(lipL_model *m, const lip_layer *l, lip_err *err) {
   float w = (float)(1 / n);
   if ((double)w * n > 1) w = nextafterf(w, 0);
   say_window(m, l, &g);
-  return add_window(m, &g, NULL, (double)w, (lip_check_layer){0}, err);
+  lip_status status = claim(m, l, false, err); /* windows that overlap have a norm of their own */
+  return status ? status : add_window(m, &g, NULL, (double)w, (lip_check_layer){.claimed = true}, err);
 }
 
 /* ---- pairs ---- */
