@@ -103,7 +103,12 @@ function check.main(cert, model, data, ...)
   end
   print(core.plain(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method,
     result.path, result.arithmetic)))
-  print(("  verified: %d operator norms, %d pair constants"):format(result.norms, result.pairs))
+  if result.method == "local" then
+    print(("  every radius by linear bounds of the ball around its row%s"):format(
+      result.box and ", cut with the box " .. core.plain(result.box:gsub(" ", " to ")) or ""))
+  else
+    print(("  verified: %d operator norms, %d pair constants"):format(result.norms, result.pairs))
+  end
   if result.rows == 0 then
     print "  no radii are claimed"
   elseif rows then

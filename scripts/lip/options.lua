@@ -286,14 +286,15 @@ p = the net's path -- norm of the ball, its first one
 box = none -- {from, to}: only inputs in it count
 -> { low=, high=, p=, eps=, reason= }; low, high: (outputs, inputs), rounded outwards: every partial derivative at every point of the ball lies between them (at a kink all of Clarke's), and every quotient of two points that differ in one coordinate; of the exact function of the stored weights. An entry with low > 0 rises everywhere]],
   ["net:certificate"] = [[
-method = product -- of the constants of pairs: product, abs, recursion, multiplier or best
+method = product -- of the constants of pairs: product, abs, recursion, multiplier or best; or local: no constants, but balls around each row
 p = the net's path -- radii in another norm, or along another path of norms
-eps = none -- a radius or a list of radii where certified rows are counted
+eps = none -- a radius or a list of radii where certified rows are counted; with local the sizes of balls that are tried, the largest confirmed one being a row's radius
+box = none -- with local: {from, to}, inputs outside do not count
 limit = all -- the first so many rows only
 seconds = 5 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
--> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file]],
+-> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file. Layers that no file can speak of, householder, l2_pool2d and anchor, raise an error]],
   ["lip.verify"] = [[
 eps = required -- size of the balls; a tensor of one input: scale of balls of size 1
 scale = none -- a tensor of one input, s >= 0: balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is

@@ -222,6 +222,11 @@ for _, method in ipairs { "product", "abs", "recursion", "multiplier", "best" } 
     end))
   end
 end
+for name, box in pairs { ball = false, box = { 0, 1 } } do
+  write("certificate", name, written(function(to)
+    return net:certificate(to, x, labels, { method = "local", eps = { 0.01, 0.1, 0.3 }, box = box or nil })
+  end))
+end
 write("certificate", "constants", written(function(to) return net:certificate(to, nil, { method = "recursion" }) end))
 words("certificate", { '"norm"', '"pair"', '"proof.rho"', '"proof.lambda"', '"proof.weight"', '"radius"', '"label"',
-  '"truth"', '"eps"', '"certified"', '"shape":[', "float32", "real", "best", "product", "abs", "2->inf", "1->2" })
+  '"truth"', '"eps"', '"certified"', '"shape":[', "float32", "real", "best", "product", "abs", "local", '"local.slope"', "0 1", "2->inf", "1->2" })

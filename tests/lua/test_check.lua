@@ -299,6 +299,27 @@ function T.test_texts_under_a_true_hash()
   lu.assertFalse(verdict(net))
 end
 
+-- Files of version 1: no box, and a multiplier for every row of a matrix.
+function T.test_the_version_before()
+  for _, method in ipairs { "product", methods()[3] } do
+    local net = small(lip.maxmin, "2", 1, inf)
+    local cert = parse(certified(net, { method = method }))
+    cert.meta.format_version, cert.meta.box = "1", nil
+    local lambda = array(cert, "proof.lambda")
+    if lambda then -- those of the lower indices were never read
+      local old, targets = { table.unpack(lambda) }, lambda.shape[1]
+      lambda.shape, lambda.n = { targets, 10 }, 10 * targets
+      for i = 1, lambda.n do lambda[i] = i % 2 == 0 and old[i // 2] or 1 end
+    end
+    write(cert, path, true)
+    local ok, reason = verdict(net)
+    lu.assertTrue(ok, reason)
+    cert.meta.box = ""
+    write(cert, path, true)
+    lu.assertFalse(verdict(net))
+  end
+end
+
 -- Claims of another net of the same shape, one array after another, and all of them under the names of this one.
 function T.test_claims_of_another_net()
   not_merciless()
@@ -457,6 +478,11 @@ function T.test_program()
     text = select(2, run(path, model, rows))
     lu.assertEquals(tonumber(text:match "certified at eps (%S+)"), eps)
   end
+  certified(net, { method = "local", eps = { 0.01, 0.35 }, box = { 0, 0.75 } })
+  status, text = run(path, model, rows)
+  lu.assertEquals(status, 0, text)
+  lu.assertStrContains(text, "cut with the box 0 to 0.75")
+  lu.assertStrContains(text, "labels and radii of 6 rows")
   certified(net, { eps = 0.35 })
   lu.assertStrContains(select(2, run(path, model, rows)), "eps 0.35\n")
   status, text = run(path, model, other)
