@@ -49,8 +49,8 @@ bool lipL_certificate_is_local(const lipL_certificate *c) {
 
 static void dims_of(const lipL_certificate *c, size_t i, size_t dim[2]) {
   const bool local = lipL_certificate_is_local(c);
-  size_t T = c->claims.targets, C = local ? 0 : c->model.net.n_out;
-  const size_t of[FIELDS][2] = {{local ? 0 : c->model.dense, 1},
+  size_t T = c->claims.targets, C = c->model.net.n_out;
+  const size_t of[FIELDS][2] = {{c->model.dense, 1},
                                 {C, C},
                                 {T, 2},
                                 {T, 1},
@@ -93,10 +93,8 @@ static lip_status bad(lip_err *err, const char *what) {
 }
 
 static bool evidence_of(const char *method, unsigned *evidence) {
-  *evidence = 0;
-  if (strcmp(method, "local") == 0) return true;
   *evidence = LIP_CHECK_ABS | LIP_CHECK_QUADRATIC;
-  if (strcmp(method, "best") == 0) return true;
+  if (strcmp(method, "best") == 0 || strcmp(method, "local") == 0) return true;
   if (strcmp(method, "product") == 0) return *evidence = 0, true;
   if (strcmp(method, "abs") == 0) return *evidence = LIP_CHECK_ABS, true;
   *evidence = LIP_CHECK_QUADRATIC;

@@ -75,11 +75,16 @@ size_t lipL_certificate_count(const lipL_certificate *c, double eps);
 lip_status lipL_certificate_save(const char *path, const lipL_certificate *c, lip_err *err);
 /* Everything but the claims' truth: format, hash over all of the file, shapes. LIP_FORMAT, LIP_IO, ... */
 lip_status lipL_certificate_load(const char *path, lipL_certificate *c, lip_err *err);
-/* What the checker makes of the largest of these sizes that it confirms for each row of x (B, n_in) with its label; first:
- * index of the first row. c->check is open. LIP_CANCELLED, LIP_MEMORY. */
-lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, size_t first, size_t B,
-                                         size_t width, const lip_radius *found, lip_cancel *cancel,
+/* Method "local". Room for the lines of all rows; c->check is open. LIP_MEMORY. */
+lip_status lipL_certificate_reserve_local(lipL_certificate *c, lip_err *err);
+/* The largest of the sizes above `radius` that the checker confirms for row r with its label, into the row's radius.
+ * LIP_FORMAT: none. LIP_MEMORY. */
+lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, size_t r, double radius,
                                          lip_err *err);
+/* Lines that are the checker's own choice need not stand in the file. */
+void lipL_certificate_spare_local(lipL_certificate *c);
+/* The option `global`, a method whose constants a file carries; raises. */
+const char *lipL_optglobal(lua_State *L, int idx, bool local);
 /* The option `box` of method "local" into the metadata; `local`: that is the method. Raises. */
 void lipL_optbox(lua_State *L, int idx, bool local, char *text, size_t size);
 /* Pushes an empty one. */

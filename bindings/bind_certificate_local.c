@@ -2,6 +2,7 @@
 #include "bindings/bind_certificate.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "core/base/number.h"
 
@@ -28,8 +29,23 @@ void lipL_optbox(lua_State *L, int idx, bool local, char *text, size_t size) {
   lua_pop(L, 1);
 }
 
-/* Room for the lines of every row. */
-static lip_status reserve(lipL_certificate *c, lip_err *err) {
+const char *lipL_optglobal(lua_State *L, int idx, bool local) {
+  static const char *const known[] = {"product", "abs", "recursion", "multiplier", "best", NULL};
+  char got[80];
+  if (!lua_istable(L, idx)) return "recursion";
+  int type = lua_getfield(L, idx, "global");
+  const char *name = type == LUA_TSTRING ? lua_tostring(L, -1) : NULL; /* the table holds it */
+  if (type != LUA_TNIL && !local) luaL_error(L, "certificate: option 'global' belongs to method=\"local\"");
+  for (size_t i = 0; name && known[i]; i++)
+    if (strcmp(name, known[i]) == 0) return lua_pop(L, 1), known[i];
+  if (type != LUA_TNIL)
+    luaL_error(L, "certificate: option 'global' is product, abs, recursion, multiplier or best; got %s",
+               lipL_typetext(L, -1, got, sizeof got));
+  lua_pop(L, 1);
+  return "recursion";
+}
+
+lip_status lipL_certificate_reserve_local(lipL_certificate *c, lip_err *err) {
   size_t n;
   c->claims.units = lip_check_units(c->check);
   c->slope = lip_mul_fits(c->rows, c->claims.units, &n) ? lip_alloc(n, sizeof *c->slope) : NULL;
@@ -39,40 +55,35 @@ static lip_status reserve(lipL_certificate *c, lip_err *err) {
   return LIP_OK;
 }
 
+void lipL_certificate_spare_local(lipL_certificate *c) {
+  for (size_t k = 0; k < c->rows * c->claims.units; k++)
+    if (c->slope[k] != LIP_CHECK_OWN) return;
+  lip_free(c->slope);
+  c->slope = NULL;
+}
+
 /* Lines of each row as the checker chooses them, then all flat, all steep: the first that do. */
 static lip_status settle(lipL_certificate *c, size_t r, const float *x, lip_err *err) {
-  const size_t units = lip_check_units(c->check);
-  const double way[] = {LIP_CHECK_OWN, 0, 1};
-  lip_status status = LIP_FORMAT;
+  const size_t units = c->claims.units;
+  const double way[] = {0, 1, LIP_CHECK_OWN};
+  lip_status status = lip_check_claim(c->check, LIP_CHECK_ROW, r, 0, x, err);
   for (size_t k = 0; k < 3 && status == LIP_FORMAT; k++) {
     for (size_t v = 0; v < units; v++) c->slope[r * units + v] = way[k];
-    status = lip_check_claim(c->check, LIP_CHECK_ROW, r, 0, x, err);
+    if (way[k] != LIP_CHECK_OWN) status = lip_check_claim(c->check, LIP_CHECK_ROW, r, 0, x, err);
   }
   return status;
 }
 
-lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, size_t first, size_t B,
-                                         size_t width, const lip_radius *found, lip_cancel *cancel,
+lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, size_t r, double radius,
                                          lip_err *err) {
-  if (first == 0) {
-    lip_status status = reserve(c, err);
-    if (status) return status;
+  lip_status status = LIP_FORMAT;
+  for (double below = INFINITY, eps; status == LIP_FORMAT && c->label[r] >= 0; below = eps) {
+    eps = radius;
+    for (size_t k = 0; k < c->n_eps; k++)
+      if (c->eps[k] < below && c->eps[k] > eps) eps = c->eps[k];
+    if (!(eps > radius)) break;
+    c->radius[r] = eps;
+    status = settle(c, r, x, err);
   }
-  for (size_t i = 0; i < B; i++) {
-    const size_t r = first + i;
-    lip_status status = LIP_FORMAT;
-    c->label[r] = (float)found[i].label;
-    if (lip_cancel_raised(cancel)) return lip_fail(err, LIP_CANCELLED, "certificate: cancelled");
-    double below = INFINITY; /* from the largest size down */
-    while (status == LIP_FORMAT) {
-      double eps = 0;
-      for (size_t k = 0; k < c->n_eps; k++)
-        if (c->eps[k] < below && c->eps[k] > eps && found[i].label >= 0) eps = c->eps[k];
-      c->radius[r] = below = eps;
-      status = settle(c, r, x + i * width, err);
-      if (eps == 0) break;
-    }
-    if (status) return status;
-  }
-  return LIP_OK;
+  return status;
 }

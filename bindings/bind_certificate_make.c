@@ -14,7 +14,7 @@ typedef struct maker {
   lipL_certificate *c;
   lipL_cert *found;
   lipL_rows rows;
-  const char *method, *arithmetic;
+  const char *method, *global, *arithmetic; /* global: with "local" the method of the constants */
   bool local;
   char box[64];
   double seconds;
@@ -124,13 +124,13 @@ static lip_status take_proof(lipL_certificate *c, const lip_proof *proof, const 
 static lip_status reserve(maker *m, lip_err *err) {
   lipL_certificate *c = m->c;
   size_t C = c->model.net.n_out;
-  c->norm = m->local ? NULL : doubles(c->model.dense, 1);
-  c->pair = m->local ? NULL : doubles(C, C);
+  c->norm = doubles(c->model.dense, 1);
+  c->pair = doubles(C, C);
   c->rows = m->rows.n;
   c->radius = doubles(c->rows, 1);
   c->label = lip_alloc(c->rows, sizeof *c->label);
   if (m->rows.labels) c->truth = lip_alloc(c->rows, sizeof *c->truth);
-  if ((!m->local && (!c->norm || !c->pair)) || !c->radius || !c->label || (m->rows.labels && !c->truth))
+  if (!c->norm || !c->pair || !c->radius || !c->label || (m->rows.labels && !c->truth))
     return lip_fail(err, LIP_MEMORY, "out of memory for a certificate of %zu rows", c->rows);
   for (size_t r = 0; c->truth && r < c->rows; r++) c->truth[r] = (float)m->rows.labels[r];
   return LIP_OK;
@@ -267,7 +267,6 @@ static lip_status settle_row(maker *m, size_t r, const float *x, const float *z,
                                 0.9375,  0.99,    0.999,   0.9999,  1};
   double first = m->c->claims.float32 ? found->radius : plain_radius(m, z, found->label);
   lip_status status = LIP_FORMAT;
-  m->c->label[r] = (float)found->label;
   for (size_t k = 0; status == LIP_FORMAT && k < sizeof part / sizeof *part; k++) {
     m->c->radius[r] = first * (1 - part[k]);
     status = lip_check_claim(m->c->check, LIP_CHECK_ROW, r, 0, x, err);
@@ -286,11 +285,16 @@ static lip_status settle_rows(maker *m, lip_err *err) {
     const float *x = lipL_rows_read(&m->rows, i, B, m->index, m->room);
     lip_sha256_add(&hash, x, B * m->rows.width * sizeof *x);
     lip_status status = lip_certify(m->found->certifier, x, B, m->radius, err);
-    if (!status && m->local)
+    for (size_t r = 0; !status && r < B; r++) {
+      const float *row = x + r * m->rows.width;
+      m->c->label[i + r] = (float)m->radius[r].label;
+      if (lip_cancel_raised(m->net->engine.cancel))
+        return lip_fail(err, LIP_CANCELLED, "certificate: cancelled");
       status =
-          lipL_certificate_settle_local(m->c, x, i, B, m->rows.width, m->radius, m->net->engine.cancel, err);
-    for (size_t r = 0; !status && !m->local && r < B; r++)
-      status = settle_row(m, i + r, x + r * m->rows.width, m->net->logits + r * C, &m->radius[r], err);
+          m->local ? lipL_certificate_settle_local(m->c, row, i + r, m->radius[r].radius, err) : LIP_FORMAT;
+      if (status == LIP_FORMAT)
+        status = settle_row(m, i + r, row, m->net->logits + r * C, &m->radius[r], err);
+    }
     if (status) return status;
   }
   lip_sha256_end(&hash, digest);
@@ -309,12 +313,13 @@ static lip_status open_checker(lipL_certificate *c, lip_err *err) {
 static lip_status make(maker *m, lip_err *err) {
   lipL_certificate *c = m->c;
   lipL_cert *f = m->found;
-  bool more = !m->local && strcmp(m->method, "product") != 0;
+  const char *method = m->local ? m->global : m->method;
+  bool more = strcmp(method, "product") != 0;
   f->carried = true;
   lip_status status = lipL_model_init(&c->model, m->net, err);
   if (!status) status = lip_bound_along(m->net, &m->path, &f->bound, err);
   if (!status && more)
-    status = lipL_runmethod(f, m->method, m->net, &m->path, true, m->seconds, m->progress, err);
+    status = lipL_runmethod(f, method, m->net, &m->path, true, m->seconds, m->progress, err);
   lip_certify_conf conf = {.path = &m->path, .pairs = f->found.pair};
   if (!status) status = lip_certifier_new(m->net, &conf, &f->certifier, err);
   if (!status) status = take_proof(c, f->found.proof, &f->affine, err);
@@ -322,12 +327,11 @@ static lip_status make(maker *m, lip_err *err) {
   if (!status) status = set_keys(m, err);
   if (!status) status = lipL_certificate_claims(c, err);
   if (!status) status = open_checker(c, err);
-  if (!status && !m->local) status = settle_norms(m, err);
-  if (!status && !m->local) status = settle_pairs(m, err);
+  if (!status) status = settle_norms(m, err);
+  if (!status) status = settle_pairs(m, err);
+  if (!status && m->local) status = lipL_certificate_reserve_local(c, err);
   if (!status && m->rows.n > 0) status = settle_rows(m, err);
-  bool own = m->local && !status; /* nothing but the checker's own lines: they need not stand in the file */
-  for (size_t k = 0; own && k < c->rows * c->claims.units; k++) own = c->slope[k] == LIP_CHECK_OWN;
-  if (own) c->claims.units = 0;
+  if (!status && m->local) lipL_certificate_spare_local(c);
   for (size_t k = 0; !status && k < c->n_eps; k++) c->count[k] = (double)lipL_certificate_count(c, c->eps[k]);
   return status;
 }
@@ -366,7 +370,7 @@ static bool wants_local(lua_State *L, int idx) {
 
 static void check_arguments(lua_State *L, maker *m) {
   static const char *const known[] = {"eps",        "limit",    "method", "seconds", "p",
-                                      "arithmetic", "progress", "box",    NULL};
+                                      "arithmetic", "progress", "box",    "global",  NULL};
   bool set = lipL_testdataset(L, 3) != NULL || lua_isnoneornil(L, 3);
   int options = set ? 4 : 5;
   m->options = options;
@@ -377,6 +381,7 @@ static void check_arguments(lua_State *L, maker *m) {
   if (m->rows.data) lipL_checkclasses(L, "certificate", m->rows.data, m->net);
   m->local = wants_local(L, options);
   m->method = m->local ? "local" : lipL_optmethod(L, options, "certificate");
+  m->global = lipL_optglobal(L, options, m->local);
   lipL_optbox(L, options, m->local, m->box, sizeof m->box);
   m->arithmetic = check_arithmetic(L, options);
   lipL_optpath(L, options, "certificate", m->net, &m->path);

@@ -284,15 +284,9 @@ static lip_status local_claim(lip_check *c, size_t r, const float *x, double R, 
   return LIP_OK;
 }
 
-static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
-  double R = c->claims->radius[r], label = (double)c->claims->label[r], off, away;
-  bool finite = true;
-  for (size_t k = 0; k < c->net->n_in; k++) finite = finite && fabsf(x[k]) < INFINITY;
-  if (!is_label(c, label) || !is_radius(R) || (R > 0 && (label < 0 || !finite)))
-    return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
-                    lip_plain(label), lip_plain(R));
-  if (!finite) return LIP_OK;
-  if (c->claims->local) return local_claim(c, r, x, R, err);
+/* One row by the constants of the pairs. */
+static lip_status global_claim(lip_check *c, size_t r, const float *x, double R, lip_err *err) {
+  double label = (double)c->claims->label[r], off, away;
   centre(c, x);
   off = ball(c, R, &away);
   size_t y = label < 0 ? 0 : (size_t)label;
@@ -309,6 +303,18 @@ static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err
       return lip_fail(err, LIP_FORMAT, "label of row %zu: class %zu is above class %zu", r + 1, j, y);
   }
   return label < 0 ? lip_fail(err, LIP_FORMAT, "label of row %zu: its logits are finite", r + 1) : LIP_OK;
+}
+
+static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
+  double R = c->claims->radius[r], label = (double)c->claims->label[r];
+  bool finite = true;
+  for (size_t k = 0; k < c->net->n_in; k++) finite = finite && fabsf(x[k]) < INFINITY;
+  if (!is_label(c, label) || !is_radius(R) || (R > 0 && (label < 0 || !finite)))
+    return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
+                    lip_plain(label), lip_plain(R));
+  if (!finite) return LIP_OK;
+  lip_status status = c->claims->pair ? global_claim(c, r, x, R, err) : LIP_FORMAT;
+  return status == LIP_FORMAT && c->claims->local ? local_claim(c, r, x, R, err) : status;
 }
 
 lip_status lip_check_claim(lip_check *c, lip_check_what what, size_t i, size_t j, const float *x,

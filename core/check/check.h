@@ -53,15 +53,15 @@ typedef struct lip_check_claims {
       *path;    /* (dense + 1) norms 1, 2 or 0 = inf: of the input, and behind each layer with a norm claim */
   bool float32; /* radii hold for the net as executed in float32, not just in exact arithmetic */
   unsigned evidence;
-  const double *norm;    /* (dense) operator norms; NULL among local claims */
-  const double *pair;    /* (C, C) constants of z_i - z_j from the norm path[0]; NULL among local claims */
-  size_t targets, units; /* proofs of the quadratic inequality; multipliers of each: lip_check_units */
-  const double *target, *rho;    /* (targets, 2) classes, (targets) */
+  const double *norm;         /* (dense) operator norms; NULL: local claims alone */
+  const double *pair;         /* (C, C) constants of z_i - z_j from the norm path[0]; NULL with norm */
+  size_t targets, units;      /* proofs of the quadratic inequality; multipliers of each: lip_check_units */
+  const double *target, *rho; /* (targets, 2) classes, (targets) */
   const double *lambda, *weight; /* (targets, units), (targets, n_in) or NULL */
   size_t rows;
   const float *label;   /* (rows) class as executed */
   const double *radius; /* (rows) */
-  /* Radii by a relaxation of the ball around each row, cut with the box; then no norm or pair is claimed. */
+  /* Radii may also rest on a relaxation of the ball around each row, cut with the box. */
   bool local;
   double from, to; /* the box, -INFINITY and INFINITY: none */
   const double *

@@ -103,12 +103,8 @@ function check.main(cert, model, data, ...)
   end
   print(core.plain(("accepted: %s, method %s, norms %s, arithmetic %s"):format(result.layers, result.method,
     result.path, result.arithmetic)))
-  if result.method == "local" then
-    print(("  every radius by linear bounds of the ball around its row%s"):format(
-      result.box and ", cut with the box " .. core.plain(result.box:gsub(" ", " to ")) or ""))
-  else
-    print(("  verified: %d operator norms, %d pair constants"):format(result.norms, result.pairs))
-  end
+  print(("  verified: %d operator norms, %d pair constants"):format(result.norms, result.pairs))
+  if result.box then print("  inputs count that lie in the box " .. core.plain(result.box:gsub(" ", " to "))) end
   if result.rows == 0 then
     print "  no radii are claimed"
   elseif rows then

@@ -286,10 +286,11 @@ p = the net's path -- norm of the ball, its first one
 box = none -- {from, to}: only inputs in it count
 -> { low=, high=, p=, eps=, reason= }; low, high: (outputs, inputs), rounded outwards: every partial derivative at every point of the ball lies between them (at a kink all of Clarke's), and every quotient of two points that differ in one coordinate; of the exact function of the stored weights. An entry with low > 0 rises everywhere]],
   ["net:certificate"] = [[
-method = product -- of the constants of pairs: product, abs, recursion, multiplier or best; or local: no constants, but balls around each row
+method = product -- of the constants of pairs: product, abs, recursion, multiplier or best; or local: balls around each row beside the constants
 p = the net's path -- radii in another norm, or along another path of norms
 eps = none -- a radius or a list of radii where certified rows are counted; with local the sizes of balls that are tried, the largest confirmed one being a row's radius
 box = none -- with local: {from, to}, inputs outside do not count
+global = recursion -- with local: the method of the constants
 limit = all -- the first so many rows only
 seconds = 5 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
