@@ -86,7 +86,7 @@ void lipL_certificate_spare_local(lipL_certificate *c);
 /* The option `global`, a method whose constants a file carries; raises. */
 const char *lipL_optglobal(lua_State *L, int idx, bool local);
 /* The option `box` of method "local" into the metadata; `local`: that is the method. Raises. */
-void lipL_optbox(lua_State *L, int idx, bool local, char *text, size_t size);
+void lipL_optplainbox(lua_State *L, int idx, bool local, char *text, size_t size);
 /* Pushes an empty one. */
 lipL_certificate *lipL_newcertificate(lua_State *L);
 

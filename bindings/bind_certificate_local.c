@@ -6,7 +6,7 @@
 
 #include "core/base/number.h"
 
-void lipL_optbox(lua_State *L, int idx, bool local, char *text, size_t size) {
+void lipL_optplainbox(lua_State *L, int idx, bool local, char *text, size_t size) {
   double side[2];
   *text = 0;
   if (!lua_istable(L, idx)) return;
