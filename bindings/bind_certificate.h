@@ -84,9 +84,9 @@ lip_status lipL_certificate_settle_local(lipL_certificate *c, const float *x, si
 /* Lines that are the checker's own choice need not stand in the file. */
 void lipL_certificate_spare_local(lipL_certificate *c);
 /* The option `global`, a method whose constants a file carries; raises. */
-const char *lipL_optglobal(lua_State *L, int idx, bool local);
+const char *lipL_certificate_optglobal(lua_State *L, int idx, bool local);
 /* The option `box` of method "local" into the metadata; `local`: that is the method. Raises. */
-void lipL_optplainbox(lua_State *L, int idx, bool local, char *text, size_t size);
+void lipL_certificate_optbox(lua_State *L, int idx, bool local, char *text, size_t size);
 /* Pushes an empty one. */
 lipL_certificate *lipL_newcertificate(lua_State *L);
 

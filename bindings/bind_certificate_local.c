@@ -6,7 +6,7 @@
 
 #include "core/base/number.h"
 
-void lipL_optplainbox(lua_State *L, int idx, bool local, char *text, size_t size) {
+void lipL_certificate_optbox(lua_State *L, int idx, bool local, char *text, size_t size) {
   double side[2];
   *text = 0;
   if (!lua_istable(L, idx)) return;
@@ -29,7 +29,7 @@ void lipL_optplainbox(lua_State *L, int idx, bool local, char *text, size_t size
   lua_pop(L, 1);
 }
 
-const char *lipL_optglobal(lua_State *L, int idx, bool local) {
+const char *lipL_certificate_optglobal(lua_State *L, int idx, bool local) {
   static const char *const known[] = {"product", "abs", "recursion", "multiplier", "best", NULL};
   char got[80];
   if (!lua_istable(L, idx)) return "recursion";

@@ -381,8 +381,8 @@ static void check_arguments(lua_State *L, maker *m) {
   if (m->rows.data) lipL_checkclasses(L, "certificate", m->rows.data, m->net);
   m->local = wants_local(L, options);
   m->method = m->local ? "local" : lipL_optmethod(L, options, "certificate");
-  m->global = lipL_optglobal(L, options, m->local);
-  lipL_optplainbox(L, options, m->local, m->box, sizeof m->box);
+  m->global = lipL_certificate_optglobal(L, options, m->local);
+  lipL_certificate_optbox(L, options, m->local, m->box, sizeof m->box);
   m->arithmetic = check_arithmetic(L, options);
   lipL_optpath(L, options, "certificate", m->net, &m->path);
   m->seconds = lipL_optseconds(L, options, "certificate", &m->path);
