@@ -29,6 +29,8 @@ bool lip_elim_weigh(lip_elim *e, const double *d);
  * (INFINITY: none). */
 #define LIP_ELIM_ROOM 1e-6 /* next to nothing */
 double lip_elim_closed(lip_elim *e, double room, double *lambda);
+/* The same from the input forwards, for weights of 1 and nets without units of known slope; else INFINITY. */
+double lip_elim_forward(lip_elim *e, double *lambda);
 /* rho of lambda, to `tolerance` relative, and with `gradient` (count) d rho / d lambda; INFINITY when lambda is not
  * feasible. rho is a largest eigenvalue, and where several are nearly as large it has a kink: with blur > 0 the gradient is
  * the mean over leading eigenvectors with weights exp(-(rho - eigenvalue) / (blur rho)). */

@@ -161,6 +161,10 @@ static void build(lip_elim *e, bool weighted) {
     e->Ut = take_matrix(e, e->n_in, e->in);
     e->Yt = take_matrix(e, e->n_in, e->in);
   }
+  bool forward = !weighted;
+  for (size_t l = 0; l < e->n; l++) forward = forward && e->stage[l].F == e->stage[l].M;
+  if (forward) e->forward = take_matrix(e, e->count, 1);
+  for (int i = 0; forward && i < 2; i++) e->X[i] = take_matrix(e, wide, wide);
   e->Q0 = take_matrix(e, e->in, e->in);
   e->x = take_matrix(e, LIP_LEADING, e->in);
 }

@@ -33,9 +33,12 @@ struct lip_elim {
   /* the input */
   size_t n_in, in; /* padded; after compression */
   bool compress, weighted;
-  double *A, *Ad;             /* (M_1, n_in) when compressed or weighted */
-  double *R0, *d;             /* (in, in) factor; (n_in) 1 / d */
-  double *Ut, *Yt;            /* (n_in, in) when weighted and compressed */
+  double *A, *Ad;  /* (M_1, n_in) when compressed or weighted */
+  double *R0, *d;  /* (in, in) factor; (n_in) 1 / d */
+  double *Ut, *Yt; /* (n_in, in) when weighted and compressed */
+  /* forwards: multipliers for rho = 1 (count), two matrices of the widest block; NULL: the net is not of that kind */
+  double *forward, *X[2];
+  enum { LIP_FORWARD_UNKNOWN, LIP_FORWARD_MADE, LIP_FORWARD_NONE } forward_is;
   double *Q0, *x, *work;      /* (in, in), (LIP_LEADING, in) */
   double weight[LIP_LEADING]; /* of the rows of x in the last gradient */
   void *owned[LIP_ELIM_OWNED];

@@ -35,10 +35,21 @@ bool lip_propose_stop(lip_proposer *p) {
   return p->cut;
 }
 
+/* What the other closed form finds, where that is smaller. */
+static double propose_forward(lip_proposer *p, double rho) {
+  double other = lip_elim_forward(p->elim, p->room[0]), found;
+  if (!(other < rho)) return rho;
+  found = lip_elim_rho(p->elim, p->room[0], 1e-12, 0, NULL); /* nothing but rounding is between the two */
+  if (!(found < rho)) return rho;
+  memcpy(p->lambda, p->room[0], lip_elim_count(p->elim) * sizeof *p->lambda);
+  return found;
+}
+
 double lip_propose_closed(lip_proposer *p) {
   if (p->d && !lip_elim_weigh(p->elim, NULL)) return INFINITY;
   double rho = lip_elim_closed(p->elim, LIP_ELIM_ROOM, p->lambda), top = 0;
-  if (!p->d || !(rho < INFINITY)) return rho;
+  if (!p->d) return propose_forward(p, rho);
+  if (!(rho < INFINITY)) return rho;
   size_t n_in = p->ask->affine->n_in;
   lip_elim_spread(p->elim, p->d);
   for (size_t k = 0; k < n_in; k++) top = fmax(top, p->d[k]);

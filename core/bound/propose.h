@@ -24,7 +24,7 @@ typedef struct lip_proposer {
 /* Proposes multipliers (and d) for rows that lip_elim_target has been told of; returns rho, INFINITY for none. */
 typedef double lip_propose(lip_proposer *p);
 
-/* The closed form: multipliers of lip_elim_closed; weights d_k = sum_j |Q_kj| of the form Q that they leave at the input,
+/* The closed form: multipliers of lip_elim_closed or, where that is smaller, of lip_elim_forward; weights d_k = sum_j |Q_kj| of the form Q that they leave at the input,
  * which make diag(d) - Q diagonally dominant. */
 double lip_propose_closed(lip_proposer *p);
 

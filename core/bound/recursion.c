@@ -1,5 +1,6 @@
 /* Multipliers in closed form, layer by layer from the output (ECLipsE-Fast, Xu, Sivaranjani 2024, backwards and for
- * slopes of any sign; formula and proof that the product of norms is never below: eliminate.c). In the norm inf the
+ * slopes of any sign; formula and proof that the product of norms is never below: eliminate.c), or from the input
+ * (eliminate_forward.c), whichever has the smaller rho. In the norm inf the
  * weights of the input are the row sums of the form at the input: diag(d) - Q is then diagonally dominant. */
 #include "core/bound/propose.h"
 
