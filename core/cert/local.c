@@ -6,8 +6,8 @@
  * intervals that are themselves relaxed (Zhang et al. 2018). Each pair needs one of them only.
  *
  * A property of the outputs in place of the label: every clause needs so many of its rows to be positive all over the
- * ball (property.h), and each row is a linear function like a margin. A clause that holds here by one row and there by
- * another is not proved.
+ * ball (property.h), and each row is a linear function like a margin. Clauses that hold here by one row and there by
+ * another are left to sums of rows (mix.c).
  *
  * A constant of the ball: for two inputs in it every unit before phi stays in its interval, so the slope of phi between
  * the two lies in the slopes of that interval, and whatever a method proves for all slopes in [low, high] holds with the
@@ -22,6 +22,7 @@
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/bound/found.h"
+#include "core/cert/mix.h"
 #include "core/norm/round.h"
 
 struct lip_local {
@@ -35,17 +36,20 @@ struct lip_local {
   lip_ranges **ranges;   /* (threads) */
   lip_property property; /* conf.property, or that the label stays */
   double *low;           /* (threads, 2, property.m) */
+  double *mix;           /* (threads, lip_mix_work) */
 };
 
 static lip_status reserve(lip_local *c, lip_err *err) {
-  size_t rows;
+  size_t rows, mix;
   c->property = (lip_property){.asked = LIP_ASK_LABEL, .C = c->affine.n_out, .m = c->affine.n_out};
   if (c->conf.property) c->property = *c->conf.property; /* its arrays stay where they are */
   c->threads = lip_pool_threads(c->net->engine.pool);
   c->ranges = lip_alloc(c->threads, sizeof *c->ranges);
   if (lip_mul_fits(2 * c->threads, c->property.m, &rows)) c->low = lip_alloc(rows, sizeof *c->low);
+  if (lip_mul_fits(c->threads, lip_mix_work(c->property.C), &mix)) c->mix = lip_alloc(mix, sizeof *c->mix);
   if (c->ranges) memset(c->ranges, 0, c->threads * sizeof *c->ranges);
-  if (!c->ranges || !c->low) return lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
+  if (!c->ranges || !c->low || !c->mix)
+    return lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   lip_status status = LIP_OK;
   for (size_t t = 0; !status && c->relax && t < c->threads; t++)
     status = lip_ranges_new(c->relax, &c->ranges[t], err);
@@ -91,6 +95,7 @@ void lip_local_free(lip_local *c) {
   for (size_t t = 0; c->ranges && t < c->threads; t++) lip_ranges_free(c->ranges[t]);
   lip_free(c->ranges);
   lip_free(c->low);
+  lip_free(c->mix);
   lip_relax_free(c->relax);
   lip_affine_free(&c->affine);
   lip_free(c->eps);
@@ -139,10 +144,12 @@ static bool proves(const lip_local *c, size_t id, const float *x, size_t y, doub
     raise_rows(c, g, y, relaxed, low, now);
     if (lip_property_proved(p, y, low)) return true;
   }
-  if (is_shallow(c)) return false;
-  lip_ranges_tighten(g);
-  raise_rows(c, g, y, true, low, now);
-  return lip_property_proved(p, y, low);
+  if (!is_shallow(c)) {
+    lip_ranges_tighten(g);
+    raise_rows(c, g, y, true, low, now);
+    if (lip_property_proved(p, y, low)) return true;
+  }
+  return lip_mix_proves(g, p, y, low, c->mix + id * lip_mix_work(p->C));
 }
 
 static void certify_row(const lip_local *c, size_t id, const float *x, lip_radius *r) {

@@ -365,6 +365,42 @@ static void proved_rows_hold(void **state) {
   }
 }
 
+/* Rows that hold here or there: a sum of them is positive everywhere, or is not when there is a point where none is. */
+static void sums_prove_alternatives(void **state) {
+  (void)state;
+  lip_net *net = cert_build("2", (lip_shape){1, {C}}, "dense out=4", 1, 1);
+  float eye[C * C] = {0}, none[C] = {0}, x[C] = {0, 0, 0, 0};
+  for (size_t k = 0; k < C; k++) eye[k * C + k] = 1;
+  cert_set_weights(net, 0, eye);
+  cert_set_bias(net, 0, none);
+  const double eps = 0.5, third = 1.0 / 3;
+  const struct {
+    double w[3 * C], d[3];
+    size_t n, need;
+    bool holds;
+  } cases[] = {
+      {{1, 0, 0, 0, -1, 0, 0, 0}, {0.01, 0.01}, 2, 1, true},  /* z > -0.01 or z < 0.01 */
+      {{1, 0, 0, 0, -1, 0, 0, 0}, {0, 0}, 2, 1, false},       /* not at 0 */
+      {{1, 0, 0, 0, -1, 0, 0, 0}, {0.2, -0.19}, 2, 1, true},  /* z > -0.2 or z < -0.19 */
+      {{1, 0, 0, 0, -1, 0, 0, 0}, {0.2, -0.21}, 2, 1, false}, /* not between */
+      {{1, 0, 0, 0, -1, 0, 0, 0}, {0.1, 0.1}, 2, 2, false},   /* both */
+      {{1, 1, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0}, {0.1, 0, 0}, 3, 1, true},
+      {{1, 1, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0}, {0, 0, 0}, 3, 1, false},
+      {{1, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0}, {0.1, 0.1, 1}, 3, 2, true}, /* one is always there */
+      {{1, 0, 0, 0, -1, 0, 0, 0, 0, 1, 0, 0}, {0.1, 0.1, 0}, 3, 2, false},
+      {{0.1, 0.2, 0.7, 0, -0.1, -0.2, -0.7, 0}, {third, -third}, 2, 1, false}, /* a sum of exactly 0 */
+      {{1, 0, 0, 0, -0.25, 0, 0, 0}, {0.1, 0.1}, 2, 1, true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    lip_property p = rows(cases[i].w, cases[i].d, cases[i].n, cases[i].need);
+    lip_radius io = {.label = 0, .margin = 1};
+    certify(net, &p, LIP_PINF, &eps, 1, x, 1, &io);
+    assert_int_equal(io.radius == eps, cases[i].holds);
+    lip_property_free(&p);
+  }
+  lip_net_free(net);
+}
+
 static void every_allocation_may_fail(void **state) {
   (void)state;
   double w[3 * C] = {1, -1}, d[3] = {1, 1, 1};
@@ -394,6 +430,7 @@ int main(void) {
       cmocka_unit_test(label_rows_are_the_label),
       cmocka_unit_test(verdicts_do_not_contradict),
       cmocka_unit_test(proved_rows_hold),
+      cmocka_unit_test(sums_prove_alternatives),
       cmocka_unit_test(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
