@@ -83,7 +83,8 @@ void lip_ranges_rows(lip_ranges *g, size_t l, const double *C, const double *d, 
   for (size_t i = 0; i < m; i++) low[i] = -INFINITY;
   if (!g->known) return;
   batch b = {.l = l, .relaxed = relaxed, .plain = lip_relax_before(g, l), .low = low};
-  for (size_t i = 0; i < m; i++) push(g, &b, C + i * g->r->slab[l].M, d ? d[i] : 0, i);
+  for (size_t i = 0; i < m && !lip_cancel_raised(g->copy.cancel); i++)
+    push(g, &b, C + i * g->r->slab[l].M, d ? d[i] : 0, i);
   flush(g, &b);
 }
 

@@ -270,7 +270,7 @@ seconds = 8 from norm inf, else 30 -- what the method may take; math.huge: until
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
-spec = none -- local: what is to hold of the outputs z in place of the label: {C = (m, outputs), d = (m)}: every C z + d > 0 (any = true: one of them, need = k: k of them); {between = {low, high}}: each output strictly between; {target = j}: z_y - z_j > 0 alone (of rows labelled j all margins); {top = k}: the label y is among the k largest; a list of the first two: all of it. C z + d is exact arithmetic of the outputs as executed
+spec = none -- local: what is to hold of the outputs z in place of the label: {C = (m, outputs), d = (m)}: every C z + d > 0 (any = true: one of them, need = k: k of them); {between = {low, high}}: each output strictly between; {target = j}: z_y - z_j > 0 alone (of rows labelled j all margins); {top = k}: the label y is among the k largest; a list of the first two: all of it (unsafe where a1 z <= b1 and a2 z <= b2, or elsewhere: a list with {C = {a1, a2}, d = {-b1, -b2}, any = true} for each). C z + d is exact arithmetic of the outputs as executed
 proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius

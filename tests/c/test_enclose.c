@@ -16,6 +16,7 @@
 #include "support_layer.h"
 
 enum { IN = 5, OUT = 3, MOST = 64 };
+__extension__ typedef __int128 wide;
 
 static const char *const nets[] = {
     "dense out=3",
@@ -347,6 +348,46 @@ static void known_slopes_leave_one_matrix(void **state) {
   }
 }
 
+/* Derivatives of whole numbers that no double holds, all units active: the exact one, in 128 bits, is inside, and doubles that
+ * are rounded without care are not always. */
+static void rounding_is_counted(void **state) {
+  (void)state;
+  enum { W = 6 };
+  lip_rng rng = lip_rng_new(40, LIP_RNG_USER, 0);
+  for (size_t n = 0; n < 300; n++) {
+    lip_net *net = cert_build("2", (lip_shape){1, {1}},
+                              n % 2 ? "dense out=6;relu;dense out=6;relu;dense out=1"
+                                    : "dense out=6;maxmin;dense out=6;relu;dense out=1",
+                              1, 1);
+    float a[W], b[W * W], c[W], bias[W], x = 0;
+    for (size_t i = 0; i < W; i++) {
+      a[i] = truncf((float)lip_rng_normal(&rng) * 0x1p21f);
+      c[i] = truncf((float)lip_rng_normal(&rng) * 0x1p21f);
+      bias[i] = (float)(W - i) * 0x1p60f;
+      for (size_t k = 0; k < W; k++) b[i * W + k] = truncf((float)lip_rng_normal(&rng) * 0x1p21f);
+      b[i * W] = fabsf(b[i * W]) + 0x1p24f; /* the largest of all: the second layer is active, too */
+    }
+    cert_set_weights(net, 0, a);
+    cert_set_weights(net, 1, b);
+    cert_set_weights(net, 2, c);
+    cert_set_bias(net, 0, bias);
+    lip_net_touch(net);
+    wide exact = 0;
+    for (size_t i = 0; i < W; i++)
+      for (size_t k = 0; k < W; k++) exact += (wide)c[i] * (wide)b[i * W + k] * (wide)a[k];
+    lip_affine f;
+    lip_err err;
+    double low, high;
+    assert_int_equal(lip_affine_init(&f, net, &err), LIP_OK);
+    lip_region region = {.x = &x, .p = LIP_PINF, .eps = 1e-6};
+    assert_int_equal(lip_enclose_jacobian(&f, &region, &low, &high, &err), LIP_OK);
+    assert_true((wide)floor(low) <= exact && exact <= (wide)ceil(high));
+    assert_true(high - low <= 1e-9 * 0x1p75);
+    lip_affine_free(&f);
+    lip_net_free(net);
+  }
+}
+
 /* Weights above 0 and functions that rise: every sign is seen in any ball. */
 static void monotone_nets_are_seen(void **state) {
   (void)state;
@@ -434,6 +475,7 @@ int main(void) {
       cmocka_unit_test(small_nets_are_tight),
       cmocka_unit_test(known_slopes_leave_one_matrix),
       cmocka_unit_test(monotone_nets_are_seen),
+      cmocka_unit_test(rounding_is_counted),
       cmocka_unit_test(hostile_regions_are_unknown),
       cmocka_unit_test(every_allocation_may_fail),
   };
