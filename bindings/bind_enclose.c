@@ -45,12 +45,15 @@ static void prepare(lua_State *L, task *t, const char *const *known) {
   lipL_checkfields(L, 4, t->what, known);
   lipL_optpath(L, 4, t->what, t->net, &path);
   lipL_optbox(L, 4, t->what, t->net, &box);
+  bool whole;
+  const double *scale = lua_istable(L, 4) ? lipL_optscale(L, 4, t->what, t->net, &whole) : NULL;
   t->region = (lip_region){.x = x,
                            .p = lip_path_at(&path, 0),
                            .eps = eps,
                            .boxed = box.given,
                            .from = box.from,
                            .to = box.to,
+                           .scale = scale,
                            .cancel = t->net->engine.cancel};
   t->h = lipL_newobject(L, LIP_ENCLOSE_T, sizeof *t->h, 0);
 }
@@ -131,13 +134,13 @@ static const double *push_units(lua_State *L, const task *t) {
   return at;
 }
 
-/* net:ranges(x, eps, {p=, box=, arithmetic="float32", relaxed=true}) -> {low=, high=, units=, p=, eps=, reason=} |
+/* net:ranges(x, eps, {p=, box=, scale=, arithmetic="float32", relaxed=true}) -> {low=, high=, units=, p=, eps=, reason=} |
  * nil, message, code
  *   low, high  (n_out) every output stays between them while the input stays in the ball (and the box)
  *   units      the same before every activation: {layer=, kind=, low=, high=}, layer and kind tell which layer takes these
  *              values, in its order (several entries where a layer works in steps, or is made of others) */
 static int net_ranges(lua_State *L) {
-  static const char *const known[] = {"p", "box", "arithmetic", "relaxed", NULL};
+  static const char *const known[] = {"p", "box", "scale", "arithmetic", "relaxed", NULL};
   task t = {.what = "ranges"};
   lip_err err;
   prepare(L, &t, known);
@@ -159,12 +162,12 @@ static int net_ranges(lua_State *L) {
   return 1;
 }
 
-/* net:jacobian(x, eps, {p=, box=}) -> {low=, high=, p=, eps=, reason=} | nil, message, code
+/* net:jacobian(x, eps, {p=, box=, scale=}) -> {low=, high=, p=, eps=, reason=} | nil, message, code
  *   low, high  (n_out, n_in) between them lies every partial derivative at every point of the ball (and the box), at a kink
  *              all that Clarke's generalised Jacobian holds, and every quotient of two points that differ in one coordinate;
  *              of the exact function of the stored weights */
 static int net_jacobian(lua_State *L) {
-  static const char *const known[] = {"p", "box", NULL};
+  static const char *const known[] = {"p", "box", "scale", NULL};
   task t = {.what = "jacobian"};
   lip_err err;
   prepare(L, &t, known);

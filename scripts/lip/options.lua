@@ -277,13 +277,15 @@ tight = false -- all rows once more in double, not only those where rounding tak
 -> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
   ["net:ranges"] = [[
 p = the net's path -- norm of the ball, its first one
-box = none -- {from, to}: only inputs in it count
+box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
+scale = none -- a tensor of one input, s >= 0: of the ball ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
 arithmetic = float32 -- what the intervals are about: "float32" as executed, in any order of summation, or "real": no rounding
 relaxed = true -- by linear relaxation; false: by interval arithmetic, wider and faster
 -> { low=, high=, units={{layer=, kind=, low=, high=}, ...}, p=, eps=, arithmetic=, reason= }; low, high: float32 tensors, rounded outwards, of the outputs; units: the same of the values that each activation takes, layer and kind being the layer's place in the net (from 1) and its kind, several entries where a layer works in steps or holds others; infinite, with a reason, where nothing is known]],
   ["net:jacobian"] = [[
 p = the net's path -- norm of the ball, its first one
-box = none -- {from, to}: only inputs in it count
+box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
+scale = none -- a tensor of one input, s >= 0: of the ball ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
 -> { low=, high=, p=, eps=, reason= }; low, high: (outputs, inputs), rounded outwards: every partial derivative at every point of the ball lies between them (at a kink all of Clarke's), and every quotient of two points that differ in one coordinate; of the exact function of the stored weights. An entry with low > 0 rises everywhere]],
   ["net:certificate"] = [[
 method = product -- of the constants of pairs: product, abs, recursion, multiplier or best; or local: balls around each row beside the constants

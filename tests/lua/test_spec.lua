@@ -165,6 +165,12 @@ function tests.test_ranges_hold_what_is_sampled()
   lu.assertEquals(r.low:shape(), { 3 })
   local low, high, wide = r.low:totable(), r.high:totable(), plain.low:totable()
   for k = 1, 3 do lu.assertTrue(wide[k] <= low[k] and low[k] < high[k]) end
+  local still = net:ranges(x, 0.1, { scale = lip.zeros(1, 5) }) -- one point alone
+  local z = net:forward(x):totable()[1]
+  for k = 1, 3 do
+    lu.assertTrue(still.low:totable()[k] <= z[k] and z[k] <= still.high:totable()[k])
+    lu.assertTrue(still.high:totable()[k] - still.low:totable()[k] < 1e-4)
+  end
   local points = lip.rand(lip.rng(6), 400, 5):mul(0.2):add(-0.1)
   for k = 1, 400 do points:select(1, k):add_(x:select(1, 1)) end
   points = points:clamp(0, 1)
@@ -189,6 +195,8 @@ function tests.test_jacobian_holds_gradients_and_signs()
       for k = 1, 5 do lu.assertTrue(low[o][k] - 1e-6 <= g[k] and g[k] <= high[o][k] + 1e-6) end
     end
   end
+  local still, here = net:jacobian(x, 0.05, { scale = lip.zeros(1, 5) }), net:jacobian(x, 0)
+  lu.assertEquals({ still.low:totable(), still.high:totable() }, { here.low:totable(), here.high:totable() })
   for i = 1, 3 do net:weights(i):copy(net:weights(i):abs()) end
   local rises = net:jacobian(x, 10)
   lu.assertTrue(rises.low:min() >= -1e-6 and rises.high:max() < math.huge)
@@ -252,6 +260,8 @@ function tests.test_misuse()
       lu.assertErrorMsgContains("size of the ball is a finite number", net[f], net, x:select(1, 1), eps)
     end
     lu.assertErrorMsgContains("one input, got 3", net[f], net, x, 1)
+    lu.assertErrorMsgContains("'scale'", net[f], net, x:select(1, 1), 1, { scale = lip.zeros(4) })
+    lu.assertErrorMsgContains("'scale'", net[f], net, x:select(1, 1), 1, { scale = 2 })
     lu.assertErrorMsgContains("from <= to", net[f], net, x:select(1, 1), 1, { box = { 1, 0 } })
   end
   lu.assertErrorMsgContains("'arithmetic'", net.ranges, net, x:select(1, 1), 1, { arithmetic = "double" })
