@@ -100,12 +100,14 @@ static lip_status look(task *t, size_t first, size_t B, const int32_t *labels, l
   size_t C = net->root->n_out;
   if (t->data) fill(t, 0, B);
   lip_net_forward(net, t->data ? net->input : t->x + first * net->root->n_in, B, false);
-  if (lip_cancel_raised(net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
-  lip_local_begin(t->property, net->logits, B, labels, t->radius);
   for (size_t i = 0; i < B; i++) {
     const float *z = net->logits + i * C;
-    int32_t y = t->radius[i].label;
-    lip_state state = y < 0 ? LIP_BROKEN : lip_property_state(t->property, (size_t)y, z);
+    lip_radius *r = &t->radius[i];
+    if (lip_cancel_raised(net->engine.cancel)) return lip_fail(err, LIP_CANCELLED, "certify: cancelled");
+    lip_local_begin(t->property, z, 1, labels ? labels + i : NULL, r);
+    lip_state state = r->margin > 0  ? LIP_HOLDS
+                      : r->label < 0 ? LIP_BROKEN
+                                     : lip_property_state(t->property, (size_t)r->label, z);
     t->found[first + i] = (float)lip_outputs_answer(z, C);
     t->holds[first + i] = state == LIP_HOLDS ? 1 : state == LIP_BROKEN ? 0 : -1;
   }
