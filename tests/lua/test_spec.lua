@@ -267,6 +267,26 @@ function tests.test_misuse()
   lu.assertErrorMsgContains("'arithmetic'", net.ranges, net, x:select(1, 1), 1, { arithmetic = "double" })
 end
 
+-- The same numbers for any number of threads, batch and way to hand over the rows.
+function tests.test_threads_and_batches()
+  local net, x = small(13), lip.rand(lip.rng(10), 40, 5)
+  local spec = { { C = { { 1, -1, 0, 0 }, { 0, 0, 1, -1 } }, d = { 0.02, 0.01 }, any = true }, { between = { -1, 1 } } }
+  local before, all = lip.threads(), {}
+  for _, n in ipairs { 1, 2, 3 } do
+    lip.threads(n)
+    local fresh = small(13)
+    for _, batch in ipairs { 7, 512 } do
+      local r = fresh:certify(lip.data.tensors(x, lip.zeros(40, 1)), { method = "local", eps = { 0.01, 0.05 }, spec = spec,
+        batch = batch })
+      local hit = lip.attack(fresh, x, nil, { eps = 0.05, spec = spec, batch = batch })
+      all[#all + 1] = { r.radii:totable(), r.margins:totable(), r.holds:totable(), hit.margins:totable(), hit.distance }
+    end
+  end
+  lip.threads(before)
+  for i = 2, #all do lu.assertEquals(all[i], all[1]) end
+  lu.assertEquals(net:certify(x, nil, { method = "local", eps = { 0.01, 0.05 }, spec = spec }).radii:totable(), all[1][1])
+end
+
 -- A NaN that gets into the weights later proves nothing, and an answer that is none breaks everything.
 function tests.test_nan_never_certifies()
   local net, x = small(1), lip.rand(lip.rng(9), 3, 5)
