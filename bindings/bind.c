@@ -262,6 +262,7 @@ void *lipL_checkconf(lua_State *L, int idx, const lip_desc *desc, const char *co
   }
   lip_err err;
   if (lip_conf_complete(desc, given, &err)) lipL_raise(L, &err);
+  if (lip_conf_relevant(desc, box->conf, given, &err)) lipL_raise(L, &err);
   return box->conf;
 }
 

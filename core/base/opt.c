@@ -184,3 +184,22 @@ lip_status lip_conf_complete(const lip_desc *desc, const bool *given, lip_err *e
       return lip_fail(err, LIP_OPTION, "%s: option '%s' is required: %s", desc->name, o->name, o->help);
   return LIP_OK;
 }
+
+static bool is_default(const lip_opt *o, const void *conf) {
+  const char *m = (const char *)conf + o->offset;
+  if (o->type == LIP_OPT_REAL) return *(const double *)(const void *)m == o->def;
+  return o->type == LIP_OPT_SIZE && (double)*(const size_t *)(const void *)m == o->def;
+}
+
+lip_status lip_conf_relevant(const lip_desc *desc, const void *conf, const bool *given, lip_err *err) {
+  size_t i = 0;
+  for (const lip_opt *o = desc->opts; o && o->name; o++, i++) {
+    if (!given[i] || o->type == LIP_OPT_ENUM || !o->names || is_default(o, conf)) continue;
+    const lip_opt *other = lip_opt_find(desc, o->names[0]);
+    const char *word = other->names[*(const int *)(const void *)((const char *)conf + other->offset)];
+    if (strcmp(word, o->names[1]) != 0)
+      return lip_fail(err, LIP_OPTION, "%s: option '%s' is for %s = \"%s\", and means nothing with \"%s\"",
+                      desc->name, o->name, other->name, o->names[1], word);
+  }
+  return LIP_OK;
+}

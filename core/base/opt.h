@@ -31,8 +31,10 @@ typedef struct lip_opt {
   double def;    /* default of SIZE, REAL, BOOL (0/1), ENUM (index); REALS start empty */
   double low,
       high; /* accepted closed range of numbers (each element of REALS); low == high == 0: any number */
-  const char *const *names; /* ENUM: accepted words, NULL at the end */
-  const char *help;         /* one line */
+  /* ENUM: accepted words, NULL at the end. SIZE and REAL that mean something only beside one word of an ENUM option: its
+   * name and that word. Else NULL */
+  const char *const *names;
+  const char *help; /* one line */
 } lip_opt;
 
 /* Head of every registry row. `opts` may be NULL (no options), then conf_size is 0. */
@@ -68,6 +70,9 @@ lip_status lip_opt_wrong_type(const lip_desc *desc, const lip_opt *opt, const ch
 /* A set of names given so far; lip_conf_complete fails naming the first required option that is missing.
  * `given` has one flag per row. */
 lip_status lip_conf_complete(const lip_desc *desc, const bool *given, lip_err *err);
+/* Fails naming the first option given that means nothing beside another one, unless it is a number and its default. Not for
+ * what was written down: there every option stands. */
+lip_status lip_conf_relevant(const lip_desc *desc, const void *conf, const bool *given, lip_err *err);
 size_t lip_opt_count(const lip_desc *desc);
 
 #endif

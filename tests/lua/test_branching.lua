@@ -34,6 +34,45 @@ local function images(n)
   return lip.randn(lip.rng(2), n, 1, 6, 6)
 end
 
+function T.test_alpha_is_for_mixes()
+  local inside = lip.dense { out = 4 }
+  lu.assertErrorMsgContains("residual: option 'alpha' is for mode = \"mix\", and means nothing with \"add\"",
+    lip.residual, { mode = "add", alpha = 0.3, inside })
+  lip.residual { mode = "mix", alpha = 0.3, inside }
+  lip.residual { mode = "add", inside }
+  local again = lip.residual { mode = "add", inside }:options() -- all of them
+  again[1] = inside
+  lu.assertEquals(lip.residual(again):options().mode, "add")
+end
+
+-- A container may be asked about in other norms than it was planned for: the rule of its kind holds in each.
+function T.test_containers_in_every_norm()
+  local function inside() return lip.dense { out = 6 }, lip.relu(), lip.dense { out = 6 } end
+  local boxes = {
+    chain = function() return lip.chain { inside() } end,
+    residual = function() return lip.residual { inside() } end,
+    adding = function() return lip.residual { mode = "add", inside() } end,
+    sum = function() return lip.sum { lip.chain { inside() }, lip.chain {}, weights = { 0.7, -2 } } end,
+    concat = function() return lip.concat { lip.chain { inside() }, lip.dense { out = 3 } } end,
+    anchor = function() return lip.anchor { inside() } end,
+    deep = function() return lip.residual { lip.sum { lip.residual { inside() }, lip.anchor { inside() } } } end,
+  }
+  local x = lip.randn(lip.rng(1), 20, 6)
+  for name, box in pairs(boxes) do
+    for _, norm in ipairs { "1", "2", "inf", "1->2", "1->inf", "2->inf", "1->2->inf" } do
+      local net = lip.net { input = 6, norm = norm, seed = 2, budget = inf, init = "he", lip.dense { out = 6 }, box(),
+        lip.relu(), lip.dense { out = 3 } }
+      for _, p in ipairs { 1, 2, inf } do
+        local bound = net:bound { p = p, lower = true, data = x }
+        lu.assertTrue(bound.upper < inf and bound.upper >= bound.lower and bound.lower > 0, name .. " " .. norm)
+        local layer = net:bound { p = p }.layers[2]
+        lu.assertTrue(layer.upper < inf, name .. " " .. norm)
+      end
+      lu.assertTrue(net:bound().upper < inf)
+    end
+  end
+end
+
 function T.test_every_method_is_between_attained_and_product()
   for name, make in pairs(nets) do
     for _, norm in ipairs { "1", "2", "inf" } do
