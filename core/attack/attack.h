@@ -10,8 +10,8 @@
  *
  * A point counts when the net as executed (lip_net_forward, not in training) gives it a label other than y, and its
  * exact distance from the input, rounded up, is at most eps, and it lies in the box. With a scale s distances are
- * ||(x' - x) / s||_p, and steps are of that length. Labels are the lowest index among
- * the largest logits, -1 when one is NaN: an answer that is NaN counts against the net. */
+ * ||(x' - x) / s||_p, and steps are of that length. Labels are the lowest index among the largest logits, -1 when one is
+ * NaN: an answer that is NaN counts against the net. */
 #ifndef LIP_ATTACK_ATTACK_H
 #define LIP_ATTACK_ATTACK_H
 
