@@ -128,6 +128,31 @@ function T.test_equal_scales_are_sizes()
   end
 end
 
+-- values and derivatives: of an input that is held nothing is lost
+function T.test_ranges_and_jacobian_take_both()
+  local net, x = line(), lip.tensor { 1, 0.5 }
+  local s = lip.tensor { 2, 0 }
+  local r = net:ranges(x, 1, { p = 2, scale = s })
+  lu.assertAlmostEquals(r.low[1], 5 - 6, 1e-5)
+  lu.assertAlmostEquals(r.high[1], 5 + 6, 1e-5)
+  r = net:ranges(x, 1, { p = 2, scale = s, box = { 0, lip.tensor { 1.5, 9 } } })
+  lu.assertAlmostEquals(r.low[1], 2, 1e-5)
+  lu.assertAlmostEquals(r.high[1], 6.5, 1e-5)
+  -- relu that is off at x and stays off while only the other input moves
+  local bent = lip.net { input = 2, norm = 2, lip.dense { out = 1, bias = false }, lip.relu(),
+    lip.dense { out = 1, bias = false } }
+  bent:weights(1):copy { { 1, -1 } }
+  bent:weights(2):fill(1)
+  local j = bent:jacobian(lip.tensor { 0, 1 }, 0.5, { p = 2, scale = lip.tensor { 1, 4 } })
+  lu.assertAlmostEquals(j.low[1][1], 0, 1e-6)
+  lu.assertAlmostEquals(j.high[1][1], 1, 1e-6)
+  j = bent:jacobian(lip.tensor { 0, 1 }, 0.5, { p = 2, scale = lip.tensor { 1, 0 } })
+  lu.assertAlmostEquals(j.low[1][1], 0, 1e-6)
+  lu.assertAlmostEquals(j.high[1][1], 0, 1e-6)
+  raises("ranges: option 'scale' expects finite numbers >= 0", net.ranges, net, x, 1, { scale = lip.tensor { 1, -1 } })
+  raises("jacobian: option 'scale' expects a tensor", net.jacobian, net, x, 1, { scale = 2 })
+end
+
 function T.test_verify_passes_all_of_it_on()
   local net, x = line(), lip.tensor { { 1, 0.5 }, { -1, 1 } } -- margins 5 and 1
   local s = lip.tensor { 1, 0 }
