@@ -36,12 +36,6 @@ enum { LARGEST_PRODUCT = 1 << 23 };
 #define MOST_WORK 0x1p33 /* multiplications for one P, some seconds */
 #define LEAST 0x1p-900
 
-typedef struct matrix {
-  size_t M, N;
-  double *W;       /* (M, N) */
-  double *K, *hat; /* (M, N), both W itself where no pairs are; of hat the absolute values are meant */
-} matrix;
-
 /* Intervals of Q over what comes into a block, (out, N) each. */
 typedef struct interval {
   double *low, *high;
@@ -52,14 +46,13 @@ typedef struct work {
   lip_cancel *cancel;
   size_t n, out, widest;
   double g;       /* of one product */
-  matrix *matrix; /* (n) */
   double *slopes; /* (n, 4, widest): low, high, middle, half width */
   interval *q;    /* (n) over the values themselves; q[0] is the result */
   interval *r;    /* (n) over sums and differences; q[l] itself where the block before has no pairs */
   double *P[2];   /* P and the next one */
   double *hat[2];
-  double *row[4]; /* (widest) */
-  double *radius; /* (out, widest) */
+  double *row[4];  /* (widest) */
+  double *wide[4]; /* (out, widest) */
 } work;
 
 /* ---- matrices ---- */
@@ -78,11 +71,20 @@ static double column(const lip_block *b, size_t k, size_t i, size_t m, double *s
   return i < m ? 0.5 * (v + w) : 0.5 * (w - v);
 }
 
-/* Row k of K and of hat(K); `before` is the block in front, or NULL; `pairs`: rows are taken together, too. */
-static void fill_row(const lip_block *b, const lip_block *before, bool pairs, size_t k, double *row,
-                     double *hat) {
-  size_t m = pairs ? mate_of(b, k) : k, lower = m < k ? m : k, upper = m < k ? k : m;
+static void weight_row(const lip_block *b, size_t k, double *row) {
+  for (size_t i = 0; i < b->N; i++) row[i] = lip_block_weight(b, k * b->N + i);
+}
+
+/* Row k of K_l and of hat(K_l). Made when it is asked for: matrices are large, and rows needed a few times only. */
+static void fill_row(const work *w, size_t l, size_t k, double *row, double *hat) {
+  const lip_block *b = &w->a->block[l], *before = l > 0 ? b - 1 : NULL;
+  size_t m = l + 1 < w->n ? mate_of(b, k) : k, lower = m < k ? m : k, upper = m < k ? k : m;
   double size, other, sign = m < k ? -1 : 1;
+  if (m == k && !(before && before->mate)) {
+    weight_row(b, k, row);
+    for (size_t i = 0; i < b->N; i++) hat[i] = fabs(row[i]);
+    return;
+  }
   for (size_t i = 0; i < b->N; i++) {
     size_t j = mate_of(before, i);
     row[i] = column(b, lower, i, j, &size);
@@ -94,23 +96,6 @@ static void fill_row(const lip_block *b, const lip_block *before, bool pairs, si
   }
 }
 
-static lip_status fill_matrix(work *w, size_t l, lip_err *err) {
-  const lip_block *b = &w->a->block[l], *before = l > 0 ? b - 1 : NULL;
-  matrix *k = &w->matrix[l];
-  bool last = l + 1 == w->n, pairs = (b->mate && !last) || (before && before->mate);
-  k->M = b->M;
-  k->N = b->N;
-  k->W = lip_alloc(b->M * b->N, sizeof *k->W);
-  k->K = pairs ? lip_alloc(b->M * b->N, sizeof *k->K) : k->W;
-  k->hat = pairs ? lip_alloc(b->M * b->N, sizeof *k->hat) : k->W;
-  if (!k->W || !k->K || !k->hat)
-    return lip_fail(err, LIP_MEMORY, "out of memory for the derivatives of a net");
-  for (size_t i = 0; i < b->M * b->N; i++) k->W[i] = lip_block_weight(b, i);
-  for (size_t i = 0; pairs && i < b->M; i++)
-    fill_row(b, before, !last, i, k->K + i * b->N, k->hat + i * b->N);
-  return LIP_OK;
-}
-
 static double *slope(const work *w, size_t l, size_t which) {
   return w->slopes + (l * 4 + which) * w->widest;
 }
@@ -118,7 +103,7 @@ static double *slope(const work *w, size_t l, size_t which) {
 static bool fill_slopes(work *w, const lip_ranges *g, size_t l) {
   const double *low, *high;
   if (!lip_ranges_slopes(g, l, &low, &high)) return false;
-  for (size_t k = 0; k < w->matrix[l].M; k++) {
+  for (size_t k = 0; k < w->a->block[l].M; k++) {
     double c = 0.5 * (low[k] + high[k]);
     if (!(low[k] <= high[k]) || !(fabs(low[k]) < 0x1p100) || !(fabs(high[k]) < 0x1p100)) return false;
     double r = fmax(high[k] - c, c - low[k]);
@@ -176,7 +161,7 @@ static void drop_pair(double a, double b, double minus_b, double *sum, double *d
 /* Q D for a pair (a, b), a < b: the hull of both where the order is not known. */
 static void mix(const work *w, size_t l, size_t i, size_t a, size_t b, double *low, double *high) {
   const interval *q = &w->q[l + 1];
-  size_t row = i * w->matrix[l].M;
+  size_t row = i * w->a->block[l].M;
   bool straight = slope(w, l, 1)[b] > -1, crossed = slope(w, l, 0)[b] < 1; /* NaN cannot be here */
   for (int side = 0; side < 2; side++) {
     size_t own = row + (side ? b : a), other = row + (side ? a : b), to = side ? b : a;
@@ -192,8 +177,8 @@ static void mix(const work *w, size_t l, size_t i, size_t a, size_t b, double *l
 /* Row i of Q D over the values after matrix l. */
 static void bend(const work *w, size_t l, size_t i, double *low, double *high) {
   const double *a = slope(w, l, 0), *b = slope(w, l, 1);
-  const double *from = w->q[l + 1].low + i * w->matrix[l].M, *to = w->q[l + 1].high + i * w->matrix[l].M;
-  for (size_t j = 0; j < w->matrix[l].M; j++) {
+  const double *from = w->q[l + 1].low + i * w->a->block[l].M, *to = w->q[l + 1].high + i * w->a->block[l].M;
+  for (size_t j = 0; j < w->a->block[l].M; j++) {
     size_t m = mate_of(&w->a->block[l], j);
     if (m > j) mix(w, l, i, j, m, low, high);
     if (m != j) continue;
@@ -204,20 +189,33 @@ static void bend(const work *w, size_t l, size_t i, double *low, double *high) {
   }
 }
 
-/* Row i of Q_l from row i of Q_{l+1}, both over what comes into blocks l and l + 1. */
-static bool step(const work *w, size_t l, size_t i) {
-  const matrix *k = &w->matrix[l];
-  double *low = w->q[l].low + i * k->N, *high = w->q[l].high + i * k->N;
-  double *middle = w->row[0], *radius = w->row[1];
-  bend(w, l, i, middle, radius);
-  for (size_t j = 0; j < k->M; j++) {
+/* Middles and radii of the intervals of all of Q D, (out, M), from the lows and highs that stand there. */
+static void centre_rows(const work *w, size_t n, double *middle, double *radius) {
+  for (size_t j = 0; j < n; j++) {
     double least = middle[j], most = radius[j], m = 0.5 * (least + most), h = fmax(most - m, m - least);
     bool zero = least == 0 && most == 0;
     middle[j] = m; /* NaN of infinite ends: nothing becomes known */
     radius[j] = zero ? 0 : h + w->g * (fabs(m) + h) + 0x1p-1060;
   }
-  if (!multiply(w, middle, radius, k->M, k->N, k->W, k->W, w->row[2], w->row[3])) return false;
-  for (size_t j = 0; j < k->N; j++) meet(w, w->row[2][j], w->row[3][j], &low[j], &high[j]);
+}
+
+/* Q_l from Q_{l+1}, over what comes into blocks l and l + 1. */
+static bool step(const work *w, size_t l) {
+  const lip_block *b = &w->a->block[l];
+  double *middle = w->wide[0], *radius = w->wide[1], *at = w->wide[2], *size = w->wide[3], *row = w->row[0];
+  for (size_t i = 0; i < w->out; i++) bend(w, l, i, middle + i * b->M, radius + i * b->M);
+  centre_rows(w, w->out * b->M, middle, radius);
+  memset(at, 0, w->out * b->N * sizeof *at);
+  memset(size, 0, w->out * b->N * sizeof *size);
+  for (size_t k = 0; k < b->M; k++) {
+    if (lip_cancel_raised(w->cancel)) return false;
+    weight_row(b, k, row);
+    for (size_t i = 0; i < w->out; i++) {
+      double u = middle[i * b->M + k], v = radius[i * b->M + k];
+      if (u != 0 || v != 0) add_row(at + i * b->N, size + i * b->N, u, row, v, row, b->N);
+    }
+  }
+  for (size_t i = 0; i < w->out * b->N; i++) meet(w, at[i], size[i], &w->q[l].low[i], &w->q[l].high[i]);
   return true;
 }
 
@@ -226,7 +224,7 @@ static bool step(const work *w, size_t l, size_t i) {
 static void exchange(const work *w, size_t l) {
   const lip_block *before = &w->a->block[l - 1];
   const interval *q = &w->q[l], *r = &w->r[l];
-  size_t N = w->matrix[l].N;
+  size_t N = w->a->block[l].N;
   for (size_t i = 0; i < w->out * N; i++) {
     size_t a = i % N, m = mate_of(before, a), j = i - a + m;
     if (m == a) { /* one number in both */
@@ -246,11 +244,12 @@ static void exchange(const work *w, size_t l) {
 static bool add_spread(work *w, size_t m, size_t width, double off, double *radius) {
   const double *r = slope(w, m, 3);
   for (size_t i = 0; i < w->out; i++) {
-    const double *from = w->r[m + 1].low + i * w->matrix[m].M, *to = w->r[m + 1].high + i * w->matrix[m].M;
+    const double *from = w->r[m + 1].low + i * w->a->block[m].M,
+                 *to = w->r[m + 1].high + i * w->a->block[m].M;
     double *v = w->row[0], *to_radius = radius + i * width;
-    for (size_t k = 0; k < w->matrix[m].M; k++)
+    for (size_t k = 0; k < w->a->block[m].M; k++)
       v[k] = r[k] > 0 ? fmax(fabs(from[k]), fabs(to[k])) * r[k] : 0; /* infinite: stays */
-    if (!multiply(w, v, v, w->matrix[m].M, width, w->hat[0], w->P[0], w->row[2], w->row[3])) return false;
+    if (!multiply(w, v, v, w->a->block[m].M, width, w->hat[0], w->P[0], w->row[2], w->row[3])) return false;
     for (size_t k = 0; k < width; k++) to_radius[k] += w->row[3][k] + off * w->row[2][k] + LEAST;
   }
   return true;
@@ -258,57 +257,56 @@ static bool add_spread(work *w, size_t m, size_t width, double off, double *radi
 
 /* P and hat(P) of block m from those of the block before. */
 static bool grow(work *w, size_t m, size_t width) {
-  const matrix *k = &w->matrix[m];
+  const lip_block *b = &w->a->block[m];
   const double *c = slope(w, m - 1, 2);
-  for (size_t i = 0; i < k->M; i++) {
-    const double *row = k->K + i * k->N, *hat = k->hat + i * k->N;
-    for (size_t j = 0; j < k->N; j++) {
-      w->row[0][j] = row[j] * c[j];
-      w->row[1][j] = hat[j] != 0 && c[j] != 0 ? fabs(hat[j] * c[j]) + 0x1p-1000 : 0;
+  double *row = w->row[0], *hat = w->row[1];
+  for (size_t i = 0; i < b->M; i++) {
+    fill_row(w, m, i, row, hat);
+    for (size_t j = 0; j < b->N; j++) {
+      row[j] *= c[j];
+      hat[j] = hat[j] != 0 && c[j] != 0 ? fabs(hat[j] * c[j]) + 0x1p-1000 : 0;
     }
     double *to = w->P[1] + i * width, *size = w->hat[1] + i * width;
-    if (!multiply(w, w->row[0], w->row[1], k->N, width, w->P[0], w->hat[0], to, size)) return false;
+    if (!multiply(w, row, hat, b->N, width, w->P[0], w->hat[0], to, size)) return false;
     for (size_t j = 0; j < width; j++) size[j] += LEAST;
   }
-  double *P = w->P[0], *hat = w->hat[0];
+  double *P = w->P[0], *old = w->hat[0];
   w->P[0] = w->P[1];
   w->hat[0] = w->hat[1];
   w->P[1] = P;
-  w->hat[1] = hat;
+  w->hat[1] = old;
   return true;
 }
 
 /* Whether the products behind what comes into block t are worth their cost. */
 static bool is_worth(const work *w, size_t t) {
-  double cost = 0, width = (double)w->matrix[t].N;
+  double cost = 0, width = (double)w->a->block[t].N;
   for (size_t m = t; m < w->n; m++) {
-    if ((double)w->matrix[m].M * width > LARGEST_PRODUCT) return false;
-    if (m > t) cost += (double)w->matrix[m].M * (double)w->matrix[m].N * width;
+    if ((double)w->a->block[m].M * width > LARGEST_PRODUCT) return false;
+    if (m > t) cost += (double)w->a->block[m].M * (double)w->a->block[m].N * width;
   }
   return cost <= MOST_WORK;
 }
 
-/* The second way, for all rows of Q over what comes into block t. `radius` (out, N). */
-static bool centre(work *w, size_t t, double *radius) {
-  const matrix *k = &w->matrix[t];
-  size_t width = k->N;
-  double off = w->g;
+/* The second way, for all rows of Q over what comes into block t. */
+static bool centre(work *w, size_t t) {
+  const lip_block *b = &w->a->block[t];
+  size_t width = b->N;
+  double off = w->g, *radius = w->wide[0];
   memset(radius, 0, w->out * width * sizeof *radius);
-  memcpy(w->P[0], k->K, k->M * width * sizeof *k->K);
-  for (size_t i = 0; i < k->M * width; i++) w->hat[0][i] = fabs(k->hat[i]) + LEAST;
+  for (size_t i = 0; i < b->M; i++) fill_row(w, t, i, w->P[0] + i * width, w->hat[0] + i * width);
+  for (size_t i = 0; i < b->M * width; i++) w->hat[0][i] += LEAST;
   for (size_t m = t; m + 1 < w->n; m++, off += w->g)
     if (!add_spread(w, m, width, off, radius) || !grow(w, m + 1, width)) return false;
-  for (size_t i = 0; i < w->out; i++)
-    for (size_t j = 0; j < width; j++)
-      meet(w, w->P[0][i * width + j], radius[i * width + j] + off * w->hat[0][i * width + j],
-           &w->r[t].low[i * width + j], &w->r[t].high[i * width + j]);
+  for (size_t i = 0; i < w->out * width; i++)
+    meet(w, w->P[0][i], radius[i] + off * w->hat[0][i], &w->r[t].low[i], &w->r[t].high[i]);
   return true;
 }
 
 /* ---- the whole ---- */
 
 static bool open_interval(const work *w, size_t l, double *numbers, interval *q) {
-  size_t n = w->out * w->matrix[l].N;
+  size_t n = w->out * w->a->block[l].N;
   *q = (interval){numbers, numbers ? numbers + n : NULL};
   for (size_t i = 0; numbers && i < n; i++) q->low[i] = -INFINITY, q->high[i] = INFINITY;
   return numbers != NULL;
@@ -316,7 +314,7 @@ static bool open_interval(const work *w, size_t l, double *numbers, interval *q)
 
 /* Q over what comes into block l; numbers of q[0] are the caller's. */
 static bool open_level(work *w, size_t l, double *low_high) {
-  size_t n = 2 * w->out * w->matrix[l].N;
+  size_t n = 2 * w->out * w->a->block[l].N;
   if (!open_interval(w, l, l == 0 ? low_high : lip_alloc(n, sizeof(double)), &w->q[l])) return false;
   w->r[l] = w->q[l];
   if (l == 0 || !w->a->block[l - 1].mate) return true;
@@ -334,30 +332,28 @@ static size_t largest_product(const work *w) {
   size_t most = 1;
   for (size_t t = 0; t < w->n; t++)
     for (size_t m = t; m < w->n && is_worth(w, t); m++) {
-      size_t size = w->matrix[m].M * w->matrix[t].N;
+      size_t size = w->a->block[m].M * w->a->block[t].N;
       most = size > most ? size : most;
     }
   return most;
 }
 
 static lip_status reserve(work *w, double *low_high, lip_err *err) {
-  lip_status status = LIP_OK;
   w->widest = widest_side(w->a);
-  w->matrix = lip_alloc(w->n, sizeof *w->matrix);
   w->q = lip_alloc(w->n, sizeof *w->q);
   w->r = lip_alloc(w->n, sizeof *w->r);
-  if (w->matrix) memset(w->matrix, 0, w->n * sizeof *w->matrix);
   if (w->q) memset(w->q, 0, w->n * sizeof *w->q);
   if (w->r) memset(w->r, 0, w->n * sizeof *w->r);
-  bool complete = w->matrix && w->q && w->r;
-  for (size_t l = 0; complete && !status && l < w->n; l++) status = fill_matrix(w, l, err);
-  if (status) return status;
+  bool complete = w->q && w->r;
   for (size_t l = 0; complete && l < w->n; l++) complete = open_level(w, l, low_high);
   size_t product = complete ? largest_product(w) : 1;
   w->slopes = lip_alloc(w->n * 4 * w->widest, sizeof *w->slopes);
-  w->radius = lip_alloc(w->out * w->widest, sizeof *w->radius);
-  complete = complete && w->slopes && w->radius;
-  for (size_t i = 0; i < 4; i++) complete = (w->row[i] = lip_alloc(w->widest, sizeof(double))) && complete;
+  complete = complete && w->slopes;
+  for (size_t i = 0; complete && i < 4; i++) {
+    w->row[i] = lip_alloc(w->widest, sizeof(double));
+    w->wide[i] = lip_alloc(w->out * w->widest, sizeof(double));
+    complete = w->row[i] && w->wide[i];
+  }
   for (size_t i = 0; complete && i < 2; i++) {
     w->P[i] = lip_alloc(product, sizeof(double));
     w->hat[i] = lip_alloc(product, sizeof(double));
@@ -367,41 +363,38 @@ static lip_status reserve(work *w, double *low_high, lip_err *err) {
 }
 
 static void release(work *w) {
-  for (size_t l = 0; w->matrix && l < w->n; l++) {
-    const matrix *k = &w->matrix[l];
-    if (k->hat != k->W) lip_free(k->hat);
-    if (k->K != k->W) lip_free(k->K);
-    lip_free(k->W);
-  }
   for (size_t l = 0; w->q && w->r && l < w->n; l++) {
     if (w->r[l].low != w->q[l].low) lip_free(w->r[l].low);
     if (l > 0) lip_free(w->q[l].low);
   }
-  for (size_t i = 0; i < 4; i++) lip_free(w->row[i]);
+  for (size_t i = 0; i < 4; i++) {
+    lip_free(w->row[i]);
+    lip_free(w->wide[i]);
+  }
   for (size_t i = 0; i < 2; i++) {
     lip_free(w->P[i]);
     lip_free(w->hat[i]);
   }
   lip_free(w->slopes);
-  lip_free(w->radius);
   lip_free(w->q);
   lip_free(w->r);
-  lip_free(w->matrix);
 }
 
 /* Q from the last block to the input. False: cancelled. */
 static bool go_back(work *w) {
-  size_t last = w->n - 1;
-  const matrix *k = &w->matrix[last];
-  for (size_t i = 0; i < k->M * k->N; i++) {
-    meet(w, k->W[i], 0, &w->q[last].low[i], &w->q[last].high[i]);
-    meet(w, k->K[i], w->g * fabs(k->hat[i]), &w->r[last].low[i], &w->r[last].high[i]);
+  size_t last = w->n - 1, N = w->a->block[last].N;
+  const interval *q = &w->q[last], *r = &w->r[last];
+  for (size_t i = 0; i < w->out; i++) {
+    weight_row(&w->a->block[last], i, w->row[0]);
+    for (size_t j = 0; j < N; j++) meet(w, w->row[0][j], 0, &q->low[i * N + j], &q->high[i * N + j]);
+    fill_row(w, last, i, w->row[0], w->row[1]);
+    for (size_t j = 0; j < N; j++)
+      meet(w, w->row[0][j], w->g * w->row[1][j], &r->low[i * N + j], &r->high[i * N + j]);
   }
   for (size_t l = last; l-- > 0;) {
-    for (size_t i = 0; i < w->out; i++)
-      if (!step(w, l, i)) return false;
+    if (!step(w, l)) return false;
     if (w->r[l].low != w->q[l].low) exchange(w, l);
-    if (is_worth(w, l) && !centre(w, l, w->radius)) return false;
+    if (is_worth(w, l) && !centre(w, l)) return false;
     if (w->r[l].low != w->q[l].low) exchange(w, l);
   }
   return true;
