@@ -192,6 +192,47 @@ static void margins_are_rows(void **state) {
   }
 }
 
+/* Weights of rows that cancel, in whole numbers of more digits than a double has: at one point, in 128 bits. */
+static void rounding_of_rows_is_counted(void **state) {
+  (void)state;
+  lip_rng rng = lip_rng_new(41, LIP_RNG_USER, 0);
+  size_t close = 0;
+  for (size_t n = 0; n < 500; n++) {
+    subject s;
+    lip_err err;
+    lip_relax *r;
+    lip_ranges *g;
+    make(&s, 0, LIP_P2, n, 1, 0, false, &rng);
+    double C[2 * OUT], c = floor(lip_rng_uniform(&rng) * 0x1p45), low[2], plain[2];
+    wide exact = 0;
+    lip_block *b = &s.a.block[0];
+    for (size_t i = 0; i < IN; i++) {
+      s.x[i] = floorf(s.x[i] * 0x1p10f);
+      b->W[i] = b->W[IN + i] = truncf((float)lip_rng_normal(&rng) * 0x1p20f);
+      b->b[0] = b->b[1] = truncf((float)lip_rng_normal(&rng) * 0x1p20f);
+    }
+    for (size_t i = 0; i < IN; i++) exact += (wide)b->W[i] * (wide)s.x[i];
+    exact += (wide)b->b[0]; /* of c + 1 times the first output less c times the second */
+    C[0] = -(C[3] = -(c + 1));
+    C[1] = -(C[4] = c);
+    C[2] = C[5] = 0;
+    assert_int_equal(lip_relax_new(&s.a, LIP_P2, &r, &err), LIP_OK);
+    assert_int_equal(lip_ranges_new(r, &g, &err), LIP_OK);
+    lip_ranges_start(g, &s.region);
+    lip_ranges_rows(g, 0, C, NULL, 2, false, plain);
+    lip_ranges_rows(g, 0, C, NULL, 2, true, low);
+    for (size_t i = 0; i < 2; i++) {
+      wide v = i ? -exact : exact;
+      assert_true((wide)floor(plain[i]) <= v && (wide)floor(low[i]) <= v);
+      close += (double)v - low[i] < 0x1p36;
+    }
+    lip_ranges_free(g);
+    lip_relax_free(r);
+    drop(&s);
+  }
+  assert_true(close > 900); /* terms are of 2^77 */
+}
+
 /* ---- values ---- */
 
 static size_t count(const lip_affine *a) {
@@ -467,17 +508,12 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(random_rows_stay_above),
-      cmocka_unit_test(margins_are_rows),
-      cmocka_unit_test(values_stay_inside),
-      cmocka_unit_test(executed_outputs_stay_inside),
-      cmocka_unit_test(quotients_stay_inside),
-      cmocka_unit_test(small_nets_are_tight),
-      cmocka_unit_test(known_slopes_leave_one_matrix),
-      cmocka_unit_test(monotone_nets_are_seen),
-      cmocka_unit_test(rounding_is_counted),
-      cmocka_unit_test(hostile_regions_are_unknown),
-      cmocka_unit_test(every_allocation_may_fail),
+      cmocka_unit_test(random_rows_stay_above),       cmocka_unit_test(margins_are_rows),
+      cmocka_unit_test(rounding_of_rows_is_counted),  cmocka_unit_test(values_stay_inside),
+      cmocka_unit_test(executed_outputs_stay_inside), cmocka_unit_test(quotients_stay_inside),
+      cmocka_unit_test(small_nets_are_tight),         cmocka_unit_test(known_slopes_leave_one_matrix),
+      cmocka_unit_test(monotone_nets_are_seen),       cmocka_unit_test(rounding_is_counted),
+      cmocka_unit_test(hostile_regions_are_unknown),  cmocka_unit_test(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
