@@ -8,8 +8,10 @@
 
 typedef struct lip_interior lip_interior;
 
-/* Whether a descent along gradients is likely to end too early for this net, and it is small enough: some 150 MB for each
- * thread, and for each target about as long as 60 descents. */
+/* Whether a descent along gradients is likely to end too early for this net. */
+bool lip_interior_needed(const lip_elim *e);
+/* That, and the net is small enough: some 150 MB for each thread, and for each target about as long as 60 descents. Or so
+ * small that it takes no longer than one. */
 bool lip_interior_pays(const lip_elim *e);
 /* For the net of `e`, which is borrowed; weighted as `e` is. LIP_MEMORY. */
 lip_status lip_interior_new(const lip_elim *e, lip_interior **out, lip_err *err);

@@ -35,15 +35,20 @@ static bool sparse(const lip_elim *e) {
   return 2 * zeros > b->M * b->N;
 }
 
-/* The descent was found to end far above the optimum (up to 60 %) where few inputs meet wide layers, where many layers
- * follow each other, and behind convolutions whose patches do not overlap; within 0.5 % elsewhere. Where there are next to no
- * unknowns this is as fast. */
-bool lip_interior_pays(const lip_elim *e) {
-  enum { MOST = 1024, FEW = 96, DEEP = 5, WIDE = 4, MOST_SPARSE = 512 };
-  size_t size = e->count + (e->weighted ? e->n_in : e->in), wide = 0;
+/* It was found to end up to 60 % above the optimum where few inputs meet wide layers and where many layers follow each other;
+ * within 0.5 % elsewhere, but for convolutions whose patches do not overlap. Of large convolutions patience gains nothing. */
+bool lip_interior_needed(const lip_elim *e) {
+  enum { DEEP = 5, WIDE = 4 };
+  size_t wide = 0;
   for (size_t l = 0; l < e->n; l++) wide = e->stage[l].M > wide ? e->stage[l].M : wide;
+  return WIDE * e->a->n_in <= wide || (e->n >= DEEP && !sparse(e));
+}
+
+bool lip_interior_pays(const lip_elim *e) {
+  enum { MOST = 1024, FEW = 96, MOST_SPARSE = 512 };
+  size_t size = e->count + (e->weighted ? e->n_in : e->in);
   if (size > MOST || e->count == 0) return false;
-  return size <= FEW || e->n >= DEEP || WIDE * e->a->n_in <= wide || (size <= MOST_SPARSE && sparse(e));
+  return size <= FEW || lip_interior_needed(e) || (size <= MOST_SPARSE && sparse(e));
 }
 
 /* ---- what does not depend on the target ---- */

@@ -1,19 +1,24 @@
-/* Multipliers by descent (the bound LipSDP-Neuron of Fazlyab et al. 2019 without a solver for semidefinite programs):
+/* Multipliers by descent (the bound LipSDP-Neuron of Fazlyab et al. 2019 without a general solver for semidefinite programs):
  * rho of eliminate.c is a convex function of them, minimised over their logarithms by Adam with the gradient that the
  * steepest signal gives, from the closed form on. For the norm inf of the input the weights d are searched for as well:
  * minimise rho(lambda, d) sum d. With u the steepest input, sum d_k u_k^2 = 1, rho = u'Qu / u'diag(d)u gives
- * d rho / d d_k = -rho u_k^2. */
+ * d rho / d d_k = -rho u_k^2. Where kinks stop the descent too early and the net is small, the interior-point method of
+ * interior.c follows, which ends at the optimum. */
 #include <math.h>
 #include <string.h>
 
 #include "core/bound/propose.h"
 
-enum { MOST_STEPS = 400, EVERY = 10 };
+enum { MOST_STEPS = 400, PATIENT_STEPS = 3000, EVERY = 10 };
 /* Step length at first and the factor to the last; a gain of log rho in EVERY steps that counts as little; spread of the
  * eigenvectors in a gradient (see lip_elim_rho) per step length; residual of eigenvectors. */
 static const double RATE = 0.1, LAST = 1.0 / 40, LITTLE = 1e-3, BLUR = 0.2, RESIDUAL = 1e-4;
 
 static const double GAP = 2e-4; /* of rho to the optimum, where the net is small */
+
+/* Where that is likely to end too early (lip_interior_needed) and nothing comes behind it: growth of the step at every gain, the
+ * longest, and the factor to the last. */
+static const double GROWTH = 1.1, LONGEST = 0.3, PATIENT_LAST = 1.0 / 200;
 
 /* Numbers that are searched for, as logarithms: multipliers, then weights of the input. */
 typedef struct search {
@@ -55,13 +60,16 @@ static void step(search *s, double rate, int t) {
  * feasible set, the search goes on from there with half the step length. The best ends up in theta and is evaluated. */
 static double descend(search *s) {
   size_t all = s->n + s->n_in;
-  double top = INFINITY, mark = INFINITY, rate = RATE;
+  bool patient = !s->p->interior && lip_interior_needed(s->p->elim);
+  double top = INFINITY, mark = INFINITY, rate = RATE, last = RATE * (patient ? PATIENT_LAST : LAST);
   memcpy(s->best, s->theta, all * sizeof *s->best);
   memset(s->mean, 0, all * sizeof *s->mean);
   memset(s->square, 0, all * sizeof *s->square);
-  for (int i = 0, t = 0; i < MOST_STEPS && rate > LAST * RATE && !lip_propose_stop(s->p); i++) {
+  for (int i = 0, t = 0; i < (patient ? PATIENT_STEPS : MOST_STEPS) && rate > last && !lip_propose_stop(s->p);
+       i++) {
     double f = objective(s, BLUR * rate);
     if (f < top) {
+      if (patient) rate = fmin(rate * GROWTH, LONGEST);
       top = f;
       memcpy(s->best, s->theta, all * sizeof *s->best);
     }
@@ -149,8 +157,9 @@ static lip_status multiplier_run(const lip_ask *ask, lip_found *out, lip_err *er
 
 const lip_method lip_method_multiplier = {
     .name = "multiplier",
-    .help =
-        "semidefinite inequality with multipliers found by descent, per pair; norms 2 and inf of the input",
+    .help = "semidefinite inequality with multipliers found by descent, at their optimum for small nets, per "
+            "pair; "
+            "norms 2 and inf of the input",
     .takes = lip_propose_takes,
     .run = multiplier_run,
 };
