@@ -3,7 +3,8 @@
 --   lipwb tests/bench/bound.lua [--set epochs=1] [--set wide=512] [--set deep=8] [--set seconds=60] [--threads 2]
 --
 -- First table: untrained relu nets 100-width-...-width-10 over width and depth, the 45 pairs and the upper bound together.
--- Second: nets 784-128-128-10 and 784-100-100-100-100-10 trained for a moment, as bounds meet them in practice.
+-- Then nets of few inputs and many layers, whose optimum is hard to come to: the upper bound alone.
+-- Last: nets 784-128-128-10 and 784-100-100-100-100-10 trained for a moment, as bounds meet them in practice.
 local lip = require "lip"
 
 local args = lip.args{
@@ -68,6 +69,25 @@ local depth = 1
 while depth <= args.deep do
   row(("100-64x%d-10 relu"):format(depth), lip.net(spec({ 100 }, 64, depth, lip.relu, { init = "he" })))
   depth = depth * 2
+end
+
+print()
+print(("%-34s %10s %10s %10s %8s"):format("net", "product", "recursion", "multiplier", "seconds"))
+for _, size in ipairs{ { 1, 30, 4, 2 }, { 5, 20, 6, 5 }, { 10, 50, 8, 3 }, { 4, 80, 5, 10 }, { 4, 80, 10, 1 } } do
+  local input, wide, hidden, out = table.unpack(size)
+  if wide <= args.wide then
+    local layers = { input = input, norm = 2, budget = math.huge, init = "he", seed = 1 }
+    for _ = 1, hidden do
+      layers[#layers + 1] = lip.dense{ out = wide }
+      layers[#layers + 1] = lip.relu()
+    end
+    layers[#layers + 1] = lip.dense{ out = out }
+    local net = lip.net(layers)
+    local b = net:bound{ method = "multiplier", seconds = args.seconds }
+    print(("%-34s %10.5g %10.5g %10.5g %8.3f"):format(("%d-%dx%d-%d relu"):format(input, wide, hidden, out), net:bound().upper,
+      net:bound{ method = "recursion" }.upper, b.upper, b.seconds))
+    io.flush()
+  end
 end
 
 local train = assert(lip.data.main_dataset{ set = args.data })

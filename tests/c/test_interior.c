@@ -85,6 +85,9 @@ static const struct {
   double lipsdp;
 } reference[] = {
     {"2", 1, 5, 20, 6, 5, 79.48422703},
+    {"2", 2, 1, 30, 4, 2, 37.05147179},
+    {"2", 3, 4, 40, 4, 10, 40.62103359},
+    {"2", 4, 10, 24, 6, 3, 55.21156393},
 };
 
 static void as_small_as_lipsdp(void **state) {
