@@ -31,7 +31,7 @@ static double *take(lip_interior *t, size_t m, size_t n) {
 static bool sparse(const lip_elim *e) {
   const lip_block *b = &e->a->block[0];
   size_t zeros = 0;
-  for (size_t i = 0; i < b->M * b->N; i++) zeros += b->W[i] == 0;
+  for (size_t i = 0; i < b->M * b->N; i++) zeros += lip_block_weight(b, i) == 0;
   return 2 * zeros > b->M * b->N;
 }
 

@@ -271,21 +271,20 @@ end
 
 -- A block that has taken in others holds its matrix rounded (core/affine/affine.h): who reads it as it stands knows that.
 function tests.test_matrices_of_blocks_are_read_through_one_function()
-  local knows = { ["core/bound/slope.c"] = true, ["core/bound/attain.c"] = true, ["core/cert/relax_slab.c"] = true,
-    ["core/cert/relax.c"] = true }
+  local knows = { ["core/cert/relax.c"] = true, ["core/cert/relax_slab.c"] = true }
   local faults, seen = {}, 0
   for _, folder in ipairs { "core/bound", "core/cert", "core/attack", "bindings" } do
     for _, name in ipairs(lines_of("ls " .. quote(root .. "/" .. folder))) do
       local path = folder .. "/" .. name
       for line in (path:find "%.c$" and read(path) or ""):gmatch "[^\n]+" do
-        local reads = line:find "%f[%w]b%->W%f[^%w_]" or line:find "%f[%w]k%->W%f[^%w_]" or line:find "block%->W%f[^%w_]"
+        local reads = line:find "%f[%w_]b%->W%f[^%w_]" or line:find "block%->W%f[^%w_]"
         if reads then seen = seen + 1 end
         if reads and not knows[path] then faults[#faults + 1] = path .. ": " .. line end
       end
     end
   end
   lu.assertEquals(faults, {})
-  lu.assertTrue(seen > 3)
+  lu.assertTrue(seen > 1)
 end
 
 -- Also the tables of kinds are no exception: a row calls what its file needs, never the file that holds its table.
