@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/decimal.h"
 #include "core/base/mem.h"
 #include "core/bound/found.h"
 #include "core/norm/round.h"
@@ -247,7 +248,8 @@ static void explain(job *t, char *why) {
                 cut, t->n, t->ask->seconds);
   if (proved == t->n) return;
   if (atomic_load(&t->useless))
-    lip_because(why, "cannot be below %.9g, which is known: one output alone is not", t->ask->known);
+    lip_because(why, "cannot be below %.9g, which is known: one output alone is not",
+                lip_digits_down(t->ask->known, 9));
   else if (too_late(t))
     lip_because(
         why,
