@@ -325,7 +325,7 @@ static void explain(const task *t, lipL_cert *h) {
   if (unknown)
     lip_because(h->found.reason, "no balls can be looked at: %s%s%s",
                 strcmp(unknown, "size") ? "the layer '" : "",
-                strcmp(unknown, "size") ? unknown : "the matrices have more than 2^25 numbers",
+                strcmp(unknown, "size") ? unknown : "the matrices have more than 2^25 numbers that are not 0",
                 strcmp(unknown, "size") ? "' is no matrix and no slopes unit by unit" : "");
   else if (!known && !*h->found.reason)
     lip_because(h->found.reason,

@@ -94,7 +94,8 @@ static void set_common(lua_State *L, const task *t, bool known) {
                     a->unknown);
     lua_setfield(L, -2, "reason");
   } else if (!known) {
-    lipL_settext(L, "reason", "the matrices are too large, or a number is not finite");
+    lipL_settext(L, "reason",
+                 "the matrices have more than 2^25 numbers that are not 0, or a number is not finite");
   }
 }
 

@@ -271,7 +271,8 @@ lip_status lip_local_bound(const char *method, const lip_ask *ask, const lip_reg
   if (!status) status = lip_method_run(method, &near, out, err);
   if (!status && !g && !*out->reason) {
     if (lip_ask_has_form(ask, out->reason))
-      lip_because(out->reason, "the ball was not looked at: the matrices have more than 2^25 numbers");
+      lip_because(out->reason,
+                  "the ball was not looked at: the matrices have more than 2^25 numbers that are not 0");
   }
   lip_affine_free(&narrow);
   lip_ranges_free(g);
