@@ -326,12 +326,15 @@ static lip_status make(maker *m, lip_err *err) {
   if (!status) status = reserve(m, err);
   if (!status) status = set_keys(m, err);
   if (!status) status = lipL_certificate_claims(c, err);
+  c->claims.cancel = m->net->engine.cancel;
   if (!status) status = open_checker(c, err);
   if (!status) status = settle_norms(m, err);
   if (!status) status = settle_pairs(m, err);
   if (!status && m->local) status = lipL_certificate_reserve_local(c, err);
   if (!status && m->rows.n > 0) status = settle_rows(m, err);
   if (!status && m->local) lipL_certificate_spare_local(c);
+  if (!status && lip_cancel_raised(m->net->engine.cancel))
+    return lip_fail(err, LIP_CANCELLED, "certificate: cancelled");
   for (size_t k = 0; !status && k < c->n_eps; k++) c->count[k] = (double)lipL_certificate_count(c, c->eps[k]);
   return status;
 }

@@ -40,6 +40,7 @@ static lip_status check_model(task *t, lip_err *err) {
 
 static lip_status check_bounds(task *t, lip_err *err) {
   lipL_certificate *c = t->c;
+  c->claims.cancel = lipL_cancel();
   lip_status status = lip_check_open(&c->model.net, &c->claims, &c->check, err);
   for (size_t l = 0; !status && l < c->model.dense; l++, t->norms++)
     status = lip_check_claim(c->check, LIP_CHECK_NORM, l, 0, NULL, err);
@@ -98,6 +99,7 @@ static lip_status check_all(task *t, const char *path, lip_err *err) {
   if (!status) status = check_truth(t, err);
   if (!status) status = check_bounds(t, err);
   if (!status && t->rows && t->c->rows > 0) status = check_data(t, err);
+  if (lip_cancel_raised(lipL_cancel())) return lip_fail(err, LIP_CANCELLED, "check: cancelled");
   return status ? status : check_counts(t, err);
 }
 

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/base/cancel.h"
 #include "core/base/error.h"
 
 /* What nets are made of. Values stand in segments, the segments on a stack; a layer takes the top one unless it says
@@ -66,6 +67,7 @@ typedef struct lip_check_claims {
   double from, to; /* the box, -INFINITY and INFINITY: none */
   const double *
       slope; /* (rows, units) of the free line of each unit, LIP_CHECK_OWN: the checker's choice; NULL: always */
+  lip_cancel *cancel; /* NULL: none. A claim that it interrupts is refused */
 } lip_check_claims;
 typedef struct lip_check lip_check;
 

@@ -219,9 +219,9 @@ bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
   around a;
   size_t var = 0, units = c->units;
   if (!start(c, &a, x, R)) return false;
-  for (const step *s = c->step; s < c->step + c->n; s++) {
+  for (const step *s = c->step; s < c->step + c->n && !lip_check_stopped(c); s++) {
     if (s->op == LINEAR) through(&a, s);
-    for (size_t i = 0; (s->op == UNITS || s->op == PAIRS) && i < s->M; i++) {
+    for (size_t i = 0; (s->op == UNITS || s->op == PAIRS) && i < s->M && !lip_check_stopped(c); i++) {
       size_t m = s->op == PAIRS ? s->mate[i] : i;
       if (s->op == PAIRS && m >= i) continue;
       unit(&a, s, i, m, var, c->claims->slope ? c->claims->slope[row * units + var] : LIP_CHECK_OWN);
@@ -233,7 +233,7 @@ bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
   }
   c->around = lip_check_take(c, 1, (sizeof a + 7) / 8);
   if (c->around) *c->around = a;
-  return c->around != NULL;
+  return c->around && !lip_check_stopped(c);
 }
 
 double lip_check_least(lip_check *c, size_t i, size_t j) {

@@ -82,6 +82,9 @@ double lip_check_unit64(const step *s, double size, double ones);
 double lip_check_error32(size_t n, double terms, double result, double size, double entry);
 double lip_check_unit32(const step *s, double size, double ones);
 
+static inline bool lip_check_stopped(const lip_check *c) {
+  return c->claims->cancel && lip_cancel_raised(c->claims->cancel);
+}
 /* A norm term by term, rounded up in the end; exponents 1, 2 and 0 = inf. The last: >= the result v of a few operations. */
 static inline double lip_check_add(double sum, double v, int p) {
   v = fabs(v);

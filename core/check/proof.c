@@ -6,7 +6,7 @@
 
 #include "core/base/simd.h"
 #include "core/check/parts.h"
-#define LARGEST ((size_t)1 << 27) /* numbers in one matrix */
+#define LARGEST ((size_t)1 << 26) /* numbers in one matrix */
 #define IN_RANGE(v) ((v) >= 0x1p-200 && (v) <= 0x1p200)
 
 /* row[i..n) += sum_q w_q g_q[i..n) over four rows k..k+3 of G, those from m on left out; w_q = c_q g_q[i]. */
@@ -31,11 +31,11 @@ LIP_HOT static void add_gram(double *A, size_t lda, size_t n, const double *G, s
 }
 
 /* A = U'U in place, upper triangle; false as soon as a pivot is not positive. */
-LIP_HOT static bool cholesky(double *A, size_t n) {
+LIP_HOT static bool cholesky(const lip_check *c, double *A, size_t n) {
   for (size_t i = 0; i < n; i++) {
     double *row = A + i * n;
     for (size_t k = 0; k < i; k += 4) add_four(row, i, n, A, n, k, i, NULL, -1);
-    if (!(row[i] > 0) || !(row[i] < INFINITY)) return false;
+    if (!(row[i] > 0) || !(row[i] < INFINITY) || lip_check_stopped(c)) return false;
     double root = sqrt(row[i]);
     for (size_t j = i; j < n; j++) row[j] /= root;
   }
@@ -98,7 +98,7 @@ static bool below(lip_check *c, const double *D, size_t n, const rows *part, siz
   /* twins and sums are below their exact values by far less than the factor 2 */
   double shift = 2 * (GAMMA(total) * most + phi * trace + 0x1p-53 * top) + 0x1p-250;
   for (size_t i = 0; i < n; i++) A[i * n + i] -= shift;
-  return cholesky(A, n);
+  return cholesky(c, A, n);
 }
 
 bool lip_check_spectral(lip_check *c, const step *S, double claim) {
@@ -267,7 +267,7 @@ static double *square_root(lip_check *c, const step *b, const double *d) {
   }
   double shift = 8 * (GAMMA(N + 8) * most + GAMMA(n + 4) * trace) + 0x1p-250;
   for (size_t i = 0; i < n; i++) U[i * n + i] += shift;
-  if (!(GAMMA(n + 4) * (double)n < 0.25) || !cholesky(U, n)) return NULL;
+  if (!(GAMMA(n + 4) * (double)n < 0.25) || !cholesky(c, U, n)) return NULL;
   for (size_t i = 0; i < n; i++)
     for (size_t k = 0; k <= i; k++) R[i * n + k] = U[k * n + i] / s[i];
   return R;
