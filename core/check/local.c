@@ -161,7 +161,8 @@ static void unit(around *a, const step *s, size_t i, size_t m, size_t var, doubl
   const bool pair = s->op == PAIRS;
   double *h = a->c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, *H = f->H + var * f->K, k[2],
          t[2];
-  double at = pair ? h[m] - h[i] : h[i], reach = pair ? wide[m] + wide[i] : wide[i], mass = 0;
+  double at = pair ? h[m] - h[i] : h[i],
+         reach = lip_check_up(pair ? wide[m] + wide[i] + 0x1p-52 * fabs(at) : wide[i]), mass = 0;
   double own = (pair ? off[m] + off[i] : off[i]) + 0x1p-52 * fabs(at);
   for (size_t j = 0; j < f->reach[var]; j++) mass += f->Ha[var * f->K + j] * a->size[j];
   a->slop[var] = lip_check_up(mass * (1 + GAMMA(f->K + 16)));

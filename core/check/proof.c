@@ -133,6 +133,7 @@ static void add_unit(forms *f, const step *s, size_t v) {
   f->reach[v] = f->base + v;
   f->C[v] = s->op == PAIRS ? 0 : (s->low + s->high) / 2;
   f->r[v] = s->op == PAIRS ? 1 : (s->high - s->low) / 2;
+  if (s->low + s->high - s->high != s->low) f->r[v] *= 1 + 0x1p-50; /* one is tiny, and both were rounded */
 }
 
 /* Units take the forms of their inputs and leave those of their outputs in their place: y = C z + w with |w| <= r |z|; of a
