@@ -214,6 +214,51 @@ function T.test_every_number_of_every_array()
   lu.assertTrue(tried > 500, tried)
 end
 
+-- Headers that lie: dimensions beyond all bounds, one name twice, rows exchanged, arrays of other files.
+function T.test_hostile_headers()
+  local net, x, labels = built("residual", "2", 2)
+  assert(net:certificate(path, x, labels, { method = "local", eps = { 0.01, 0.05 } }))
+  local text = certificate.slurp(path)
+  local function refused(new, what)
+    certificate.spill(new, path)
+    local r, message = lip.check_certificate(path, net, x)
+    lu.assertFalse(r and r.accepted or false, what)
+    lu.assertTrue(#(r and r.reason or message) > 0)
+  end
+  local size = string.unpack("<I8", text)
+  local header, data = text:sub(9, 8 + size), text:sub(9 + size)
+  local function with(changed) return string.pack("<I8", #changed) .. changed .. data end
+  local n = 0
+  for name in header:gmatch '"([%w%.]+)":%s*{%s*"dtype"' do
+    local quoted = name:gsub("%.", "%%.")
+    for _, shape in ipairs { "[4294967296,4294967296]", "[18446744073709551615]", "[-1]", "[0]", "[1e3]", "[]", "[9007199254740993]" } do
+      local changed, k = header:gsub('("' .. quoted .. '":%s*{.-"shape":%s*)%b[]', "%1" .. shape, 1)
+      lu.assertEquals(k, 1)
+      refused(with(changed), name .. shape)
+      n = n + 1
+    end
+    local entry = header:match('"' .. quoted .. '":%s*%b{}')
+    refused(with("{" .. entry .. "," .. header:sub(2)), name .. " twice")
+    refused(with((header:gsub(quoted, name .. "2", 1))), name .. " renamed")
+  end
+  lu.assertTrue(n > 40)
+  certificate.spill(text, path)
+  local cert = certificate.parse(path)
+  local radius, label = certificate.array(cert, "radius"), certificate.array(cert, "label")
+  local exchanged = 0
+  for i = 1, 5 do
+    if radius[i] > 3 * radius[i + 1] or label[i] ~= label[i + 1] then
+      for _, a in ipairs { radius, label } do a[i], a[i + 1] = a[i + 1], a[i] end
+      certificate.write(cert, path, true)
+      local r = lip.check_certificate(path, net, x)
+      lu.assertFalse(r.accepted, "rows " .. i)
+      for _, a in ipairs { radius, label } do a[i], a[i + 1] = a[i + 1], a[i] end
+      exchanged = exchanged + 1
+    end
+  end
+  lu.assertTrue(exchanged > 0)
+end
+
 function T.test_misuse_of_local()
   local net, x, labels = built("relu", "2", 1)
   local function raises(text, ...) lu.assertErrorMsgContains(text, net.certificate, net, path, ...) end
