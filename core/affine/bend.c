@@ -14,7 +14,8 @@ static void bend_range(const lip_bend *b, double from, double to, lip_range *r) 
   lip_two_slopes_range(b->below, b->above, from, to, r);
   r->off = lip_round_up(b->off * fmax(fabs(from), fabs(to)) + b->tiny);
   if (is_exact(b->below) && is_exact(b->above)) return;
-  r->curve = 0;
+  double apart = fabs(b->above - b->below), size = fmax(fabs(b->above), fabs(b->below));
+  if (!(apart > 2 * error * size)) r->curve = 0; /* which slope is the larger is not known */
   r->low -= error * fabs(r->low);
   r->high += error * fabs(r->high);
   r->least -= error * fabs(r->least) + least;

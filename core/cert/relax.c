@@ -10,7 +10,9 @@
  * phi(to) - low (to - u), because phi(u) - low u rises. The slope of the chord may be rounded at will: with it the
  * constant is the larger of q - slope to and p - slope from, rounded up, and convexity does the rest. The tangent is
  * taken in the middle (for relu: slope 1 when to >= -from, else 0, as Zhang et al. 2018 choose; for |u| the sign of the
- * middle).
+ * middle). Across an inflexion, convex on its left and concave on its right, the line above is the tangent of the right
+ * part that passes through the left end, or the chord when it would touch beyond the right end; below likewise (Zhang et al.
+ * 2018, table 2). The point of contact is only looked for: the constant is proved for whichever it is (relax_lines.c).
  *
  * Backwards. A row is a claim: f >= g . y + rest - slack all over the region, for real numbers g, rest, slack that are
  * doubles. Going back over a block, with g' = T^-T g (halved sums and differences) and for each unit the line below y'_k
