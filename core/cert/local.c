@@ -23,6 +23,7 @@
 #include "core/base/mem.h"
 #include "core/bound/found.h"
 #include "core/cert/mix.h"
+#include "core/cert/refute.h"
 #include "core/norm/round.h"
 
 struct lip_local {
@@ -149,7 +150,8 @@ static bool proves(const lip_local *c, size_t id, const float *x, size_t y, doub
     raise_rows(c, g, y, true, low, now);
     if (lip_property_proved(p, y, low)) return true;
   }
-  return lip_mix_proves(g, p, y, low, c->mix + id * lip_mix_work(p->C));
+  double *work = c->mix + id * lip_mix_work(p->C);
+  return lip_mix_proves(g, p, y, low, work) || lip_refute_proves(g, p, y, low, now, work);
 }
 
 static void certify_row(const lip_local *c, size_t id, const float *x, lip_radius *r) {

@@ -121,6 +121,9 @@ static void lay_out(lip_ranges *g, double *at) {
   double **input[] = {&g->x, &g->x_mid, &g->x_half, &g->x_bulk, &g->down, &g->up, &g->size, &g->cap};
   for (size_t i = 0; i < 8; i++) *input[i] = take(&at, n_in + (i < 6 ? 0 : LIP_LANES));
   g->first = take(&at, r->slab[0].M);
+  double **row[] = {&g->cut.a, &g->cut.row, &g->cut.sum};
+  for (size_t i = 0; i < 3; i++) *row[i] = take(&at, n_in);
+  g->kept = at;
 }
 
 /* What the relaxation works with: the numbers that are vectors first, for their alignment. Returns where it ends. */
@@ -153,10 +156,10 @@ lip_status lip_ranges_new(const lip_relax *r, lip_ranges **out, lip_err *err) {
   g->live = lip_alloc(w, sizeof *g->live);
   g->part = lip_alloc(w, sizeof *g->part);
   g->sum = lip_alloc(w, sizeof *g->sum);
-  g->passes = lip_alloc(units, sizeof *g->passes);
+  g->passes = lip_alloc(units, 2 * sizeof *g->passes); /* kept ones behind */
   g->indices = lip_alloc(w, INDICES * sizeof *g->indices);
-  g->numbers = lip_alloc((3 * LIP_CHUNK + 8 + 3) * w + 3 * LIP_CHUNK + PARTS * units + r->slab[0].M +
-                             8 * r->a->n_in + 2 * LIP_LANES,
+  g->numbers = lip_alloc((3 * LIP_CHUNK + 8 + 3) * w + 3 * LIP_CHUNK + 2 * PARTS * units + r->n +
+                             r->slab[0].M + 11 * r->a->n_in + 2 * LIP_LANES,
                          sizeof(double));
   if (!g->reach || !g->live || !g->part || !g->sum || !g->passes || !g->indices || !g->numbers) {
     lip_ranges_free(g);
@@ -420,6 +423,43 @@ void lip_ranges_tighten(lip_ranges *g) {
                middles(g, g->reach[l].y_from, g->reach[l].y_to, g->r->slab[l + 1].N) &&
                forward_block(g, l + 1);
   }
+}
+
+bool lip_relax_renew(lip_ranges *g, size_t l, bool *empty) {
+  const slab *s = &g->r->slab[l];
+  reach *q = &g->reach[l];
+  double *from = g->now.v, *to = g->now.v + s->M; /* free between two rows */
+  *empty = false;
+  if (l > 0) {
+    memcpy(from, q->from, s->M * sizeof *from);
+    memcpy(to, q->to, s->M * sizeof *to);
+    if (!lip_relax_before(g, l) || !forward_block(g, l)) return false;
+    for (size_t k = 0; k < s->M; k++) meet(&q->from[k], &q->to[k], from[k], to[k]);
+  }
+  if (l + 1 < g->r->n) tighten_block(g, l);
+  for (size_t k = 0; k < s->M; k++) *empty |= q->from[k] > q->to[k];
+  return !*empty && !lip_cancel_raised(g->copy.cancel) && activations(g, l);
+}
+
+static size_t all_units(const lip_ranges *g) {
+  size_t n = 0;
+  for (size_t l = 0; l < g->r->n; l++) n += g->r->slab[l].M;
+  return n;
+}
+
+/* The reaches lie one behind the other, from the first number of the first (lay_out). */
+void lip_relax_keep(lip_ranges *g) {
+  size_t n = all_units(g);
+  memcpy(g->kept, g->reach[0].from, PARTS * n * sizeof *g->kept);
+  for (size_t l = 0; l < g->r->n; l++) g->kept[PARTS * n + l] = g->reach[l].tiny;
+  memcpy(g->passes + n, g->passes, n * sizeof *g->passes);
+}
+
+void lip_relax_restore(lip_ranges *g) {
+  size_t n = all_units(g);
+  memcpy(g->reach[0].from, g->kept, PARTS * n * sizeof *g->kept);
+  for (size_t l = 0; l < g->r->n; l++) g->reach[l].tiny = g->kept[PARTS * n + l];
+  memcpy(g->passes, g->passes + n, n * sizeof *g->passes);
 }
 
 void lip_ranges_at(const lip_ranges *g, size_t l, const double **from, const double **to) {

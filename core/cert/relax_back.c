@@ -286,14 +286,6 @@ LIP_HOT static void sum_up(const double *restrict v, size_t L, const lip_live *r
   *out = s;
 }
 
-/* rest + at - away, rounded down; `slack` and the rounding of these sums taken off. */
-static double settle(double rest, double at, double size, double away, double slack, double gamma) {
-  double v = rest + at - away;
-  double off = slack + gamma * (fabs(rest) + size + away) + 0x1p-900;
-  v = lip_step_down(v - off * (1 + 0x1p-20));
-  return v > -INFINITY ? v : -(double)INFINITY; /* NaN too */
-}
-
 /* How far rows r0 .. r0+7 can fall from their values at the region's x, p = 1 or 2. */
 static void fall_away(lip_ranges *g, size_t L, size_t r0, const sums *s, double *away) {
   const sheaf *x = &g->now;
@@ -319,13 +311,15 @@ static void concretise(lip_ranges *g, size_t L, size_t r0) {
   else
     fall_away(g, L, r0, &s, away);
   for (size_t r = 0; r < LIP_LANES; r++)
-    g->found[r0 + r] = settle(g->rest[r0 + r], s.at[r], s.size[r], away[r], g->slack[r0 + r], g->r->gamma);
+    g->found[r0 + r] =
+        lip_settle(g->rest[r0 + r], s.at[r], s.size[r], away[r], g->slack[r0 + r], g->r->gamma);
 }
 
 static void end_at_input(lip_ranges *g, size_t L) {
   const sheaf *x = &g->now;
   for (size_t i = 0; i < x->n; i++) g->live[i] = (lip_live){x->all ? (uint32_t)i : x->at[i], (uint32_t)i};
   for (size_t r0 = 0; r0 < L; r0 += LIP_LANES) concretise(g, L, r0);
+  if (g->cut.on) lip_cut_rows(g, L);
   forget_columns(g, &g->now);
 }
 
@@ -338,7 +332,7 @@ static void end_at_input(lip_ranges *g, size_t L) {
  * off by less than 3 gamma S^2 in all, S = sum_k |h_k| ||V_k||. */
 
 static bool has_gram(const lip_ranges *g) {
-  return g->r->gram && !g->boxed && !g->copy.scale;
+  return g->r->gram && !g->boxed && !g->copy.scale && !g->cut.wanted;
 }
 
 /* Columns n0 .. n0+n-1 (of the live ones) of G, rows 0 .. n0+n-1, for sums over l <= k; zeros behind. */
@@ -385,7 +379,7 @@ static void end_at_units(lip_ranges *g, size_t L) {
       double square = g->found[r0 + i] + 4 * gamma * t.one[i] * t.one[i];
       double norm = sqrt(square) * (1 + gamma) + 0x1p-500;
       g->found[r0 + i] =
-          settle(g->rest[r0 + i], t.at[i], t.size[i], g->copy.eps * norm, g->slack[r0 + i], gamma);
+          lip_settle(g->rest[r0 + i], t.at[i], t.size[i], g->copy.eps * norm, g->slack[r0 + i], gamma);
     }
   }
 }

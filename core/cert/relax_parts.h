@@ -113,6 +113,15 @@ typedef struct lip_part {
   size_t place;
 } lip_part;
 
+/* What is supposed of the inputs besides the region (relax_cut.c): a . x + rest <= 0. */
+typedef struct lip_cut {
+  bool wanted;       /* rows are to reach the input */
+  bool on;           /* something is supposed */
+  double *a;         /* (n_in) */
+  double *row, *sum; /* (n_in) one row; and with a part of a */
+  double rest, norm; /* norm: about ||a||_2 */
+} lip_cut;
+
 struct lip_ranges {
   const lip_relax *r;
   const lip_region *region;
@@ -127,7 +136,9 @@ struct lip_ranges {
   double *x_mid, *x_half, *x_bulk; /* (n_in) of the input */
   double *down, *up;               /* (n_in) how far x_k may go, in the ball's units of it (relax_region.c) */
   double *size, *cap;              /* (n_in, and zeros up to whole vectors) of a row */
+  double mu;                       /* and how the last one was split */
   double *numbers;                 /* behind all of them */
+  double *kept;                    /* copy of what the reaches have, and of passes */
   /* relaxation */
   double *G;            /* (LIP_CHUNK, widest) rows of coefficients */
   sheaf now, next;      /* before and behind one block */
@@ -137,7 +148,8 @@ struct lip_ranges {
   lip_live *live;       /* (widest) */
   lip_part *part;       /* (widest) */
   lip_passage *passes;  /* of all blocks */
-  uint32_t *indices;    /* behind all that follow, (widest) each; those from `where` on are 0 between uses */
+  lip_cut cut;
+  uint32_t *indices; /* behind all that follow, (widest) each; those from `where` on are 0 between uses */
   uint32_t *link, *touched, *spot, *waiting, *where, *head;
 };
 
@@ -146,12 +158,33 @@ bool lip_region_start(lip_ranges *g);
 /* How far row . x can fall below (`rise`: rise above) its value at the region's x, p = 1 or 2: rounded up. */
 double lip_region_away(lip_ranges *g, lip_row row, bool rise);
 
+/* About a . x at the point where row . x is least, for the row (n_in) that the last lip_region_away was about. */
+double lip_region_change(const lip_ranges *g, const double *row, const double *a);
+/* rest + at - away, rounded down; `slack` and the rounding of these sums taken off: size >= what `at` adds up. */
+double lip_settle(double rest, double at, double size, double away, double slack, double gamma);
+
+/* Supposes that the row in lane r of L, which has come back to the input, is <= 0. False: it is not finite. */
+bool lip_cut_suppose(lip_ranges *g, size_t L, size_t r);
+/* How much of its way from the region's x that row falls beyond 0, about; `low` is its bound. */
+double lip_cut_excess(lip_ranges *g, size_t L, size_t r, double low);
+/* Bounds in g->found of the L rows at the input, raised by what is supposed. */
+void lip_cut_rows(lip_ranges *g, size_t L);
+
 /* Rows g->G (R, N of block `at`) with g->rest and g->slack stand for linear functions of the input of block `at`: lower
  * bounds of them over the region, into g->found (R). Destroys rest and slack. */
 void lip_relax_back(lip_ranges *g, size_t at, size_t R);
 /* The same of n <= LIP_CHUNK / 2 units of block l: of u_k into found[i], of -u_k into found[n + i]. Best where units with
  * the same pattern follow each other. */
 void lip_relax_units(lip_ranges *g, size_t l, const uint32_t *unit, size_t n);
+
+/* A row w . z + d after matrix l into row `row` of g->G, rest and slack; w (M) lies elsewhere. */
+void lip_relax_put(lip_ranges *g, size_t l, const double *w, double d, size_t row);
+/* Block l anew from what comes into it, met with what was known, and relaxed. False: nothing is known, or *empty: some unit
+ * can have no value. */
+bool lip_relax_renew(lip_ranges *g, size_t l, bool *empty);
+/* Everything that is known of the region's units: kept aside, and back again. */
+void lip_relax_keep(lip_ranges *g);
+void lip_relax_restore(lip_ranges *g);
 
 /* Middles, half widths and largest absolute values of what comes into block l, into g->centre, half and bulk. False:
  * nothing is known. */

@@ -231,6 +231,13 @@ static double choose_1(const lip_ranges *g, size_t n) {
   return found;
 }
 
+double lip_settle(double rest, double at, double size, double away, double slack, double gamma) {
+  double v = rest + at - away;
+  double off = slack + gamma * (fabs(rest) + size + away) + 0x1p-900;
+  v = lip_step_down(v - off * (1 + 0x1p-20));
+  return v > -INFINITY ? v : -(double)INFINITY; /* NaN too */
+}
+
 double lip_region_away(lip_ranges *g, lip_row row, bool rise) {
   size_t n = row.n, whole = (n + LIP_LANES - 1) / LIP_LANES * LIP_LANES;
   const source from = {row, g->copy.scale, rise ? g->up : g->down, rise ? g->down : g->up};
@@ -238,7 +245,38 @@ double lip_region_away(lip_ranges *g, lip_row row, bool rise) {
   bool one = g->copy.p == LIP_P1;
   double mobile = sizes(&from, n, g->size, g->cap),
          mu = one ? choose_1(g, whole) : choose_2(g, whole, mobile);
+  g->mu = mu;
   split(g->size, g->cap, whole, mu, one, &box, &norm);
   if (!one) norm = sqrt(norm) * (1 + gamma) + 0x1p-500;
   return (box + eps * norm) * (1 + 2 * gamma) + 0x1p-900 * (1 + eps);
+}
+
+/* sum of a_k s_k t_k against the sign of the row, t_k = c_k where m_k > mu, else m_k / mu (p = 2) or 0; and what is left of
+ * eps for p = 1. */
+LIP_HOT static double along(const lip_ranges *g, const double *restrict row, const double *restrict a,
+                            size_t n, double *left) {
+  const double mu = g->mu, eps = g->copy.eps, *m = g->size, *c = g->cap, *s = g->copy.scale;
+  const bool one = g->copy.p == LIP_P1;
+  double sum = 0, caps = 0;
+  for (size_t k = 0; k < n; k++) {
+    double t = m[k] > mu * (one ? 1 : c[k]) ? c[k] : one || !(mu > 0) ? 0 : m[k] / mu;
+    double w = row[k] > 0 ? a[k] : -a[k];
+    sum += t * (s ? w * s[k] : w);
+    caps += t;
+  }
+  *left = eps - caps;
+  return sum;
+}
+
+double lip_region_change(const lip_ranges *g, const double *row, const double *a) {
+  size_t n = g->r->a->n_in, next = SIZE_MAX;
+  double left, change = 0, fall = along(g, row, a, n, &left);
+  for (size_t k = 0; k < n; k++) {
+    change += a[k] * g->x[k];
+    if (g->copy.p == LIP_P1 && g->size[k] <= g->mu && (next == SIZE_MAX || g->size[k] > g->size[next]))
+      next = k;
+  }
+  if (next == SIZE_MAX || !(left > 0)) return change - fall;
+  double t = left < g->cap[next] ? left : g->cap[next], w = row[next] > 0 ? a[next] : -a[next];
+  return change - fall - t * (g->copy.scale ? w * g->copy.scale[next] : w);
 }

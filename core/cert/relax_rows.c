@@ -40,8 +40,7 @@ static void add_scaled(double *to, lip_row v, double h) {
   for (size_t i = 0; v.at && i < v.n; i++) to[v.at[i]] += h * v.v[i];
 }
 
-/* Into row `row` of g->G, rest and slack; w (M) lies elsewhere. */
-static void put_row(lip_ranges *g, size_t l, const double *w, double d, size_t row) {
+void lip_relax_put(lip_ranges *g, size_t l, const double *w, double d, size_t row) {
   const slab *s = &g->r->slab[l];
   const reach *q = &g->reach[l];
   double *v = g->G + row * s->N, rest = d, size = fabs(d), executed = 0;
@@ -68,7 +67,7 @@ static void flush(lip_ranges *g, batch *b) {
 }
 
 static void push(lip_ranges *g, batch *b, const double *w, double d, size_t place) {
-  put_row(g, b->l, w, d, b->n);
+  lip_relax_put(g, b->l, w, d, b->n);
   size_t N = g->r->slab[b->l].N;
   if (b->plain) {
     double from = lip_relax_plain(g, g->G + b->n * N, N, g->rest[b->n], g->slack[b->n]);
