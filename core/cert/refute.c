@@ -18,7 +18,7 @@
 #define FAR 0.5
 #define PROGRESS 0.8
 
-enum { ROUNDS = 4, LANES = 16 /* of a row alone */ };
+enum { ROUNDS = 4 };
 
 static double bound(lip_ranges *g, const double *w, double d) {
   size_t last = lip_ranges_last(g);
@@ -30,7 +30,7 @@ static double bound(lip_ranges *g, const double *w, double d) {
 static bool contradicts(lip_ranges *g, const double *w, double d) {
   double low = bound(g, w, d);
   for (int i = 0; i < ROUNDS && !(low > 0); i++) {
-    bool empty = false, known = lip_cut_excess(g, LANES, 0, low) < FAR && lip_cut_suppose(g, LANES, 0);
+    bool empty = false, known = lip_cut_excess(g, 0, low) < FAR && lip_cut_suppose(g, 0);
     for (size_t l = 0; l < g->r->n && known; l++) known = lip_relax_renew(g, l, &empty);
     if (!known) return empty;
     double now = bound(g, w, d);

@@ -319,7 +319,7 @@ static void end_at_input(lip_ranges *g, size_t L) {
   const sheaf *x = &g->now;
   for (size_t i = 0; i < x->n; i++) g->live[i] = (lip_live){x->all ? (uint32_t)i : x->at[i], (uint32_t)i};
   for (size_t r0 = 0; r0 < L; r0 += LIP_LANES) concretise(g, L, r0);
-  if (g->cut.on) lip_cut_rows(g, L);
+  if (g->cut.on) lip_cut_rows(g);
   forget_columns(g, &g->now);
 }
 
@@ -403,6 +403,7 @@ static void go_back(lip_ranges *g, size_t at, size_t L) {
 
 /* Lanes R .. L-1 hold nothing. */
 static void begin(lip_ranges *g, size_t R, size_t L, bool all, size_t n) {
+  g->lanes = L;
   g->now.all = all;
   g->now.n = n;
   for (size_t r = R; r < L; r++) g->rest[r] = g->slack[r] = 0;

@@ -119,8 +119,9 @@ static double raised(lip_ranges *g, double rest, double slack, double found) {
 }
 
 /* Whether there is a row in that lane. */
-static bool take_row(const lip_ranges *g, size_t L, size_t r, double *row) {
+static bool take_row(const lip_ranges *g, size_t r, double *row) {
   const sheaf *x = &g->now;
+  const size_t L = g->lanes;
   bool any = false;
   if (!x->all) memset(row, 0, g->r->a->n_in * sizeof *row);
   for (size_t i = 0; i < x->n; i++) {
@@ -131,15 +132,15 @@ static bool take_row(const lip_ranges *g, size_t L, size_t r, double *row) {
   return any;
 }
 
-void lip_cut_rows(lip_ranges *g, size_t L) {
-  for (size_t r = 0; r < L; r++)
-    if (take_row(g, L, r, g->cut.row)) g->found[r] = raised(g, g->rest[r], g->slack[r], g->found[r]);
+void lip_cut_rows(lip_ranges *g) {
+  for (size_t r = 0; r < g->lanes; r++)
+    if (take_row(g, r, g->cut.row)) g->found[r] = raised(g, g->rest[r], g->slack[r], g->found[r]);
 }
 
-bool lip_cut_suppose(lip_ranges *g, size_t L, size_t r) {
+bool lip_cut_suppose(lip_ranges *g, size_t r) {
   lip_cut *c = &g->cut;
   double two = 0;
-  take_row(g, L, r, c->a);
+  take_row(g, r, c->a);
   for (size_t i = 0; i < g->r->a->n_in; i++) two += c->a[i] * c->a[i];
   c->norm = sqrt(two);
   c->rest = lip_step_down(g->rest[r] - g->slack[r] * (1 + 0x1p-20)); /* its own error: relax.c */
@@ -147,9 +148,9 @@ bool lip_cut_suppose(lip_ranges *g, size_t L, size_t r) {
   return c->on;
 }
 
-double lip_cut_excess(lip_ranges *g, size_t L, size_t r, double low) {
+double lip_cut_excess(lip_ranges *g, size_t r, double low) {
   double at = g->rest[r];
-  take_row(g, L, r, g->cut.row);
+  take_row(g, r, g->cut.row);
   for (size_t i = 0; i < g->r->a->n_in; i++) at += g->cut.row[i] * g->x[i];
   return at > 0 ? -low / (at - low) : (double)INFINITY;
 }

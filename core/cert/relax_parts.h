@@ -142,6 +142,7 @@ struct lip_ranges {
   /* relaxation */
   double *G;            /* (LIP_CHUNK, widest) rows of coefficients */
   sheaf now, next;      /* before and behind one block */
+  size_t lanes;         /* of both */
   double *strip;        /* (widest, 8) columns of a matrix, packed */
   double *rest, *slack; /* (LIP_CHUNK) constant term; all that rounding may take from it */
   double *found;        /* (LIP_CHUNK) */
@@ -163,12 +164,12 @@ double lip_region_change(const lip_ranges *g, const double *row, const double *a
 /* rest + at - away, rounded down; `slack` and the rounding of these sums taken off: size >= what `at` adds up. */
 double lip_settle(double rest, double at, double size, double away, double slack, double gamma);
 
-/* Supposes that the row in lane r of L, which has come back to the input, is <= 0. False: it is not finite. */
-bool lip_cut_suppose(lip_ranges *g, size_t L, size_t r);
+/* Supposes that the row in lane r, which has come back to the input, is <= 0. False: it is not finite. */
+bool lip_cut_suppose(lip_ranges *g, size_t r);
 /* How much of its way from the region's x that row falls beyond 0, about; `low` is its bound. */
-double lip_cut_excess(lip_ranges *g, size_t L, size_t r, double low);
-/* Bounds in g->found of the L rows at the input, raised by what is supposed. */
-void lip_cut_rows(lip_ranges *g, size_t L);
+double lip_cut_excess(lip_ranges *g, size_t r, double low);
+/* Bounds in g->found of the rows at the input, raised by what is supposed. */
+void lip_cut_rows(lip_ranges *g);
 
 /* Rows g->G (R, N of block `at`) with g->rest and g->slack stand for linear functions of the input of block `at`: lower
  * bounds of them over the region, into g->found (R). Destroys rest and slack. */
