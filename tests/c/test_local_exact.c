@@ -293,7 +293,7 @@ static void check_radius(rig *r, tally *t) {
                          .boxed = true,
                          .from = r->from,
                          .to = r->to,
-                         .halvings = 6,
+                         .halvings = 12,
                          .executed = LIP_EXECUTED_FLOAT32};
   lip_local *c;
   const float *z = executed(r, r->x);
