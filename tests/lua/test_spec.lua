@@ -179,6 +179,29 @@ function tests.test_ranges_hold_what_is_sampled()
   end
 end
 
+-- Every entry says which layer takes its values; what is folded away is not listed.
+function tests.test_units_name_their_layers()
+  local function named(x, layers)
+    layers.norm, layers.budget, layers.seed = 2, 8, 1
+    local list = {}
+    for i, u in ipairs(lip.net(layers):ranges(x, 0.1).units) do
+      list[i] = ("%d %s %d"):format(u.layer, u.kind, u.low:shape()[1])
+      lu.assertTrue((u.high - u.low):min() >= 0)
+    end
+    return table.concat(list, ", ")
+  end
+  local x = lip.rand(lip.rng(12), 1, 4)
+  lu.assertEquals(named(x, { input = { 4 }, lip.dense { out = 3 } }), "")
+  lu.assertEquals(named(x, { input = { 4 }, lip.dense { out = 3 }, lip.tanh() }), "2 tanh 3")
+  lu.assertEquals(named(x, { input = { 4 }, lip.standardise { mean = 0.3, std = 0.4 }, lip.dense { out = 6 }, lip.relu(),
+    lip.dense { out = 2 } }), "3 relu 6")
+  lu.assertEquals(named(lip.rand(lip.rng(13), 1, 1, 6, 6), { input = { 1, 6, 6 }, lip.conv2d { channels = 3, kernel = 3 },
+    lip.relu(), lip.max_pool2d { kernel = 2 }, lip.flatten(), lip.dense { out = 3 } }),
+    "2 relu 48, 3 max_pool2d 48, 3 max_pool2d 24")
+  lu.assertEquals(named(x, { input = { 4 }, lip.concat { lip.chain { lip.dense { out = 3 }, lip.relu() }, lip.chain {} },
+    lip.dense { out = 4 }, lip.maxmin(), lip.dense { out = 2 } }), "1 concat 3, 3 maxmin 4")
+end
+
 function tests.test_jacobian_holds_gradients_and_signs()
   local net = small(11, 2)
   local x = lip.rand(lip.rng(7), 1, 5)
