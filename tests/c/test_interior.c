@@ -77,17 +77,18 @@ static lip_net *seeded(const char *path, uint64_t seed, size_t n_in, size_t w, s
 
 /* LipSDP-Neuron (Fazlyab et al. 2019, theorem 2) of the same weights, as printed by seeded() with nine digits, written in
  * CVXPY 1.7 and solved by Clarabel 0.11 with its defaults: minimise rho (sum of d for norm inf) with M of lmi.h positive
- * semidefinite and lambda >= 0, each matrix divided by its norm and the result multiplied by these.
+ * semidefinite and lambda >= 0, each matrix divided by its norm and the result multiplied by these; for norm
+ * inf the largest of the values of single rows.
  */
 static const struct {
   const char *path;
   size_t seed, n_in, width, hidden, out;
   double lipsdp;
 } reference[] = {
-    {"2", 1, 5, 20, 6, 5, 79.48422703},
-    {"2", 2, 1, 30, 4, 2, 37.05147179},
-    {"2", 3, 4, 40, 4, 10, 40.62103359},
-    {"2", 4, 10, 24, 6, 3, 55.21156393},
+    {"2", 1, 5, 20, 6, 5, 79.48422703},   {"2", 2, 1, 30, 4, 2, 37.05147179},
+    {"2", 3, 4, 40, 4, 10, 40.62103359},  {"2", 4, 10, 24, 6, 3, 55.21156393},
+    {"2", 6, 4, 16, 4, 3, 18.3635344},    {"inf", 5, 1, 20, 3, 2, 16.45215008},
+    {"inf", 6, 4, 16, 4, 3, 31.46894080},
 };
 
 static void as_small_as_lipsdp(void **state) {
