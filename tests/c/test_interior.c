@@ -75,11 +75,10 @@ static lip_net *seeded(const char *path, uint64_t seed, size_t n_in, size_t w, s
   return net;
 }
 
-/* LipSDP-Neuron (Fazlyab et al. 2019, theorem 2) of the same weights, as printed by seeded() with nine digits, written in
- * CVXPY 1.7 and solved by Clarabel 0.11 with its defaults: minimise rho (sum of d for norm inf) with M of lmi.h positive
- * semidefinite and lambda >= 0, each matrix divided by its norm and the result multiplied by these; for norm
- * inf the largest of the values of single rows.
- */
+/* LipSDP-Neuron (Fazlyab et al. 2019, theorem 2) of the same weights to nine digits, written in CVXPY 1.9.3 and solved by
+ * Clarabel 0.11.1 with its defaults: minimise rho (sum of d for norm inf) with M of lmi.h positive semidefinite and
+ * lambda >= 0, each matrix divided by its norm and the result multiplied by these; for norm inf the largest of the
+ * values of single rows. */
 static const struct {
   const char *path;
   size_t seed, n_in, width, hidden, out;
