@@ -281,7 +281,7 @@ box = none -- {from, to}, numbers or tensors of one input: only inputs between t
 scale = none -- a tensor of one input, s >= 0: of the ball ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
 arithmetic = float32 -- what the intervals are about: "float32" as executed, in any order of summation, or "real": no rounding
 relaxed = true -- by linear relaxation; false: by interval arithmetic, wider and faster
--> { low=, high=, units={{layer=, kind=, low=, high=}, ...}, p=, eps=, arithmetic=, reason= }; low, high: float32 tensors, rounded outwards, of the outputs; units: the same of the values that each activation takes, layer and kind being the layer's place in the net (from 1) and its kind, several entries where a layer works in steps or holds others; infinite, with a reason, where nothing is known]],
+-> { low=, high=, units={{layer=, kind=, low=, high=}, ...}, p=, eps=, arithmetic=, reason= }; low, high: float32 tensors, rounded outwards, of the outputs; units: the same of the values that each activation takes, layer and kind being the layer's place in the net (from 1) and its kind, several entries where a layer works in steps or holds others, none where scale, standardise, centre or batch_norm went into the matrix behind it; infinite, with a reason, where nothing is known]],
   ["net:jacobian"] = [[
 p = the net's path -- norm of the ball, its first one
 box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
