@@ -133,7 +133,7 @@ lip_status lipL_certificate_claims(lipL_certificate *c, lip_err *err) {
   a->float32 = strcmp(c->key[LIP_KEY_arithmetic], "float32") == 0;
   if (!a->float32 && strcmp(c->key[LIP_KEY_arithmetic], "real") != 0)
     return bad(err, "arithmetic: neither float32 nor real");
-  if (strcmp(c->key[LIP_KEY_rounding], LIP_CERTIFICATE_ROUNDING) != 0)
+  if (strcmp(c->key[LIP_KEY_rounding], lipL_model_rounding(&c->model)) != 0)
     return bad(err, "rounding: other constants");
   a->local = lipL_certificate_is_local(c);
   if (!box_of(c->key[LIP_KEY_box], &a->from, &a->to) || (!a->local && *c->key[LIP_KEY_box]))

@@ -14,6 +14,9 @@
 #define LIP_CERTIFICATE_ROUNDING                                                                             \
   "float32 unit 2^-24 smallest 2^-126, double unit 2^-53, every order of summation"
 
+/* And, where there are such units, about their functions. */
+#define LIP_CERTIFICATE_SMOOTH ", tanh 3, sigmoid 3.5, softplus 5 units of the value"
+
 /* The metadata of a certificate; version 1 had no box, which is the last one. */
 #define LIP_CERTIFICATE_KEYS(X)                                                                              \
   X(format)                                                                                                  \
@@ -41,6 +44,7 @@ typedef struct lipL_model {
   void **block;                       /* (blocks) what the layers point to */
   size_t layers, blocks, room, dense; /* dense: layers with a norm claim */
   lipL_claimed *of;                   /* (dense) */
+  bool smooth;                        /* tanh, sigmoid or softplus is in it */
   size_t weighted, depth;             /* while it is made: layers of the path so far, containers around */
   lip_sha256 hash;
   lip_str text;    /* "784;dense 128;maxmin;dense 10" */
@@ -62,6 +66,8 @@ typedef struct lipL_certificate {
   lip_safetensors *file;
 } lipL_certificate;
 
+/* What claims about this net assume of float32. */
+const char *lipL_model_rounding(const lipL_model *m);
 /* m all zeros. LIP_UNSUPPORTED names the layer that certificates do not know; LIP_MEMORY. */
 lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err);
 void lipL_model_free(lipL_model *m);

@@ -46,7 +46,7 @@ static lip_status set_keys(maker *m, lip_err *err) {
       {LIP_KEY_method, m->method},
       {LIP_KEY_path, lip_path_text(&m->path, path, sizeof path)},
       {LIP_KEY_arithmetic, m->arithmetic},
-      {LIP_KEY_rounding, LIP_CERTIFICATE_ROUNDING},
+      {LIP_KEY_rounding, lipL_model_rounding(&m->c->model)},
       {LIP_KEY_kernels, lip_gemm_backend()},
       {LIP_KEY_layers, m->c->model.text.text},
       {LIP_KEY_weights_sha256, m->c->model.sha256},

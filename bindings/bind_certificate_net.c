@@ -392,6 +392,7 @@ static lip_status add_leaky(lipL_model *m, const lip_layer *l, lip_err *err) {
 static lip_status add_smooth(lipL_model *m, const lip_layer *l, lip_check_kind kind, lip_err *err) {
   const double *beta = option(l, "beta");
   double slope = beta ? (double)(float)*beta : 1;
+  m->smooth = true;
   lip_str_printf(&m->text, ";%s %.9g", l->kind->desc.name, slope);
   return add(m, &(lip_check_layer){.kind = kind, .slope = slope}, err);
 }
@@ -494,6 +495,10 @@ static lip_status add_layer(lipL_model *m, const lip_layer *l, lip_err *err) {
       err, LIP_UNSUPPORTED,
       "a certificate file cannot speak of a layer %s (nor of others among %s); net:certify needs no file",
       kind, list);
+}
+
+const char *lipL_model_rounding(const lipL_model *m) {
+  return m->smooth ? LIP_CERTIFICATE_ROUNDING LIP_CERTIFICATE_SMOOTH : LIP_CERTIFICATE_ROUNDING;
 }
 
 lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err) {
