@@ -3,7 +3,8 @@
  * A verdict asks for a lower bound of every difference z_y - z_j over the ball that is strictly positive, z as executed
  * in float32 (relax.c): then every float32 input of the ball is given the label y. Tried in order of cost: interval
  * arithmetic, relaxation with intervals from interval arithmetic (CROWN-IBP of Zhang et al. 2020), relaxation with
- * intervals that are themselves relaxed (Zhang et al. 2018). Each pair needs one of them only.
+ * intervals that are themselves relaxed (Zhang et al. 2018), and for what that nearly proves a search for a contradiction in
+ * the corner of the ball where it could fail (refute.c). Each pair needs one of them only.
  *
  * A property of the outputs in place of the label: every clause needs so many of its rows to be positive all over the
  * ball (property.h), and each row is a linear function like a margin. Clauses that hold here by one row and there by

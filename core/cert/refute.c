@@ -15,7 +15,7 @@
 
 /* A row whose bound falls this part of its way from the region's x beyond 0 is given up, and so is one that comes no closer
  * to 0 in a round than by this factor. */
-#define FAR 0.5
+#define FAR 0.7
 #define PROGRESS 0.8
 
 enum { ROUNDS = 4 };

@@ -1,4 +1,5 @@
-/* Shared by relax.c (intervals, lines) and relax_back.c (relaxation backwards through the net). */
+/* Shared by relax.c (intervals), relax_lines.c (lines), relax_back.c (relaxation backwards through the net), relax_region.c
+ * and relax_cut.c (what rows come to at the input) and others. */
 #ifndef LIP_CERT_RELAX_PARTS_H
 #define LIP_CERT_RELAX_PARTS_H
 

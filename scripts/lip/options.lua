@@ -262,7 +262,7 @@ eps = none -- a radius or a list of radii, in the norm of the net's input: where
 scale = none -- local: a tensor of one input, s >= 0: sizes and radii are of balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
 limit = all -- the first so many rows only
 batch = 512 -- rows at a time
-method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points
+method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points, and a contradiction where that nearly proves it
 box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
 global = recursion (layers of at most 512, from norm inf 128), else product -- local: method of the constants that come first
@@ -271,7 +271,7 @@ progress = a line on a terminal -- function({method=, done=, total=, seconds=}) 
 p = the net's path -- radii in another norm, or along another path of norms
 arithmetic = float32 -- what the radii hold for: "float32" as executed, "double" as net:predict(x, {arithmetic="double"}), "real" no rounding
 spec = none -- local: what is to hold of the outputs z in place of the label: {C = (m, outputs), d = (m)}: every C z + d > 0 (any = true: one of them, need = k: k of them); {between = {low, high}}: each output strictly between; {target = j}: z_y - z_j > 0 alone (of rows labelled j all margins); {top = k}: the label y is among the k largest; a list of the first two: all of it (unsafe where a1 z <= b1 and a2 z <= b2, or elsewhere: a list with {C = {a1, a2}, d = {-b1, -b2}, any = true} for each). C z + d is exact arithmetic of the outputs as executed
-proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known
+proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known (by relaxation: a row that only a contradiction proves has a bound below 0)
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
 -> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
