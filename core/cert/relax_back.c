@@ -131,8 +131,27 @@ LIP_INLINE void pack(double *strip, const slab *s, const lip_live *u, size_t K, 
   }
 }
 
-/* out (STRIP columns, PAIR lanes) = sum over k of what stands in the strip times the rows' numbers. */
-LIP_INLINE void tile(lip_d8 (*out)[2], const double *strip, const double *v, size_t L, const lip_live *u,
+/* Where a vector of eight is more than one register gcc keeps arrays of such vectors in memory, piece by piece; plain loops
+ * over fewer sums do what they should. Every sum has the same order, so the numbers are the same. */
+#define UNROLL _Pragma("GCC unroll 8")
+enum { FEW = STRIP / 2 }; /* columns that such loops sum at a time, LIP_LANES lanes of each */
+
+/* C columns, LIP_LANES lanes: sum over k of a row's numbers w_k times those of unit k. */
+LIP_INLINE void narrow_tile(double (*sum)[LIP_LANES], const double *w, const double *h, size_t C) {
+  UNROLL for (size_t c = 0; c < C; c++) for (size_t i = 0; i < LIP_LANES; i++) sum[c][i] += w[c] * h[i];
+}
+
+LIP_INLINE void narrow(double (*out)[PAIR], const double *strip, const double *v, size_t L, const lip_live *u,
+                       size_t K) {
+  for (size_t c = 0; c < STRIP; c += FEW)
+    for (size_t i = 0; i < PAIR; i += LIP_LANES) {
+      double sum[FEW][LIP_LANES] = {{0}};
+      for (size_t k = 0; k < K; k++) narrow_tile(sum, strip + k * STRIP + c, v + u[k].place * L + i, FEW);
+      for (size_t d = 0; d < FEW; d++) memcpy(out[c + d] + i, sum[d], sizeof sum[d]);
+    }
+}
+
+LIP_INLINE void wide(double (*out)[PAIR], const double *strip, const double *v, size_t L, const lip_live *u,
                      size_t K) {
   lip_d8 sum[STRIP][2];
   memset(sum, 0, sizeof sum);
@@ -149,10 +168,20 @@ LIP_INLINE void tile(lip_d8 (*out)[2], const double *strip, const double *v, siz
   memcpy(out, sum, sizeof sum);
 }
 
+/* out (STRIP columns, PAIR lanes) = sum over k of what stands in the strip times the rows' numbers. */
+LIP_INLINE void tile(double (*out)[PAIR], const double *strip, const double *v, size_t L, const lip_live *u,
+                     size_t K, bool is_wide) {
+  if (is_wide)
+    wide(out, strip, v, L, u, K);
+  else
+    narrow(out, strip, v, L, u, K);
+}
+
 /* y (N, L) = product of the sheaf's numbers with K full rows of V. */
 LIP_HOT static void multiply(double *restrict y, const double *restrict v, size_t L, const slab *s,
                              const lip_live *restrict u, size_t K, double *restrict strip) {
-  lip_d8 out[STRIP][2];
+  double out[STRIP][PAIR];
+  const bool is_wide = lip_has_wide();
   for (size_t n0 = 0; n0 < s->N; n0 += STRIP) {
     size_t n = s->N - n0 < STRIP ? s->N - n0 : STRIP;
     if (n == STRIP)
@@ -160,7 +189,7 @@ LIP_HOT static void multiply(double *restrict y, const double *restrict v, size_
     else
       pack(strip, s, u, K, n0, n);
     for (size_t r0 = 0; r0 < L; r0 += PAIR) {
-      tile(out, strip, v + r0, L, u, K);
+      tile(out, strip, v + r0, L, u, K, is_wide);
       for (size_t c = 0; c < n; c++) memcpy(y + (n0 + c) * L + r0, out[c], sizeof out[c]);
     }
   }
@@ -186,12 +215,26 @@ LIP_INLINE void add_columns(double *y, const double *v, size_t L, const uint32_t
   }
 }
 
+/* The same in plain loops. */
+LIP_INLINE void add_narrow(double *y, const double *v, size_t L, const uint32_t *to, size_t C,
+                           const lip_part *u, size_t K, size_t e) {
+  for (size_t r0 = 0; r0 < L; r0 += LIP_LANES) {
+    double sum[FEW][LIP_LANES];
+    for (size_t c = 0; c < C; c++) memcpy(sum[c], y + to[c] * L + r0, sizeof sum[c]);
+    for (size_t k = 0; k < K; k++) narrow_tile(sum, u[k].v + e, v + u[k].place * L + r0, C);
+    for (size_t c = 0; c < C; c++) memcpy(y + to[c] * L + r0, sum[c], sizeof sum[c]);
+  }
+}
+
 LIP_HOT static void add_few(double *restrict y, const double *restrict v, size_t L,
                             const uint32_t *restrict to, size_t n, const lip_part *restrict u, size_t K) {
+  const bool is_wide = lip_has_wide();
   size_t e = 0;
-  for (; e + STRIP <= n; e += STRIP) add_columns(y, v, L, to + e, STRIP, u, K, e);
-  for (; e + STRIP / 2 <= n; e += STRIP / 2) add_columns(y, v, L, to + e, STRIP / 2, u, K, e);
-  for (; e < n; e++) add_columns(y, v, L, to + e, 1, u, K, e);
+  for (; is_wide && e + STRIP <= n; e += STRIP) add_columns(y, v, L, to + e, STRIP, u, K, e);
+  for (; is_wide && e + FEW <= n; e += FEW) add_columns(y, v, L, to + e, FEW, u, K, e);
+  for (; is_wide && e < n; e++) add_columns(y, v, L, to + e, 1, u, K, e);
+  for (; e + FEW <= n; e += FEW) add_narrow(y, v, L, to + e, FEW, u, K, e);
+  for (; e < n; e++) add_narrow(y, v, L, to + e, 1, u, K, e);
 }
 
 /* Units u (K) by pattern: chains of indices + 1 that begin at g->head; the patterns into g->touched. */
@@ -348,21 +391,16 @@ static void pack_gram(double *strip, const double *gram, size_t M, const lip_liv
 LIP_HOT static void squares(double *restrict square, const double *restrict v, size_t L,
                             const double *restrict gram, size_t M, const lip_live *restrict u, size_t K,
                             double *restrict strip) {
+  const bool is_wide = lip_has_wide();
   memset(square, 0, L * sizeof *square);
   for (size_t n0 = 0; n0 < K; n0 += STRIP) {
     size_t n = K - n0 < STRIP ? K - n0 : STRIP;
     pack_gram(strip, gram, M, u, n0, n);
     for (size_t r0 = 0; r0 < L; r0 += PAIR) {
-      lip_d8 out[STRIP][2], sum[2];
-      tile(out, strip, v + r0, L, u, n0 + n);
-      memcpy(sum, square + r0, sizeof sum);
-      for (size_t c = 0; c < n; c++) {
-        lip_d8 h[2];
-        memcpy(h, v + u[n0 + c].place * L + r0, sizeof h);
-        sum[0] += h[0] * out[c][0];
-        sum[1] += h[1] * out[c][1];
-      }
-      memcpy(square + r0, sum, sizeof sum);
+      double out[STRIP][PAIR];
+      tile(out, strip, v + r0, L, u, n0 + n, is_wide);
+      for (size_t c = 0; c < n; c++)
+        for (size_t i = 0; i < PAIR; i++) square[r0 + i] += v[u[n0 + c].place * L + r0 + i] * out[c][i];
     }
   }
 }
