@@ -178,10 +178,38 @@ static void bent_lines_are_the_tangents(void **state) {
   close_unit(&t);
 }
 
+/* Two slopes that are known to 2^-50 only: lines hold for all that they may be, and the chord is
+ * one in spite of it. */
+static void bends_are_convex_or_concave(void **state) {
+  (void)state;
+  lip_rng rng = lip_rng_new(23, LIP_RNG_USER, 0);
+  for (int n = 0; n < 3000; n++) {
+    lip_bend bend = {4 * lip_rng_uniform(&rng) - 2, 4 * lip_rng_uniform(&rng) - 2, 0, 0};
+    if (n % 5 == 0) bend.above = bend.below * (1 + 0x1p-48);
+    unit t = {.block = {.M = 1, .N = 1, .bend = &bend, .n_phi = 1}};
+    double a = draw(&rng), b = n % 3 == 0 ? -a : draw(&rng), from = fmin(a, b), to = fmax(a, b);
+    set(&t, from, to);
+    long double u[POINTS], span = fmaxl(fabsl((long double)from), fabsl((long double)to));
+    points(from, to, &rng, u);
+    for (int i = 0; i < POINTS; i++)
+      for (int e = -1; e <= 1; e++) {
+        long double y = (long double)(u[i] < 0 ? bend.below : bend.above) * (1 + e * 0x1p-51L) * u[i];
+        long double under = y - ((long double)t.q.below_slope[0] * u[i] + (long double)t.q.below[0]);
+        long double over = (long double)t.q.above_slope[0] * u[i] + (long double)t.q.above[0] - y;
+        long double off =
+            1e-18L * (fabsl(y) + fabsl((long double)t.q.above[0]) + fabsl((long double)t.q.below[0]));
+        assert_true(under >= -off && over >= -off);
+        if (i < 2 && n % 5 != 0) /* the ends */
+          assert_true((bend.above > bend.below ? over : under) <= 1e-12L * span + 1e-290L);
+      }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lines_hold_everywhere),
       cmocka_unit_test(lines_touch),
+      cmocka_unit_test(bends_are_convex_or_concave),
       cmocka_unit_test(bent_lines_are_the_tangents),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
