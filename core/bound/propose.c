@@ -107,31 +107,36 @@ static bool no_rows(const lip_affine *a, lip_rows r) {
   return true;
 }
 
-static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_multipliers *m, double *began,
-                             lip_err *err) {
-  size_t n_in = t->ask->affine->n_in;
-  if (no_rows(t->ask->affine, m->rows)) {
-    m->rho = 0;
-    return LIP_OK;
-  }
-  lip_elim_target(p->elim, m->rows);
-  double rho = t->propose(p);
-  if (t->propose != lip_propose_closed) *began = lip_seconds();
-  if (!(rho < INFINITY)) return LIP_OK;
-  if (p->d) {
-    if (!(m->d = lip_alloc(n_in, sizeof *m->d)))
-      return lip_fail(err, LIP_MEMORY, "out of memory for weights");
-    memcpy(m->d, p->d, n_in * sizeof *m->d);
-  }
-  for (int i = 0;; i++) {
+/* The proposal proved, with more room for rounding if need be; m->rho stays INFINITY when that is of no use. */
+static lip_status prove(lip_proposer *p, lip_lmi *lmi, lip_multipliers *m, double rho, lip_err *err) {
+  if (p->d) memcpy(m->d, p->d, p->ask->affine->n_in * sizeof *m->d);
+  for (int i = 0; rho < INFINITY; i++) {
     lip_elim_export(p->elim, p->lambda, m->lambda);
     m->rho = fmax(rho, 0x1p-900);
     lip_status status = lip_lmi_prove(lmi, m, err);
     if (status || m->rho < INFINITY || i == SLACKS) return status;
     lip_elim_slacken(p->elim, p->lambda, slack[i]);
     rho = lip_elim_rho(p->elim, p->lambda, 1e-12, 0, NULL);
-    if (!(rho < INFINITY)) return LIP_OK;
   }
+  return LIP_OK;
+}
+
+/* Multipliers from a search may be too far apart for the proof: those in closed form are tried then. */
+static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_multipliers *m, double *began,
+                             lip_err *err) {
+  if (no_rows(t->ask->affine, m->rows)) {
+    m->rho = 0;
+    return LIP_OK;
+  }
+  if (p->d && !(m->d = lip_alloc(t->ask->affine->n_in, sizeof *m->d)))
+    return lip_fail(err, LIP_MEMORY, "out of memory for weights");
+  lip_elim_target(p->elim, m->rows);
+  double rho = t->propose(p);
+  if (t->propose != lip_propose_closed) *began = lip_seconds();
+  lip_status status = prove(p, lmi, m, rho, err);
+  if (status || m->rho < INFINITY || t->propose == lip_propose_closed) return status;
+  lip_elim_target(p->elim, m->rows);
+  return prove(p, lmi, m, lip_propose_closed(p), err);
 }
 
 /* Time for a target: an equal part of what is left for it and those behind it, less what cannot be cut short. */
