@@ -32,7 +32,8 @@ typedef struct lip_region {
 } lip_region;
 
 /* What does not depend on the region: matrices in double. `a` is borrowed, for as long as the result is used. NULL in
- * *out when the net has no such form or its matrices are too large (more than 2^25 numbers; in rows with few of them zeros do not count). LIP_MEMORY. */
+ * *out when the net has no such form or its matrices are too large (more than 2^25 numbers; zeros do not count in rows that
+ * are mostly zeros). LIP_MEMORY. */
 typedef struct lip_relax lip_relax;
 lip_status lip_relax_new(const lip_affine *a, lip_p p, lip_relax **out, lip_err *err);
 void lip_relax_free(lip_relax *r); /* accepts NULL */
