@@ -31,6 +31,7 @@ typedef struct task {
   double *sorted;     /* (n_eps) for "local" */
   uint32_t *index;    /* (batch) */
   lip_radius *radius; /* (batch) */
+  lip_radius *plain;  /* (batch) of labels, for a property that is about them; else NULL */
   float *radii, *margins, *found, *reached, *table;
   float *holds;             /* (n) of the property: 1, 0, -1 */
   float *proved;            /* (n, rows) bounds of margins or rows, NULL: not asked for */
@@ -114,6 +115,16 @@ static lip_status look(task *t, size_t first, size_t B, const int32_t *labels, l
   return LIP_OK;
 }
 
+/* Within the radius of a label by constants its margins are above 0, and so is what a property asks of them: the radii bound
+ * margins from below, and a little further in these bounds are not 0. */
+static lip_status lend_radii(task *t, lip_certifier *c, const float *x, size_t B, lip_err *err) {
+  lip_status status = lip_certify(c, x, B, t->plain, err);
+  for (size_t i = 0; !status && i < B; i++)
+    if (t->plain[i].label == t->radius[i].label && t->radius[i].margin > 0 && t->plain[i].radius > 0)
+      t->radius[i].radius = t->plain[i].radius * (1 - 0x1p-30);
+  return status;
+}
+
 /* Margins or rows of the property, for the one size of balls. */
 static lip_status prove_rows(task *t, lip_local *local, const float *x, size_t first, size_t B,
                              lip_err *err) {
@@ -139,6 +150,7 @@ static lip_status certify_all(task *t, lip_certifier *c, lip_local *local, lip_e
                         : t->data   ? lip_certify_stream(c, &(lip_stream){fill, NULL, t}, B, t->radius, err)
                                     : lip_certify(c, t->x + i * n_in, B, t->radius, err);
     const float *x = t->data ? t->net->input : t->x + i * n_in;
+    if (!status && t->plain) status = lend_radii(t, c, x, B, err);
     if (!status && t->table) fill_table(t, i, B);
     if (!status && t->proved) status = prove_rows(t, local, x, i, B, err);
     if (!status && local) status = lip_local_certify(local, x, B, t->radius, err);
@@ -176,8 +188,9 @@ const double *lipL_opteps(lua_State *L, int idx, const char *what, size_t *n) {
 }
 
 /* Values of a layer, those of layers inside it with what waits beside them. One that is told in several steps takes up to
- * twice as many on the way. */
+ * twice as many on the way, one that is folded into the next matrix none. */
 static size_t widest(const lip_layer *l) {
+  if (l->kind->flags & LIP_LAYER_ALIAS || l->kind->diagonal) return 0;
   size_t most = l->kind->form && !l->kind->matrix && l->n_child == 0 ? 2 * l->n_out : l->n_out;
   for (size_t i = 0; i < l->n_child; i++) {
     size_t inside = widest(l->child[i]) + (l->kind->form == lip_chain_form ? 0 : l->n_in);
@@ -186,11 +199,18 @@ static size_t widest(const lip_layer *l) {
   return most;
 }
 
-/* The method of the constants that come before the relaxation: multipliers as long as they take less time than it does. In norm
- * 2 they prove up to 14 of 100 points more; from the norm inf hardly any, and take five times as long (their weights know
- * every input); from the norm 1 there are none. */
+/* Whether units are put in order, which constants see better than relaxation does. */
+static bool has_order(const lip_layer *l) {
+  bool found = l->kind->exchange || (l->n_child == 0 && l->kind->form && !l->kind->matrix && !l->kind->range);
+  for (size_t i = 0; i < l->n_child; i++) found = found || has_order(l->child[i]);
+  return found;
+}
+
+/* The method of the constants that come before the relaxation: multipliers as long as they take less time than it does. In
+ * norm 2 they prove up to 14 of 100 points more; from the norm inf hardly any, but of nets that sort, and take five times
+ * as long (their weights know every input); from the norm 1 there are none. */
 static const char *default_global(const lip_net *net, lip_p p) {
-  size_t most = p == LIP_P2 ? 512 : p == LIP_PINF ? 128 : 0;
+  size_t most = p == LIP_P2 ? 1024 : p == LIP_P1 ? 0 : has_order(net->root) ? 512 : 128;
   const lip_layer *chain = net->root;
   for (size_t i = 0; i < chain->n_child; i++)
     if (widest(chain->child[i]) > most) return "product";
@@ -205,6 +225,11 @@ static bool prepare(lua_State *L, task *t) {
                                       "progress",   "spec",  "proved", "scale",    NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
+  if (!t->data && lua_istable(L, 3) && lua_isnoneornil(L, 4)) { /* options, no labels */
+    lua_settop(L, 3);
+    lua_pushnil(L);
+    lua_insert(L, 3);
+  }
   int options = t->data ? 3 : 4;
   t->options = options;
   lua_settop(L, options);
@@ -244,8 +269,9 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: method 'local' is about float32 as executed or \"real\", not \"double\"");
   if (t->local.wanted && t->n_eps == 0)
     luaL_error(L, "certify: method 'local' tries balls of given sizes: option 'eps' expects them");
-  if (t->property && t->local.global)
-    luaL_error(L, "certify: option 'global' is about labels, which 'spec' asks nothing about");
+  bool about_label = t->property && t->property->asked != LIP_ASK_ROWS;
+  if (t->property && t->local.global && !about_label)
+    luaL_error(L, "certify: option 'global' is about labels, which this 'spec' asks nothing about");
   if (t->property && lipL_optfield_bool(L, options, "certify", "table", false))
     luaL_error(L, "certify: option 'table' is about labels, which 'spec' asks nothing about");
   if (lipL_optfield_bool(L, options, "certify", "proved", false)) {
@@ -266,6 +292,7 @@ static bool prepare(lua_State *L, task *t) {
   }
   t->index = lua_newuserdatauv(L, t->batch * sizeof *t->index, 0);
   t->radius = lua_newuserdatauv(L, t->batch * sizeof *t->radius, 0);
+  if (about_label) t->plain = lua_newuserdatauv(L, t->batch * sizeof *t->plain, 0);
   t->sorted = lua_newuserdatauv(L, (t->n_eps ? t->n_eps : 1) * sizeof *t->sorted, 0);
   t->certified = lua_newuserdatauv(L, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified, 0);
   memset(t->certified, 0, (t->n_eps ? t->n_eps : 1) * sizeof *t->certified);
@@ -336,11 +363,12 @@ static void explain(const task *t, lipL_cert *h) {
 /* From here to the last radius no finaliser of a script may run: it could change the weights that were measured;
  * what the function `progress` does is looked at. */
 static lip_status work(task *t, lipL_cert *h, lip_err *err) {
-  bool more = !t->property && strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
+  bool constants = !t->property || t->plain;
+  bool more = constants && strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
   lip_status status = LIP_OK;
   if (more) status = lipL_runmethod(h, t->method, t->net, &t->path, true, t->seconds, t->progress, err);
   lip_certify_conf conf = {&t->path, h->found.pair, t->arithmetic, t->tight};
-  if (!status && !t->property) status = lip_certifier_new(t->net, &conf, &h->certifier, err);
+  if (!status && constants) status = lip_certifier_new(t->net, &conf, &h->certifier, err);
   if (!status && t->local.wanted) status = local_new(t, t->sorted, &h->local, err);
   if (status) return status;
   explain(t, h);

@@ -39,6 +39,8 @@ static void prepare(lua_State *L, task *t, const char *const *known) {
   const float *x = lipL_checkrows(L, 2, t->net, &B);
   if (B != 1) luaL_error(L, "%s: takes the ball around one input, got %d", t->what, (int)B);
   double eps = lua_type(L, 3) == LUA_TNUMBER ? lua_tonumber(L, 3) : (double)NAN;
+  if (lipL_testtensor(L, 3))
+    luaL_error(L, "%s: the size of the ball is one number; a tensor is option 'scale', with size 1", t->what);
   if (!(eps >= 0) || !isfinite(eps))
     luaL_error(L, "%s: the size of the ball is a finite number >= 0, got %s", t->what,
                lipL_typetext(L, 3, got, sizeof got));

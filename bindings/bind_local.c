@@ -44,6 +44,10 @@ void lipL_optbox(lua_State *L, int idx, const char *what, const lip_net *net, li
   lua_getfield(L, idx, "box");
   if (!lua_istable(L, -1))
     luaL_error(L, "%s: option 'box' expects {from, to}, got %s", what, lipL_typetext(L, -1, got, sizeof got));
+  size_t entries = 0;
+  for (lua_pushnil(L); lua_next(L, kept + 1); lua_pop(L, 1)) entries++;
+  if (entries > 2)
+    luaL_error(L, "%s: option 'box' expects {from, to}, got a table of %d", what, (int)entries);
   *box = (lipL_box){true, true, v, v + n};
   for (int i = 1; i <= 2; i++) {
     lua_rawgeti(L, kept + 1, i);

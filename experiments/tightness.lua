@@ -178,10 +178,10 @@ local function report_deep(row)
     local b = net:bound{ method = method, seconds = args.seconds }
     product = product or b.upper
     best = math.min(best or b.upper, b.upper)
-    print(("  %-12s %12.6g %10.3f %9.2f"):format(method, b.upper, b.upper / product, b.seconds))
+    print(("  %-12s %12s %10.3f %9.2f"):format(method, lip.round_up(b.upper, 6), b.upper / product, b.seconds))
   end
   local low = net:bound{ lower = true }
-  print(("  %-12s %12.6g %10.3f %9.2f   tightness %.4f"):format("attained", low.lower, low.lower / product, low.seconds,
+  print(("  %-12s %12s %10.3f %9.2f   tightness %.4f"):format("attained", lip.round_down(low.lower, 6), low.lower / product, low.seconds,
     low.lower / best))
   return low.lower / best
 end

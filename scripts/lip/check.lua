@@ -72,6 +72,10 @@ end
 --- Verifies and says what was verified; returns the exit status.
 ---@return integer status
 function check.main(cert, model, data, ...)
+  if cert == "--help" or cert == "-h" then
+    print(check.usage)
+    return 0
+  end
   if not model or ... then return complain("expects two or three files\n" .. check.usage) end
   local file, fault = io.open(cert, "rb")
   if not file then return complain("cannot open " .. fault) end

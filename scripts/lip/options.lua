@@ -265,7 +265,7 @@ batch = 512 -- rows at a time
 method = product -- of the constants of pairs: one of lip.bound_methods(), "best", or "local": also linear relaxation around points, and a contradiction where that nearly proves it
 box = none -- local: {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 halvings = 0 -- local: so many more sizes between the largest proved and the smallest refused
-global = recursion (layers of at most 512, from norm inf 128), else product -- local: method of the constants that come first
+global = recursion (norm 2: layers of at most 1024; inf: of 128, 512 in nets that sort), else product -- local: method of the constants that come first
 seconds = 8 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 p = the net's path -- radii in another norm, or along another path of norms
@@ -274,7 +274,7 @@ spec = none -- local: what is to hold of the outputs z in place of the label: {C
 proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known (by relaxation: a row that only a contradiction proves has a bound below 0)
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; radii: float32, rounded down: compare with reached, not with eps; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
   ["net:ranges"] = [[
 p = the net's path -- norm of the ball, its first one
 box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
@@ -304,7 +304,7 @@ scale = none -- a tensor of one input, s >= 0: balls ||(x' - x) / s||_p <= eps; 
 p = the net's path -- norm of the balls
 box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
 method = local -- of net:certify: local, or one of lip.bound_methods()
-global = recursion (layers of at most 512, from norm inf 128), else product -- with local: the method of the constants that come first
+global = recursion (norm 2: layers of at most 1024; inf: of 128, 512 in nets that sort), else product -- with local: the method of the constants that come first
 spec = none -- what is to hold of the outputs in place of the label: as of net:certify
 attack = apgd -- one of lip.attacks(), or false: points that are not proved stay unproven
 steps = the attack's -- gradients per run

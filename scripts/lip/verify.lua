@@ -13,13 +13,14 @@ local check_options = require("lip.options").check
 
 local function rows_of(data, labels)
   if labels == nil and type(data) == "userdata" and data.labels then return data end -- a data set
-  return lip.data.tensors(data, labels, { channels = "first" }) -- as for the net itself
+  return own("verify", 3, lip.data.tensors, data, labels, { channels = "first" }) -- as for the net itself
 end
 
 -- Points that an attack finds for the rows in `open`: {row, ...} and a tensor.
 local function violations(net, data, open, options)
   if #open == 0 or options.attack == false then return {} end
   local x, y = data:batch(open)
+  if not data:labels() then y = nil end -- values, or nothing
   local report, message, code = own("verify", 3, lip.attack, net, x, y, { eps = options.eps, p = options.p,
     scale = options.scale, box = options.box, method = options.attack, steps = options.steps,
     restarts = options.restarts, seed = options.seed, spec = options.spec })
@@ -60,6 +61,16 @@ local function check_attack(name)
   error(("verify: option 'attack' expects false or one of %s, got %s"):format(known, tostring(name)), 3)
 end
 
+-- The attack may be needed or not: what it would refuse is refused in any case.
+local function check_numbers(o)
+  for _, name in ipairs{ "steps", "restarts", "seed" } do
+    local v = o[name]
+    if v ~= nil and (math.type(v) == nil or math.tointeger(v) == nil or v < (name == "seed" and 0 or 1)) then
+      error(("verify: option '%s' expects a whole number >= %d, got %s"):format(name, name == "seed" and 0 or 1, tostring(v)), 3)
+    end
+  end
+end
+
 -- Whether a spec asks about the label of each input; what it is else is looked at by net:certify.
 local function asks_label(spec)
   return spec == nil or type(spec) == "table" and (spec.target ~= nil or spec.top ~= nil)
@@ -74,6 +85,7 @@ local function verify(net, data, y, options)
     error("verify: option 'eps' is required: the size of the balls", 2)
   end
   check_attack(o.attack)
+  check_numbers(o)
   data = rows_of(data, y)
   local answers = data:labels()
   if not answers and asks_label(o.spec) then error("verify: the data has no labels: what should the net answer?", 2) end

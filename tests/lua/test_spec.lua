@@ -26,13 +26,13 @@ function tests.test_margins_as_rows_give_the_label()
   local eps = { 0.003, 0.01, 0.03, 0.1 }
   for _, p in ipairs { 1, 2, "inf" } do
     local labels = net:predict(x)
-    local top = net:certify(x, nil, { method = "local", p = p, eps = eps, spec = { top = 1 } })
+    local top = net:certify(x, nil, { method = "local", p = p, eps = eps, global = "product", spec = { top = 1 } })
     local plain = net:certify(x, nil, { method = "local", p = p, eps = eps, global = "product" })
     for i = 1, 30 do
       local rows = net:certify(x:select(1, i), nil, { method = "local", p = p, eps = eps,
         spec = { C = margins_of(labels[i], 4) } })
-      lu.assertEquals(rows.reached:totable()[1], top.reached:totable()[i])
-      lu.assertTrue(plain.reached:totable()[i] >= top.reached:totable()[i]) -- constants may add to it
+      lu.assertEquals(top.reached:totable()[i], plain.reached:totable()[i])
+      lu.assertTrue(rows.reached:totable()[1] <= top.reached:totable()[i]) -- constants may add to it
       lu.assertNil(rows.pairs)
     end
     lu.assertTrue(top.certified[0.003] > 0.5 and top.clean == 1)
@@ -272,7 +272,7 @@ function tests.test_misuse()
     { { eps = 0.1, spec = { top = 1 } }, "'spec' belongs to method=\"local\"" },
     { { eps = 0.1, proved = true }, "'proved' belongs to method=\"local\"" },
     { { method = "local", eps = { 0.1, 0.2 }, proved = true }, "one size of balls" },
-    { { method = "local", eps = 0.1, spec = { top = 1 }, global = "product" }, "'global'" },
+    { { method = "local", eps = 0.1, spec = { C = { { 1, -1, 0, 0 } } }, global = "product" }, "'global'" },
     { { method = "local", eps = 0.1, spec = { top = 1 }, table = true }, "'table'" },
   } do
     lu.assertErrorMsgContains(case[2], net.certify, net, x, nil, case[1])
@@ -320,6 +320,48 @@ function tests.test_nan_never_certifies()
   end
   local r = net:ranges(x:select(1, 1), 0.1)
   lu.assertEquals({ r.low:totable()[1], r.high:totable()[1] }, { -math.huge, math.huge })
+end
+
+-- The constants of the label prove what a spec asks of its margins.
+function tests.test_constants_count_for_specs_about_the_label()
+  local net = lip.net{ input = 6, norm = 2, budget = 1, seed = 3, lip.dense{ out = 16 }, lip.maxmin(), lip.dense{ out = 16 },
+    lip.maxmin(), lip.dense{ out = 4 } }
+  local x = lip.rand(lip.rng(5), 60, 6)
+  local y = net:predict(x)
+  local more = 0
+  for _, eps in ipairs{ 0.02, 0.1, 0.3 } do
+    local function certified(spec)
+      return net:certify(x, y, { method = "local", global = "recursion", eps = eps, spec = spec }).certified[eps]
+    end
+    local label, first, second = certified(), certified{ top = 1 }, certified{ top = 2 }
+    lu.assertEquals(first, label)
+    lu.assertTrue(second >= first)
+    more = more + second
+  end
+  lu.assertTrue(more > 0)
+end
+
+-- Values that no label stands for are of no interest to a spec of the outputs.
+function tests.test_data_of_values()
+  local net = lip.net{ input = 2, norm = 2, budget = 2, seed = 1, lip.dense{ out = 8 }, lip.relu(), lip.dense{ out = 1 } }
+  local x = lip.rand(lip.rng(1), 50, 2)
+  local data = lip.data.tensors(x, net:forward(x):clone())
+  for _, half in ipairs{ 0.1, 0.3 } do
+    local v = lip.verify(net, data, { eps = 0.2, spec = { between = { -half, half } } })
+    local w = lip.verify(net, x, { eps = 0.2, spec = { between = { -half, half } } })
+    lu.assertEquals(v.verdicts, w.verdicts)
+  end
+end
+
+function tests.test_options_without_labels()
+  local net = lip.net{ input = 2, norm = 2, seed = 1, lip.dense{ out = 3 } }
+  local x = lip.rand(lip.rng(1), 5, 2)
+  lu.assertEquals(net:certify(x, { method = "product" }).radii:totable(), net:certify(x, nil, { method = "product" }).radii:totable())
+  lu.assertErrorMsgContains("table of 3", net.certify, net, x, { method = "local", eps = 1, box = { 0, 1, 2 } })
+  lu.assertErrorMsgContains("option 'scale'", net.ranges, net, x:select(1, 1), lip.ones(2))
+  lu.assertErrorMsgContains("verify: option 'steps' expects a whole number", lip.verify, net, x, net:predict(x),
+    { eps = 1e-6, steps = "x" })
+  lu.assertErrorMsgContains("(5 labels expected", lip.verify, net, x, lip.tensor{ 1, 0 }, { eps = 1 })
 end
 
 return tests
