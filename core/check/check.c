@@ -9,7 +9,6 @@
 
 #include "core/base/mem.h"
 #include "core/check/parts.h"
-#include "core/check/proof.h"
 
 void lip_check_close(lip_check *c) {
   if (c) lip_check_drop(c, NULL), lip_free(c);
@@ -35,28 +34,22 @@ static lip_status prepare(lip_check *c, lip_err *err) {
   lip_status status = lip_check_lower(c, err);
   if (status || c->failed) return status;
   const step *last = &c->step[c->n - 1];
-  size_t N = last->N, C = c->C = last->M;
+  const size_t N = last->N, C = c->C = last->M;
   c->last = lip_check_take(c, C + 1, N);
-  c->row = lip_check_take(c, C, 1);
-  c->difference = lip_check_take(c, C, C);
-  c->h = lip_check_take(c, c->stack, 1);
-  c->z = lip_check_take(c, c->stack, 1);
-  c->t = lip_check_take(c, c->stack, 1);
-  c->scalar = lip_check_take(c, c->n, 4);
+  c->difference = lip_check_take(c, C, C + 1);
+  c->h = lip_check_take(c, c->stack, 3);
   c->e = lip_check_take(c, c->slots, 3);
   if (c->failed) return LIP_OK;
-  c->reach = c->e + c->slots;
-  c->d = c->reach + c->slots;
-  const double *w = last->val;
-  for (size_t k = 0; k < N; k++)
-    for (const run *r = last->run + last->first[k]; r < last->run + last->first[k + 1]; w += r++->n)
-      for (size_t i = 0; i < r->n; i++) c->last[(r->row + i) * N + k] = w[i];
+  c->t = (c->z = c->h + c->stack) + c->stack;
+  c->d = (c->reach = c->e + c->slots) + c->slots;
+  for (size_t e = 0; e < last->entries; e++)
+    c->last[last->place[e].row * N + last->place[e].column] = last->val[e];
   for (size_t i = 0; i < C; i++)
-    for (size_t j = 0; j <= C; j++) { /* j = C: minus a row of zeros */
+    for (size_t j = 0; j <= C; j++) {
       const double *a = c->last + i * N, *b = c->last + j * N;
       double sum = 0;
       for (size_t k = 0; k < N; k++) sum = lip_check_add(sum, a[k] - b[k], DUAL(last->p));
-      *(j < C ? &c->difference[i * C + j] : &c->row[i]) = lip_check_norm_of(sum, N, DUAL(last->p));
+      c->difference[i * (C + 1) + j] = lip_check_norm_of(sum, N, DUAL(last->p));
     }
   return LIP_OK;
 }
@@ -141,18 +134,18 @@ static lip_status norm_claim(lip_check *c, size_t l, lip_err *err) {
   return lip_fail(err, LIP_FORMAT, "norm %zu: %.17g is not proved for this matrix", l + 1, lip_plain(claim));
 }
 
-/* The Lipschitz constant of a step in what segment i brings. */
-static double factor(const lip_check *c, const step *s, size_t i) {
+/* The Lipschitz constant of a step in what segment i brings, or that of its absolute values. */
+static double factor(const lip_check *c, const step *s, size_t i, bool absolute) {
   if (s->op == LINEAR && s->weight) return fabs((double)s->weight[i]);
-  if (s->op == LINEAR) return s->claim == SIZE_MAX ? s->abs : c->claims->norm[s->claim];
-  return s->op == UNITS ? fmax(fabs(s->low), fabs(s->high)) : 1;
+  if (s->op == LINEAR) return absolute || s->claim == SIZE_MAX ? s->abs : c->claims->norm[s->claim];
+  return fmax(fabs(s->low), fabs(s->high));
 }
 
 /* v (slots): numbers that grow like distances, and what the step adds. What is not a number becomes INFINITY. */
 static void carry(const lip_check *c, const step *s, double *v, double own) {
   double sum = s->op == MOVE ? v[s->from] : 0;
   for (size_t i = 0; i < s->k; i++) {
-    double w = s->op == JOIN ? v[s->slot + i] : factor(c, s, i) * v[s->slot + i];
+    double w = s->op == JOIN ? v[s->slot + i] : factor(c, s, i, false) * v[s->slot + i];
     sum = w >= 0 ? lip_check_add(sum, w, s->op == JOIN ? s->q : 1) : (double)INFINITY;
   }
   if (s->op == JOIN) sum = lip_check_norm_of(sum, s->k, s->q);
@@ -186,7 +179,7 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
     own = true;
     proved = proved && follows_from(c, t, claim);
   }
-  double product = c->difference[i * c->C + j];
+  double product = c->difference[i * (c->C + 1) + j];
   c->reach[0] = 1;
   for (const step *s = c->step; s + 1 < c->step + c->n; s++) carry(c, s, c->reach, 0);
   product = lip_check_up(product * c->reach[0]);
@@ -196,113 +189,87 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
   return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, lip_plain(claim));
 }
 
-/* The forward pass in double. Leaves z and t of the last step, and for every step at scalar[4 l]: its own error; S, the
- * norm of what goes in; T and Z, the norms of t = |W||h| + |b| and z. */
-static void centre(lip_check *c, const float *x) {
-  double *scalar = c->scalar;
+/* The forward pass in double, and how far any float32 input within R of the row can be off at the input of the last step:
+ * e of the pass itself, d of what is executed, size and away of the checker. Leaves z and t of the last step. */
+static void pass(lip_check *c, const float *x, double R) {
+  const step *s = c->step, *last = c->step + c->n - 1;
   for (size_t k = 0; k < c->net->n_in; k++) c->h[k] = (double)x[k];
-  for (const step *s = c->step; s < c->step + c->n; s++, scalar += 4) {
-    double *h = c->h + s->at, *z = c->z, *t = c->t;
-    scalar[0] = 0;
-    scalar[1] = size_of(h, s->N, s->p);
+  c->e[0] = c->d[0] = 0;
+  c->reach[0] = R;
+  for (; s < last; s++) {
+    double *h = c->h + s->at, far = 0, T = 0, Z = 0, own = 0, executed = 0, ones = lip_check_ones(s);
+    double size = size_of(h, s->N, s->p);
+    for (size_t i = 0, at = s->slot; i < s->k; i++, at++) {
+      double there = c->e[at] + c->reach[at] + c->d[at];
+      far += there;
+      T += factor(c, s, i, true) * there;
+      Z += factor(c, s, i, false) * there;
+    }
     if (s->op == LINEAR) {
-      lip_check_linear(s, h, z, t);
-      scalar[2] = size_of(t, s->M, s->q);
-      scalar[3] = size_of(z, s->M, s->q);
-      scalar[0] = s->exact ? 0 : lip_check_up(ERROR64(s) * scalar[2] + 0x1p-50 * scalar[3]);
-      memcpy(h, z, s->M * sizeof *h);
+      lip_check_linear(s, h, c->z, c->t);
+      double t = size_of(c->t, s->M, s->q), z = size_of(c->z, s->M, s->q);
+      memcpy(h, c->z, s->M * sizeof *h);
+      if (!s->exact) {
+        own = lip_check_up(ERROR64(s) * t + 0x1p-50 * z);
+        executed = lip_check_error32(s->most, lip_check_up(T + t), lip_check_up(Z + z + own), 0, 0) +
+                   ones * lip_check_error32(s->N, 0, 0, size + far, s->abs);
+      }
     } else {
       lip_check_apply(s, c->h);
-      if (s->op == UNITS) scalar[0] = lip_check_unit64(s, scalar[1], lip_check_ones(s));
+      if (s->op == UNITS) own = lip_check_unit64(s, size, ones);
+      if (s->op == UNITS) executed = lip_check_unit32(s, lip_check_up(size + far), ones);
     }
+    carry(c, s, c->e, own);
+    carry(c, s, c->d, executed);
+    carry(c, s, c->reach, 0);
   }
-}
-
-/* What any float32 input within R of the row can be off by at the input of the last step, after `centre`; *away: how far
- * its executed input there is from the computed one of the centre. */
-static double ball(const lip_check *c, double R, double *away) {
-  double *e = c->e, *reach = c->reach, *d = c->d;
-  e[0] = d[0] = 0;
-  reach[0] = R;
-  for (size_t l = 0; l + 1 < c->n; l++) {
-    const step *s = &c->step[l];
-    const double *scalar = c->scalar + 4 * l;
-    double far = 0, T = scalar[2], Z = scalar[3] + scalar[0], local = 0, largest = s->abs;
-    for (size_t i = 0; i < s->k; i++) {
-      double there = e[s->slot + i] + reach[s->slot + i] + d[s->slot + i],
-             w = s->weight ? factor(c, s, i) : 0;
-      far += there;
-      T += (s->weight ? w : s->abs) * there;
-      Z += factor(c, s, i) * there;
-      largest = w > largest ? w : largest;
-    }
-    if (s->op == LINEAR && !s->exact)
-      local = lip_check_error32(s->most, lip_check_up(T), lip_check_up(Z), 0, 0) +
-              lip_check_ones(s) * lip_check_error32(s->N, 0, 0, scalar[1] + far, largest);
-    if (s->op == UNITS) local = lip_check_unit32(s, lip_check_up(scalar[1] + far), lip_check_ones(s));
-    carry(c, s, e, scalar[0]);
-    carry(c, s, d, local);
-    carry(c, s, reach, 0);
-  }
-  *away = lip_check_up(e[0] + reach[0] + d[0]);
-  return d[0];
+  c->size = size_of(c->h, last->N, last->p);
+  c->away = lip_check_up(c->e[0] + c->reach[0] + c->d[0]);
+  lip_check_linear(last, c->h, c->z, c->t);
 }
 
 /* Error of logit i as executed there, apart from what its input brings. */
-static double logit_error(const lip_check *c, size_t i, double away) {
+static double logit_error(const lip_check *c, size_t i) {
   const step *s = &c->step[c->n - 1];
-  double T = lip_check_up(c->t[i] + c->row[i] * away), size = c->scalar[4 * (c->n - 1) + 1] + away;
-  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(s) * c->t[i] + c->row[i] * away);
-  double own = lip_check_error32(s->most, T, Z, 0, 0) + lip_check_error32(s->N, 0, 0, size, c->row[i]);
+  double row = c->difference[i * (c->C + 1) + c->C], T = lip_check_up(c->t[i] + row * c->away);
+  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(s) * c->t[i] + row * c->away);
+  double own = lip_check_error32(s->most, T, Z, 0, 0) + lip_check_error32(s->N, 0, 0, c->size + c->away, row);
   return s->exact ? 0 : lip_check_up(own);
 }
 
-/* The exact z_y - z_j at the row, rounded down. */
-static double margin(const lip_check *c, size_t y, size_t j) {
-  double m = c->z[y] - c->z[j], own = ERROR64(&c->step[c->n - 1]) * (c->t[y] + c->t[j]);
-  return m - lip_check_up(c->difference[y * c->C + j] * c->e[0] + own + 0x1p-52 * fabs(m));
+/* A lower bound of z_i - z_j, executed or exact, everywhere within R of the row: after `pass`, by the pair's constant. */
+static double least(const lip_check *c, double R, size_t i, size_t j) {
+  double m = c->z[i] - c->z[j], apart = c->difference[i * (c->C + 1) + j];
+  double own = apart * c->e[0] + ERROR64(&c->step[c->n - 1]) * (c->t[i] + c->t[j]) + 0x1p-50 * fabs(m);
+  double executed = c->claims->float32 ? apart * c->d[0] + logit_error(c, i) + logit_error(c, j) : 0;
+  double moved = R > 0 ? R * c->claims->pair[i * c->C + j] : 0;
+  return m - lip_check_up(own) - lip_check_up(executed) - lip_check_up(moved);
 }
 
-/* One row of a local certificate, or whether its label can be told from others at all. */
-static lip_status local_claim(lip_check *c, size_t r, const float *x, double R, lip_err *err) {
-  bool known = lip_check_around(c, r, x, R), bounded = known;
-  size_t y = c->claims->label[r] < 0 ? 0 : (size_t)c->claims->label[r];
-  if (c->failed || (!known && R == 0)) return LIP_OK;
-  for (size_t j = 0; known && j < c->C; j++) {
-    bounded = bounded && lip_check_bounded(c, j);
-    if (c->claims->label[r] < 0 || j == y) continue;
-    if (R > 0 ? !(lip_check_least(c, y, j) > 0) : lip_check_least(c, j, y) > 0)
+/* Row r by the constants of pairs, or by what holds in the ball around it: a radius, a label that no other class is certainly
+ * above, or a label -1, which has no radius, where not all logits are certainly finite. */
+static lip_status rests_on(lip_check *c, bool ball, size_t r, const float *x, double R, lip_err *err) {
+  const double label = (double)c->claims->label[r];
+  const size_t y = label < 0 ? 0 : (size_t)label;
+  bool finite = true;
+  if (!ball) pass(c, x, R);
+  if (ball && !lip_check_around(c, r, x, R))
+    return R == 0 || c->failed ? LIP_OK
+                               : lip_fail(err, LIP_FORMAT,
+                                          "radius of row %zu: outside of the box, or a net too large", r + 1);
+  for (size_t j = 0; j < c->C; j++) {
+    const size_t high = R > 0 ? y : j, low = R > 0 ? j : y;
+    finite = finite && (ball ? lip_check_bounded(c, j) : c->d[0] + logit_error(c, j) + c->t[j] < FLT_MAX / 4);
+    if (label < 0 || j == y || (R == 0 && !c->claims->float32)) continue;
+    const bool above = (ball ? lip_check_least(c, high, low) : least(c, R, high, low)) > 0;
+    if (above != (R > 0))
       return lip_fail(err, LIP_FORMAT,
                       R > 0 ? "radius of row %zu: not proved against class %zu"
                             : "label of row %zu: class %zu is above it",
                       r + 1, j);
   }
-  if (!known)
-    return lip_fail(err, LIP_FORMAT, "radius of row %zu: outside of the box, or a net too large", r + 1);
-  if (c->claims->label[r] < 0 && bounded)
-    return lip_fail(err, LIP_FORMAT, "label of row %zu: its logits are finite", r + 1);
-  return LIP_OK;
-}
-
-/* One row by the constants of the pairs. */
-static lip_status global_claim(lip_check *c, size_t r, const float *x, double R, lip_err *err) {
-  double label = (double)c->claims->label[r], off, away;
-  centre(c, x);
-  off = ball(c, R, &away);
-  size_t y = label < 0 ? 0 : (size_t)label;
-  for (size_t j = 0; j < c->C; j++) {
-    double own = label < 0 ? 0 : logit_error(c, y, away), there = logit_error(c, j, away) + own;
-    if (label < 0 && off + there + c->t[j] < FLT_MAX / 4)
-      continue; /* this logit is finite; any other may not be */
-    if (label < 0) return LIP_OK;
-    there = c->claims->float32 ? lip_check_up(c->difference[y * c->C + j] * off + there) : 0;
-    if (j != y && R > 0 && !(margin(c, y, j) - there > lip_check_up(R * c->claims->pair[y * c->C + j])))
-      return lip_fail(err, LIP_FORMAT, "radius of row %zu: %.17g is not proved against class %zu", r + 1, R,
-                      j);
-    if (j != y && R == 0 && c->claims->float32 && margin(c, j, y) > there)
-      return lip_fail(err, LIP_FORMAT, "label of row %zu: class %zu is above class %zu", r + 1, j, y);
-  }
-  return label < 0 ? lip_fail(err, LIP_FORMAT, "label of row %zu: its logits are finite", r + 1) : LIP_OK;
+  return label < 0 && finite ? lip_fail(err, LIP_FORMAT, "label of row %zu: its logits are finite", r + 1)
+                             : LIP_OK;
 }
 
 static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
@@ -313,8 +280,8 @@ static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err
     return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
                     lip_plain(label), lip_plain(R));
   if (!finite) return LIP_OK;
-  lip_status status = c->claims->pair ? global_claim(c, r, x, R, err) : LIP_FORMAT;
-  return status == LIP_FORMAT && c->claims->local ? local_claim(c, r, x, R, err) : status;
+  lip_status status = c->claims->pair ? rests_on(c, false, r, x, R, err) : LIP_FORMAT;
+  return status == LIP_FORMAT && c->claims->local ? rests_on(c, true, r, x, R, err) : status;
 }
 
 lip_status lip_check_claim(lip_check *c, lip_check_what what, size_t i, size_t j, const float *x,

@@ -4,11 +4,10 @@
 
 #include "core/base/simd.h"
 #include "core/check/parts.h"
-#include "core/check/proof.h"
 
 /* What holds for every float32 input of one region. Values (stack): executed ones are within `wide` of the computed centre,
  * and within `off` of it and their form. Variables (K): at most `size`. Units: w >= k0 z + t0 and w <= k1 z + t1, z its form,
- * itself within `slop` of what the computed coefficients say, times a factor. */
+ * itself within `slop` of what the computed coefficients say, times a factor; the last slop: of lip_check_last_form. */
 typedef struct around {
   const lip_check *c;
   const forms *f;
@@ -58,11 +57,21 @@ LIP_HOT static void add_row(double *restrict g, const double *h, double m, size_
   for (size_t k = 0; k < n; k++) g[k] += m * h[k];
 }
 
-/* A lower bound of the form g over the region, g being lost; `mass` = sum of |g| |variable| or more, of its twin. */
-static double least(const around *a, double *g, double mass, size_t vars) {
+/* The slop of row v of H: sum of |g| |variable| or more, of its twin. */
+static void weigh(const around *a, size_t v) {
   const forms *f = a->f;
-  double fixed = 0, all = 0, slack = mass;
-  for (size_t v = vars; v-- > 0;) {
+  const double *twin = f->H + (2 * v + 1) * f->K;
+  double mass = 0;
+  for (size_t j = 0; j < f->base + v; j++) mass += twin[j] * a->size[j];
+  a->slop[v] = lip_check_up(mass * (1 + GAMMA(f->K + 16)));
+}
+
+/* A lower bound of sign times row `row` of H over the region. */
+static double least(const around *a, size_t row, double sign) {
+  const forms *f = a->f;
+  double fixed = 0, all = 0, slack = a->slop[row], *g = a->g;
+  for (size_t j = 0; j < f->base + row; j++) g[j] = sign * f->H[row * 2 * f->K + j];
+  for (size_t v = row; v-- > 0;) {
     double w = g[f->base + v];
     const bool up = w < 0;
     double m = w * a->line[2 * up][v], t = w * a->line[2 * up + 1][v];
@@ -70,17 +79,13 @@ static double least(const around *a, double *g, double mass, size_t vars) {
     fixed += t;
     all += fabs(t);
     slack += fabs(m) * a->slop[v];
-    if (m != 0) add_row(g, f->H + v * f->K, m, f->reach[v]);
+    if (m != 0) add_row(g, f->H + v * 2 * f->K, m, f->base + v);
   }
   double input = least_input(a, g), error = 2 * GAMMA(f->ops) + GAMMA(f->vars + 64);
-  return fixed + input - lip_check_up((error * slack + GAMMA(2 * vars + 64) * (all + fabs(input))) * 1.0001);
+  return fixed + input - lip_check_up((error * slack + GAMMA(2 * row + 64) * (all + fabs(input))) * 1.0001);
 }
 
 /* ---- lines ---- */
-
-static double value(const step *s, double z) {
-  return s->op == PAIRS ? fabs(z) : lip_check_unit(s, z);
-}
 
 /* The slope of a smooth unit, to a relative 2^-40. */
 static double slope_at(const step *s, double z) {
@@ -93,10 +98,10 @@ static double slope_at(const step *s, double z) {
  * largest |phi(at + d) - phi(at)|. */
 static double lines(const step *s, double at, double low, double high, double open, double k[2],
                     double t[2]) {
-  double below = s->op == PAIRS ? -1 : s->slope, point[3] = {low, high, low}, y = value(s, at), most = 0;
-  const bool leaky = s->op == PAIRS || s->unit == LIP_CHECK_LEAKY;
+  double below = s->slope, point[3] = {low, high, low}, y = lip_check_unit(s, at), most = 0;
+  const bool leaky = s->unit == LIP_CHECK_LEAKY;
   const bool kink = leaky && at + low < 0 && at + high > 0;
-  double chord = high > low ? (value(s, at + high) - value(s, at + low)) / (high - low) : 0,
+  double chord = high > low ? (lip_check_unit(s, at + high) - lip_check_unit(s, at + low)) / (high - low) : 0,
          top = fmax(fabs(s->low), s->high);
   int curve = leaky                                             ? (below <= 1) - (below > 1)
               : s->unit == LIP_CHECK_SOFTPLUS || at + high <= 0 ? 1
@@ -104,7 +109,6 @@ static double lines(const step *s, double at, double low, double high, double op
                                                                 : 0;
   const bool concave = curve < 0;
   double error = 0, steep = 0; /* of values; of the tangent's slope */
-  if (s->op == PAIRS) top = 1;
   if (leaky) {
     if (kink) point[2] = -at;
     if (open == LIP_CHECK_OWN)
@@ -122,7 +126,7 @@ static double lines(const step *s, double at, double low, double high, double op
   t[0] = INFINITY;
   t[1] = -INFINITY;
   for (int i = 0; i < 3; i++) {
-    double d = point[i], f = (kink && i == 2 ? 0 : value(s, at + d)) - y;
+    double d = point[i], f = (kink && i == 2 ? 0 : lip_check_unit(s, at + d)) - y;
     double own = error + 0x1p-48 * (top * (fabs(at) + fabs(d)) + (fabs(k[0]) + fabs(k[1])) * fabs(d)) +
                  steep * (high - low);
     t[0] = fmin(t[0], f - k[0] * d - own);
@@ -138,12 +142,12 @@ static void through(around *a, const step *s) {
   const lip_check *c = a->c;
   double *h = c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, size = 0,
          factor = 1 + 2 * GAMMA(s->N + 16);
-  double *q = a->more, *g = a->more + c->stack;
+  double *q = a->more, *g = q + c->stack, *unused = g + c->stack;
   for (size_t k = 0; k < s->N; k++) size = fmax(size, fabs(h[k]) + wide[k]);
   lip_check_linear(s, h, c->z, c->t);
   for (size_t i = 0; i < s->M; i++) q[i] = g[i] = 0;
-  lip_check_columns(s, wide, true, q);
-  lip_check_columns(s, off, true, g);
+  lip_check_columns(s, wide, unused, q);
+  lip_check_columns(s, off, unused, g);
   for (size_t i = 0; i < s->M; i++) {
     double T = lip_check_up((c->t[i] + q[i]) * factor), own = ERROR64(s) * c->t[i];
     if (!s->exact)
@@ -157,37 +161,25 @@ static void through(around *a, const step *s) {
 
 /* Unit `var` of step s at value i, whose partner is m. */
 static void unit(around *a, const step *s, size_t i, size_t m, size_t var, double open) {
-  const forms *f = a->f;
-  const bool pair = s->op == PAIRS;
-  double *h = a->c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, *H = f->H + var * f->K, k[2],
-         t[2];
-  double at = pair ? h[m] - h[i] : h[i],
-         reach = lip_check_up(pair ? wide[m] + wide[i] + 0x1p-52 * fabs(at) : wide[i]), mass = 0;
-  double own = (pair ? off[m] + off[i] : off[i]) + 0x1p-52 * fabs(at);
-  for (size_t j = 0; j < f->reach[var]; j++) mass += f->Ha[var * f->K + j] * a->size[j];
-  a->slop[var] = lip_check_up(mass * (1 + GAMMA(f->K + 16)));
-  double bound[2];
-  for (int side = 0; side < 2; side++) { /* of -z and of z */
-    for (size_t j = 0; j < f->reach[var]; j++) a->g[j] = side ? H[j] : -H[j];
-    bound[side] = fmin(lip_check_up(own - least(a, a->g, a->slop[var], var)), reach);
-  }
-  double e32 =
-      pair ? 0 : lip_check_unit32(s, lip_check_up(fabs(at) + reach), 1) + lip_check_unit64(s, fabs(at), 1);
-  double most = lines(s, at, -bound[1], bound[0], open, k, t), C = f->C[var],
+  const bool pair = s->mate;
+  double *h = a->c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, k[2], t[2], bound[2];
+  double at = pair ? h[m] - h[i] : h[i], room = 0x1p-52 * fabs(at),
+         reach = lip_check_up(pair ? wide[m] + wide[i] + room : wide[i]),
+         own = (pair ? off[m] + off[i] : off[i]) + room;
+  weigh(a, var);
+  for (int side = 0; side < 2; side++) /* of z and of -z */
+    bound[side] = fmin(lip_check_up(own - least(a, var, side ? 1 : -1)), reach);
+  double e = lip_check_unit32(s, lip_check_up(fabs(at) + reach), 1) + lip_check_unit64(s, fabs(at), 1);
+  double most = lines(s, at, -bound[1], bound[0], open, k, t), C = a->f->C[var],
          far = fmax(bound[0], bound[1]) + own;
   for (int side = 0; side < 2; side++) {
     a->line[2 * side][var] = k[side] - C;
-    double more = lip_check_up(fabs(k[side]) * own + e32 + 0x1p-50 * (fabs(k[side]) + fabs(C)) * far);
+    double more = lip_check_up(fabs(k[side]) * own + e + 0x1p-50 * (fabs(k[side]) + fabs(C)) * far);
     a->line[2 * side + 1][var] = t[side] + (side ? more : -more);
   }
-  a->size[f->base + var] = lip_check_up(most + e32 + fabs(C) * far);
-  if (pair) {
-    wide[i] = wide[m] = fmax(wide[i], wide[m]);
-    off[i] = off[m] = lip_check_up((off[i] + off[m]) / 2);
-  } else {
-    wide[i] = lip_check_up(most + e32);
-    off[i] = 0;
-  }
+  a->size[a->f->base + var] = lip_check_up(most + e + fabs(C) * far);
+  wide[i] = wide[m] = pair ? fmax(wide[i], wide[m]) : lip_check_up(most + e);
+  off[i] = off[m] = pair ? lip_check_up((off[i] + off[m]) / 2) : 0;
 }
 
 /* False: no memory, too large, or outside of the box. */
@@ -197,15 +189,15 @@ static bool start(lip_check *c, around *a, const float *x, double R) {
   *a = (around){.c = c, .f = lip_check_forms(c), .R = R};
   if (!a->f) return false;
   a->low = lip_check_take(c, n, 2);
-  a->wide = lip_check_take(c, c->stack, 4);
+  a->wide = lip_check_take(c, c->stack, 5);
   a->size = lip_check_take(c, a->f->K, 2);
-  a->slop = lip_check_take(c, a->f->vars, 5);
+  a->slop = lip_check_take(c, a->f->vars + 1, 5);
   if (c->failed) return false;
   a->high = a->low + n;
   a->off = a->wide + c->stack;
   a->more = a->off + c->stack;
   a->g = a->size + a->f->K;
-  for (int i = 0; i < 4; i++) a->line[i] = a->slop + (size_t)(i + 1) * a->f->vars;
+  for (int i = 0; i < 4; i++) a->line[i] = a->slop + (size_t)(i + 1) * (a->f->vars + 1);
   for (size_t k = 0; k < n; k++) {
     double v = c->h[k] = (double)x[k], room = 0x1p-50 * fabs(v);
     a->low[k] = fmax(-R, claims->from - v - room - 0x1p-50 * fabs(claims->from));
@@ -222,9 +214,8 @@ bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
   if (!start(c, &a, x, R)) return false;
   for (const step *s = c->step; s < c->step + c->n && !lip_check_stopped(c); s++) {
     if (s->op == LINEAR) through(&a, s);
-    for (size_t i = 0; (s->op == UNITS || s->op == PAIRS) && i < s->M && !lip_check_stopped(c); i++) {
-      size_t m = s->op == PAIRS ? s->mate[i] : i;
-      if (s->op == PAIRS && m >= i) continue;
+    for (size_t i = 0, m; s->op == UNITS && i < s->M && !lip_check_stopped(c); i++) {
+      if (!lip_check_is_unit(s, i, &m)) continue;
       unit(&a, s, i, m, var, c->claims->slope ? c->claims->slope[row * units + var] : LIP_CHECK_OWN);
       var++;
     }
@@ -239,12 +230,9 @@ bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
 
 double lip_check_least(lip_check *c, size_t i, size_t j) {
   const around *a = c->around;
-  struct held *before = c->held;
-  double *g = lip_check_last_form(c, a->f, i, j), mass = 0, m = c->h[i] - c->h[j];
-  if (!g) return -INFINITY;
-  for (size_t k = 0; k < a->f->K; k++) mass += g[a->f->K + k] * a->size[k];
-  double low = least(a, g, lip_check_up(mass * (1 + GAMMA(a->f->K + 16))), a->f->vars);
-  lip_check_drop(c, before);
+  (void)lip_check_last_form(c, a->f, i, j);
+  weigh(a, a->f->vars);
+  double m = c->h[i] - c->h[j], low = least(a, a->f->vars, 1);
   return m + low - lip_check_up(a->off[i] + a->off[j] + 0x1p-50 * (fabs(m) + fabs(low)));
 }
 

@@ -11,55 +11,54 @@
 #define DUAL(p) ((p) == 1 ? 0 : (p) == 2 ? 2 : 1)      /* exponents 1, 2 and 0 = inf */
 #define ERROR64(s) (2 * GAMMA((s)->N + 8))             /* of one inner product with bias in double, times t */
 
-typedef enum kind { LINEAR, UNITS, PAIRS, MOVE, JOIN } kind;
-
-/* Entries of a column in rows row .. row + n - 1. */
-typedef struct run {
-  size_t row, n;
-} run;
+typedef enum kind { LINEAR, UNITS, MOVE, JOIN } kind;
+typedef struct place {
+  uint32_t row, column;
+} place;
 /* One step over the stack: takes k segments, N values, and leaves one of M values where the deepest stood. */
 typedef struct step {
   kind op;
   size_t k, slot, at, N, M; /* segments taken; the deepest, and its first value */
   size_t from, from_at;     /* MOVE: the segment that comes here */
-  size_t *first;            /* LINEAR: (N + 1) runs of the columns */
-  run *run;
-  double *val, *bias;  /* entries, run by run; (M) or NULL */
+  size_t entries;           /* LINEAR: those that are stored, no place twice; all of them: column by column */
+  place *place;
+  double *val, *bias;  /* (entries); (M) or NULL */
   const float *weight; /* (k) of a sum of segments, or NULL */
   size_t claim, most;  /* index of its norm claim, or SIZE_MAX; terms of a row, at most */
-  bool exact;          /* nothing is computed */
+  bool exact, full;    /* nothing is computed; all entries are stored */
   double abs;          /* >= || |W| ||_p->q; where no norm is claimed, also the norm */
-  lip_check_kind unit; /* UNITS */
+  lip_check_kind unit; /* UNITS; of pairs it is |z_0 - z_1| */
   double slope;        /* of it */
-  double low, high;    /* every slope between two points */
-  const size_t *mate;  /* PAIRS: (M) partner of a value, or the value itself */
+  double low, high;    /* every slope between two points; 1 and 1 of other steps */
+  const size_t *mate;  /* pairs: (M) partner of a value, or the value itself; NULL: units of one value */
   bool descending;     /* the larger value at the lower index */
   int p, q;            /* norms before and behind */
 } step;
 
-/* Linear forms in the increments of the input (or of a shorter u in its place) and of the nonlinearities' own parts. */
+/* Linear forms in the increments of the input (or of a shorter u in its place) and of the nonlinearities' own parts. Rows
+ * of 2 K: behind each form its twin, the same of absolute values. */
 typedef struct forms {
   size_t K, base, vars; /* length; first of them: the input; the others: one per unit. K = 0: not made */
-  double *H, *Ha;       /* (vars, K) what goes into unit v, and its absolute twin */
-  double *A, *Aa;       /* (stack, K) values; in the end the inputs of the last step */
-  size_t *reach;        /* (vars) entries of H that may be nonzero */
-  double *r, *C, top;   /* (vars) half the width of the slopes, their middle; largest entry of the twins */
-  size_t ops;           /* roundings on the way to an entry */
+  double *H;     /* (vars + 1) what goes into unit v, base + v entries; in the end lip_check_last_form */
+  double *A;     /* (stack) values; in the end the inputs of the last step */
+  double *r, *C; /* (vars) half the width of the slopes, their middle */
+  size_t ops;    /* roundings on the way to an entry */
 } forms;
 struct lip_check {
   const lip_check_net *net;
   const lip_check_claims *claims;
-  size_t n, C, units, stack, slots, entries, claimed; /* stack: values on it at most */
-  step *step;                                         /* (n), the last one LINEAR */
-  double *row, *difference;   /* (C), (C, C) dual norms of the last step's rows and of their differences */
-  double *last;               /* (C, N) the last step's matrix */
-  forms shorter, input;       /* from u, and from the input itself */
-  double *spread;             /* (vars, n_in) of `input`: README.md, "abs" */
-  double *h, *z, *t, *scalar; /* one row's forward pass; (n, 4) README.md, "label, radius" */
-  double *e, *reach, *d;      /* (slots) */
-  struct around *around;      /* local.c: of one region */
-  struct held *held;          /* all memory, newest first */
-  bool failed;                /* some was refused */
+  size_t n, C, units, stack, slots, claimed; /* stack: values on it at most */
+  step *step;                                /* (n), the last one LINEAR */
+  double *last,
+      *difference;       /* (C + 1, N) the last matrix and zeros; (C, C + 1) dual norms of row i - row j */
+  forms shorter, input;  /* from u, and from the input itself */
+  double *spread;        /* (vars + 1, n_in) of `input`: README.md, "abs" */
+  double *h, *z, *t;     /* (stack) one row's forward pass */
+  double *e, *reach, *d; /* (slots) README.md, "label, radius" */
+  double size, away;     /* norm of what goes into the last step; how far the executed one may be from it */
+  struct around *around; /* local.c: of one region */
+  struct held *held;     /* all memory, newest first */
+  bool failed;           /* some was refused */
 };
 
 /* a * b zeroed elements of 8 bytes, or NULL, and then c->failed. Belong to c until lip_check_drop(c, held before). */
@@ -68,8 +67,8 @@ void lip_check_drop(lip_check *c, struct held *until);
 
 /* Layers to steps and what all claims need of them. LIP_FORMAT. */
 lip_status lip_check_lower(lip_check *c, lip_err *err);
-/* out (M) += W v, or |W||v|. */
-void lip_check_columns(const step *s, const double *v, bool absolute, double *restrict out);
+/* z (M) += W v, t (M) += |W||v|. */
+void lip_check_columns(const step *s, const double *v, double *restrict z, double *restrict t);
 /* z = W h + b and t = |W||h| + |b|; what other steps do to the values on the stack. */
 void lip_check_linear(const step *s, const double *h, double *z, double *t);
 void lip_check_apply(const step *s, double *h);
@@ -82,8 +81,28 @@ double lip_check_unit64(const step *s, double size, double ones);
 double lip_check_error32(size_t n, double terms, double result, double size, double entry);
 double lip_check_unit32(const step *s, double size, double ones);
 
+/* False: not proved, or no memory. */
+bool lip_check_spectral(lip_check *c, const step *s, double claim);
+bool lip_check_quadratic(lip_check *c, size_t target);
+double lip_check_abs(lip_check *c, size_t i, size_t j);
+/* The forms from the input itself; NULL: too large, or no memory. */
+const forms *lip_check_forms(lip_check *c);
+/* The form of z_i - z_j, into the last row of H. */
+const double *lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j);
+
+/* All that holds within R of row `row` in the box, for the two functions below. False: not known, or no memory. */
+bool lip_check_around(lip_check *c, size_t row, const float *x, double R);
+/* A lower bound of the executed z_i - z_j there; whether z_i is finite. */
+double lip_check_least(lip_check *c, size_t i, size_t j);
+bool lip_check_bounded(const lip_check *c, size_t i);
+
 static inline bool lip_check_stopped(const lip_check *c) {
   return c->claims->cancel && lip_cancel_raised(c->claims->cancel);
+}
+/* Whether a unit stands at value i: of a pair at the later one. *m: its other value, or i itself. */
+static inline bool lip_check_is_unit(const step *s, size_t i, size_t *m) {
+  *m = s->mate ? s->mate[i] : i;
+  return !s->mate || *m < i;
 }
 /* A norm term by term, rounded up in the end; exponents 1, 2 and 0 = inf. The last: >= the result v of a few operations. */
 static inline double lip_check_add(double sum, double v, int p) {
