@@ -24,13 +24,9 @@ static double size_of(const double *v, size_t n, int p) {
   return lip_check_up(lip_check_norm_of(sum, n, p));
 }
 
-static lip_status refuse(lip_err *err, const char *what) {
-  return lip_fail(err, LIP_FORMAT, "%s", what);
-}
-
 /* What all claims share: the last matrix row by row, the norms of its rows and of their differences, room for a pass. */
 static lip_status prepare(lip_check *c, lip_err *err) {
-  if (c->net->n_out < 2) return refuse(err, "net: fewer than 2 classes");
+  if (c->net->n_out < 2) return lip_fail(err, LIP_FORMAT, "net: fewer than 2 classes");
   lip_status status = lip_check_lower(c, err);
   if (status || c->failed) return status;
   const step *last = &c->step[c->n - 1];
@@ -58,39 +54,42 @@ static lip_status check_proofs(const lip_check *c, lip_err *err) {
   const lip_check_claims *a = c->claims;
   if (a->targets > 0 &&
       (!(a->evidence & LIP_CHECK_QUADRATIC) || a->targets > c->C * (c->C - 1) / 2 || a->units != c->units))
-    return refuse(err, "proofs: more than the method has, or not one multiplier for every unit");
+    return lip_fail(err, LIP_FORMAT,
+                    "proofs: more than the method has, or not one multiplier for every unit");
   for (size_t t = 0; t < 2 * a->targets; t++)
     if (!(a->target[t] >= 0 && a->target[t] < (double)c->C && a->target[t] == floor(a->target[t])) ||
         a->target[t] == a->target[t ^ 1])
-      return refuse(err, "proofs: a target is not a pair of classes");
+      return lip_fail(err, LIP_FORMAT, "proofs: a target is not a pair of classes");
   for (size_t k = 0; k < a->targets * (1 + a->units + (a->weight ? c->net->n_in : 0)); k++) {
     size_t m = k - a->targets, all = a->targets * a->units; /* rho, then lambda, then weight */
     double v = k < a->targets ? a->rho[k] : m < all ? a->lambda[m] : a->weight[m - all];
-    if (!(v >= 0 && v < INFINITY)) return refuse(err, "proofs: a number is negative, infinite or none");
+    if (!(v >= 0 && v < INFINITY))
+      return lip_fail(err, LIP_FORMAT, "proofs: a number is negative, infinite or none");
   }
   return LIP_OK;
 }
 
-static bool is_label(const lip_check *c, double label) {
-  return label >= -1 && label < (double)c->C && label == floor(label);
-}
-
-static bool is_radius(double R) {
-  return R >= 0 && R <= 0x1p120;
+static lip_status check_row(const lip_check *c, size_t r, bool finite, lip_err *err) {
+  const double label = (double)c->claims->label[r], R = c->claims->radius[r];
+  if (label >= -1 && label < (double)c->C && label == floor(label) && R >= 0 && R <= 0x1p120 &&
+      (R == 0 || (label >= 0 && finite)))
+    return LIP_OK;
+  return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
+                  lip_plain(label), lip_plain(R));
 }
 
 /* Every number of the rows is one, whether data are at hand or not. */
 static lip_status check_rows(const lip_check *c, lip_err *err) {
   const lip_check_claims *a = c->claims;
-  for (size_t r = 0; r < a->rows; r++)
-    if (!is_label(c, (double)a->label[r]) || !is_radius(a->radius[r]))
-      return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
-                      lip_plain((double)a->label[r]), lip_plain(a->radius[r]));
-  for (size_t k = 0; a->local && a->slope && a->units == c->units && k < a->rows * c->units; k++)
-    if (!(fabs(a->slope[k]) <= 0x1p20)) return refuse(err, "local: a slope is infinite or none");
-  return a->local && !(a->float32 && a->from <= a->to && (!a->slope || a->units == c->units))
-             ? refuse(err, "local: not of float32, an empty box, or not one slope for every unit")
-             : LIP_OK;
+  lip_status status = LIP_OK;
+  for (size_t r = 0; r < a->rows && !status; r++) status = check_row(c, r, true, err);
+  if (status || !a->local) return status;
+  if (!(a->float32 && a->from <= a->to && (!a->slope || a->units == c->units)))
+    return lip_fail(err, LIP_FORMAT, "local: not of float32, an empty box, or not one slope for every unit");
+  for (size_t k = 0; a->slope && k < a->rows * c->units; k++)
+    if (!(fabs(a->slope[k]) <= 0x1p20))
+      return lip_fail(err, LIP_FORMAT, "local: a slope is infinite or none");
+  return LIP_OK;
 }
 
 /* Rounding to nearest, no excess precision, gradual underflow: what all error bounds rest on. */
@@ -109,13 +108,14 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
   *c = (lip_check){.net = net, .claims = claims};
   fegetenv(&saved);
   fesetenv(FE_DFL_ENV);
-  lip_status status =
-      arithmetic_is_sound() ? LIP_OK : refuse(err, "arithmetic: this processor's mode is not IEEE 754");
+  lip_status status = arithmetic_is_sound()
+                          ? LIP_OK
+                          : lip_fail(err, LIP_FORMAT, "arithmetic: this processor's mode is not IEEE 754");
   if (!status && !c->failed) status = prepare(c, err);
   if (!status && !c->failed) status = check_proofs(c, err);
   if (!status && !c->failed) status = check_rows(c, err);
   if (!status && !c->failed && claims->local && !lip_check_forms(c) && !c->failed)
-    status = refuse(err, "local: the net is too large");
+    status = lip_fail(err, LIP_FORMAT, "local: the net is too large");
   if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
   fesetenv(&saved);
   if (!status) return LIP_OK;
@@ -152,20 +152,6 @@ static void carry(const lip_check *c, const step *s, double *v, double own) {
   v[s->slot] = sum >= 0 && own >= 0 ? lip_check_up(lip_check_up(sum) + own) : (double)INFINITY;
 }
 
-/* pair^2 >= rho times the largest x'diag(d)x of the unit ball, and the inequality of proof t holds. */
-static bool follows_from(lip_check *c, size_t t, double pair) {
-  const lip_check_claims *a = c->claims;
-  size_t n = c->net->n_in;
-  double weight = 0;
-  for (size_t k = 0; k < n; k++) {
-    double d = a->weight ? a->weight[t * n + k] : 1;
-    if (!(d > 0) || !(d < INFINITY)) return false;
-    weight = a->path[0] == 0 ? weight + d : d > weight ? d : weight;
-  }
-  return a->rho[t] > 0 && pair * pair * (1 - 0x1p-50) >= a->rho[t] * weight * (1 + GAMMA(n + 8)) &&
-         lip_check_quadratic(c, t);
-}
-
 /* A pair that has a proof rests on it, so that no number of the file goes unseen. */
 static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
   const lip_check_claims *a = c->claims;
@@ -177,7 +163,7 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
     double u = a->target[2 * t], v = a->target[2 * t + 1];
     if (!(u == y && v == z) && !(u == z && v == y)) continue;
     own = true;
-    proved = proved && follows_from(c, t, claim);
+    proved = proved && lip_check_quadratic(c, t, claim);
   }
   double product = c->difference[i * (c->C + 1) + j];
   c->reach[0] = 1;
@@ -192,49 +178,44 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
 /* The forward pass in double, and how far any float32 input within R of the row can be off at the input of the last step:
  * e of the pass itself, d of what is executed, size and away of the checker. Leaves z and t of the last step. */
 static void pass(lip_check *c, const float *x, double R) {
-  const step *s = c->step, *last = c->step + c->n - 1;
   for (size_t k = 0; k < c->net->n_in; k++) c->h[k] = (double)x[k];
   c->e[0] = c->d[0] = 0;
   c->reach[0] = R;
-  for (; s < last; s++) {
-    double *h = c->h + s->at, far = 0, T = 0, Z = 0, own = 0, executed = 0, ones = lip_check_ones(s);
-    double size = size_of(h, s->N, s->p);
+  for (const step *s = c->step;; s++) {
+    double far = 0, T = 0, Z = 0, own = 0, executed = 0;
+    double ones = s->q == 0   ? 1
+                  : s->q == 2 ? lip_check_up(sqrt((double)s->M))
+                              : (double)s->M; /* ||(1, ..., 1)|| */
     for (size_t i = 0, at = s->slot; i < s->k; i++, at++) {
       double there = c->e[at] + c->reach[at] + c->d[at];
       far += there;
       T += factor(c, s, i, true) * there;
       Z += factor(c, s, i, false) * there;
     }
+    c->size = size_of(c->h + s->at, s->N, s->p);
+    c->away = lip_check_up(far);
+    lip_check_apply(c, s);
+    if (s == c->step + c->n - 1) return;
     if (s->op == LINEAR) {
-      lip_check_linear(s, h, c->z, c->t);
       double t = size_of(c->t, s->M, s->q), z = size_of(c->z, s->M, s->q);
-      memcpy(h, c->z, s->M * sizeof *h);
-      if (!s->exact) {
-        own = lip_check_up(ERROR64(s) * t + 0x1p-50 * z);
-        executed = lip_check_error32(s->most, lip_check_up(T + t), lip_check_up(Z + z + own), 0, 0) +
-                   ones * lip_check_error32(s->N, 0, 0, size + far, s->abs);
-      }
-    } else {
-      lip_check_apply(s, c->h);
-      if (s->op == UNITS) own = lip_check_unit64(s, size, ones);
-      if (s->op == UNITS) executed = lip_check_unit32(s, lip_check_up(size + far), ones);
+      own = s->exact ? 0 : lip_check_up(ERROR64(s) * t + 0x1p-50 * z);
+      executed = lip_check_error32(s, lip_check_up(T + t), lip_check_up(Z + z + own), c->size + far, ones);
+    } else if (s->op == UNITS) {
+      own = lip_check_unit64(s, c->size, ones);
+      executed = lip_check_unit32(s, lip_check_up(c->size + far), ones);
     }
     carry(c, s, c->e, own);
     carry(c, s, c->d, executed);
     carry(c, s, c->reach, 0);
   }
-  c->size = size_of(c->h, last->N, last->p);
-  c->away = lip_check_up(c->e[0] + c->reach[0] + c->d[0]);
-  lip_check_linear(last, c->h, c->z, c->t);
 }
 
 /* Error of logit i as executed there, apart from what its input brings. */
 static double logit_error(const lip_check *c, size_t i) {
   const step *s = &c->step[c->n - 1];
-  double row = c->difference[i * (c->C + 1) + c->C], T = lip_check_up(c->t[i] + row * c->away);
-  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(s) * c->t[i] + row * c->away);
-  double own = lip_check_error32(s->most, T, Z, 0, 0) + lip_check_error32(s->N, 0, 0, c->size + c->away, row);
-  return s->exact ? 0 : lip_check_up(own);
+  double moved = c->difference[i * (c->C + 1) + c->C] * c->away, T = lip_check_up(c->t[i] + moved);
+  double Z = lip_check_up(fabs(c->z[i]) + ERROR64(s) * c->t[i] + moved);
+  return lip_check_up(lip_check_error32(s, T, Z, c->size + c->away, 1));
 }
 
 /* A lower bound of z_i - z_j, executed or exact, everywhere within R of the row: after `pass`, by the pair's constant. */
@@ -254,9 +235,7 @@ static lip_status rests_on(lip_check *c, bool ball, size_t r, const float *x, do
   bool finite = true;
   if (!ball) pass(c, x, R);
   if (ball && !lip_check_around(c, r, x, R))
-    return R == 0 || c->failed ? LIP_OK
-                               : lip_fail(err, LIP_FORMAT,
-                                          "radius of row %zu: outside of the box, or a net too large", r + 1);
+    return R == 0 ? LIP_OK : lip_fail(err, LIP_FORMAT, "radius of row %zu: not known in the box", r + 1);
   for (size_t j = 0; j < c->C; j++) {
     const size_t high = R > 0 ? y : j, low = R > 0 ? j : y;
     finite = finite && (ball ? lip_check_bounded(c, j) : c->d[0] + logit_error(c, j) + c->t[j] < FLT_MAX / 4);
@@ -273,14 +252,12 @@ static lip_status rests_on(lip_check *c, bool ball, size_t r, const float *x, do
 }
 
 static lip_status row_claim(lip_check *c, size_t r, const float *x, lip_err *err) {
-  double R = c->claims->radius[r], label = (double)c->claims->label[r];
+  double R = c->claims->radius[r];
   bool finite = true;
   for (size_t k = 0; k < c->net->n_in; k++) finite = finite && fabsf(x[k]) < INFINITY;
-  if (!is_label(c, label) || !is_radius(R) || (R > 0 && (label < 0 || !finite)))
-    return lip_fail(err, LIP_FORMAT, "row %zu: label %g and radius %.17g are not possible", r + 1,
-                    lip_plain(label), lip_plain(R));
-  if (!finite) return LIP_OK;
-  lip_status status = c->claims->pair ? rests_on(c, false, r, x, R, err) : LIP_FORMAT;
+  lip_status status = check_row(c, r, finite, err);
+  if (status || !finite) return status;
+  status = c->claims->pair ? rests_on(c, false, r, x, R, err) : LIP_FORMAT;
   return status == LIP_FORMAT && c->claims->local ? rests_on(c, true, r, x, R, err) : status;
 }
 

@@ -49,10 +49,9 @@ enum { LIP_CHECK_ABS = 1, LIP_CHECK_QUADRATIC = 2 };
 #define LIP_CHECK_OWN 0x1p20
 
 typedef struct lip_check_claims {
-  size_t dense; /* norm claims */
-  const int
-      *path;    /* (dense + 1) norms 1, 2 or 0 = inf: of the input, and behind each layer with a norm claim */
-  bool float32; /* radii hold for the net as executed in float32, not just in exact arithmetic */
+  size_t dense;    /* norm claims */
+  const int *path; /* (dense + 1) norms 1, 2 or 0 = inf: of the input, and behind each of them */
+  bool float32;    /* radii hold for the net as executed in float32, not just in exact arithmetic */
   unsigned evidence;
   const double *norm;         /* (dense) operator norms; NULL: local claims alone */
   const double *pair;         /* (C, C) constants of z_i - z_j from the norm path[0]; NULL with norm */
@@ -65,8 +64,8 @@ typedef struct lip_check_claims {
   /* Radii may also rest on a relaxation of the ball around each row, cut with the box. */
   bool local;
   double from, to; /* the box, -INFINITY and INFINITY: none */
-  const double *
-      slope; /* (rows, units) of the free line of each unit, LIP_CHECK_OWN: the checker's choice; NULL: always */
+  const double
+      *slope;         /* (rows, units) of the free lines, LIP_CHECK_OWN: the checker's choice; NULL: always */
   lip_cancel *cancel; /* NULL: none. A claim that it interrupts is refused */
 } lip_check_claims;
 typedef struct lip_check lip_check;

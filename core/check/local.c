@@ -9,7 +9,7 @@
  * and within `off` of it and their form. Variables (K): at most `size`. Units: w >= k0 z + t0 and w <= k1 z + t1, z its form,
  * itself within `slop` of what the computed coefficients say, times a factor; the last slop: of lip_check_last_form. */
 typedef struct around {
-  const lip_check *c;
+  lip_check *c;
   const forms *f;
   double R, *low, *high; /* (n_in) of the input's increments */
   double *wide, *off, *more, *size, *line[4], *slop, *g;
@@ -40,9 +40,9 @@ static double least_input(const around *a, const double *g) {
   int p = a->c->claims->path[0];
   double sum = 0, used, low = 0, R = p == 2 ? a->R * a->R : a->R;
   for (size_t k = 0; k < n; k++) sum = lip_check_add(sum, g[k], DUAL(p));
-  double high = p == 0 || a->R == 0 ? 0
-                : p == 2            ? sqrt(sum) / a->R
-                                    : sum,
+  double high = p == 0 || R == 0 ? 0
+                : p == 2         ? sqrt(sum) / a->R
+                                 : sum,
          mu = high, best = dual(a, g, mu, &used);
   for (int it = 0; it < 14 && high > 0 && !(used > R * 0.999999 && used < R * 1.000001); it++) {
     *(used > R ? &low : &high) = mu;
@@ -139,23 +139,19 @@ static double lines(const step *s, double at, double low, double high, double op
 /* ---- forwards ---- */
 
 static void through(around *a, const step *s) {
-  const lip_check *c = a->c;
+  lip_check *c = a->c;
   double *h = c->h + s->at, *wide = a->wide + s->at, *off = a->off + s->at, size = 0,
-         factor = 1 + 2 * GAMMA(s->N + 16);
-  double *q = a->more, *g = q + c->stack, *unused = g + c->stack;
+         factor = 1 + 2 * GAMMA(s->N + 16), *q = a->more, *g = q + c->stack, *unused = g + c->stack;
   for (size_t k = 0; k < s->N; k++) size = fmax(size, fabs(h[k]) + wide[k]);
-  lip_check_linear(s, h, c->z, c->t);
-  for (size_t i = 0; i < s->M; i++) q[i] = g[i] = 0;
+  lip_check_apply(c, s);
+  memset(q, 0, 2 * c->stack * sizeof *q);
   lip_check_columns(s, wide, unused, q);
   lip_check_columns(s, off, unused, g);
   for (size_t i = 0; i < s->M; i++) {
-    double T = lip_check_up((c->t[i] + q[i]) * factor), own = ERROR64(s) * c->t[i];
-    if (!s->exact)
-      own += lip_check_error32(s->most, T, fmin(T, lip_check_up(fabs(c->z[i]) + own + q[i] * factor)), size,
-                               s->abs);
-    wide[i] = lip_check_up(q[i] * factor + own);
+    double own = ERROR64(s) * c->t[i], moved = q[i] * factor, T = lip_check_up((c->t[i] + q[i]) * factor);
+    own += lip_check_error32(s, T, lip_check_up(fabs(h[i]) + own + moved), size, 1);
+    wide[i] = lip_check_up(moved + own);
     off[i] = lip_check_up(g[i] * factor + own);
-    h[i] = c->z[i];
   }
 }
 
@@ -182,23 +178,23 @@ static void unit(around *a, const step *s, size_t i, size_t m, size_t var, doubl
   off[i] = off[m] = pair ? lip_check_up((off[i] + off[m]) / 2) : 0;
 }
 
-/* False: no memory, too large, or outside of the box. */
-static bool start(lip_check *c, around *a, const float *x, double R) {
+/* The region and room for what holds in it. False: no memory, too large, or outside of the box. */
+static bool start(lip_check *c, const float *x, double R) {
   const lip_check_claims *claims = c->claims;
-  size_t n = c->net->n_in;
-  *a = (around){.c = c, .f = lip_check_forms(c), .R = R};
-  if (!a->f) return false;
-  a->low = lip_check_take(c, n, 2);
+  const forms *f = lip_check_forms(c);
+  around *a = c->around = lip_check_take(c, 1, (sizeof *a + 7) / 8);
+  if (!f || !a) return false;
+  *a = (around){.c = c, .f = f, .R = R};
+  a->low = lip_check_take(c, f->base, 2);
   a->wide = lip_check_take(c, c->stack, 5);
-  a->size = lip_check_take(c, a->f->K, 2);
-  a->slop = lip_check_take(c, a->f->vars + 1, 5);
+  a->size = lip_check_take(c, f->K, 2);
+  a->slop = lip_check_take(c, f->vars + 1, 5);
   if (c->failed) return false;
-  a->high = a->low + n;
-  a->off = a->wide + c->stack;
-  a->more = a->off + c->stack;
-  a->g = a->size + a->f->K;
-  for (int i = 0; i < 4; i++) a->line[i] = a->slop + (size_t)(i + 1) * (a->f->vars + 1);
-  for (size_t k = 0; k < n; k++) {
+  a->high = a->low + f->base;
+  a->more = (a->off = a->wide + c->stack) + c->stack;
+  a->g = a->size + f->K;
+  for (size_t i = 0; i < 4; i++) a->line[i] = a->slop + (i + 1) * (f->vars + 1);
+  for (size_t k = 0; k < f->base; k++) {
     double v = c->h[k] = (double)x[k], room = 0x1p-50 * fabs(v);
     a->low[k] = fmax(-R, claims->from - v - room - 0x1p-50 * fabs(claims->from));
     a->high[k] = fmin(R, claims->to - v + room + 0x1p-50 * fabs(claims->to));
@@ -209,28 +205,24 @@ static bool start(lip_check *c, around *a, const float *x, double R) {
 }
 
 bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
-  around a;
-  size_t var = 0, units = c->units;
-  if (!start(c, &a, x, R)) return false;
+  const double *slope = c->claims->slope ? c->claims->slope + row * c->units : NULL;
+  if (!start(c, x, R)) return false;
+  around *a = c->around;
+  size_t var = 0;
   for (const step *s = c->step; s < c->step + c->n && !lip_check_stopped(c); s++) {
-    if (s->op == LINEAR) through(&a, s);
-    for (size_t i = 0, m; s->op == UNITS && i < s->M && !lip_check_stopped(c); i++) {
-      if (!lip_check_is_unit(s, i, &m)) continue;
-      unit(&a, s, i, m, var, c->claims->slope ? c->claims->slope[row * units + var] : LIP_CHECK_OWN);
-      var++;
-    }
-    if (s->op == MOVE) memmove(a.wide + s->at, a.wide + s->from_at, s->M * sizeof *a.wide);
-    if (s->op == MOVE) memmove(a.off + s->at, a.off + s->from_at, s->M * sizeof *a.off);
-    if (s->op != LINEAR) lip_check_apply(s, c->h);
+    for (size_t i = 0, m; s->op == UNITS && i < s->M && !lip_check_stopped(c); i++)
+      if (lip_check_is_unit(s, i, &m)) unit(a, s, i, m, var, slope ? slope[var] : LIP_CHECK_OWN), var++;
+    if (s->op == MOVE) memmove(a->wide + s->at, a->wide + s->from_at, s->M * sizeof *a->wide);
+    if (s->op == MOVE) memmove(a->off + s->at, a->off + s->from_at, s->M * sizeof *a->off);
+    if (s->op == LINEAR) through(a, s);
+    if (s->op != LINEAR) lip_check_apply(c, s);
   }
-  c->around = lip_check_take(c, 1, (sizeof a + 7) / 8);
-  if (c->around) *c->around = a;
-  return c->around && !lip_check_stopped(c);
+  return !lip_check_stopped(c);
 }
 
 double lip_check_least(lip_check *c, size_t i, size_t j) {
   const around *a = c->around;
-  (void)lip_check_last_form(c, a->f, i, j);
+  lip_check_last_form(c, a->f, i, j);
   weigh(a, a->f->vars);
   double m = c->h[i] - c->h[j], low = least(a, a->f->vars, 1);
   return m + low - lip_check_up(a->off[i] + a->off[j] + 0x1p-50 * (fabs(m) + fabs(low)));

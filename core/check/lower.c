@@ -32,10 +32,6 @@ void lip_check_drop(lip_check *c, held *until) {
   }
 }
 
-static lip_status refuse(lip_err *err, const char *what) {
-  return lip_fail(err, LIP_FORMAT, "%s", what);
-}
-
 /* ---- matrices ---- */
 
 LIP_HOT void lip_check_columns(const step *s, const double *v, double *restrict z, double *restrict t) {
@@ -51,7 +47,6 @@ LIP_HOT void lip_check_columns(const step *s, const double *v, double *restrict 
 
 /* || |W| ||_{p->q}, and so >= ||W||_{p->q}: p = 1 the largest column in norm q, q = inf the largest row in the dual norm. */
 static double plain_norm(lip_check *c, const step *s, int p, int q) {
-  struct held *before = c->held;
   size_t n = s->N + s->M;
   double top = 0, *sum = lip_check_take(c, n, 1);
   const int r = p == 1 ? q : DUAL(p);
@@ -60,7 +55,6 @@ static double plain_norm(lip_check *c, const step *s, int p, int q) {
     *at = lip_check_add(*at, s->val[e], r);
   }
   for (size_t k = 0; sum && k < n; k++) top = fmax(top, lip_check_norm_of(sum[k], n, r));
-  lip_check_drop(c, before);
   return top;
 }
 
@@ -119,7 +113,6 @@ static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_er
   s->place = lip_check_take(c, n, 1);
   s->val = lip_check_take(c, n, 1);
   s->bias = l->b || l->bias ? lip_check_take(c, M, 1) : NULL;
-  struct held *before = c->held;
   double sum = 0, *terms = lip_check_take(c, M, 1);
   if (c->failed) return LIP_OK;
   s->exact = l->more == 0;
@@ -140,8 +133,7 @@ static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_er
     s->most = terms[i] > (double)s->most ? (size_t)terms[i] : s->most;
   }
   s->most += l->more;
-  lip_check_drop(c, before);
-  return sum < INFINITY ? LIP_OK : refuse(err, "weights: not all are finite");
+  return sum < INFINITY ? LIP_OK : lip_fail(err, LIP_FORMAT, "weights: not all are finite");
 }
 
 static lip_status add_matrix(stack *t, const lip_check_layer *l, size_t M, lip_err *err) {
@@ -153,11 +145,11 @@ static lip_status add_matrix(stack *t, const lip_check_layer *l, size_t M, lip_e
   lip_status status = finish(c, s, l, err);
   if (status || c->failed) return status;
   if (s->full || l->claimed) {
-    if (c->claimed >= c->claims->dense) return refuse(err, "net: shapes of layers");
+    if (c->claimed >= c->claims->dense) return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
     s->claim = c->claimed++;
     s->q = t->seg[s->slot].p = c->claims->path[s->claim + 1];
     if ((s->q != 0 && s->q != 1 && s->q != 2) || (s->q != s->p && s->q != 0 && (s->q != 2 || s->p != 1)))
-      return refuse(err, "path: not a path of norms 1, 2, inf upwards");
+      return lip_fail(err, LIP_FORMAT, "path: not a path of norms 1, 2, inf upwards");
   }
   s->abs = absolute_norm(c, s);
   return LIP_OK;
@@ -175,7 +167,7 @@ static lip_status add_units(stack *t, const lip_check_layer *l, lip_err *err) {
   if (c->failed) return LIP_OK;
   for (size_t i = 0; pairs && i < M; i++) fits = fits && (mate[i] = l->mate ? l->mate[i] : i ^ 1) < M;
   for (size_t i = 0; pairs && fits && i < M; i++) fits = mate[mate[i]] == i;
-  if (!fits) return refuse(err, "net: a nonlinearity");
+  if (!fits) return lip_fail(err, LIP_FORMAT, "net: a nonlinearity");
   if (a == 1 && leaky) return LIP_OK;
   step *s = add_step(t, UNITS, 1, M);
   s->mate = mate, s->descending = l->kind == LIP_CHECK_MAXMIN;
@@ -214,7 +206,7 @@ static lip_status read_layer(stack *t, const lip_check_layer *l, lip_err *err) {
     break;
   default: return add_units(t, l, err);
   }
-  if (!fits) return refuse(err, "net: shapes of layers");
+  if (!fits) return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
   if (l->kind == LIP_CHECK_COPY) return add_move(t, t->n - 1 - k, 0);
   if (l->kind == LIP_CHECK_DROP) return add_move(t, t->n - 1, 2);
   if (l->kind == LIP_CHECK_JOIN) return (void)add_step(t, JOIN, k, M), LIP_OK;
@@ -229,12 +221,13 @@ lip_status lip_check_lower(lip_check *c, lip_err *err) {
   stack t = {c, 1, lip_check_take(c, c->slots, sizeof(segment) / 8)};
   if (c->failed) return LIP_OK;
   t.seg[0] = (segment){0, c->stack = net->n_in, p};
-  lip_status status =
-      p == 0 || p == 1 || p == 2 ? LIP_OK : refuse(err, "path: not a path of norms 1, 2, inf upwards");
+  lip_status status = p == 0 || p == 1 || p == 2
+                          ? LIP_OK
+                          : lip_fail(err, LIP_FORMAT, "path: not a path of norms 1, 2, inf upwards");
   for (size_t i = 0; i < net->n && !status && !c->failed; i++) status = read_layer(&t, &net->layer[i], err);
   if (status || c->failed) return status;
   if (c->claimed != c->claims->dense || t.n != 1 || t.seg[0].size != net->n_out)
-    return refuse(err, "net: shapes of layers");
+    return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
   if (c->n > 0 && c->step[c->n - 1].op == LINEAR && !c->step[c->n - 1].weight) return LIP_OK;
   float one = 1; /* what all claims end with is a matrix: the sum of one segment */
   status = add_matrix(&t, &(lip_check_layer){.kind = LIP_CHECK_SUM, .M = 1, .W = &one}, net->n_out, err);
@@ -244,25 +237,17 @@ lip_status lip_check_lower(lip_check *c, lip_err *err) {
 
 /* ---- values and float32 ---- */
 
-void lip_check_linear(const step *s, const double *h, double *z, double *t) {
-  for (size_t i = 0; i < s->M; i++) z[i] = s->bias ? s->bias[i] : 0, t[i] = fabs(z[i]);
-  lip_check_columns(s, h, z, t);
-}
-
-void lip_check_apply(const step *s, double *h) {
-  double *v = h + s->at;
-  if (s->op == MOVE) memmove(v, h + s->from_at, s->M * sizeof *v);
+void lip_check_apply(const lip_check *c, const step *s) {
+  double *h = c->h + s->at, *z = c->z, *t = c->t;
+  for (size_t i = 0; s->op == LINEAR && i < s->M; i++) z[i] = s->bias ? s->bias[i] : 0, t[i] = fabs(z[i]);
+  if (s->op == LINEAR) lip_check_columns(s, h, z, t), memcpy(h, z, s->M * sizeof *h);
+  if (s->op == MOVE) memmove(h, c->h + s->from_at, s->M * sizeof *h);
   for (size_t i = 0, m; s->op == UNITS && i < s->M; i++) {
     if (!lip_check_is_unit(s, i, &m)) continue;
-    double a = v[i], b = v[m];
-    const bool swap = s->mate && (s->descending ? a > b : a < b);
-    if (swap) v[i] = b, v[m] = a;
-    if (!s->mate) v[i] = lip_check_unit(s, a);
+    double a = h[i], b = h[m];
+    if (!s->mate) h[i] = lip_check_unit(s, a);
+    if (s->mate && (s->descending ? a > b : a < b)) h[i] = b, h[m] = a;
   }
-}
-
-double lip_check_ones(const step *s) {
-  return s->q == 0 ? 1 : s->q == 2 ? lip_check_up(sqrt((double)s->M)) : (double)s->M;
 }
 
 double lip_check_unit(const step *s, double z) {
@@ -282,10 +267,11 @@ double lip_check_unit64(const step *s, double size, double ones) {
   return lip_check_up(0x1p-46 * (top + ones * (1 + (s->unit == LIP_CHECK_SOFTPLUS ? 1 / s->slope : 0))));
 }
 
-double lip_check_error32(size_t n, double terms, double result, double size, double entry) {
-  double nu = (double)n * UNIT, larger = (terms + (result < terms ? result : terms)) / 2;
-  if (!(nu < 0.25) || !(terms < FLT_MAX / 4)) return INFINITY;
-  return (nu * larger + UNIT * terms) / (1 - nu) + 0x1p-122 * ((double)n + 1) * (1 + size + entry);
+double lip_check_error32(const step *s, double terms, double result, double size, double ones) {
+  double n = (double)s->most * UNIT, larger = (terms + (result < terms ? result : terms)) / 2;
+  if (s->exact) return 0;
+  if (!(n < 0.25) || !(terms < FLT_MAX / 4)) return INFINITY;
+  return (n * larger + UNIT * terms) / (1 - n) + ones * 0x1p-122 * ((double)s->N + 1) * (1 + size + s->abs);
 }
 
 double lip_check_unit32(const step *s, double size, double ones) {

@@ -9,7 +9,8 @@
 #define GAMMA(k) ((double)(k)*0x1p-53 * (1 + 0x1p-20)) /* k u / (1 - k u) for k < 2^32 */
 #define FLOOR 0x1p-900                                 /* above whatever underflow can lose, see README.md */
 #define DUAL(p) ((p) == 1 ? 0 : (p) == 2 ? 2 : 1)      /* exponents 1, 2 and 0 = inf */
-#define ERROR64(s) (2 * GAMMA((s)->N + 8))             /* of one inner product with bias in double, times t */
+#define ERROR64(s)                                                                                           \
+  ((s)->exact ? 0 : 2 * GAMMA((s)->N + 8)) /* of an inner product with bias in double, times t */
 
 typedef enum kind { LINEAR, UNITS, MOVE, JOIN } kind;
 typedef struct place {
@@ -51,8 +52,8 @@ struct lip_check {
   step *step;                                /* (n), the last one LINEAR */
   double *last,
       *difference;       /* (C + 1, N) the last matrix and zeros; (C, C + 1) dual norms of row i - row j */
-  forms shorter, input;  /* from u, and from the input itself */
-  double *spread;        /* (vars + 1, n_in) of `input`: README.md, "abs" */
+  forms input;           /* from the input itself */
+  double *spread;        /* (vars + 1, n_in) of them: README.md, "abs" */
   double *h, *z, *t;     /* (stack) one row's forward pass */
   double *e, *reach, *d; /* (slots) README.md, "label, radius" */
   double size, away;     /* norm of what goes into the last step; how far the executed one may be from it */
@@ -69,26 +70,24 @@ void lip_check_drop(lip_check *c, struct held *until);
 lip_status lip_check_lower(lip_check *c, lip_err *err);
 /* z (M) += W v, t (M) += |W||v|. */
 void lip_check_columns(const step *s, const double *v, double *restrict z, double *restrict t);
-/* z = W h + b and t = |W||h| + |b|; what other steps do to the values on the stack. */
-void lip_check_linear(const step *s, const double *h, double *z, double *t);
-void lip_check_apply(const step *s, double *h);
-double lip_check_ones(const step *s); /* ||(1, ..., 1)|| of its outputs */
+/* What a step does to the values h; of a matrix z = W h + b, which is h then, and t = |W||h| + |b|. */
+void lip_check_apply(const lip_check *c, const step *s);
 /* The value of a unit in double, and how far it may be off for an argument of that size, times `ones` for many. */
 double lip_check_unit(const step *s, double z);
 double lip_check_unit64(const step *s, double size, double ones);
-/* Errors of float32, README.md, "label, radius": of one inner product with bias in any order; of a unit with an argument
- * of size `size`, times `ones` for many of them. */
-double lip_check_error32(size_t n, double terms, double result, double size, double entry);
+/* Errors of float32, README.md, "label, radius": of inner products with bias in any order; of a unit with an argument of
+ * size `size`; `ones` for many of them. */
+double lip_check_error32(const step *s, double terms, double result, double size, double ones);
 double lip_check_unit32(const step *s, double size, double ones);
 
 /* False: not proved, or no memory. */
 bool lip_check_spectral(lip_check *c, const step *s, double claim);
-bool lip_check_quadratic(lip_check *c, size_t target);
+bool lip_check_quadratic(lip_check *c, size_t target, double pair);
 double lip_check_abs(lip_check *c, size_t i, size_t j);
 /* The forms from the input itself; NULL: too large, or no memory. */
 const forms *lip_check_forms(lip_check *c);
 /* The form of z_i - z_j, into the last row of H. */
-const double *lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j);
+void lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j);
 
 /* All that holds within R of row `row` in the box, for the two functions below. False: not known, or no memory. */
 bool lip_check_around(lip_check *c, size_t row, const float *x, double R);

@@ -16,9 +16,9 @@ LIP_INLINE void add_four(double *row, size_t i, size_t n, const double *G, size_
     g[q] = G + (k + q < m ? k + q : k) * ld;
     w[q] = k + q < m ? sign * (c ? c[k + q] : 1) * g[q][i] : 0;
   }
-  const double *a = g[0], *b = g[1], *d = g[2], *e = g[3];
   if (w[0] == 0 && w[1] == 0 && w[2] == 0 && w[3] == 0) return;
-  for (size_t j = i; j < n; j++) row[j] += (w[0] * a[j] + w[1] * b[j]) + (w[2] * d[j] + w[3] * e[j]);
+  for (size_t j = i; j < n; j++)
+    row[j] += (w[0] * g[0][j] + w[1] * g[1][j]) + (w[2] * g[2][j] + w[3] * g[3][j]);
 }
 
 /* A += sign sum_k c_k g_k g_k', upper triangle, over m rows g_k of G, k of them with base + k entries that may be nonzero. */
@@ -42,13 +42,12 @@ LIP_HOT static bool cholesky(const lip_check *c, double *A, size_t n) {
   return true;
 }
 
-/* *s = 2^k with s^2 a in [1/2, 2): false when a is not positive or out of all proportion. */
-static bool scale(double a, double *s) {
+/* A power of two s with s^2 a in [1/2, 2); 0 when a is not positive or out of all proportion. */
+static double scale(double a) {
   int e;
-  if (!(a > 0) || !(a < INFINITY)) return false;
+  if (!(a > 0) || !(a < INFINITY)) return 0;
   (void)frexp(a, &e);
-  *s = ldexp(1, -(e >= 0 ? e / 2 : -((1 - e) / 2)));
-  return e >= -400 && e <= 400;
+  return e >= -400 && e <= 400 ? ldexp(1, -(e >= 0 ? e / 2 : -((1 - e) / 2))) : 0;
 }
 
 /* U with U'U <= S (diag(D) - sum_k w_k g_k g_k') S for sign -1, >= S (sum_k w_k g_k g_k') S (D NULL) for sign 1, up to a
@@ -63,9 +62,9 @@ static double *factor(lip_check *c, const double *D, size_t n, const double *G, 
   for (size_t i = 0; D && i < n; i++) A[i * n + i] = D[i];
   add_gram(A, n, G, 2 * n, m, base, w, sign);
   for (size_t i = 0; i < n; i++) {
-    bool scaled = scale(A[i * n + i], &s[i]);
-    if (!scaled && D) return NULL;
-    if (!scaled) s[i] = 1;          /* a row of zeros, which the multiple of I makes positive */
+    s[i] = scale(A[i * n + i]);
+    if (s[i] == 0 && D) return NULL;
+    if (s[i] == 0) s[i] = 1;        /* a row of zeros, which the multiple of I makes positive */
     error[i] = D ? s[i] * D[i] : 0; /* row sums of S (D + sum w |g||g|') S but for s_i */
   }
   for (size_t r = 0; r < m; r++) {
@@ -196,13 +195,12 @@ static bool forms_make(lip_check *c, const double *root, forms *f) {
   return true;
 }
 
-const double *lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j) {
+void lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j) {
   size_t N = c->step[c->n - 1].N, K = f->K;
   double *g = f->H + f->vars * 2 * K;
   memset(g, 0, 2 * K * sizeof *g);
   for (size_t k = 0; k < N; k++)
     add_form(g, c->last[i * N + k] - c->last[j * N + k], f->A + k * 2 * K, 0, K, K);
-  return g;
 }
 
 /* R (n, n) with R R' - W diag(d)^-1 W' positive semidefinite, lower triangular; NULL: none found. */
@@ -221,8 +219,8 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   const lip_check_claims *a = c->claims;
   const double *lambda = a->lambda + target * a->units, rho = a->rho[target];
   double *D = lip_check_take(c, f->K, 1), *t = lip_check_take(c, f->vars + 1, 1);
-  if (c->failed || !IN_RANGE(rho)) return false;
-  (void)lip_check_last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
+  if (c->failed) return false;
+  lip_check_last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
   for (size_t v = 0; v <= f->vars; v++)
     for (size_t k = 0; k < f->base + v; k++)
       if (!(f->H[(2 * v + 1) * f->K + k] <= 0x1p150)) return false;
@@ -236,22 +234,29 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   return factor(c, D, f->K, f->H, f->vars + 1, f->base, t, -1, f->ops);
 }
 
-bool lip_check_quadratic(lip_check *c, size_t target) {
-  const double *d = c->claims->weight ? c->claims->weight + target * c->net->n_in : NULL;
-  bool shorter = c->n > 1 && c->step->op == LINEAR && c->step->M < c->step->N;
-  forms own = {0}, *f = shorter ? &c->shorter : &c->input;
+const forms *lip_check_forms(lip_check *c) {
+  return c->input.K > 0 || forms_make(c, NULL, &c->input) ? &c->input : NULL;
+}
+
+bool lip_check_quadratic(lip_check *c, size_t target, double pair) {
+  const size_t n = c->net->n_in;
+  const double *d = c->claims->weight ? c->claims->weight + target * n : NULL, rho = c->claims->rho[target];
+  const bool shorter = c->n > 1 && c->step->op == LINEAR && c->step->M < c->step->N;
+  double most = 0; /* the largest x'diag(d)x of the unit ball */
+  for (size_t k = 0; k < n; k++) {
+    double v = d ? d[k] : 1;
+    if (!(v > 0 && v < INFINITY)) return false;
+    most = c->claims->path[0] == 0 ? most + v : fmax(most, v);
+  }
+  if (!IN_RANGE(rho) || !(pair * pair * (1 - 0x1p-50) >= rho * most * (1 + GAMMA(n + 8)))) return false;
+  forms own;
+  const forms *f = shorter ? &own : lip_check_forms(c); /* which stay */
   struct held *before = c->held;
-  if (shorter && d) f = &own; /* weights make another u for every target */
-  double *root = f->K == 0 && shorter ? square_root(c, c->step, d) : NULL;
-  bool made = f->K > 0 || ((root || !shorter) && forms_make(c, root, f));
-  if (f != &own && made) before = c->held; /* these forms stay */
+  double *root = shorter ? square_root(c, c->step, d) : NULL;
+  bool made = shorter ? root && forms_make(c, root, &own) : f != NULL;
   bool proved = made && inequality(c, f, target, shorter ? NULL : d);
   lip_check_drop(c, before);
   return proved;
-}
-
-const forms *lip_check_forms(lip_check *c) {
-  return c->input.K > 0 || forms_make(c, NULL, &c->input) ? &c->input : NULL;
 }
 
 /* Row `v` of `all` (vars + 1, n_in) = |g_x| + sum_u |g_u| r_u (row u), rounded up together with the error of g, row v of H. */
@@ -275,7 +280,7 @@ double lip_check_abs(lip_check *c, size_t i, size_t j) {
   bool finite = true;
   if (!f || (!made && !(c->spread = lip_check_take(c, f->vars + 1, f->base)))) return INFINITY;
   for (size_t v = 0; !made && v < f->vars; v++) spread(f, c->spread, v);
-  (void)lip_check_last_form(c, f, i, j);
+  lip_check_last_form(c, f, i, j);
   spread(f, c->spread, f->vars);
   for (size_t k = 0; k < f->base; k++) {
     double v = c->spread[f->vars * f->base + k];
