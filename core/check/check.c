@@ -31,20 +31,18 @@ static lip_status prepare(lip_check *c, lip_err *err) {
   if (status || c->failed) return status;
   const step *last = &c->step[c->n - 1];
   const size_t N = last->N, C = c->C = last->M;
-  c->last = lip_check_take(c, C + 1, N);
+  double *w = lip_check_take(c, C + 1, N); /* row by row, and zeros */
   c->difference = lip_check_take(c, C, C + 1);
   c->h = lip_check_take(c, c->stack, 3);
   c->e = lip_check_take(c, c->slots, 3);
   if (c->failed) return LIP_OK;
   c->t = (c->z = c->h + c->stack) + c->stack;
   c->d = (c->reach = c->e + c->slots) + c->slots;
-  for (size_t e = 0; e < last->entries; e++)
-    c->last[last->place[e].row * N + last->place[e].column] = last->val[e];
+  for (size_t e = 0; e < last->entries; e++) w[last->row[e] * N + last->column[e]] = last->val[e];
   for (size_t i = 0; i < C; i++)
     for (size_t j = 0; j <= C; j++) {
-      const double *a = c->last + i * N, *b = c->last + j * N;
       double sum = 0;
-      for (size_t k = 0; k < N; k++) sum = lip_check_add(sum, a[k] - b[k], DUAL(last->p));
+      for (size_t k = 0; k < N; k++) sum = lip_check_add(sum, w[i * N + k] - w[j * N + k], DUAL(last->p));
       c->difference[i * (C + 1) + j] = lip_check_norm_of(sum, N, DUAL(last->p));
     }
   return LIP_OK;

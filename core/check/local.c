@@ -87,9 +87,10 @@ static double least(const around *a, size_t row, double sign) {
 
 /* ---- lines ---- */
 
-/* The slope of a smooth unit, to a relative 2^-40. */
+/* The slope of a unit, to a relative 2^-40. */
 static double slope_at(const step *s, double z) {
   double e = exp(-fabs(s->unit == LIP_CHECK_SOFTPLUS ? s->slope * z : s->unit == LIP_CHECK_TANH ? 2 * z : z));
+  if (s->unit == LIP_CHECK_LEAKY) return z >= 0 ? 1 : s->slope;
   if (s->unit == LIP_CHECK_SOFTPLUS) return (z >= 0 ? 1 : e) / (1 + e);
   return (s->unit == LIP_CHECK_TANH ? 4 : 1) * e / ((1 + e) * (1 + e));
 }
@@ -98,31 +99,20 @@ static double slope_at(const step *s, double z) {
  * largest |phi(at + d) - phi(at)|. */
 static double lines(const step *s, double at, double low, double high, double open, double k[2],
                     double t[2]) {
-  double below = s->slope, point[3] = {low, high, low}, y = lip_check_unit(s, at), most = 0;
-  const bool leaky = s->unit == LIP_CHECK_LEAKY;
-  const bool kink = leaky && at + low < 0 && at + high > 0;
-  double chord = high > low ? (lip_check_unit(s, at + high) - lip_check_unit(s, at + low)) / (high - low) : 0,
-         top = fmax(fabs(s->low), s->high);
-  int curve = leaky                                             ? (below <= 1) - (below > 1)
-              : s->unit == LIP_CHECK_SOFTPLUS || at + high <= 0 ? 1
-              : at + low >= 0                                   ? -1
-                                                                : 0;
-  const bool concave = curve < 0;
-  double error = 0, steep = 0; /* of values; of the tangent's slope */
-  if (leaky) {
-    if (kink) point[2] = -at;
-    if (open == LIP_CHECK_OWN)
-      open = at + high >= -(at + low) ? 1 : below; /* Zhang et al. 2018, section 3.3 */
-    k[concave] = kink ? open : at + low >= 0 ? 1 : below;
-    k[!concave] = kink ? chord : k[concave];
-  } else {
-    point[2] = curve ? low + (high - low) / 2 : low;
-    double ends = fmin(slope_at(s, at + low), slope_at(s, at + high)) * (1 - 0x1p-38);
-    k[concave] = curve ? slope_at(s, at + point[2]) : ends;
-    k[!concave] = curve ? chord : ends;
-    steep = curve ? 0x1p-38 * k[concave] + 0x1p-1000 : 0;
-    error = 2 * lip_check_unit64(s, fabs(at) + fmax(fabs(low), fabs(high)), 1);
-  }
+  const bool leaky = s->unit == LIP_CHECK_LEAKY, kink = leaky && at + low < 0 && at + high > 0;
+  const double y = lip_check_unit(s, at), top = fmax(fabs(s->low), fabs(s->high));
+  double ends[2] = {slope_at(s, at + low), slope_at(s, at + high)}, mid = low + (high - low) / 2;
+  double point[3] = {low, high, kink ? -at : mid}, tangent = slope_at(s, at + mid), most = 0;
+  double chord = high > low ? (lip_check_unit(s, at + high) - lip_check_unit(s, at + low)) / (high - low) : 0;
+  const bool convex = leaky ? s->slope <= 1 : s->unit == LIP_CHECK_SOFTPLUS || at + high <= 0;
+  const bool curved = leaky ? kink : convex || at + low >= 0;
+  if (open == LIP_CHECK_OWN)
+    open = at + high >= -(at + low) ? 1 : s->slope; /* Zhang et al. 2018, section 3.3 */
+  double flat = leaky ? tangent : fmin(ends[0], ends[1]) * (1 - 0x1p-38);
+  k[!convex] = kink ? open : curved ? tangent : flat;
+  k[convex] = curved ? chord : flat;
+  double steep = curved && !leaky ? 0x1p-38 * tangent + 0x1p-1000 : 0, /* of the tangent's slope; of values */
+      error = leaky ? 0 : 2 * lip_check_unit64(s, fabs(at) + fmax(fabs(low), fabs(high)), 1);
   t[0] = INFINITY;
   t[1] = -INFINITY;
   for (int i = 0; i < 3; i++) {
@@ -222,7 +212,7 @@ bool lip_check_around(lip_check *c, size_t row, const float *x, double R) {
 
 double lip_check_least(lip_check *c, size_t i, size_t j) {
   const around *a = c->around;
-  lip_check_last_form(c, a->f, i, j);
+  lip_check_last_form(a->f, i, j);
   weigh(a, a->f->vars);
   double m = c->h[i] - c->h[j], low = least(a, a->f->vars, 1);
   return m + low - lip_check_up(a->off[i] + a->off[j] + 0x1p-50 * (fabs(m) + fabs(low)));

@@ -40,8 +40,8 @@ LIP_HOT void lip_check_columns(const step *s, const double *v, double *restrict 
     for (size_t i = 0; x != 0 && i < s->M; i++) z[i] += w[i] * x, t[i] += fabs(w[i] * x);
   }
   for (size_t e = 0; !s->full && e < s->entries; e++) {
-    double term = s->val[e] * v[s->place[e].column];
-    z[s->place[e].row] += term, t[s->place[e].row] += fabs(term);
+    double term = s->val[e] * v[s->column[e]];
+    z[s->row[e]] += term, t[s->row[e]] += fabs(term);
   }
 }
 
@@ -51,7 +51,7 @@ static double plain_norm(lip_check *c, const step *s, int p, int q) {
   double top = 0, *sum = lip_check_take(c, n, 1);
   const int r = p == 1 ? q : DUAL(p);
   for (size_t e = 0; sum && e < s->entries; e++) {
-    double *at = sum + (p == 1 ? s->place[e].column : s->place[e].row);
+    double *at = sum + (p == 1 ? s->column[e] : s->row[e]);
     *at = lip_check_add(*at, s->val[e], r);
   }
   for (size_t k = 0; sum && k < n; k++) top = fmax(top, lip_check_norm_of(sum[k], n, r));
@@ -66,25 +66,19 @@ static double absolute_norm(lip_check *c, const step *s) {
 
 /* ---- the stack ---- */
 
-/* Segments while layers are read, of which every layer adds one at most. */
+/* Every layer adds one at most. */
 typedef struct segment {
   size_t at, size; /* first value, how many */
   int p;           /* the norm it is measured in */
 } segment;
-typedef struct stack {
-  lip_check *c;
-  size_t n;
-  segment *seg;
-} stack;
 
 /* A new last step over the k segments on top, which leaves M values. */
-static step *add_step(stack *t, kind op, size_t k, size_t M) {
-  lip_check *c = t->c;
-  const segment *end = t->seg + t->n - 1; /* there is always one */
-  segment *to = t->seg + t->n - k;
+static step *add_step(lip_check *c, kind op, size_t k, size_t M) {
+  const segment *end = c->segment + c->depth - 1; /* there is always one */
+  segment *to = c->segment + c->depth - k;
   step *s = &c->step[c->n++];
-  *s =
-      (step){.op = op, .k = k, .slot = t->n - k, .M = M, .claim = SIZE_MAX, .low = 1, .high = 1, .p = end->p};
+  *s = (step){
+      .op = op, .k = k, .slot = c->depth - k, .M = M, .claim = SIZE_MAX, .low = 1, .high = 1, .p = end->p};
   s->at = k > 0 ? to->at : end->at + end->size;
   for (const segment *g = to; g <= end; g++) {
     s->N += g->size; /* norms fall as exponents grow, 0 being the largest */
@@ -92,17 +86,17 @@ static step *add_step(stack *t, kind op, size_t k, size_t M) {
   }
   s->q = s->p;
   *to = (segment){s->at, M, s->p};
-  t->n = s->slot + 1;
+  c->depth = s->slot + 1;
   c->stack = s->at + M > c->stack ? s->at + M : c->stack;
   return s;
 }
 
 /* Segment `from` takes the place of the k on top. */
-static lip_status add_move(stack *t, size_t from, size_t k) {
-  const segment g = t->seg[from];
-  step *s = add_step(t, MOVE, k, g.size);
+static lip_status add_move(lip_check *c, size_t from, size_t k) {
+  const segment g = c->segment[from];
+  step *s = add_step(c, MOVE, k, g.size);
   s->k = 0, s->N = g.size, s->from = from, s->from_at = g.at, s->exact = true;
-  s->p = s->q = t->seg[s->slot].p = g.p;
+  s->p = s->q = c->segment[s->slot].p = g.p;
   return LIP_OK;
 }
 
@@ -110,18 +104,19 @@ static lip_status add_move(stack *t, size_t from, size_t k) {
 static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_err *err) {
   const bool sums = l->kind == LIP_CHECK_SUM;
   size_t M = s->M, n = s->entries = s->full ? M * s->N : sums ? s->N : l->start[M];
-  s->place = lip_check_take(c, n, 1);
+  s->row = lip_check_take(c, n, 1);
   s->val = lip_check_take(c, n, 1);
   s->bias = l->b || l->bias ? lip_check_take(c, M, 1) : NULL;
   double sum = 0, *terms = lip_check_take(c, M, 1);
   if (c->failed) return LIP_OK;
+  s->column = s->row + n;
   s->exact = l->more == 0;
   for (size_t e = 0, i = 0; e < n; e++) {
     while (!s->full && !sums && e >= l->start[i + 1]) i++;
     if (s->full || sums) i = e % M;
     size_t k = s->full ? e / M : sums ? e : l->column[e];
     double v = s->val[e] = s->full ? (double)l->W[i * s->N + k] : sums ? (double)l->W[e / M] : l->value[e];
-    s->place[e] = (place){(uint32_t)i, (uint32_t)k};
+    s->row[e] = (uint32_t)i, s->column[e] = (uint32_t)k;
     sum += fabs(v);
     s->exact = s->exact && (v == 0 || (v == 1 && terms[i] == 0));
     terms[i] += v != 0;
@@ -136,10 +131,9 @@ static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_er
   return sum < INFINITY ? LIP_OK : lip_fail(err, LIP_FORMAT, "weights: not all are finite");
 }
 
-static lip_status add_matrix(stack *t, const lip_check_layer *l, size_t M, lip_err *err) {
-  lip_check *c = t->c;
+static lip_status add_matrix(lip_check *c, const lip_check_layer *l, size_t M, lip_err *err) {
   const bool sums = l->kind == LIP_CHECK_SUM;
-  step *s = add_step(t, LINEAR, sums ? l->M : 1, M);
+  step *s = add_step(c, LINEAR, sums ? l->M : 1, M);
   s->weight = sums ? l->W : NULL;
   s->full = l->kind == LIP_CHECK_DENSE;
   lip_status status = finish(c, s, l, err);
@@ -147,7 +141,7 @@ static lip_status add_matrix(stack *t, const lip_check_layer *l, size_t M, lip_e
   if (s->full || l->claimed) {
     if (c->claimed >= c->claims->dense) return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
     s->claim = c->claimed++;
-    s->q = t->seg[s->slot].p = c->claims->path[s->claim + 1];
+    s->q = c->segment[s->slot].p = c->claims->path[s->claim + 1];
     if ((s->q != 0 && s->q != 1 && s->q != 2) || (s->q != s->p && s->q != 0 && (s->q != 2 || s->p != 1)))
       return lip_fail(err, LIP_FORMAT, "path: not a path of norms 1, 2, inf upwards");
   }
@@ -157,19 +151,18 @@ static lip_status add_matrix(stack *t, const lip_check_layer *l, size_t M, lip_e
 
 /* ---- layers ---- */
 
-static lip_status add_units(stack *t, const lip_check_layer *l, lip_err *err) {
-  lip_check *c = t->c;
+static lip_status add_units(lip_check *c, const lip_check_layer *l, lip_err *err) {
   const bool pairs = l->kind == LIP_CHECK_MAXMIN || l->kind == LIP_CHECK_MINMAX;
   const bool leaky = pairs || l->kind == LIP_CHECK_LEAKY, plus = l->kind == LIP_CHECK_SOFTPLUS;
   const double a = pairs ? -1 : l->slope;
-  size_t M = t->seg[t->n - 1].size, *mate = pairs ? lip_check_take(c, M, 1) : NULL;
+  size_t M = c->segment[c->depth - 1].size, *mate = pairs ? lip_check_take(c, M, 1) : NULL;
   bool fits = leaky ? fabs(a) <= 0x1p20 : !plus || (a >= 0x1p-20 && a <= 0x1p20);
   if (c->failed) return LIP_OK;
   for (size_t i = 0; pairs && i < M; i++) fits = fits && (mate[i] = l->mate ? l->mate[i] : i ^ 1) < M;
   for (size_t i = 0; pairs && fits && i < M; i++) fits = mate[mate[i]] == i;
   if (!fits) return lip_fail(err, LIP_FORMAT, "net: a nonlinearity");
   if (a == 1 && leaky) return LIP_OK;
-  step *s = add_step(t, UNITS, 1, M);
+  step *s = add_step(c, UNITS, 1, M);
   s->mate = mate, s->descending = l->kind == LIP_CHECK_MAXMIN;
   s->unit = pairs ? LIP_CHECK_LEAKY : l->kind, s->slope = a;
   s->low = leaky ? fmin(a, 1) : 0;
@@ -189,28 +182,28 @@ static bool is_sparse(const lip_check_layer *l, size_t width) {
   return fits;
 }
 
-static lip_status read_layer(stack *t, const lip_check_layer *l, lip_err *err) {
-  const segment *top = t->seg + t->n - 1;
+static lip_status read_layer(lip_check *c, const lip_check_layer *l, lip_err *err) {
+  const segment *top = c->segment + c->depth - 1;
   size_t width = top->size, k = l->M, M = 0;
   bool fits = width > 0 && width < LARGEST;
   switch (l->kind) {
   case LIP_CHECK_DENSE: fits = fits && l->N == width && k > 0 && k < LARGEST / width; break;
   case LIP_CHECK_SPARSE: fits = fits && is_sparse(l, width); break;
-  case LIP_CHECK_COPY: fits = fits && k < t->n; break;
-  case LIP_CHECK_DROP: fits = fits && t->n > 1; break;
+  case LIP_CHECK_COPY: fits = fits && k < c->depth; break;
+  case LIP_CHECK_DROP: fits = fits && c->depth > 1; break;
   case LIP_CHECK_JOIN:
   case LIP_CHECK_SUM:
-    fits = fits && k > 0 && k <= t->n;
+    fits = fits && k > 0 && k <= c->depth;
     for (size_t i = 0; fits && i < k; M += top[-(ptrdiff_t)i++].size)
       fits = M < LARGEST && (l->kind == LIP_CHECK_JOIN || top[-(ptrdiff_t)i].size == width);
     break;
-  default: return add_units(t, l, err);
+  default: return add_units(c, l, err);
   }
   if (!fits) return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
-  if (l->kind == LIP_CHECK_COPY) return add_move(t, t->n - 1 - k, 0);
-  if (l->kind == LIP_CHECK_DROP) return add_move(t, t->n - 1, 2);
-  if (l->kind == LIP_CHECK_JOIN) return (void)add_step(t, JOIN, k, M), LIP_OK;
-  return add_matrix(t, l, l->kind == LIP_CHECK_SUM ? width : k, err);
+  if (l->kind == LIP_CHECK_COPY) return add_move(c, c->depth - 1 - k, 0);
+  if (l->kind == LIP_CHECK_DROP) return add_move(c, c->depth - 1, 2);
+  if (l->kind == LIP_CHECK_JOIN) return (void)add_step(c, JOIN, k, M), LIP_OK;
+  return add_matrix(c, l, l->kind == LIP_CHECK_SUM ? width : k, err);
 }
 
 lip_status lip_check_lower(lip_check *c, lip_err *err) {
@@ -218,19 +211,20 @@ lip_status lip_check_lower(lip_check *c, lip_err *err) {
   const int p = c->claims->path[0];
   c->slots = net->n + 2;
   c->step = lip_check_take(c, net->n + 1, (sizeof *c->step + 7) / 8);
-  stack t = {c, 1, lip_check_take(c, c->slots, sizeof(segment) / 8)};
+  c->segment = lip_check_take(c, c->slots, sizeof(segment) / 8);
   if (c->failed) return LIP_OK;
-  t.seg[0] = (segment){0, c->stack = net->n_in, p};
+  c->segment[0] = (segment){0, c->stack = net->n_in, p};
+  c->depth = 1;
   lip_status status = p == 0 || p == 1 || p == 2
                           ? LIP_OK
                           : lip_fail(err, LIP_FORMAT, "path: not a path of norms 1, 2, inf upwards");
-  for (size_t i = 0; i < net->n && !status && !c->failed; i++) status = read_layer(&t, &net->layer[i], err);
+  for (size_t i = 0; i < net->n && !status && !c->failed; i++) status = read_layer(c, &net->layer[i], err);
   if (status || c->failed) return status;
-  if (c->claimed != c->claims->dense || t.n != 1 || t.seg[0].size != net->n_out)
+  if (c->claimed != c->claims->dense || c->depth != 1 || c->segment[0].size != net->n_out)
     return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
   if (c->n > 0 && c->step[c->n - 1].op == LINEAR && !c->step[c->n - 1].weight) return LIP_OK;
   float one = 1; /* what all claims end with is a matrix: the sum of one segment */
-  status = add_matrix(&t, &(lip_check_layer){.kind = LIP_CHECK_SUM, .M = 1, .W = &one}, net->n_out, err);
+  status = add_matrix(c, &(lip_check_layer){.kind = LIP_CHECK_SUM, .M = 1, .W = &one}, net->n_out, err);
   c->step[c->n - 1].weight = NULL;
   return status;
 }

@@ -13,16 +13,13 @@
   ((s)->exact ? 0 : 2 * GAMMA((s)->N + 8)) /* of an inner product with bias in double, times t */
 
 typedef enum kind { LINEAR, UNITS, MOVE, JOIN } kind;
-typedef struct place {
-  uint32_t row, column;
-} place;
 /* One step over the stack: takes k segments, N values, and leaves one of M values where the deepest stood. */
 typedef struct step {
   kind op;
   size_t k, slot, at, N, M; /* segments taken; the deepest, and its first value */
   size_t from, from_at;     /* MOVE: the segment that comes here */
   size_t entries;           /* LINEAR: those that are stored, no place twice; all of them: column by column */
-  place *place;
+  uint32_t *row, *column;
   double *val, *bias;  /* (entries); (M) or NULL */
   const float *weight; /* (k) of a sum of segments, or NULL */
   size_t claim, most;  /* index of its norm claim, or SIZE_MAX; terms of a row, at most */
@@ -41,22 +38,22 @@ typedef struct step {
 typedef struct forms {
   size_t K, base, vars; /* length; first of them: the input; the others: one per unit. K = 0: not made */
   double *H;     /* (vars + 1) what goes into unit v, base + v entries; in the end lip_check_last_form */
-  double *A;     /* (stack) values; in the end the inputs of the last step */
+  double *A;     /* (stack) values; in the end the logits */
   double *r, *C; /* (vars) half the width of the slopes, their middle */
-  size_t ops;    /* roundings on the way to an entry */
+  size_t ops;    /* roundings on the way to an entry, at most */
 } forms;
 struct lip_check {
   const lip_check_net *net;
   const lip_check_claims *claims;
   size_t n, C, units, stack, slots, claimed; /* stack: values on it at most */
   step *step;                                /* (n), the last one LINEAR */
-  double *last,
-      *difference;       /* (C + 1, N) the last matrix and zeros; (C, C + 1) dual norms of row i - row j */
-  forms input;           /* from the input itself */
-  double *spread;        /* (vars + 1, n_in) of them: README.md, "abs" */
-  double *h, *z, *t;     /* (stack) one row's forward pass */
-  double *e, *reach, *d; /* (slots) README.md, "label, radius" */
-  double size, away;     /* norm of what goes into the last step; how far the executed one may be from it */
+  double *difference;      /* (C, C + 1) dual norms of row i - row j of the last matrix; j = C: of row i */
+  forms input;             /* from the input itself */
+  double *h, *z, *t;       /* (stack) one row's forward pass */
+  double *e, *reach, *d;   /* (slots) README.md, "label, radius" */
+  double size, away;       /* norm of what goes into the last step; how far the executed one may be from it */
+  struct segment *segment; /* (slots) lower.c: while layers are read, `depth` of them */
+  size_t depth;
   struct around *around; /* local.c: of one region */
   struct held *held;     /* all memory, newest first */
   bool failed;           /* some was refused */
@@ -72,12 +69,12 @@ lip_status lip_check_lower(lip_check *c, lip_err *err);
 void lip_check_columns(const step *s, const double *v, double *restrict z, double *restrict t);
 /* What a step does to the values h; of a matrix z = W h + b, which is h then, and t = |W||h| + |b|. */
 void lip_check_apply(const lip_check *c, const step *s);
-/* The value of a unit in double, and how far it may be off for an argument of that size, times `ones` for many. */
+/* The value of a unit in double. */
 double lip_check_unit(const step *s, double z);
-double lip_check_unit64(const step *s, double size, double ones);
-/* Errors of float32, README.md, "label, radius": of inner products with bias in any order; of a unit with an argument of
- * size `size`; `ones` for many of them. */
+/* Errors, README.md, "label, radius": of inner products with bias in any order in float32; of a unit with an argument of size
+ * `size` in double, or as executed in float32; `ones` for many of them. */
 double lip_check_error32(const step *s, double terms, double result, double size, double ones);
+double lip_check_unit64(const step *s, double size, double ones);
 double lip_check_unit32(const step *s, double size, double ones);
 
 /* False: not proved, or no memory. */
@@ -87,7 +84,7 @@ double lip_check_abs(lip_check *c, size_t i, size_t j);
 /* The forms from the input itself; NULL: too large, or no memory. */
 const forms *lip_check_forms(lip_check *c);
 /* The form of z_i - z_j, into the last row of H. */
-void lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j);
+void lip_check_last_form(const forms *f, size_t i, size_t j);
 
 /* All that holds within R of row `row` in the box, for the two functions below. False: not known, or no memory. */
 bool lip_check_around(lip_check *c, size_t row, const float *x, double R);

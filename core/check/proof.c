@@ -72,7 +72,7 @@ static double *factor(lip_check *c, const double *D, size_t n, const double *G, 
     double sum = 0;
     size_t end = base + r < n ? base + r : n;
     for (size_t i = 0; i < end; i++) sum += g[i] * s[i];
-    for (size_t i = 0; i < end; i++) error[i] += g[i] * (w[r] * sum);
+    for (size_t i = 0; i < end; i++) error[i] += g[i] * ((w ? w[r] : 1) * sum);
   }
   for (size_t i = 0; i < n; i++) {
     if (!(s[i] * error[i] < INFINITY)) return NULL;
@@ -87,29 +87,24 @@ static double *factor(lip_check *c, const double *D, size_t n, const double *G, 
   return phi * (double)n < 0.25 && cholesky(c, A, n) ? A : NULL;
 }
 
-/* The matrix by rows of the longer side and their twins, and as many ones. */
-static double *written_out(lip_check *c, const step *s, double **one) {
+/* The matrix by rows of its longer side, each with its twin behind it. */
+static double *written_out(lip_check *c, const step *s) {
   const bool across = s->M < s->N;
   size_t n = across ? s->M : s->N, m = across ? s->N : s->M;
   double *G = m <= LARGEST / n ? lip_check_take(c, m, 2 * n) : NULL;
-  *one = G ? lip_check_take(c, m, 1) : NULL;
-  if (!*one) return NULL;
-  for (size_t e = 0; e < s->entries; e++) {
-    const place *at = &s->place[e];
-    double *g = G + 2 * n * (across ? at->column : at->row) + (across ? at->row : at->column);
+  for (size_t e = 0; G && e < s->entries; e++) {
+    double *g = G + (across ? 2 * n * s->column[e] + s->row[e] : 2 * n * s->row[e] + s->column[e]);
     g[n] = fabs(g[0] = s->val[e]);
   }
-  for (size_t k = 0; k < m; k++) (*one)[k] = 1;
   return G;
 }
 
 bool lip_check_spectral(lip_check *c, const step *s, double claim) {
   size_t n = s->M < s->N ? s->M : s->N, m = s->M + s->N - n;
-  double *one, *G = written_out(c, s, &one), *D = lip_check_take(c, n, 1), top = 0;
-  if (!G || c->failed) return false;
+  double *G = written_out(c, s), *D = lip_check_take(c, n, 1), top = 0;
   for (size_t e = 0; e < s->entries; e++) top = fmax(top, fabs(s->val[e]));
-  for (size_t k = 0; k < n; k++) D[k] = claim * claim * (1 - 0x1p-51);
-  return top == 0 || factor(c, D, n, G, m, n, one, -1, 0);
+  for (size_t k = 0; D && k < n; k++) D[k] = claim * claim * (1 - 0x1p-51);
+  return G && D && (top == 0 || factor(c, D, n, G, m, n, NULL, -1, 0));
 }
 
 /* ---- forms ---- */
@@ -149,69 +144,65 @@ static void follow(const step *s, forms *f, size_t *var) {
   }
 }
 
-/* The forms of a step's outputs from those of its inputs, of `end` entries; `root` in place of the first matrix. */
-static bool through(lip_check *c, const step *s, const double *root, forms *f, size_t end) {
+/* The forms of a matrix's outputs from those of its inputs, of `end` entries. */
+static bool through(lip_check *c, const step *s, forms *f, size_t end) {
   size_t K = f->K, from = 0, to = 0;
   struct held *before = c->held;
   double *Z = lip_check_take(c, s->M, 2 * K);
-  if (!Z) return false;
-  for (size_t i = 0; root && i < s->M; i++)
-    for (size_t k = 0; k < f->base; k++)
-      Z[(2 * i + 1) * K + k] = fabs(Z[2 * i * K + k] = root[i * f->base + k]);
-  for (size_t e = 0; !root && e < s->entries; e++) {
-    const double *a = f->A + (s->at + s->place[e].column) * 2 * K;
-    if (e == 0 || s->place[e].column != s->place[e - 1].column) { /* what is not zero */
+  for (size_t e = 0; Z && e < s->entries; e++) {
+    const double *a = f->A + (s->at + s->column[e]) * 2 * K;
+    if (e == 0 || s->column[e] != s->column[e - 1]) { /* what is not zero */
       for (from = 0, to = end; from < to && a[K + from] == 0;) from++;
       while (to > from && a[K + to - 1] == 0) to--;
     }
-    add_form(Z + s->place[e].row * 2 * K, s->val[e], a, from, to, K);
+    add_form(Z + s->row[e] * 2 * K, s->val[e], a, from, to, K);
   }
-  memcpy(f->A + s->at * 2 * K, Z, s->M * 2 * K * sizeof *Z);
+  if (Z) memcpy(f->A + s->at * 2 * K, Z, s->M * 2 * K * sizeof *Z);
   lip_check_drop(c, before);
   f->ops += s->N + 8;
-  return true;
+  return Z;
 }
 
-/* All forms; `root` (n, n) stands for the first matrix (n = its rows), or NULL: the input itself. */
+/* All forms, from the input itself, or from u in place of what the first matrix brings: R u, with `root` = R' and behind it
+ * what its columns are to be divided by. */
 static bool forms_make(lip_check *c, const double *root, forms *f) {
-  size_t var = 0, n = c->stack, vars = c->units;
-  *f = (forms){.base = root ? c->step->M : c->net->n_in, .vars = vars};
-  size_t K = f->base + vars;
-  if (K > LARGEST / (n + vars + 1)) return false;
+  size_t var = 0, vars = c->units, n = root ? c->step->M : c->net->n_in, K = n + vars;
+  *f = (forms){.base = n, .vars = vars, .ops = 8};
+  if (K > LARGEST / (c->stack + vars + 1)) return false;
   f->H = lip_check_take(c, vars + 1, 2 * K);
   f->r = lip_check_take(c, vars, 2);
-  f->A = lip_check_take(c, n, 2 * K);
+  f->A = lip_check_take(c, c->stack, 2 * K);
   if (c->failed) return false;
   f->C = f->r + vars;
   f->K = K;
-  for (size_t k = 0; k < f->base && k < n; k++) f->A[2 * k * K + k] = f->A[(2 * k + 1) * K + k] = 1;
-  for (const step *s = c->step; s + 1 < c->step + c->n; s++) {
-    if (s->op == LINEAR && !through(c, s, s == c->step ? root : NULL, f, f->base + var))
-      return f->K = 0, false;
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k <= i; k++)
+      f->A[(2 * i + 1) * K + k] =
+          fabs(f->A[2 * i * K + k] = root ? root[k * n + i] / root[n * n + i] : i == k);
+  for (const step *s = c->step + (root != NULL); s < c->step + c->n; s++) {
+    double *to = f->A + s->at * 2 * K;
+    if (s->op == LINEAR && !through(c, s, f, n + var)) return f->K = 0, false;
     if (s->op == UNITS) follow(s, f, &var);
-    if (s->op == MOVE) memmove(f->A + s->at * 2 * K, f->A + s->from_at * 2 * K, s->M * 2 * K * sizeof *f->A);
+    if (s->op == MOVE) memmove(to, f->A + s->from_at * 2 * K, s->M * 2 * K * sizeof *to);
   }
-  f->ops += c->step[c->n - 1].N + 8; /* of lip_check_last_form */
   return true;
 }
 
-void lip_check_last_form(const lip_check *c, const forms *f, size_t i, size_t j) {
-  size_t N = c->step[c->n - 1].N, K = f->K;
-  double *g = f->H + f->vars * 2 * K;
-  memset(g, 0, 2 * K * sizeof *g);
-  for (size_t k = 0; k < N; k++)
-    add_form(g, c->last[i * N + k] - c->last[j * N + k], f->A + k * 2 * K, 0, K, K);
+const forms *lip_check_forms(lip_check *c) {
+  return c->input.K > 0 || forms_make(c, NULL, &c->input) ? &c->input : NULL;
 }
 
-/* R (n, n) with R R' - W diag(d)^-1 W' positive semidefinite, lower triangular; NULL: none found. */
+void lip_check_last_form(const forms *f, size_t i, size_t j) {
+  size_t K = f->K;
+  double *g = f->H + f->vars * 2 * K, *a = f->A + i * 2 * K, *b = f->A + j * 2 * K;
+  for (size_t k = 0; k < K; k++) g[k] = a[k] - b[k], g[K + k] = a[K + k] + b[K + k];
+}
+
+/* R' with R R' - W diag(d)^-1 W' positive semidefinite, as forms_make wants it; NULL: none found. */
 static double *square_root(lip_check *c, const step *b, const double *d) {
-  size_t n = b->M;
-  double *w, *G = written_out(c, b, &w), *R = lip_check_take(c, n, n);
-  for (size_t k = 0; G && d && k < b->N; k++) w[k] = 1 / d[k];
-  double *U = G && R ? factor(c, NULL, n, G, b->N, n, w, 1, 1) : NULL;
-  for (size_t i = 0; U && i < n; i++)
-    for (size_t k = 0; k <= i; k++) R[i * n + k] = U[k * n + i] / U[n * n + i];
-  return U ? R : NULL;
+  double *G = written_out(c, b), *w = d ? lip_check_take(c, b->N, 1) : NULL;
+  for (size_t k = 0; w && k < b->N; k++) w[k] = 1 / d[k];
+  return c->failed || !G ? NULL : factor(c, NULL, b->M, G, b->N, b->M, w, 1, 1);
 }
 
 /* The inequality of one target over forms that are there. */
@@ -220,7 +211,7 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   const double *lambda = a->lambda + target * a->units, rho = a->rho[target];
   double *D = lip_check_take(c, f->K, 1), *t = lip_check_take(c, f->vars + 1, 1);
   if (c->failed) return false;
-  lip_check_last_form(c, f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
+  lip_check_last_form(f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
   for (size_t v = 0; v <= f->vars; v++)
     for (size_t k = 0; k < f->base + v; k++)
       if (!(f->H[(2 * v + 1) * f->K + k] <= 0x1p150)) return false;
@@ -232,10 +223,6 @@ static bool inequality(lip_check *c, const forms *f, size_t target, const double
   }
   t[f->vars] = 1; /* the form of z_i - z_j itself */
   return factor(c, D, f->K, f->H, f->vars + 1, f->base, t, -1, f->ops);
-}
-
-const forms *lip_check_forms(lip_check *c) {
-  return c->input.K > 0 || forms_make(c, NULL, &c->input) ? &c->input : NULL;
 }
 
 bool lip_check_quadratic(lip_check *c, size_t target, double pair) {
@@ -259,33 +246,22 @@ bool lip_check_quadratic(lip_check *c, size_t target, double pair) {
   return proved;
 }
 
-/* Row `v` of `all` (vars + 1, n_in) = |g_x| + sum_u |g_u| r_u (row u), rounded up together with the error of g, row v of H. */
-LIP_HOT static void spread(const forms *f, double *all, size_t v) {
-  const double *g = f->H + v * 2 * f->K, *twin = g + f->K;
-  size_t n = f->base;
-  double error = 2 * GAMMA(f->ops), factor = 1 + 2 * GAMMA(v + 8), *restrict out = all + v * n;
-  for (size_t k = 0; k < n; k++) out[k] = fabs(g[k]) + error * twin[k];
-  for (size_t u = 0; u < v; u++) {
-    double w = (fabs(g[n + u]) + error * twin[n + u]) * f->r[u];
-    for (size_t k = 0; w != 0 && k < n; k++) out[k] += w * all[u * n + k];
-  }
-  for (size_t k = 0; k < n; k++) out[k] = out[k] * factor + FLOOR;
-}
-
+/* The spread of z_i - z_j from the last unit on: what stands before w_v is multiplied by r_v and spread over its form. Every
+ * sum is rounded up together with the errors of the forms. */
 double lip_check_abs(lip_check *c, size_t i, size_t j) {
   const forms *f = lip_check_forms(c);
+  struct held *before = c->held;
+  double *out = f ? lip_check_take(c, f->K, 1) : NULL, total = 0;
+  if (!out) return INFINITY;
+  const double error = 2 * GAMMA(f->ops), up = 1 + 2 * GAMMA(f->vars + 16);
   const int dual = DUAL(c->claims->path[0]);
-  const bool made = c->spread;
-  double total = 0;
-  bool finite = true;
-  if (!f || (!made && !(c->spread = lip_check_take(c, f->vars + 1, f->base)))) return INFINITY;
-  for (size_t v = 0; !made && v < f->vars; v++) spread(f, c->spread, v);
-  lip_check_last_form(c, f, i, j);
-  spread(f, c->spread, f->vars);
-  for (size_t k = 0; k < f->base; k++) {
-    double v = c->spread[f->vars * f->base + k];
-    total = lip_check_add(total, v, dual);
-    finite = finite && v < INFINITY; /* a maximum overlooks NaN */
+  lip_check_last_form(f, i, j);
+  for (size_t v = f->vars + 1; v-- > 0;) {
+    const double *g = f->H + v * 2 * f->K, w = v == f->vars ? 1 : out[f->base + v] * f->r[v] * up + FLOOR;
+    for (size_t k = 0; k < f->base + v; k++) out[k] += w * (fabs(g[k]) + error * g[f->K + k]);
   }
-  return finite ? lip_check_up(lip_check_norm_of(total, f->base, dual)) : (double)INFINITY;
+  for (size_t k = 0; k < f->base; k++) /* a maximum overlooks NaN */
+    total = out[k] < INFINITY ? lip_check_add(total, out[k] * up + FLOOR, dual) : (double)INFINITY;
+  lip_check_drop(c, before);
+  return lip_check_up(lip_check_norm_of(total, f->base, dual));
 }
