@@ -24,30 +24,6 @@ static double size_of(const double *v, size_t n, int p) {
   return lip_check_up(lip_check_norm_of(sum, n, p));
 }
 
-/* What all claims share: the last matrix row by row, the norms of its rows and of their differences, room for a pass. */
-static lip_status prepare(lip_check *c, lip_err *err) {
-  if (c->net->n_out < 2) return lip_fail(err, LIP_FORMAT, "net: fewer than 2 classes");
-  lip_status status = lip_check_lower(c, err);
-  if (status || c->failed) return status;
-  const step *last = &c->step[c->n - 1];
-  const size_t N = last->N, C = c->C = last->M;
-  double *w = lip_check_take(c, C + 1, N); /* row by row, and zeros */
-  c->difference = lip_check_take(c, C, C + 1);
-  c->h = lip_check_take(c, c->stack, 3);
-  c->e = lip_check_take(c, c->slots, 3);
-  if (c->failed) return LIP_OK;
-  c->t = (c->z = c->h + c->stack) + c->stack;
-  c->d = (c->reach = c->e + c->slots) + c->slots;
-  for (size_t e = 0; e < last->entries; e++) w[last->row[e] * N + last->column[e]] = last->val[e];
-  for (size_t i = 0; i < C; i++)
-    for (size_t j = 0; j <= C; j++) {
-      double sum = 0;
-      for (size_t k = 0; k < N; k++) sum = lip_check_add(sum, w[i * N + k] - w[j * N + k], DUAL(last->p));
-      c->difference[i * (C + 1) + j] = lip_check_norm_of(sum, N, DUAL(last->p));
-    }
-  return LIP_OK;
-}
-
 static lip_status check_proofs(const lip_check *c, lip_err *err) {
   const lip_check_claims *a = c->claims;
   if (a->targets > 0 &&
@@ -98,6 +74,33 @@ static bool arithmetic_is_sound(void) {
   return a == 1 && b == 1 + 0x1p-51 && half > 0 && sum == big && tiny > 0;
 }
 
+/* What all claims share: the last matrix row by row, the norms of its rows and of their differences, room for a pass. */
+static lip_status prepare(lip_check *c, lip_err *err) {
+  if (!arithmetic_is_sound())
+    return lip_fail(err, LIP_FORMAT, "arithmetic: this processor's mode is not IEEE 754");
+  if (c->net->n_out < 2) return lip_fail(err, LIP_FORMAT, "net: fewer than 2 classes");
+  lip_status status = lip_check_lower(c, err);
+  if (status || c->failed) return status;
+  const step *last = &c->step[c->n - 1];
+  const size_t N = last->N, C = c->C = last->M;
+  double *w = lip_check_take(c, C + 1, N); /* row by row, and zeros */
+  c->difference = lip_check_take(c, C, C + 1);
+  c->h = lip_check_take(c, c->stack, 3);
+  c->e = lip_check_take(c, c->net->n + 2, 3);
+  if (c->failed) return LIP_OK;
+  c->t = (c->z = c->h + c->stack) + c->stack;
+  c->d = (c->reach = c->e + c->net->n + 2) + c->net->n + 2;
+  for (size_t e = 0; e < last->entries; e++) w[last->row[e] * N + last->column[e]] = last->val[e];
+  for (size_t i = 0; i < C; i++)
+    for (size_t j = 0; j <= C; j++) {
+      double sum = 0;
+      for (size_t k = 0; k < N; k++) sum = lip_check_add(sum, w[i * N + k] - w[j * N + k], DUAL(last->p));
+      c->difference[i * (C + 1) + j] = lip_check_norm_of(sum, N, DUAL(last->p));
+    }
+  status = check_proofs(c, err);
+  return status ? status : check_rows(c, err);
+}
+
 lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *claims, lip_check **out,
                           lip_err *err) {
   fenv_t saved;
@@ -106,12 +109,7 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
   *c = (lip_check){.net = net, .claims = claims};
   fegetenv(&saved);
   fesetenv(FE_DFL_ENV);
-  lip_status status = arithmetic_is_sound()
-                          ? LIP_OK
-                          : lip_fail(err, LIP_FORMAT, "arithmetic: this processor's mode is not IEEE 754");
-  if (!status && !c->failed) status = prepare(c, err);
-  if (!status && !c->failed) status = check_proofs(c, err);
-  if (!status && !c->failed) status = check_rows(c, err);
+  lip_status status = prepare(c, err);
   if (!status && !c->failed && claims->local && !lip_check_forms(c) && !c->failed)
     status = lip_fail(err, LIP_FORMAT, "local: the net is too large");
   if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
@@ -199,8 +197,8 @@ static void pass(lip_check *c, const float *x, double R) {
       own = s->exact ? 0 : lip_check_up(ERROR64(s) * t + 0x1p-50 * z);
       executed = lip_check_error32(s, lip_check_up(T + t), lip_check_up(Z + z + own), c->size + far, ones);
     } else if (s->op == UNITS) {
-      own = lip_check_unit64(s, c->size, ones);
-      executed = lip_check_unit32(s, lip_check_up(c->size + far), ones);
+      own = lip_check_unit_error(s, false, c->size, ones);
+      executed = lip_check_unit_error(s, true, lip_check_up(c->size + far), ones);
     }
     carry(c, s, c->e, own);
     carry(c, s, c->d, executed);
@@ -236,7 +234,8 @@ static lip_status rests_on(lip_check *c, bool ball, size_t r, const float *x, do
     return R == 0 ? LIP_OK : lip_fail(err, LIP_FORMAT, "radius of row %zu: not known in the box", r + 1);
   for (size_t j = 0; j < c->C; j++) {
     const size_t high = R > 0 ? y : j, low = R > 0 ? j : y;
-    finite = finite && (ball ? lip_check_bounded(c, j) : c->d[0] + logit_error(c, j) + c->t[j] < FLT_MAX / 4);
+    finite =
+        finite && ((ball ? fabs(c->h[j]) + c->wide[j] : c->d[0] + logit_error(c, j) + c->t[j]) < FLT_MAX / 4);
     if (label < 0 || j == y || (R == 0 && !c->claims->float32)) continue;
     const bool above = (ball ? lip_check_least(c, high, low) : least(c, R, high, low)) > 0;
     if (above != (R > 0))

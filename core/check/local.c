@@ -1,5 +1,4 @@
 /* Local claims: lines around every unit, put in from the last one back to the input. README.md, "local", derives all of it. */
-#include <float.h>
 #include <string.h>
 
 #include "core/base/simd.h"
@@ -112,7 +111,7 @@ static double lines(const step *s, double at, double low, double high, double op
   k[!convex] = kink ? open : curved ? tangent : flat;
   k[convex] = curved ? chord : flat;
   double steep = curved && !leaky ? 0x1p-38 * tangent + 0x1p-1000 : 0, /* of the tangent's slope; of values */
-      error = leaky ? 0 : 2 * lip_check_unit64(s, fabs(at) + fmax(fabs(low), fabs(high)), 1);
+      error = leaky ? 0 : 2 * lip_check_unit_error(s, false, fabs(at) + fmax(fabs(low), fabs(high)), 1);
   t[0] = INFINITY;
   t[1] = -INFINITY;
   for (int i = 0; i < 3; i++) {
@@ -155,7 +154,8 @@ static void unit(around *a, const step *s, size_t i, size_t m, size_t var, doubl
   weigh(a, var);
   for (int side = 0; side < 2; side++) /* of z and of -z */
     bound[side] = fmin(lip_check_up(own - least(a, var, side ? 1 : -1)), reach);
-  double e = lip_check_unit32(s, lip_check_up(fabs(at) + reach), 1) + lip_check_unit64(s, fabs(at), 1);
+  double e = lip_check_unit_error(s, true, lip_check_up(fabs(at) + reach), 1) +
+             lip_check_unit_error(s, false, fabs(at), 1);
   double most = lines(s, at, -bound[1], bound[0], open, k, t), C = a->f->C[var],
          far = fmax(bound[0], bound[1]) + own;
   for (int side = 0; side < 2; side++) {
@@ -176,7 +176,7 @@ static bool start(lip_check *c, const float *x, double R) {
   if (!f || !a) return false;
   *a = (around){.c = c, .f = f, .R = R};
   a->low = lip_check_take(c, f->base, 2);
-  a->wide = lip_check_take(c, c->stack, 5);
+  a->wide = c->wide = lip_check_take(c, c->stack, 5);
   a->size = lip_check_take(c, f->K, 2);
   a->slop = lip_check_take(c, f->vars + 1, 5);
   if (c->failed) return false;
@@ -216,8 +216,4 @@ double lip_check_least(lip_check *c, size_t i, size_t j) {
   weigh(a, a->f->vars);
   double m = c->h[i] - c->h[j], low = least(a, a->f->vars, 1);
   return m + low - lip_check_up(a->off[i] + a->off[j] + 0x1p-50 * (fabs(m) + fabs(low)));
-}
-
-bool lip_check_bounded(const lip_check *c, size_t i) {
-  return fabs(c->h[i]) + c->around->wide[i] < FLT_MAX / 4;
 }

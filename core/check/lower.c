@@ -72,19 +72,19 @@ typedef struct segment {
   int p;           /* the norm it is measured in */
 } segment;
 
-/* A new last step over the k segments on top, which leaves M values. */
+/* A new last step over the k segments on top, which leaves M values, or for M = 0 as many as they have. */
 static step *add_step(lip_check *c, kind op, size_t k, size_t M) {
   const segment *end = c->segment + c->depth - 1; /* there is always one */
   segment *to = c->segment + c->depth - k;
   step *s = &c->step[c->n++];
-  *s = (step){
-      .op = op, .k = k, .slot = c->depth - k, .M = M, .claim = SIZE_MAX, .low = 1, .high = 1, .p = end->p};
+  *s = (step){.op = op, .k = k, .slot = c->depth - k, .claim = SIZE_MAX, .low = 1, .high = 1, .p = end->p};
   s->at = k > 0 ? to->at : end->at + end->size;
   for (const segment *g = to; g <= end; g++) {
     s->N += g->size; /* norms fall as exponents grow, 0 being the largest */
     s->p = s->p == 0 || g->p == 0 ? 0 : g->p > s->p ? g->p : s->p;
   }
   s->q = s->p;
+  s->M = M = M > 0 ? M : s->N;
   *to = (segment){s->at, M, s->p};
   c->depth = s->slot + 1;
   c->stack = s->at + M > c->stack ? s->at + M : c->stack;
@@ -100,13 +100,17 @@ static lip_status add_move(lip_check *c, size_t from, size_t k) {
   return LIP_OK;
 }
 
+static lip_status no_shape(lip_err *err) {
+  return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
+}
+
 /* Entries, bias and what is known of a matrix. */
 static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_err *err) {
   const bool sums = l->kind == LIP_CHECK_SUM;
   size_t M = s->M, n = s->entries = s->full ? M * s->N : sums ? s->N : l->start[M];
   s->row = lip_check_take(c, n, 1);
   s->val = lip_check_take(c, n, 1);
-  s->bias = l->b || l->bias ? lip_check_take(c, M, 1) : NULL;
+  s->bias = lip_check_take(c, M, 1);
   double sum = 0, *terms = lip_check_take(c, M, 1);
   if (c->failed) return LIP_OK;
   s->column = s->row + n;
@@ -122,9 +126,8 @@ static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_er
     terms[i] += v != 0;
   }
   for (size_t i = 0; i < M; i++) {
-    double b = l->bias ? l->bias[i] : l->b ? (double)l->b[i] : 0;
-    if (s->bias) sum += fabs(s->bias[i] = b);
-    s->exact = s->exact && b == 0;
+    sum += fabs(s->bias[i] = l->bias ? l->bias[i] : l->b ? (double)l->b[i] : 0);
+    s->exact = s->exact && s->bias[i] == 0;
     s->most = terms[i] > (double)s->most ? (size_t)terms[i] : s->most;
   }
   s->most += l->more;
@@ -139,7 +142,7 @@ static lip_status add_matrix(lip_check *c, const lip_check_layer *l, size_t M, l
   lip_status status = finish(c, s, l, err);
   if (status || c->failed) return status;
   if (s->full || l->claimed) {
-    if (c->claimed >= c->claims->dense) return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
+    if (c->claimed >= c->claims->dense) return no_shape(err);
     s->claim = c->claimed++;
     s->q = c->segment[s->slot].p = c->claims->path[s->claim + 1];
     if ((s->q != 0 && s->q != 1 && s->q != 2) || (s->q != s->p && s->q != 0 && (s->q != 2 || s->p != 1)))
@@ -162,7 +165,7 @@ static lip_status add_units(lip_check *c, const lip_check_layer *l, lip_err *err
   for (size_t i = 0; pairs && fits && i < M; i++) fits = mate[mate[i]] == i;
   if (!fits) return lip_fail(err, LIP_FORMAT, "net: a nonlinearity");
   if (a == 1 && leaky) return LIP_OK;
-  step *s = add_step(c, UNITS, 1, M);
+  step *s = add_step(c, UNITS, 1, 0);
   s->mate = mate, s->descending = l->kind == LIP_CHECK_MAXMIN;
   s->unit = pairs ? LIP_CHECK_LEAKY : l->kind, s->slope = a;
   s->low = leaky ? fmin(a, 1) : 0;
@@ -184,34 +187,29 @@ static bool is_sparse(const lip_check_layer *l, size_t width) {
 
 static lip_status read_layer(lip_check *c, const lip_check_layer *l, lip_err *err) {
   const segment *top = c->segment + c->depth - 1;
-  size_t width = top->size, k = l->M, M = 0;
-  bool fits = width > 0 && width < LARGEST;
-  switch (l->kind) {
-  case LIP_CHECK_DENSE: fits = fits && l->N == width && k > 0 && k < LARGEST / width; break;
-  case LIP_CHECK_SPARSE: fits = fits && is_sparse(l, width); break;
-  case LIP_CHECK_COPY: fits = fits && k < c->depth; break;
-  case LIP_CHECK_DROP: fits = fits && c->depth > 1; break;
+  size_t width = top->size, k = l->M, M = 0; /* rows of a matrix that fits */
+  switch (width > 0 && width < LARGEST ? l->kind : LIP_CHECK_DENSE) {
+  case LIP_CHECK_DENSE: M = l->N == width && k < LARGEST / (width + 1) ? k : 0; break;
+  case LIP_CHECK_SPARSE: M = is_sparse(l, width) ? k : 0; break;
+  case LIP_CHECK_COPY: return k < c->depth ? add_move(c, c->depth - 1 - k, 0) : no_shape(err);
+  case LIP_CHECK_DROP: return c->depth > 1 ? add_move(c, c->depth - 1, 2) : no_shape(err);
   case LIP_CHECK_JOIN:
   case LIP_CHECK_SUM:
-    fits = fits && k > 0 && k <= c->depth;
-    for (size_t i = 0; fits && i < k; M += top[-(ptrdiff_t)i++].size)
-      fits = M < LARGEST && (l->kind == LIP_CHECK_JOIN || top[-(ptrdiff_t)i].size == width);
+    if (k == 0 || k > c->depth) return no_shape(err);
+    if (l->kind == LIP_CHECK_JOIN) return (void)add_step(c, JOIN, k, 0), LIP_OK;
+    M = width;
+    for (const segment *g = top - k + 1; g < top; g++) M = g->size == width ? M : 0;
     break;
   default: return add_units(c, l, err);
   }
-  if (!fits) return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
-  if (l->kind == LIP_CHECK_COPY) return add_move(c, c->depth - 1 - k, 0);
-  if (l->kind == LIP_CHECK_DROP) return add_move(c, c->depth - 1, 2);
-  if (l->kind == LIP_CHECK_JOIN) return (void)add_step(c, JOIN, k, M), LIP_OK;
-  return add_matrix(c, l, l->kind == LIP_CHECK_SUM ? width : k, err);
+  return M > 0 ? add_matrix(c, l, M, err) : no_shape(err);
 }
 
 lip_status lip_check_lower(lip_check *c, lip_err *err) {
   const lip_check_net *net = c->net;
   const int p = c->claims->path[0];
-  c->slots = net->n + 2;
   c->step = lip_check_take(c, net->n + 1, (sizeof *c->step + 7) / 8);
-  c->segment = lip_check_take(c, c->slots, sizeof(segment) / 8);
+  c->segment = lip_check_take(c, net->n + 2, sizeof(segment) / 8);
   if (c->failed) return LIP_OK;
   c->segment[0] = (segment){0, c->stack = net->n_in, p};
   c->depth = 1;
@@ -221,7 +219,7 @@ lip_status lip_check_lower(lip_check *c, lip_err *err) {
   for (size_t i = 0; i < net->n && !status && !c->failed; i++) status = read_layer(c, &net->layer[i], err);
   if (status || c->failed) return status;
   if (c->claimed != c->claims->dense || c->depth != 1 || c->segment[0].size != net->n_out)
-    return lip_fail(err, LIP_FORMAT, "net: shapes of layers");
+    return no_shape(err);
   if (c->n > 0 && c->step[c->n - 1].op == LINEAR && !c->step[c->n - 1].weight) return LIP_OK;
   float one = 1; /* what all claims end with is a matrix: the sum of one segment */
   status = add_matrix(c, &(lip_check_layer){.kind = LIP_CHECK_SUM, .M = 1, .W = &one}, net->n_out, err);
@@ -233,7 +231,7 @@ lip_status lip_check_lower(lip_check *c, lip_err *err) {
 
 void lip_check_apply(const lip_check *c, const step *s) {
   double *h = c->h + s->at, *z = c->z, *t = c->t;
-  for (size_t i = 0; s->op == LINEAR && i < s->M; i++) z[i] = s->bias ? s->bias[i] : 0, t[i] = fabs(z[i]);
+  for (size_t i = 0; s->op == LINEAR && i < s->M; i++) t[i] = fabs(z[i] = s->bias[i]);
   if (s->op == LINEAR) lip_check_columns(s, h, z, t), memcpy(h, z, s->M * sizeof *h);
   if (s->op == MOVE) memmove(h, c->h + s->from_at, s->M * sizeof *h);
   for (size_t i = 0, m; s->op == UNITS && i < s->M; i++) {
@@ -254,13 +252,6 @@ double lip_check_unit(const step *s, double z) {
   }
 }
 
-double lip_check_unit64(const step *s, double size, double ones) {
-  double top = fmax(fabs(s->low), s->high) * size;
-  if (s->mate) return 0;
-  if (s->unit == LIP_CHECK_LEAKY) return lip_check_up(0x1p-50 * top);
-  return lip_check_up(0x1p-46 * (top + ones * (1 + (s->unit == LIP_CHECK_SOFTPLUS ? 1 / s->slope : 0))));
-}
-
 double lip_check_error32(const step *s, double terms, double result, double size, double ones) {
   double n = (double)s->most * UNIT, larger = (terms + (result < terms ? result : terms)) / 2;
   if (s->exact) return 0;
@@ -268,16 +259,17 @@ double lip_check_error32(const step *s, double terms, double result, double size
   return (n * larger + UNIT * terms) / (1 - n) + ones * 0x1p-122 * ((double)s->N + 1) * (1 + size + s->abs);
 }
 
-double lip_check_unit32(const step *s, double size, double ones) {
+double lip_check_unit_error(const step *s, bool executed, double size, double ones) {
+  const double top = fmax(fabs(s->low), s->high) * size, beta = s->unit == LIP_CHECK_SOFTPLUS ? s->slope : 1;
   double own = ones * 0x1p-120; /* subnormal numbers taken for 0 */
   if (s->mate) return 0;
-  if (!(fmax(fabs(s->low), s->high) * size < FLT_MAX / 4)) return INFINITY;
+  if (!executed && s->unit == LIP_CHECK_LEAKY) return lip_check_up(0x1p-50 * top);
+  if (!executed) return lip_check_up(0x1p-46 * (top + ones * (1 + 1 / beta)));
+  if (!(top < FLT_MAX / 4)) return INFINITY;
   switch (s->unit) {
   case LIP_CHECK_TANH: own += 3 * UNIT * fmin(size, ones); break;
   case LIP_CHECK_SIGMOID: own += 3.5 * UNIT * ones; break;
-  case LIP_CHECK_SOFTPLUS:
-    own += 5 * UNIT * (size + ones * 0.7 / s->slope) + UNIT * size + own / s->slope;
-    break;
+  case LIP_CHECK_SOFTPLUS: own += 5 * UNIT * (size + ones * 0.7 / beta) + UNIT * size + own / beta; break;
   default: own += s->slope == 0 || s->slope == -1 ? 0 : UNIT * fabs(s->slope) * size;
   }
   return lip_check_up(own);

@@ -20,7 +20,7 @@ typedef struct step {
   size_t from, from_at;     /* MOVE: the segment that comes here */
   size_t entries;           /* LINEAR: those that are stored, no place twice; all of them: column by column */
   uint32_t *row, *column;
-  double *val, *bias;  /* (entries); (M) or NULL */
+  double *val, *bias;  /* (entries); (M) */
   const float *weight; /* (k) of a sum of segments, or NULL */
   size_t claim, most;  /* index of its norm claim, or SIZE_MAX; terms of a row, at most */
   bool exact, full;    /* nothing is computed; all entries are stored */
@@ -45,14 +45,15 @@ typedef struct forms {
 struct lip_check {
   const lip_check_net *net;
   const lip_check_claims *claims;
-  size_t n, C, units, stack, slots, claimed; /* stack: values on it at most */
-  step *step;                                /* (n), the last one LINEAR */
+  size_t n, C, units, stack, claimed; /* stack: values on it at most */
+  step *step;                         /* (n), the last one LINEAR */
   double *difference;      /* (C, C + 1) dual norms of row i - row j of the last matrix; j = C: of row i */
   forms input;             /* from the input itself */
   double *h, *z, *t;       /* (stack) one row's forward pass */
-  double *e, *reach, *d;   /* (slots) README.md, "label, radius" */
+  double *wide;            /* (stack) how far executed values may be from h in a region */
+  double *e, *reach, *d;   /* (segments) README.md, "label, radius" */
   double size, away;       /* norm of what goes into the last step; how far the executed one may be from it */
-  struct segment *segment; /* (slots) lower.c: while layers are read, `depth` of them */
+  struct segment *segment; /* (segments) lower.c: while layers are read, `depth` of them */
   size_t depth;
   struct around *around; /* local.c: of one region */
   struct held *held;     /* all memory, newest first */
@@ -74,8 +75,7 @@ double lip_check_unit(const step *s, double z);
 /* Errors, README.md, "label, radius": of inner products with bias in any order in float32; of a unit with an argument of size
  * `size` in double, or as executed in float32; `ones` for many of them. */
 double lip_check_error32(const step *s, double terms, double result, double size, double ones);
-double lip_check_unit64(const step *s, double size, double ones);
-double lip_check_unit32(const step *s, double size, double ones);
+double lip_check_unit_error(const step *s, bool executed, double size, double ones);
 
 /* False: not proved, or no memory. */
 bool lip_check_spectral(lip_check *c, const step *s, double claim);
@@ -86,11 +86,10 @@ const forms *lip_check_forms(lip_check *c);
 /* The form of z_i - z_j, into the last row of H. */
 void lip_check_last_form(const forms *f, size_t i, size_t j);
 
-/* All that holds within R of row `row` in the box, for the two functions below. False: not known, or no memory. */
+/* All that holds within R of row `row` in the box, for the function below; h and wide. False: not known, or no memory. */
 bool lip_check_around(lip_check *c, size_t row, const float *x, double R);
-/* A lower bound of the executed z_i - z_j there; whether z_i is finite. */
+/* A lower bound of the executed z_i - z_j there. */
 double lip_check_least(lip_check *c, size_t i, size_t j);
-bool lip_check_bounded(const lip_check *c, size_t i);
 
 static inline bool lip_check_stopped(const lip_check *c) {
   return c->claims->cancel && lip_cancel_raised(c->claims->cancel);
