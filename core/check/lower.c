@@ -188,8 +188,9 @@ static bool is_sparse(const lip_check_layer *l, size_t width) {
 static lip_status read_layer(lip_check *c, const lip_check_layer *l, lip_err *err) {
   const segment *top = c->segment + c->depth - 1;
   size_t width = top->size, k = l->M, M = 0; /* rows of a matrix that fits */
-  switch (width > 0 && width < LARGEST ? l->kind : LIP_CHECK_DENSE) {
-  case LIP_CHECK_DENSE: M = l->N == width && k < LARGEST / (width + 1) ? k : 0; break;
+  if (width == 0 || width >= LARGEST) return no_shape(err);
+  switch (l->kind) {
+  case LIP_CHECK_DENSE: M = l->N == width && k < LARGEST / width ? k : 0; break;
   case LIP_CHECK_SPARSE: M = is_sparse(l, width) ? k : 0; break;
   case LIP_CHECK_COPY: return k < c->depth ? add_move(c, c->depth - 1 - k, 0) : no_shape(err);
   case LIP_CHECK_DROP: return c->depth > 1 ? add_move(c, c->depth - 1, 2) : no_shape(err);

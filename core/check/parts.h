@@ -55,7 +55,7 @@ struct lip_check {
   double size, away;       /* norm of what goes into the last step; how far the executed one may be from it */
   struct segment *segment; /* (segments) lower.c: while layers are read, `depth` of them */
   size_t depth;
-  struct around *around; /* local.c: of one region */
+  struct around *around; /* proof.c: of one region */
   struct held *held;     /* all memory, newest first */
   bool failed;           /* some was refused */
 };
@@ -83,8 +83,6 @@ bool lip_check_quadratic(lip_check *c, size_t target, double pair);
 double lip_check_abs(lip_check *c, size_t i, size_t j);
 /* The forms from the input itself; NULL: too large, or no memory. */
 const forms *lip_check_forms(lip_check *c);
-/* The form of z_i - z_j, into the last row of H. */
-void lip_check_last_form(const forms *f, size_t i, size_t j);
 
 /* All that holds within R of row `row` in the box, for the function below; h and wide. False: not known, or no memory. */
 bool lip_check_around(lip_check *c, size_t row, const float *x, double R);
