@@ -37,10 +37,10 @@ typedef struct step {
  * of 2 K: behind each form its twin, the same of absolute values. */
 typedef struct forms {
   size_t K, base, vars; /* length; first of them: the input; the others: one per unit. K = 0: not made */
-  double *H;     /* (vars + 1) what goes into unit v, base + v entries; in the end lip_check_last_form */
-  double *A;     /* (stack) values; in the end the logits */
-  double *r, *C; /* (vars) half the width of the slopes, their middle */
-  size_t ops;    /* roundings on the way to an entry, at most */
+  double *H;            /* (vars + 1) what goes into unit v, base + v entries; in the end that of a pair */
+  double *A;            /* (stack) values; in the end the logits */
+  double *r, *C;        /* (vars) half the width of the slopes, their middle */
+  size_t ops;           /* roundings on the way to an entry, at most */
 } forms;
 struct lip_check {
   const lip_check_net *net;
@@ -48,7 +48,7 @@ struct lip_check {
   size_t n, C, units, stack, claimed; /* stack: values on it at most */
   step *step;                         /* (n), the last one LINEAR */
   double *difference;      /* (C, C + 1) dual norms of row i - row j of the last matrix; j = C: of row i */
-  forms input;             /* from the input itself */
+  forms shorter, input;    /* from u, and from the input itself */
   double *h, *z, *t;       /* (stack) one row's forward pass */
   double *wide;            /* (stack) how far executed values may be from h in a region */
   double *e, *reach, *d;   /* (segments) README.md, "label, radius" */

@@ -236,11 +236,13 @@ bool lip_check_quadratic(lip_check *c, size_t target, double pair) {
     most = c->claims->path[0] == 0 ? most + v : fmax(most, v);
   }
   if (!IN_RANGE(rho) || !(pair * pair * (1 - 0x1p-50) >= rho * most * (1 + GAMMA(n + 8)))) return false;
-  forms own;
-  const forms *f = shorter ? &own : lip_check_forms(c); /* which stay */
+  forms own = {0}, *f = !shorter ? &c->input
+                        : d      ? &own
+                                 : &c->shorter; /* weights make another u for every target */
   struct held *before = c->held;
-  double *root = shorter ? square_root(c, c->step, d) : NULL;
-  bool made = shorter ? root && forms_make(c, root, &own) : f != NULL;
+  const double *root = f->K == 0 && shorter ? square_root(c, c->step, d) : NULL;
+  bool made = f->K > 0 || ((root || !shorter) && forms_make(c, root, f));
+  if (made && f != &own) before = c->held; /* these forms stay */
   bool proved = made && inequality(c, f, target, shorter ? NULL : d);
   lip_check_drop(c, before);
   return proved;
@@ -316,10 +318,14 @@ static double least_input(const around *a, const double *g) {
   return best;
 }
 
+LIP_HOT static void add_row(double *restrict g, const double *h, double m, size_t n) {
+  for (size_t k = 0; k < n; k++) g[k] += m * h[k];
+}
+
 /* A lower bound of sign times row `row` of H over the region; leaves the slop of the row. */
-LIP_HOT static double least(const around *a, size_t row, double sign) {
+static double least(const around *a, size_t row, double sign) {
   const forms *f = a->f;
-  double fixed = 0, all = 0, slack = 0, *restrict g = a->g;
+  double fixed = 0, all = 0, slack = 0, *g = a->g;
   for (size_t j = 0; j < f->base + row; j++) {
     g[j] = sign * f->H[row * 2 * f->K + j];
     slack += f->H[(row * 2 + 1) * f->K + j] * a->size[j];
@@ -333,7 +339,7 @@ LIP_HOT static double least(const around *a, size_t row, double sign) {
     fixed += t;
     all += fabs(t);
     slack += fabs(m) * a->slop[v];
-    for (size_t k = 0; m != 0 && k < f->base + v; k++) g[k] += m * h[k];
+    if (m != 0) add_row(g, h, m, f->base + v);
   }
   double input = least_input(a, g), error = 2 * GAMMA(f->ops) + GAMMA(f->vars + 64);
   return fixed + input - lip_check_up((error * slack + GAMMA(2 * row + 64) * (all + fabs(input))) * 1.0001);
