@@ -53,7 +53,7 @@ static lip_status check_row(const lip_check *c, size_t r, bool finite, lip_err *
 }
 
 /* Every number of the rows is one, whether data are at hand or not. */
-static lip_status check_rows(const lip_check *c, lip_err *err) {
+static lip_status check_rows(lip_check *c, lip_err *err) {
   const lip_check_claims *a = c->claims;
   lip_status status = LIP_OK;
   for (size_t r = 0; r < a->rows && !status; r++) status = check_row(c, r, true, err);
@@ -63,7 +63,7 @@ static lip_status check_rows(const lip_check *c, lip_err *err) {
   for (size_t k = 0; a->slope && k < a->rows * c->units; k++)
     if (!(fabs(a->slope[k]) <= 0x1p20))
       return lip_fail(err, LIP_FORMAT, "local: a slope is infinite or none");
-  return LIP_OK;
+  return lip_check_forms(c) ? LIP_OK : lip_fail(err, LIP_FORMAT, "local: the net is too large");
 }
 
 /* Rounding to nearest, no excess precision, gradual underflow: what all error bounds rest on. */
@@ -110,8 +110,6 @@ lip_status lip_check_open(const lip_check_net *net, const lip_check_claims *clai
   fegetenv(&saved);
   fesetenv(FE_DFL_ENV);
   lip_status status = prepare(c, err);
-  if (!status && !c->failed && claims->local && !lip_check_forms(c) && !c->failed)
-    status = lip_fail(err, LIP_FORMAT, "local: the net is too large");
   if (c->failed) status = lip_fail(err, LIP_MEMORY, "out of memory for checking a certificate");
   fesetenv(&saved);
   if (!status) return LIP_OK;
@@ -234,14 +232,12 @@ static lip_status rests_on(lip_check *c, bool ball, size_t r, const float *x, do
     return R == 0 ? LIP_OK : lip_fail(err, LIP_FORMAT, "radius of row %zu: not known in the box", r + 1);
   for (size_t j = 0; j < c->C; j++) {
     const size_t high = R > 0 ? y : j, low = R > 0 ? j : y;
-    finite =
-        finite && ((ball ? fabs(c->h[j]) + c->wide[j] : c->d[0] + logit_error(c, j) + c->t[j]) < FLT_MAX / 4);
+    const double top = ball ? fabs(c->h[j]) + c->wide[j] : c->d[0] + logit_error(c, j) + c->t[j];
+    finite = finite && top < FLT_MAX / 4;
     if (label < 0 || j == y || (R == 0 && !c->claims->float32)) continue;
     const bool above = (ball ? lip_check_least(c, high, low) : least(c, R, high, low)) > 0;
     if (above != (R > 0))
-      return lip_fail(err, LIP_FORMAT,
-                      R > 0 ? "radius of row %zu: not proved against class %zu"
-                            : "label of row %zu: class %zu is above it",
+      return lip_fail(err, LIP_FORMAT, "%s of row %zu: fails against class %zu", R > 0 ? "radius" : "label",
                       r + 1, j);
   }
   return label < 0 && finite ? lip_fail(err, LIP_FORMAT, "label of row %zu: its logits are finite", r + 1)

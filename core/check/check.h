@@ -15,8 +15,7 @@
 typedef enum lip_check_kind {
   LIP_CHECK_DENSE, /* y = W x + b, W (M, N); has a norm claim */
   LIP_CHECK_LEAKY, /* y = x for x >= 0, slope x below; 0: relu, -1: the absolute value */
-  LIP_CHECK_MAXMIN, /* pairs in order: mate[k] is the partner of k, or k itself (NULL: 0 and 1, 2 and 3, ...); the larger
-                       value goes to the lower index */
+  LIP_CHECK_MAXMIN, /* pairs, mate[k] partner of k, or k (NULL: 0 and 1, 2 and 3, ...); the larger value first */
   LIP_CHECK_MINMAX, /* the same, the smaller value to the lower index */
   LIP_CHECK_SPARSE, /* y = W x + b, row i of M has value[e] in column[e], start[i] <= e < start[i + 1] */
   LIP_CHECK_TANH,

@@ -60,8 +60,9 @@ static double plain_norm(lip_check *c, const step *s, int p, int q) {
 
 /* Norm 2: at most the geometric mean of those of 1 and inf (Schur 1911). */
 static double absolute_norm(lip_check *c, const step *s) {
-  if (s->p != 2 || s->q != 2) return lip_check_up(plain_norm(c, s, s->p, s->q));
-  return lip_check_up(sqrt(plain_norm(c, s, 1, 1)) * sqrt(plain_norm(c, s, 0, 0)));
+  const bool both = s->p == 2 && s->q == 2;
+  return lip_check_up(both ? sqrt(plain_norm(c, s, 1, 1)) * sqrt(plain_norm(c, s, 0, 0))
+                           : plain_norm(c, s, s->p, s->q));
 }
 
 /* ---- the stack ---- */
@@ -105,9 +106,12 @@ static lip_status no_shape(lip_err *err) {
 }
 
 /* Entries, bias and what is known of a matrix. */
-static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_err *err) {
+static lip_status add_matrix(lip_check *c, const lip_check_layer *l, size_t M, lip_err *err) {
   const bool sums = l->kind == LIP_CHECK_SUM;
-  size_t M = s->M, n = s->entries = s->full ? M * s->N : sums ? s->N : l->start[M];
+  step *s = add_step(c, LINEAR, sums ? l->M : 1, M);
+  s->weight = sums ? l->W : NULL;
+  s->full = l->kind == LIP_CHECK_DENSE;
+  size_t n = s->entries = s->full ? M * s->N : sums ? s->N : l->start[M];
   s->row = lip_check_take(c, n, 1);
   s->val = lip_check_take(c, n, 1);
   s->bias = lip_check_take(c, M, 1);
@@ -131,16 +135,7 @@ static lip_status finish(lip_check *c, step *s, const lip_check_layer *l, lip_er
     s->most = terms[i] > (double)s->most ? (size_t)terms[i] : s->most;
   }
   s->most += l->more;
-  return sum < INFINITY ? LIP_OK : lip_fail(err, LIP_FORMAT, "weights: not all are finite");
-}
-
-static lip_status add_matrix(lip_check *c, const lip_check_layer *l, size_t M, lip_err *err) {
-  const bool sums = l->kind == LIP_CHECK_SUM;
-  step *s = add_step(c, LINEAR, sums ? l->M : 1, M);
-  s->weight = sums ? l->W : NULL;
-  s->full = l->kind == LIP_CHECK_DENSE;
-  lip_status status = finish(c, s, l, err);
-  if (status || c->failed) return status;
+  if (!(sum < INFINITY)) return lip_fail(err, LIP_FORMAT, "weights: not all are finite");
   if (s->full || l->claimed) {
     if (c->claimed >= c->claims->dense) return no_shape(err);
     s->claim = c->claimed++;

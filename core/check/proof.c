@@ -5,8 +5,8 @@
 
 #include "core/base/simd.h"
 #include "core/check/parts.h"
-#define LARGEST ((size_t)1 << 26) /* numbers in one matrix */
 #define IN_RANGE(v) ((v) >= 0x1p-200 && (v) <= 0x1p200)
+#define LARGEST ((size_t)1 << 26) /* numbers in one matrix */
 
 /* row[i..n) += sum_q w_q g_q[i..n) over four rows k..k+3 of G, those from m on left out; w_q = c_q g_q[i]. */
 LIP_INLINE void add_four(double *row, size_t i, size_t n, const double *G, size_t ld, size_t k, size_t m,
@@ -51,9 +51,9 @@ static double scale(double a) {
   return e >= -400 && e <= 400 ? ldexp(1, -(e >= 0 ? e / 2 : -((1 - e) / 2))) : 0;
 }
 
-/* U with U'U <= S (diag(D) - sum_k w_k g_k g_k') S for sign -1, >= S (sum_k w_k g_k g_k') S (D NULL) for sign 1, up to a
- * multiple of I that all roundings are below; S = diag(s), s behind U. Rows g_k of G as in add_gram, each with its twin
- * behind it, entries with up to `ops` roundings. NULL: there is none, so nothing is proved. */
+/* U with U'U <= S (diag(D) - sum_k w_k g_k g_k') S for sign -1, >= S (sum_k w_k g_k g_k') S for sign 1, then without D, by
+ * a multiple of I above all roundings; S = diag(s), s behind U. Rows of G as in add_gram, entries with up to `ops` roundings,
+ * their twins behind them. NULL: there is none, so nothing is proved. */
 static double *factor(lip_check *c, const double *D, size_t n, const double *G, size_t m, size_t base,
                       const double *w, double sign, size_t ops) {
   double *A = lip_check_take(c, n + 1, n), *error = lip_check_take(c, n, 1), *s;
@@ -205,24 +205,17 @@ static double *square_root(lip_check *c, const step *b, const double *d) {
   return c->failed || !G ? NULL : factor(c, NULL, b->M, G, b->N, b->M, w, 1, 1);
 }
 
-/* The inequality of one target over forms that are there. */
-static bool inequality(lip_check *c, const forms *f, size_t target, const double *d) {
-  const lip_check_claims *a = c->claims;
-  const double *lambda = a->lambda + target * a->units, rho = a->rho[target];
+/* The inequality of one target over forms that are there, in the last row that of z_i - z_j. */
+static bool inequality(lip_check *c, const forms *f, double rho, const double *lambda, const double *d) {
   double *D = lip_check_take(c, f->K, 1), *t = lip_check_take(c, f->vars + 1, 1);
-  if (c->failed) return false;
-  last_form(f, (size_t)a->target[2 * target], (size_t)a->target[2 * target + 1]);
-  for (size_t v = 0; v <= f->vars; v++)
-    for (size_t k = 0; k < f->base + v; k++)
-      if (!(f->H[(2 * v + 1) * f->K + k] <= 0x1p150)) return false;
-  for (size_t k = 0; k < f->base; k++) D[k] = d ? rho * d[k] : rho;
-  for (size_t v = 0; v < f->vars; v++) {
-    if (!IN_RANGE(lambda[v])) return false;
-    D[f->base + v] = lambda[v];
-    t[v] = lambda[v] * f->r[v] * f->r[v];
+  bool fits = !c->failed;
+  for (size_t v = 0; v <= f->vars && fits; v++) {
+    t[v] = v < f->vars ? lambda[v] * f->r[v] * f->r[v] : 1;
+    if (v < f->vars) D[f->base + v] = lambda[v], fits = IN_RANGE(lambda[v]);
+    for (size_t k = 0; k < f->base + v; k++) fits = fits && f->H[(2 * v + 1) * f->K + k] <= 0x1p150;
   }
-  t[f->vars] = 1; /* the form of z_i - z_j itself */
-  return factor(c, D, f->K, f->H, f->vars + 1, f->base, t, -1, f->ops);
+  for (size_t k = 0; fits && k < f->base; k++) D[k] = d ? rho * d[k] : rho;
+  return fits && factor(c, D, f->K, f->H, f->vars + 1, f->base, t, -1, f->ops);
 }
 
 bool lip_check_quadratic(lip_check *c, size_t target, double pair) {
@@ -243,7 +236,9 @@ bool lip_check_quadratic(lip_check *c, size_t target, double pair) {
   const double *root = f->K == 0 && shorter ? square_root(c, c->step, d) : NULL;
   bool made = f->K > 0 || ((root || !shorter) && forms_make(c, root, f));
   if (made && f != &own) before = c->held; /* these forms stay */
-  bool proved = made && inequality(c, f, target, shorter ? NULL : d);
+  const double *lambda = c->claims->lambda + target * c->units, *pair_of = c->claims->target + 2 * target;
+  if (made) last_form(f, (size_t)pair_of[0], (size_t)pair_of[1]);
+  bool proved = made && inequality(c, f, rho, lambda, shorter ? NULL : d);
   lip_check_drop(c, before);
   return proved;
 }
@@ -318,14 +313,10 @@ static double least_input(const around *a, const double *g) {
   return best;
 }
 
-LIP_HOT static void add_row(double *restrict g, const double *h, double m, size_t n) {
-  for (size_t k = 0; k < n; k++) g[k] += m * h[k];
-}
-
 /* A lower bound of sign times row `row` of H over the region; leaves the slop of the row. */
-static double least(const around *a, size_t row, double sign) {
+LIP_HOT static double least(const around *a, size_t row, double sign) {
   const forms *f = a->f;
-  double fixed = 0, all = 0, slack = 0, *g = a->g;
+  double fixed = 0, all = 0, slack = 0, *restrict g = a->g;
   for (size_t j = 0; j < f->base + row; j++) {
     g[j] = sign * f->H[row * 2 * f->K + j];
     slack += f->H[(row * 2 + 1) * f->K + j] * a->size[j];
@@ -339,7 +330,7 @@ static double least(const around *a, size_t row, double sign) {
     fixed += t;
     all += fabs(t);
     slack += fabs(m) * a->slop[v];
-    if (m != 0) add_row(g, h, m, f->base + v);
+    for (size_t k = 0; k < f->base + v; k++) g[k] += m * h[k];
   }
   double input = least_input(a, g), error = 2 * GAMMA(f->ops) + GAMMA(f->vars + 64);
   return fixed + input - lip_check_up((error * slack + GAMMA(2 * row + 64) * (all + fabs(input))) * 1.0001);
@@ -359,14 +350,14 @@ static double lines(const step *s, double at, double low, double high, double op
                     double t[2]) {
   const bool leaky = s->unit == LIP_CHECK_LEAKY, kink = leaky && at + low < 0 && at + high > 0;
   const double y = lip_check_unit(s, at), top = fmax(fabs(s->low), fabs(s->high));
-  double ends[2] = {slope_at(s, at + low), slope_at(s, at + high)}, mid = low + (high - low) / 2;
+  const double mid = low + (high - low) / 2;
   double point[3] = {low, high, kink ? -at : mid}, tangent = slope_at(s, at + mid), most = 0;
   double chord = high > low ? (lip_check_unit(s, at + high) - lip_check_unit(s, at + low)) / (high - low) : 0;
   const bool convex = leaky ? s->slope <= 1 : s->unit == LIP_CHECK_SOFTPLUS || at + high <= 0;
   const bool curved = leaky ? kink : convex || at + low >= 0;
   if (open == LIP_CHECK_OWN)
     open = at + high >= -(at + low) ? 1 : s->slope; /* Zhang et al. 2018, section 3.3 */
-  double flat = leaky ? tangent : fmin(ends[0], ends[1]) * (1 - 0x1p-38);
+  double flat = leaky ? tangent : fmin(slope_at(s, at + low), slope_at(s, at + high)) * (1 - 0x1p-38);
   k[!convex] = kink ? open : curved ? tangent : flat;
   k[convex] = curved ? chord : flat;
   double steep = curved && !leaky ? 0x1p-38 * tangent + 0x1p-1000 : 0, /* of the tangent's slope; of values */
