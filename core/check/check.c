@@ -3,8 +3,6 @@
 
 #include <fenv.h>
 #include <float.h>
-#include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "core/base/mem.h"
@@ -159,14 +157,13 @@ static lip_status pair_claim(lip_check *c, size_t i, size_t j, lip_err *err) {
     own = true;
     proved = proved && lip_check_quadratic(c, t, claim);
   }
-  double product = c->difference[i * (c->C + 1) + j];
   c->reach[0] = 1;
   for (const step *s = c->step; s + 1 < c->step + c->n; s++) carry(c, s, c->reach, 0);
-  product = lip_check_up(product * c->reach[0]);
+  double product = lip_check_up(c->difference[i * (c->C + 1) + j] * c->reach[0]);
   if (!own && i != j && claim < INFINITY && !(claim >= product))
     proved = (a->evidence & LIP_CHECK_ABS) && claim >= lip_check_abs(c, i, j);
-  if (proved) return LIP_OK;
-  return lip_fail(err, LIP_FORMAT, "pair %zu, %zu: the constant %.17g is not proved", i, j, lip_plain(claim));
+  return proved ? LIP_OK
+                : lip_fail(err, LIP_FORMAT, "pair %zu, %zu: %.17g is not proved", i, j, lip_plain(claim));
 }
 
 /* The forward pass in double, and how far any float32 input within R of the row can be off at the input of the last step:

@@ -44,7 +44,6 @@ typedef struct lip_check_net {
 } lip_check_net;
 /* What pair constants may rest on, beside the product of the layers' norms. */
 enum { LIP_CHECK_ABS = 1, LIP_CHECK_QUADRATIC = 2 };
-
 #define LIP_CHECK_OWN 0x1p20
 
 typedef struct lip_check_claims {

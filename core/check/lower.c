@@ -1,5 +1,4 @@
-/* Layers as steps over a stack of values, what all claims need to know of a step, and the memory of a check. README.md,
- * "Steps". */
+/* Memory, layers as steps over a stack of values, and what all claims need to know of them. README.md, "Steps". */
 #include <float.h>
 #include <string.h>
 
@@ -67,10 +66,9 @@ static double absolute_norm(lip_check *c, const step *s) {
 
 /* ---- the stack ---- */
 
-/* Every layer adds one at most. */
-typedef struct segment {
-  size_t at, size; /* first value, how many */
-  int p;           /* the norm it is measured in */
+typedef struct segment { /* every layer adds one at most */
+  size_t at, size;       /* first value, how many */
+  int p;                 /* the norm it is measured in */
 } segment;
 
 /* A new last step over the k segments on top, which leaves M values, or for M = 0 as many as they have. */
