@@ -98,7 +98,8 @@ static lip_status run_best(const lip_ask *ask, lip_found *out, lip_err *err) {
   }
   if (status) lip_found_free(out);
   if (!status && !(out->upper < INFINITY)) memcpy(out->reason, out->tried[0].reason, sizeof out->reason);
-  for (size_t i = 0; !status && out->upper < INFINITY && i < out->n_tried; i++) /* that its search was cut short */
+  for (size_t i = 0; !status && out->upper < INFINITY && i < out->n_tried;
+       i++) /* that its search was cut short */
     if (out->method && strcmp(out->tried[i].method, out->method) == 0)
       memcpy(out->reason, out->tried[i].reason, sizeof out->reason);
   return status;
