@@ -10,20 +10,6 @@
 
 /* ---- a net as a list of steps ---- */
 
-static double number(const lip_layer *l, const char *name) {
-  const lip_opt *o = lip_opt_find(&l->kind->desc, name);
-  const char *at = (const char *)l->conf + o->offset;
-  if (o->type == LIP_OPT_SIZE) return (double)*(const size_t *)(const void *)at;
-  if (o->type == LIP_OPT_ENUM) return *(const int *)(const void *)at;
-  return *(const double *)(const void *)at;
-}
-
-static double listed(const lip_layer *l, const char *name, size_t c, double absent) {
-  const lip_opt *o = lip_opt_find(&l->kind->desc, name);
-  const lip_reals *list = (const lip_reals *)(const void *)((const char *)l->conf + o->offset);
-  return list->n == 0 ? absent : list->v[list->n == 1 ? 0 : c];
-}
-
 /* A new step that writes a register of its own, or NULL. */
 static exact_op *push(exact_net *e, exact_kind kind, int from, size_t n, size_t m) {
   if (e->n == EXACT_OPS || e->registers == EXACT_REGISTERS || n > EXACT_WIDEST || m > EXACT_WIDEST)
@@ -67,8 +53,8 @@ static int scaled(exact_net *e, const lip_layer *l, int from) {
   if (!o || !q) return -1;
   for (size_t i = 0; i < n; i++) {
     o->matrix[i * n + i] = 1;
-    o->bias[i] = -(double)(float)listed(l, "mean", i / S, 0);
-    q->matrix[i * n + i] = (double)(float)(number(l, "factor") / listed(l, "std", i / S, 1));
+    o->bias[i] = -(double)(float)layer_listed(l, "mean", i / S, 0);
+    q->matrix[i * n + i] = (double)(float)(layer_number(l, "factor") / layer_listed(l, "std", i / S, 1));
   }
   return q->to;
 }
@@ -90,8 +76,8 @@ static int sorted(exact_net *e, const lip_layer *l, int from, size_t size, bool 
 }
 
 static int pooled(exact_net *e, const lip_layer *l, int from) {
-  long k = (long)number(l, "kernel"), pad = (long)number(l, "padding");
-  long s = number(l, "stride") > 0 ? (long)number(l, "stride") : k;
+  long k = (long)layer_number(l, "kernel"), pad = (long)layer_number(l, "padding");
+  long s = layer_number(l, "stride") > 0 ? (long)layer_number(l, "stride") : k;
   long H = (long)l->in.dim[1], W = (long)l->in.dim[2], OH = (long)l->out.dim[1], OW = (long)l->out.dim[2];
   exact_op *o = push(e, EXACT_MAX, from, l->n_in, l->n_out);
   if (!o) return -1;
@@ -123,8 +109,8 @@ static int add(exact_net *e, int from, double a, int other, double b, size_t n) 
 }
 
 static int residual(exact_net *e, const lip_layer *l, int from) {
-  float alpha = (float)number(l, "alpha");
-  bool mix = number(l, "mode") == 0;
+  float alpha = (float)layer_number(l, "alpha");
+  bool mix = layer_number(l, "mode") == 0;
   return add(e, from, mix ? (double)alpha : 1, chained(e, l, from), mix ? (double)(1 - alpha) : 1, l->n_in);
 }
 
@@ -137,7 +123,7 @@ static int branches(exact_net *e, const lip_layer *l, int from, bool join) {
     int one = layer(e, l->child[i], from);
     exact_op *o = one < 0 ? NULL : push(e, EXACT_LINEAR, one, m, l->n_out);
     if (!o) return -1;
-    double w = join ? 1 : (double)(float)listed(l, "weights", i, 1);
+    double w = join ? 1 : (double)(float)layer_listed(l, "weights", i, 1);
     for (size_t k = 0; k < m; k++) o->matrix[(at + k) * m + k] = w;
     at += join ? m : 0;
     sum = i == 0 ? o->to : add(e, sum, 1, o->to, 1, l->n_out);
@@ -163,9 +149,9 @@ static int layer(exact_net *e, const lip_layer *l, int from) {
   if (strcmp(kind, "concat") == 0 || strcmp(kind, "sum") == 0) return branches(e, l, from, kind[0] == 'c');
   if (strcmp(kind, "relu") == 0) return bent(e, l, from, 0);
   if (strcmp(kind, "abs") == 0) return bent(e, l, from, -1);
-  if (strcmp(kind, "leaky_relu") == 0) return bent(e, l, from, (double)(float)number(l, "slope"));
+  if (strcmp(kind, "leaky_relu") == 0) return bent(e, l, from, (double)(float)layer_number(l, "slope"));
   if (strcmp(kind, "maxmin") == 0) return sorted(e, l, from, 2, true);
-  if (strcmp(kind, "groupsort") == 0) return sorted(e, l, from, (size_t)number(l, "size"), false);
+  if (strcmp(kind, "groupsort") == 0) return sorted(e, l, from, (size_t)layer_number(l, "size"), false);
   if (strcmp(kind, "fullsort") == 0) return sorted(e, l, from, l->in.dim[0], false);
   if (strcmp(kind, "max_pool2d") == 0) return pooled(e, l, from);
   if (strcmp(kind, "scale") == 0 || strcmp(kind, "standardise") == 0) return scaled(e, l, from);

@@ -127,7 +127,7 @@ lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width, size_t whole) {
 
 /* ---- definitions in double ---- */
 
-static double number(const lip_layer *l, const char *name) {
+double layer_number(const lip_layer *l, const char *name) {
   const lip_opt *o = lip_opt_find(&l->kind->desc, name);
   const char *at = (const char *)l->conf + o->offset;
   if (o->type == LIP_OPT_SIZE) return (double)*(const size_t *)(const void *)at;
@@ -135,7 +135,7 @@ static double number(const lip_layer *l, const char *name) {
   return *(const double *)(const void *)at;
 }
 
-static double listed(const lip_layer *l, const char *name, size_t c, double absent) {
+double layer_listed(const lip_layer *l, const char *name, size_t c, double absent) {
   const lip_opt *o = lip_opt_find(&l->kind->desc, name);
   const lip_reals *list = (const lip_reals *)(const void *)((const char *)l->conf + o->offset);
   return list->n == 0 ? absent : list->v[list->n == 1 ? 0 : c];
@@ -150,10 +150,12 @@ static void dense_d(const lip_layer *l, const double *x, double *y) {
 
 /* Along each row, those of an image by themselves. */
 static void conv1d_d(const lip_layer *l, const double *x, double *y) {
-  const long k = (long)number(l, "kernel"), s = (long)number(l, "stride"), pad = (long)number(l, "padding"),
-             d = (long)number(l, "dilation"), n = (long)l->in.dim[l->in.ndim - 1],
-             out = (long)l->out.dim[l->out.ndim - 1], H = l->in.ndim == 3 ? (long)l->in.dim[1] : 1;
-  const long OUT = (long)l->out.dim[0], groups = (long)number(l, "groups"), Cg = (long)l->in.dim[0] / groups;
+  const long k = (long)layer_number(l, "kernel"), s = (long)layer_number(l, "stride"),
+             pad = (long)layer_number(l, "padding"), d = (long)layer_number(l, "dilation"),
+             n = (long)l->in.dim[l->in.ndim - 1], out = (long)l->out.dim[l->out.ndim - 1],
+             H = l->in.ndim == 3 ? (long)l->in.dim[1] : 1;
+  const long OUT = (long)l->out.dim[0], groups = (long)layer_number(l, "groups"),
+             Cg = (long)l->in.dim[0] / groups;
   for (long at = 0; at < OUT * H * out; at++) {
     const long o = at / (H * out), row = at / out % H, first = o / (OUT / groups) * Cg;
     y[at] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
@@ -166,11 +168,11 @@ static void conv1d_d(const lip_layer *l, const double *x, double *y) {
 }
 
 static void conv_d(const lip_layer *l, const double *x, double *y) {
-  const size_t k = (size_t)number(l, "kernel"), s = (size_t)number(l, "stride"),
-               pad = (size_t)number(l, "padding"), d = (size_t)number(l, "dilation");
+  const size_t k = (size_t)layer_number(l, "kernel"), s = (size_t)layer_number(l, "stride"),
+               pad = (size_t)layer_number(l, "padding"), d = (size_t)layer_number(l, "dilation");
   const size_t OUT = l->out.dim[0], OH = l->out.dim[1], OW = l->out.dim[2], H = l->in.dim[1],
                W = l->in.dim[2];
-  const size_t groups = (size_t)number(l, "groups"), Cg = l->in.dim[0] / groups, OUTg = OUT / groups;
+  const size_t groups = (size_t)layer_number(l, "groups"), Cg = l->in.dim[0] / groups, OUTg = OUT / groups;
   for (size_t o = 0; o < OUT; o++)
     for (size_t oy = 0; oy < OH; oy++)
       for (size_t ox = 0; ox < OW; ox++) {
@@ -189,8 +191,8 @@ static void conv_d(const lip_layer *l, const double *x, double *y) {
 
 /* avg_pool2d, max_pool2d, l2_pool2d: `how` is their first letter. */
 static void pool_d(const lip_layer *l, const double *x, double *y, char how) {
-  const long k = (long)number(l, "kernel"), pad = (long)number(l, "padding");
-  const long s = number(l, "stride") > 0 ? (long)number(l, "stride") : k;
+  const long k = (long)layer_number(l, "kernel"), pad = (long)layer_number(l, "padding");
+  const long s = layer_number(l, "stride") > 0 ? (long)layer_number(l, "stride") : k;
   const long H = (long)l->in.dim[1], W = (long)l->in.dim[2], OH = (long)l->out.dim[1],
              OW = (long)l->out.dim[2];
   float w = 1 / (float)(k * k);
@@ -231,7 +233,7 @@ static void blocks_d(const lip_shape *image, size_t b, const double *x, double *
 
 static void shift_d(const lip_layer *l, const double *x, double *y) {
   const size_t C = l->in.dim[0], H = l->in.dim[1], W = l->in.dim[2];
-  const size_t each = (size_t)(number(l, "share") * (double)C);
+  const size_t each = (size_t)(layer_number(l, "share") * (double)C);
   for (size_t c = 0; c < C; c++)
     for (size_t i = 0; i < H; i++)
       for (size_t j = 0; j < W; j++) {
@@ -247,9 +249,9 @@ static void shift_d(const lip_layer *l, const double *x, double *y) {
 static bool moves_d(const lip_layer *l, const double *x, double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "space_to_depth") == 0)
-    blocks_d(&l->in, (size_t)number(l, "block"), x, y, false);
+    blocks_d(&l->in, (size_t)layer_number(l, "block"), x, y, false);
   else if (strcmp(kind, "depth_to_space") == 0)
-    blocks_d(&l->out, (size_t)number(l, "block"), x, y, true);
+    blocks_d(&l->out, (size_t)layer_number(l, "block"), x, y, true);
   else if (strcmp(kind, "shift") == 0)
     shift_d(l, x, y);
   else if (strcmp(kind, "pad") == 0 || strcmp(kind, "select") == 0)
@@ -290,8 +292,8 @@ static void householder_d(const lip_layer *l, const double *x, double *y) {
 static void scale_d(const lip_layer *l, const double *x, double *y) {
   size_t S = l->n_in / l->in.dim[0];
   for (size_t i = 0; i < l->n_in; i++) {
-    double a = (double)(float)(number(l, "factor") / listed(l, "std", i / S, 1));
-    y[i] = a * (x[i] - (double)(float)listed(l, "mean", i / S, 0));
+    double a = (double)(float)(layer_number(l, "factor") / layer_listed(l, "std", i / S, 1));
+    y[i] = a * (x[i] - (double)(float)layer_listed(l, "mean", i / S, 0));
   }
 }
 
@@ -311,8 +313,9 @@ static bool chain_d(const lip_layer *l, const double *x, double *y) {
 }
 
 static bool residual_d(const lip_layer *l, const double *x, double *y) {
-  float alpha = (float)number(l, "alpha");
-  double a = number(l, "mode") == 0 ? (double)alpha : 1, b = number(l, "mode") == 0 ? (double)(1 - alpha) : 1;
+  float alpha = (float)layer_number(l, "alpha");
+  double a = layer_number(l, "mode") == 0 ? (double)alpha : 1,
+         b = layer_number(l, "mode") == 0 ? (double)(1 - alpha) : 1;
   if (!chain_d(l, x, y)) return false;
   for (size_t i = 0; i < l->n_in; i++) y[i] = a * x[i] + b * y[i];
   return true;
@@ -325,7 +328,7 @@ static bool branches_d(const lip_layer *l, const double *x, double *y, bool join
   double *f = malloc(l->n_out * sizeof *f);
   for (size_t k = 0; k < l->n_out; k++) y[k] = 0;
   for (size_t i = 0; ok && i < l->n_child; at += join ? l->child[i]->n_out : 0, i++) {
-    double w = join ? 1 : (double)(float)listed(l, "weights", i, 1);
+    double w = join ? 1 : (double)(float)layer_listed(l, "weights", i, 1);
     ok = layer_in_double(l->child[i], x, f);
     for (size_t k = 0; ok && k < l->child[i]->n_out; k++) y[at + k] += w * f[k];
   }
@@ -335,9 +338,9 @@ static bool branches_d(const lip_layer *l, const double *x, double *y, bool join
 
 static bool anchor_d(const lip_layer *l, const double *x, double *y) {
   double *at = malloc((l->n_in + l->n_out) * sizeof *at), *f = at + l->n_in;
-  for (size_t i = 0; i < l->n_in; i++) at[i] = (double)(float)listed(l, "at", i, 0);
+  for (size_t i = 0; i < l->n_in; i++) at[i] = (double)(float)layer_listed(l, "at", i, 0);
   bool ok = chain_d(l, at, f) && chain_d(l, x, y);
-  for (size_t k = 0; k < l->n_out; k++) y[k] += (double)(float)listed(l, "value", k, 0) - f[k];
+  for (size_t k = 0; k < l->n_out; k++) y[k] += (double)(float)layer_listed(l, "value", k, 0) - f[k];
   free(at);
   return ok;
 }
@@ -350,7 +353,7 @@ static void normalise_d(const lip_layer *l, const double *x, double *y, bool who
     double a = 1, b = -m;
     if (whole) {
       a = (double)l->param[0].value[i / S] /
-          sqrt(fmax((double)l->param[3].value[i / S], 0) + number(l, "eps"));
+          sqrt(fmax((double)l->param[3].value[i / S], 0) + layer_number(l, "eps"));
       float down = (float)a;
       if (fabs((double)down) > fabs(a)) down = nextafterf(down, 0);
       a = (double)down;
@@ -373,9 +376,9 @@ static bool element(const lip_layer *l, long double v, long double *y) {
   } else if (strcmp(kind, "sigmoid") == 0) {
     *y = 1 / (1 + expl(-v));
   } else if (strcmp(kind, "leaky_relu") == 0) {
-    *y = v >= 0 ? v : (long double)(float)number(l, "slope") * v;
+    *y = v >= 0 ? v : (long double)(float)layer_number(l, "slope") * v;
   } else if (strcmp(kind, "softplus") == 0) {
-    long double beta = (long double)(float)number(l, "beta");
+    long double beta = (long double)(float)layer_number(l, "beta");
     *y = v * beta > 40 ? v + expl(-beta * v) / beta : log1pl(expl(beta * v)) / beta;
   } else {
     return false;
@@ -388,8 +391,8 @@ bool layer_unit(const lip_layer *l, size_t k, long double v, long double *y, dou
   if (element(l, v, y)) return true;
   if (strcmp(l->kind->desc.name, "scale") == 0 || strcmp(l->kind->desc.name, "standardise") == 0) {
     size_t c = k / (l->n_in / l->in.dim[0]);
-    long double mean = (long double)(float)listed(l, "mean", c, 0);
-    *y = (long double)(float)(number(l, "factor") / listed(l, "std", c, 1)) * (v - mean);
+    long double mean = (long double)(float)layer_listed(l, "mean", c, 0);
+    *y = (long double)(float)(layer_number(l, "factor") / layer_listed(l, "std", c, 1)) * (v - mean);
     return true;
   }
   *error = l->kind->wide ? 1e-15 : 1e-13;
@@ -437,7 +440,7 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
   } else if (strcmp(kind, "maxmin") == 0) {
     sort_d(l, x, y, 2, true);
   } else if (strcmp(kind, "groupsort") == 0) {
-    sort_d(l, x, y, (size_t)number(l, "size"), false);
+    sort_d(l, x, y, (size_t)layer_number(l, "size"), false);
   } else if (strcmp(kind, "fullsort") == 0) {
     sort_d(l, x, y, l->in.dim[0], false);
   } else if (strcmp(kind, "householder") == 0) {

@@ -42,6 +42,10 @@ size_t layer_cases(test_case *out, size_t cap);
 /* Can `spec` be planned on that input? */
 bool layer_plans(const lip_spec *spec, lip_shape in);
 
+/* An option of a layer as a number, and number c of one that is a list: of one for all, or `absent` of none. */
+double layer_number(const lip_layer *l, const char *name);
+double layer_listed(const lip_layer *l, const char *name, size_t c, double absent);
+
 /* The layer in double precision, straight from its definition and the stored float32 weights; by its own double mode or
  * range when no definition is written out in support_layer.c; false when it has neither. Dropout as in use, not in training. */
 bool layer_in_double(const lip_layer *l, const double *x, double *y);
