@@ -121,6 +121,7 @@ static double *before(lip_elim *e, size_t l) {
 
 static bool eliminate(lip_elim *e, size_t l, const double *lambda) {
   stage *s = &e->stage[l];
+  if (lip_cancel_raised(e->cancel)) return false;
   return l + 1 == e->n ? last_block(e, lambda + s->at, before(e, l))
                        : inner_block(s, lambda + s->at, before(e, l));
 }
@@ -145,6 +146,10 @@ static double closed_limit(lip_elim *e, size_t l) {
   stage *s = &e->stage[l];
   memset(s->z, 0, s->M * sizeof *s->z);
   return leading(e, s->Q, s->M, s->z, 1e-10);
+}
+
+void lip_elim_watch(lip_elim *e, lip_cancel *cancel) {
+  e->cancel = cancel;
 }
 
 double lip_elim_closed(lip_elim *e, double room, double *lambda) {

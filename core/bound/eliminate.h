@@ -4,6 +4,7 @@
 #define LIP_BOUND_ELIMINATE_H
 
 #include "core/affine/affine.h"
+#include "core/base/cancel.h"
 #include "core/base/error.h"
 #include "core/bound/lmi.h"
 
@@ -15,6 +16,9 @@ enum { LIP_ELIM_BLOCKS = 300 }; /* the most matrices of a net */
  * (lip_elim_weigh), else by sum x_k^2 for good. LIP_MEMORY. */
 lip_status lip_elim_new(const lip_affine *a, bool weighted, lip_elim **out, lip_err *err);
 void lip_elim_free(lip_elim *e); /* accepts NULL */
+
+/* Once it is raised no block is begun, and what is asked has no answer (INFINITY, false); NULL: never. */
+void lip_elim_watch(lip_elim *e, lip_cancel *cancel);
 
 /* Multipliers are kept in an order and scale of its own: `count` numbers, some of which are padding (1, never read). */
 size_t lip_elim_count(const lip_elim *e);

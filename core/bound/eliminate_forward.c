@@ -77,6 +77,7 @@ static bool go_forward(lip_elim *e) {
     stage *s = &e->stage[l];
     double *lambda = e->forward + s->at, *G = e->X[1];
     size_t M = s->M;
+    if (lip_cancel_raised(e->cancel)) return false;
     make_S(s, X, G);
     if (!choose(e, s, G, lambda) || !bend(s, lambda, G, s->P, s->y)) return false;
     for (size_t i = 0; i < M; i++)

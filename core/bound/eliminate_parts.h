@@ -26,6 +26,7 @@ typedef struct lip_elim_block {
 
 struct lip_elim {
   const lip_affine *a;
+  lip_cancel *cancel;
   size_t n, count, last;     /* hidden blocks; multipliers; inputs of the last matrix as laid out here */
   lip_elim_block *stage;     /* (n) */
   size_t R, rows;            /* room for rows of V, those in use: padded */

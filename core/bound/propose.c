@@ -87,6 +87,7 @@ static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, bool interi
   bool weighted = ask->p == LIP_PINF;
   *p = (lip_proposer){.ask = ask, .finish = INFINITY};
   lip_status status = lip_elim_new(ask->affine, weighted, &p->elim, err);
+  if (!status) lip_elim_watch(p->elim, ask->net->engine.cancel);
   if (!status && interior && lip_interior_pays(p->elim))
     status = lip_interior_new(p->elim, &p->interior, err);
   if (status) return status;
