@@ -217,6 +217,16 @@ static const char *default_global(const lip_net *net, lip_p p) {
   return "recursion";
 }
 
+/* Options, where a list would be labels. */
+static bool has_names(lua_State *L, int idx) {
+  if (!lua_istable(L, idx) || lua_rawlen(L, idx) > 0) return false;
+  lua_pushnil(L);
+  if (!lua_next(L, idx)) return false;
+  bool named = lua_type(L, -2) == LUA_TSTRING;
+  lua_pop(L, 2);
+  return named;
+}
+
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. Returns whether the rows
  * have labels. */
 static bool prepare(lua_State *L, task *t) {
@@ -225,7 +235,7 @@ static bool prepare(lua_State *L, task *t) {
                                       "progress",   "spec",  "proved", "scale",    NULL};
   size_t rows, C = t->net->root->n_out;
   t->data = lipL_testdataset(L, 2);
-  if (!t->data && lua_istable(L, 3) && lua_isnoneornil(L, 4)) { /* options, no labels */
+  if (!t->data && lua_isnoneornil(L, 4) && has_names(L, 3)) { /* options, no labels */
     lua_settop(L, 3);
     lua_pushnil(L);
     lua_insert(L, 3);
