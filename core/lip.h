@@ -42,6 +42,7 @@
 #include "core/norm/project.h"
 #include "core/tensor/gemm.h"
 #include "core/tensor/linalg.h"
+#include "core/tensor/team.h"
 #include "core/tensor/tensor.h"
 #include "core/tensor/vec.h"
 

@@ -32,8 +32,9 @@ static void scale_rows(float *C, size_t M, size_t N, size_t ldc, float beta) {
     for (size_t j = 0; j < N; j++) C[i * ldc + j] = beta == 0 ? 0 : C[i * ldc + j] * beta;
 }
 
-void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
-              size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch) {
+static void multiply(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
+                     size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, bool lower,
+                     size_t diagonal, void *scratch) {
   const lip_kernel *kernel = lip_kernel_get();
   if (!kernel) {
     lip_gemm_ref(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
@@ -53,6 +54,20 @@ void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float al
                    .alpha = alpha,
                    .beta = beta,
                    .C = C,
-                   .ldc = ldc};
+                   .ldc = ldc,
+                   .lower = lower,
+                   .diagonal = diagonal};
   lip_product_run(kernel, &x, scratch);
+}
+
+void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
+              size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch) {
+  multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc, false, 0, scratch);
+}
+
+void lip_gemm_lower(lip_trans ta, lip_trans tb, size_t r0, size_t r1, size_t K, float alpha, const float *A,
+                    size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch) {
+  if (r0 >= r1) return;
+  multiply(ta, tb, r1 - r0, r1, K, alpha, ta == LIP_N ? A + r0 * lda : A + r0, lda, B, ldb, beta,
+           C + r0 * ldc, ldc, true, r0, scratch);
 }

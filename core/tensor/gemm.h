@@ -20,6 +20,12 @@ size_t lip_gemm_scratch(void);
 void lip_gemm(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
               size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch);
 
+/* Rows r0..r1 of a square C = alpha * op(A) (M,K) * op(B) (K,M) + beta * C, M >= r1, as far as the diagonal: the same
+ * bits as lip_gemm's for half the work. What stands above the diagonal in these rows is not to be relied on. A, B and
+ * C are the whole matrices. */
+void lip_gemm_lower(lip_trans ta, lip_trans tb, size_t r0, size_t r1, size_t K, float alpha, const float *A,
+                    size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc, void *scratch);
+
 /* The same by plain loops: the reference that every other path is compared with. Sums in float32. */
 void lip_gemm_ref(lip_trans ta, lip_trans tb, size_t M, size_t N, size_t K, float alpha, const float *A,
                   size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc);

@@ -20,6 +20,9 @@ typedef struct lip_block {
   float *C;
   size_t rs, cs;
   float *tile;
+  bool
+      lower; /* tiles above the diagonal of what C is a part of are left out; C's first row and column there: */
+  size_t row, col;
 } lip_block;
 
 /* What the instructions of a kernel's family include; other modules keep to the same. */
@@ -59,6 +62,8 @@ typedef struct lip_product {
   float alpha, beta;
   float *C;
   size_t ldc;
+  bool lower; /* elements (i, j) with j > i + diagonal are not wanted, and left out where that saves work */
+  size_t diagonal;
 } lip_product;
 void lip_product_run(const lip_kernel *kernel, const lip_product *x, void *scratch);
 

@@ -103,6 +103,11 @@ static size_t block_size(cntx_t *c, bszid_t which) {
   return (size_t)bli_cntx_get_blksz_def_dt(BLIS_FLOAT, which, c);
 }
 
+/* Whether all of tile (i, j) of the block stands above the diagonal; rs == 1: j counts rows of C. */
+static bool above(const lip_block *b, size_t i, size_t mi, size_t j, size_t nj) {
+  return b->rs == 1 ? b->col + i > b->row + j + nj - 1 : b->col + j > b->row + i + mi - 1;
+}
+
 /* The block's tiles, those at the edge through a buffer with the same arithmetic. */
 static void multiply(const lip_block *b) {
   const size_t mr = found.kernel.mr, nr = found.kernel.nr;
@@ -116,6 +121,7 @@ static void multiply(const lip_block *b) {
     for (size_t i = 0; i < b->m; i += mr, p += b->p_step) {
       float *c = b->C + i * b->rs + j * b->cs;
       size_t mi = b->m - i < mr ? b->m - i : mr, nj = b->n - j < nr ? b->n - j : nr;
+      if (b->lower && above(b, i, mi, j, nj)) continue;
       aux.a_next = i + mr < b->m ? p + b->p_step : first;
       aux.b_next = i + mr < b->m ? q : q + b->q_step;
       if (mi == mr && nj == nr) {

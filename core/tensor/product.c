@@ -166,6 +166,7 @@ void lip_product_run(const lip_kernel *kernel, const lip_product *x, void *scrat
   lip_block b = {.alpha = x->alpha,
                  .rs = turned ? 1 : x->ldc,
                  .cs = turned ? x->ldc : 1,
+                 .lower = x->lower,
                  .tile = Q + kernel->nc * kernel->kc};
   for (size_t j = 0; j < n; j += kernel->nc) {
     b.n = n - j < kernel->nc ? n - j : kernel->nc;
@@ -177,6 +178,8 @@ void lip_product_run(const lip_kernel *kernel, const lip_product *x, void *scrat
         b.m = m - i < kernel->mc ? m - i : kernel->mc;
         b.p = block_of(p, kernel->mr, i, b.m, k, b.k, P, &b.p_step);
         b.C = x->C + i * b.rs + j * b.cs;
+        b.row = (turned ? j : i) + x->diagonal;
+        b.col = turned ? i : j;
         kernel->multiply(&b);
       }
     }
