@@ -259,7 +259,8 @@ static lip_status add_window(lipL_model *m, const window *g, const float *w, dou
 static lip_status add_conv(lipL_model *m, const lip_layer *l, lip_err *err) {
   const window g = window_of(l);
   const size_t M = l->n_out, places = g.out[0] * g.out[1];
-  const float *b = l->n_param > 1 ? l->param[1].value : NULL, zero = 0;
+  const lip_param *offset = lip_layer_param(l, "bias");
+  const float *b = offset ? offset->value : NULL, zero = 0;
   double *bias = take(m, M, sizeof *bias);
   if (!bias) return no_memory(err);
   for (size_t i = 0; i < M; i++) bias[i] = b ? (double)b[i / places] : 0;

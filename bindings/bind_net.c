@@ -16,6 +16,7 @@ typedef struct net_box {
 static net_box *check_box(lua_State *L, int idx) {
   net_box *box = luaL_checkudata(L, idx, LIP_NET_T);
   if (!box->net) luaL_argerror(L, idx, "this net is closed");
+  lip_net_follow(box->net);
   return box;
 }
 

@@ -8,8 +8,7 @@
 
 static void push_param(lua_State *L, lip_param *p, float *data) {
   lip_net *net = lipL_checknet(L, 1);
-  net->lent = true;
-  lip_net_touch(net);
+  lip_net_lend(net);
   lip_tensor view = lip_tensor_wrap(data, p->ndim, p->shape);
   lipL_pushview(L, &view, 1);
 }

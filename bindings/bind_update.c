@@ -65,6 +65,7 @@ static int restore(lua_State *L) {
   opt->t = old->t;
   lip_net_touch(net);
   memcpy(net->weights, from->weights, net->n_params * sizeof *net->weights);
+  if (lip_net_recall(net, &err)) return lipL_fault(L, &err);
   lip_layer_copy_warm(net->root, from->root);
   net->step = from->step;
   lua_pushboolean(L, true);

@@ -197,9 +197,17 @@ lip_status lip_conf_relevant(const lip_desc *desc, const void *conf, const bool 
     if (!given[i] || o->type == LIP_OPT_ENUM || !o->names || is_default(o, conf)) continue;
     const lip_opt *other = lip_opt_find(desc, o->names[0]);
     const char *word = other->names[*(const int *)(const void *)((const char *)conf + other->offset)];
-    if (strcmp(word, o->names[1]) != 0)
-      return lip_fail(err, LIP_OPTION, "%s: option '%s' is for %s = \"%s\", and means nothing with \"%s\"",
-                      desc->name, o->name, other->name, o->names[1], word);
+    char words[200] = "";
+    bool fits = false;
+    for (const char *const *w = o->names + 1; *w; w++) {
+      char quoted[40];
+      snprintf(quoted, sizeof quoted, "\"%.30s\"", *w);
+      join(words, sizeof words, quoted);
+      fits = fits || strcmp(word, *w) == 0;
+    }
+    if (!fits)
+      return lip_fail(err, LIP_OPTION, "%s: option '%s' is for %s = %s, and means nothing with \"%s\"",
+                      desc->name, o->name, other->name, words, word);
   }
   return LIP_OK;
 }

@@ -31,8 +31,8 @@ typedef struct lip_opt {
   double def;    /* default of SIZE, REAL, BOOL (0/1), ENUM (index); REALS start empty */
   double low,
       high; /* accepted closed range of numbers (each element of REALS); low == high == 0: any number */
-  /* ENUM: accepted words, NULL at the end. SIZE and REAL that mean something only beside one word of an ENUM option: its
-   * name and that word. Else NULL */
+  /* ENUM: accepted words, NULL at the end. SIZE and REAL that mean something only beside some words of an ENUM option: its
+   * name, those words, NULL. Else NULL */
   const char *const *names;
   const char *help; /* one line */
 } lip_opt;

@@ -11,7 +11,7 @@
 
 #include "core/base/mem.h"
 #include "core/layer/init.h"
-#include "core/layer/layer.h"
+#include "core/layer/parametrisation.h"
 #include "core/norm/lanes.h"
 #include "core/norm/opnorm.h"
 #include "core/tensor/gemm.h"
@@ -26,10 +26,12 @@ enum { SECOND_COPY = 1 << 18, PACKED_INPUT = 128 };
 typedef struct dense_conf {
   size_t out;
   bool bias;
+  lip_weight_conf weight;
 } dense_conf;
 
 typedef struct dense_state {
-  lip_projector *projector;
+  lip_weight weight;
+  lip_projector *projector; /* NULL: the weight is computed */
   lip_panel along,
       across; /* the weight packed for forward, and for backward if it is small; no data before reset */
 } dense_state;
@@ -47,6 +49,7 @@ static const lip_opt options[] = {
      .offset = offsetof(dense_conf, bias),
      .def = 1,
      .help = "add a trained offset to every output"},
+    LIP_WEIGHT_OPTIONS(offsetof(dense_conf, weight), lip_weight_dense_names),
     {.name = NULL},
 };
 
@@ -65,7 +68,9 @@ static lip_status dense_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan,
   if (conf->out >= PACKED_INPUT) l->cache = lip_panel_row_floats(l->in.dim[0]);
   dense_state *state = l->state = lip_alloc(1, sizeof *state);
   if (!state) return lip_fail(err, LIP_MEMORY, "dense: out of memory");
-  lip_status status = lip_projector_new(conf->out, l->in.dim[0], l->pq, plan->method, &state->projector, err);
+  lip_status status = lip_weight_plan(&state->weight, l, &conf->weight, NULL, err);
+  if (status || state->weight.kind) return status;
+  status = lip_projector_new(conf->out, l->in.dim[0], l->pq, plan->method, &state->projector, err);
   if (status) return status;
   l->project_units = lip_projector_units(state->projector);
   l->project_by_unit = lip_projector_by_rows(state->projector);
@@ -75,9 +80,14 @@ static lip_status dense_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan,
 static void dense_release(lip_layer *l) {
   dense_state *state = l->state;
   if (!state) return;
+  lip_weight_release(&state->weight);
   lip_projector_free(state->projector);
   lip_free(state->along.data);
   lip_free(state);
+}
+
+static const float *bias_of(const lip_layer *l) {
+  return ((const dense_conf *)l->conf)->bias ? l->param[1].value : NULL;
 }
 
 static lip_projector *projector_of(const lip_layer *l) {
@@ -98,7 +108,17 @@ static lip_status dense_reset(lip_layer *l, lip_rng *rng, lip_err *err) {
     state->along = (lip_panel){LIP_SUM_COLS, l->n_out, l->n_in, data};
     state->across = (lip_panel){LIP_SUM_ROWS, l->n_out, l->n_in, across ? data + along : NULL};
   }
-  return lip_init_weights(l->param[0].value, l->n_out, l->n_in, l->plan->init, l->pq, l->budget, rng, err);
+  lip_status status = lip_init_weights(l->param[0].value, l->n_out, l->n_in, l->plan->init, l->pq,
+                                       lip_weight_init_budget(&state->weight, l), rng, err);
+  return status ? status : lip_weight_reset(&state->weight, l, rng, err);
+}
+
+static void dense_renew(lip_layer *l, const lip_team *team) {
+  lip_weight_renew(&((dense_state *)l->state)->weight, l, team);
+}
+
+static void dense_pull(lip_layer *l, const lip_team *team, float accumulate) {
+  lip_weight_pull(&((dense_state *)l->state)->weight, l, team, accumulate);
 }
 
 static void dense_prepare(lip_layer *l, size_t u0, size_t u1) {
@@ -129,7 +149,7 @@ static void dense_forward(const lip_layer *l, const lip_pass *pass) {
   else
     lip_gemm(LIP_N, LIP_T, B, l->n_out, l->n_in, 1, x, l->n_in, l->param[0].value, l->n_in, 0, y, l->n_out,
              pass->scratch);
-  if (l->n_param > 1) lip_vec_add_rows(y, l->param[1].value, B, l->n_out);
+  if (bias_of(l)) lip_vec_add_rows(y, bias_of(l), B, l->n_out);
 }
 
 /* y_o = sum_k w_ok x_k + b_o for o in [o0, o0 + n), n <= 4: each sum by itself, in eight lanes. */
@@ -159,7 +179,7 @@ LIP_HOT static void wide_row(const float *W, const float *b, size_t M, size_t N,
 }
 
 static void dense_wide(const lip_layer *l, size_t B, const double *x, double *y) {
-  const float *b = l->n_param > 1 ? l->param[1].value : NULL;
+  const float *b = bias_of(l);
   for (size_t r = 0; r < B; r++)
     wide_row(l->param[0].value, b, l->n_out, l->n_in, x + r * l->n_in, y + r * l->n_out);
 }
@@ -179,7 +199,7 @@ static void dense_backward(const lip_layer *l, const lip_pass *pass) {
 static void dense_grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1) {
   const lip_panel input = input_panel(l);
   float *dw = l->param[0].grad;
-  if (l->n_param > 1)
+  if (bias_of(l))
     lip_vec_sum_rows(l->param[1].grad + u0, l->dy + u0, l->n_out, pass->rows, u1 - u0, pass->accumulate);
   if (l->cache > 0) {
     lip_panel_grad(&input, pass->rows, l->dy, l->n_out, u0, u1, pass->accumulate, dw, pass->scratch,
@@ -196,12 +216,15 @@ static void dense_project(lip_layer *l, size_t u0, size_t u1, void *scratch) {
 }
 
 static lip_status dense_project_exact(lip_layer *l, lip_err *err) {
+  const dense_state *state = l->state;
+  if (state->weight.kind) return lip_weight_project_exact(&state->weight, l, err);
   return lip_project_exact(projector_of(l), l->param[0].value, l->budget, err);
 }
 
 static bool dense_warm(const lip_layer *l, size_t i, lip_warm *out) {
-  if (i == 0) *out = lip_projector_warm(projector_of(l));
-  return i == 0;
+  if (i > 0 || !projector_of(l)) return false;
+  *out = lip_projector_warm(projector_of(l));
+  return true;
 }
 
 static lip_status dense_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
@@ -210,7 +233,7 @@ static lip_status dense_bound(const lip_layer *l, lip_pq pq, double *upper, lip_
 
 static void dense_matrix(const lip_layer *l, float *W, float *b) {
   memcpy(W, l->param[0].value, l->n_out * l->n_in * sizeof *W);
-  for (size_t i = 0; i < l->n_out; i++) b[i] = l->n_param > 1 ? l->param[1].value[i] : 0;
+  for (size_t i = 0; i < l->n_out; i++) b[i] = bias_of(l) ? bias_of(l)[i] : 0;
 }
 
 static void dense_matrix_grad(const lip_layer *l, size_t K, const float *A, const float *B, size_t u0,
@@ -236,7 +259,7 @@ static void dense_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   const double up = 1 + 0x1p-48, u = 0x1p-24, n = (double)l->n_in;
   double norm, bias = 0, kappa = (n + 2) * u;
   if (lip_opnorm_upper(l->param[0].value, l->n_out, l->n_in, pq, &norm, NULL)) norm = INFINITY;
-  if (l->n_param > 1) bias = lip_norm_upper(l->param[1].value, l->n_out, pq.q);
+  if (bias_of(l)) bias = lip_norm_upper(bias_of(l), l->n_out, pq.q);
   double spread = abs_norm(l, pq, norm), executed = d->size + d->off;
   double underflow = 2 * (n + 2) * (double)FLT_MIN * (double)l->n_out;
   /* no intermediate sum of the executed pass may overflow: each is at most its row's |w||x| + |b| */
@@ -255,6 +278,8 @@ const lip_layer_kind lip_layer_dense = {
     .backward = dense_backward,
     .wide = dense_wide,
     .grad = dense_grad,
+    .renew = dense_renew,
+    .pull = dense_pull,
     .prepare = dense_prepare,
     .project = dense_project,
     .project_exact = dense_project_exact,

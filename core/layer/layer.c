@@ -92,6 +92,12 @@ size_t lip_param_size(const lip_param *p) {
   return n;
 }
 
+lip_param *lip_layer_param(const lip_layer *l, const char *name) {
+  for (size_t i = 0; i < l->n_param; i++)
+    if (strcmp(l->param[i].name, name) == 0) return (lip_param *)(uintptr_t)&l->param[i];
+  return NULL;
+}
+
 static bool by_unit(const lip_layer *l) {
   for (size_t i = 0; i < l->n_param; i++)
     if (l->param[i].ndim == 0 || l->param[i].shape[0] != l->units) return false;

@@ -16,6 +16,7 @@
 #include "core/norm/pnorm.h"
 #include "core/norm/project.h"
 #include "core/tensor/order.h"
+#include "core/tensor/team.h"
 
 typedef struct lip_layer lip_layer;
 typedef struct lip_layer_kind lip_layer_kind;
@@ -68,6 +69,8 @@ typedef struct lip_param {
 } lip_param;
 
 size_t lip_param_size(const lip_param *p); /* number of elements */
+/* The layer's own param of that name, or NULL. */
+lip_param *lip_layer_param(const lip_layer *l, const char *name);
 
 #define LIP_LAYER_MAX_PARAMS 4
 
@@ -113,11 +116,15 @@ struct lip_layer {
       params_by_unit; /* set by layer.c: unit u's parameters are the u-th part of each param (shape[0] == units) */
   bool
       project_by_unit; /* unit u of `project` is unit u of `grad`: it may follow that unit's update at once */
-  bool prepared;       /* set by the net: the weights are as they were when `prepare` saw all units */
-  size_t cache;        /* floats per sample kept from forward to backward */
-  size_t scratch;      /* bytes of working memory per thread, in any of the calls */
-  void *state;         /* private to the kind; released by its `release` */
-  lip_layer **child;   /* containers; owned by layer.c */
+  /* Its weights, or those of layers inside, are computed from trained numbers (`renew`, `pull`), or it stands inside such a
+   * layer: updated after all gradients are there, prepared later. */
+  bool computed;
+  uint64_t seen;     /* set by the net: check sum of trained numbers as the last `renew` saw them */
+  bool prepared;     /* set by the net: the weights are as they were when `prepare` saw all units */
+  size_t cache;      /* floats per sample kept from forward to backward */
+  size_t scratch;    /* bytes of working memory per thread, in any of the calls */
+  void *state;       /* private to the kind; released by its `release` */
+  lip_layer **child; /* containers; owned by layer.c */
   size_t n_child;
 
   /* Images stand in planes, unless the chain that holds this layer has agreed on pixels between it and the next. Then the
@@ -217,6 +224,14 @@ struct lip_layer_kind {
   /* Parameter gradients of output units u0..u1, summed over rows 0..pass->rows in row order, after a forward pass with
    * `training`. Tells pass->done of every unit once. (units > 0) */
   void (*grad)(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1);
+  /* Of layers that are `computed`: `renew` makes effective weights, which are params marked frozen of this layer or of layers
+   * inside, from the trained numbers; after reset, and whenever those have changed. `pull` adds what the gradient of the effective
+   * weights means for the trained numbers to their gradient (accumulate 1), or overwrites it (0), and sets the former to zero;
+   * after all calls of `grad` and before the update. Both run on the calling thread outside of parallel regions, may use the
+   * team's threads, allocate nothing, and give the same bits for any number of threads. Layers are renewed before layers inside
+   * them, and pulled after them. (optional) */
+  void (*renew)(lip_layer *l, const lip_team *team);
+  void (*pull)(lip_layer *l, const lip_team *team, float accumulate);
   /* Units u0..u1 will be used by the next step as they stand: a chance to keep them in a faster form, which forward
    * and backward take when pass->prepared and l->prepared. (optional) */
   void (*prepare)(lip_layer *l, size_t u0, size_t u1);

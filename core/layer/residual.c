@@ -38,7 +38,7 @@ static const lip_opt options[] = {
      .def = 0.5,
      .low = 0,
      .high = 1,
-     .names = (const char *const[]){"mode", "mix"},
+     .names = (const char *const[]){"mode", "mix", NULL},
      .help = "share of the input in mode mix"},
     {.name = NULL},
 };

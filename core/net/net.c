@@ -209,10 +209,6 @@ void lip_net_bind(lip_net *net, const float *x, bool need_dx) {
   lip_chain_bind(net->root, x, net->logits, net->dlogits, net->root->dx, kept, net->capacity);
 }
 
-void lip_net_touch(lip_net *net) {
-  for (size_t i = 0; i < net->n_leaf; i++) net->leaf[i]->prepared = false;
-}
-
 lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err) {
   lip_pairs_free(net->pairs);
   net->pairs = NULL;
@@ -223,7 +219,9 @@ lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err) {
   memset(net->weights, 0, net->n_params * sizeof(float));
   memset(net->grads, 0, net->n_params * sizeof(float));
   lip_status status = lip_layer_reset(net->root, seed, err);
-  return status ? status : lip_net_project_exact(net, err);
+  if (status) return status;
+  lip_net_renew(net);
+  return lip_net_project_exact(net, err);
 }
 
 lip_status lip_net_project_exact(lip_net *net, lip_err *err) {

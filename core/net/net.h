@@ -126,6 +126,20 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
 /* To be called by whoever writes to net->weights between two calls: forgets what was prepared from them. */
 void lip_net_touch(lip_net *net);
 
+/* ---- weights that are computed from trained numbers (layer.h); all run on all threads ---- */
+
+/* Effective weights from the trained numbers as they are: after these have changed. */
+void lip_net_renew(lip_net *net);
+/* The same after numbers have come from a file or another net, effective weights included: these stay as they are. LIP_MEMORY. */
+lip_status lip_net_recall(lip_net *net, lip_err *err);
+/* Gradients of effective weights become those of the trained numbers, added to them (accumulate 1) or instead of them (0). False
+ * when one is not finite. */
+bool lip_net_pull(lip_net *net, float accumulate);
+/* To be called before a script gets a view of the weights, and whenever it uses the net: trained numbers that it has changed in
+ * between count. */
+void lip_net_lend(lip_net *net);
+void lip_net_follow(lip_net *net);
+
 /* Points every layer at the net's buffers and at the input x, which must live until the calls that use it are over. */
 void lip_net_bind(lip_net *net, const float *x, bool need_dx);
 

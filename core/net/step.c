@@ -6,6 +6,8 @@
  *   3  other projections (columns, whole matrices), if there are any
  *
  * With clipping, or a layer whose parameters are not laid out by output feature, 2 falls apart into gradient and update.
+ * Layers whose weights are computed (computed.c) come before: their gradients are made and pulled back to what is trained, and
+ * that is updated with the others' in 2; then their weights are computed anew.
  * Shares depend on indices only and every sum has a fixed order, so the result has the same bits for any number of
  * threads and either form. Nothing is allocated. */
 #include <math.h>
@@ -29,6 +31,8 @@ enum {
   CHUNK = 4096   /* of the gradient norm */
 };
 
+enum { ALL, COMPUTED, REST };
+
 typedef struct job {
   lip_net *net;
   size_t B;
@@ -41,6 +45,7 @@ typedef struct job {
   const lip_pairs *pairs; /* bounds that the loss took, gradient known; NULL: none */
   float accumulate;
   bool project;
+  int which;              /* leaves whose gradient is made: ALL, ... */
   double value;           /* mean loss */
   float scale;            /* of the gradient, by clipping */
   bool fused;             /* gradient, update and projection in one go */
@@ -171,6 +176,10 @@ static void run_rows(void *arg, const lip_worker *me) {
   }
 }
 
+static bool skips(const job *j, const lip_layer *l) {
+  return j->which != ALL && l->computed != (j->which == COMPUTED);
+}
+
 static size_t unit_grain(const lip_layer *l) {
   return l->unit_grain > 0 ? l->unit_grain : UNIT_GRAIN;
 }
@@ -182,7 +191,7 @@ static void run_grads(void *arg, const lip_worker *me) {
     lip_layer *l = j->net->leaf[i];
     size_t u0, u1;
     lip_share(me, l->units, unit_grain(l), &u0, &u1);
-    if (u0 >= u1) continue;
+    if (u0 >= u1 || skips(j, l)) continue;
     pass.rows = lip_layer_rows(l, j->B);
     l->kind->grad(l, &pass, u0, u1);
     if (j->pairs) lip_pairs_add(j->pairs, l, u0, u1, pass.scratch);
@@ -251,7 +260,8 @@ static void update_range(const job *j, size_t i0, size_t i1) {
 
 /* Weights are final after the fused update unless a projection follows it; views may change them behind our back. */
 static bool prepares(const job *j, const lip_layer *l) {
-  return l->kind->prepare && l->units > 0 && !j->net->lent && !(j->project && projects_apart(j, l));
+  return l->kind->prepare && l->units > 0 && !j->net->lent && !l->computed &&
+         !(j->project && projects_apart(j, l));
 }
 
 typedef struct finishing {
@@ -273,9 +283,22 @@ static void finish_units(void *arg, size_t a, size_t b) {
   if (prepares(j, l)) l->kind->prepare(l, a, b);
 }
 
+/* The trained numbers of layers whose gradients are there already. */
+static void update_computed(const job *j, const lip_worker *me) {
+  for (size_t i = 0; i < j->net->n_leaf; i++) {
+    const lip_layer *l = j->net->leaf[i];
+    for (size_t k = 0; l->computed && k < l->n_param; k++) {
+      size_t i0, i1, at = l->param[k].offset;
+      lip_share(me, l->param[k].frozen ? 0 : lip_param_size(&l->param[k]), PARAM_GRAIN, &i0, &i1);
+      if (i0 < i1) update_range(j, at + i0, at + i1);
+    }
+  }
+}
+
 static void run_fused(void *arg, const lip_worker *me) {
   const job *j = arg;
   lip_pass pass = make_pass(j, me);
+  update_computed(j, me);
   pass.done = finish_units;
   for (size_t i = 0; i < j->net->n_leaf; i++) {
     finishing f = {j, j->net->leaf[i], pass.scratch};
@@ -283,14 +306,16 @@ static void run_fused(void *arg, const lip_worker *me) {
     pass.rows = lip_layer_rows(f.l, j->B);
     size_t u0, u1;
     lip_share(me, f.l->units, unit_grain(f.l), &u0, &u1);
-    if (u0 < u1) f.l->kind->grad(f.l, &pass, u0, u1);
+    if (u0 < u1 && !f.l->computed) f.l->kind->grad(f.l, &pass, u0, u1);
   }
 }
 
 static bool can_fuse(const lip_net *net, const lip_optim *opt) {
   if (isfinite(opt->clip_norm)) return false;
-  for (size_t i = 0; i < net->n_leaf; i++)
-    if (net->leaf[i]->n_param > 0 && !net->leaf[i]->params_by_unit) return false;
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    const lip_layer *l = net->leaf[i];
+    if (l->n_param > 0 && !l->params_by_unit && !l->computed) return false;
+  }
   return true;
 }
 
@@ -326,8 +351,21 @@ static lip_status look(job *j) {
   return lip_pairs_gather(j->net->pairs, j->B) ? LIP_OK : LIP_NOT_FINITE;
 }
 
-static void learn(job *j) {
+static bool has_computed(const lip_net *net) {
+  for (size_t i = 0; i < net->n_leaf; i++)
+    if (net->leaf[i]->computed) return true;
+  return false;
+}
+
+static lip_status learn(job *j) {
   lip_net *net = j->net;
+  const bool computed = has_computed(net);
+  if (computed) { /* before anything has changed: what is pulled back may not be finite */
+    j->which = COMPUTED;
+    run_by_units(run_grads, j->B, j);
+    if (!lip_net_pull(net, 0)) return LIP_NOT_FINITE;
+    j->which = REST;
+  }
   run_by_units(j->fused ? run_fused : run_grads, j->B, j);
   if (!j->fused) {
     double norm = isfinite(j->opt->clip_norm) ? gradient_norm(net) : 0;
@@ -335,6 +373,8 @@ static void learn(job *j) {
     run_by_units(run_update, 0, j);
   }
   if (j->project && needs_project(j)) run_by_units(run_project, 0, j);
+  if (computed) lip_net_renew(net);
+  return LIP_OK;
 }
 
 lip_status lip_net_measure(lip_net *net, const lip_loss *loss, size_t B, lip_err *err) {
@@ -370,6 +410,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   lip_net_bind(net, x, false);
   net->rows = 0;
   status = look(&j);
+  if (!status) status = learn(&j);
   *value = j.value;
   if (status == LIP_CANCELLED)
     return lip_fail(err, LIP_CANCELLED, "cancelled; the weights are as before this step");
@@ -380,7 +421,6 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
         "check the data for NaN",
         isfinite(j.value) ? "the gradient is not finite" : "the loss is not finite",
         (unsigned long long)opt->t + 1, j.value);
-  learn(&j);
   opt->loss = j.value;
   opt->t++;
   net->step++;
@@ -466,6 +506,7 @@ lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate,
   if (dlogits != net->dlogits) memcpy(net->dlogits, dlogits, net->rows * net->root->n_out * sizeof(float));
   run_by_rows(run_backward, true, &j);
   run_by_units(run_grads, j.B, &j);
+  (void)lip_net_pull(net, j.accumulate); /* lip_net_update looks at all of them */
   return LIP_OK;
 }
 
@@ -481,6 +522,7 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
   if (norm > opt->clip_norm) j.scale = (float)(opt->clip_norm / norm);
   lip_net_touch(net);
   run_by_units(run_update, 0, &j);
+  lip_net_renew(net);
   opt->t++;
   net->step++;
   return LIP_OK;
