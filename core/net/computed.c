@@ -1,6 +1,6 @@
-/* What follows from weights that have changed. Mostly about those that are computed from trained numbers (layer.h, `renew` and `pull`): when that is done. W is made anew at once
- * whenever trained numbers have changed, so that nobody sees one that is out of date; numbers that a script changes through
- * a view are noticed when it uses the net next. */
+/* What follows from weights that have changed, above all where they are computed from trained numbers (layer.h, `renew` and
+ * `pull`): W is made anew at once, so that nobody sees one that is out of date; numbers that a script changes through a view
+ * are noticed when it uses the net next. */
 #include <math.h>
 #include <string.h>
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/tensor/gemm.h"
 
 /* ---- rig ---- */
 
@@ -38,8 +39,16 @@ static bool allocate(rig *r) {
   r->dy = lip_alloc(B * l->n_out, sizeof(float));
   r->dx = lip_alloc(B * l->n_in, sizeof(float));
   r->kept = lip_alloc(r->capacity * l->cache + 1, sizeof(float));
-  r->scratch = lip_alloc(l->scratch + 64, 1);
+  r->scratch_bytes = l->scratch > lip_gemm_scratch() ? l->scratch + 64 : lip_gemm_scratch();
+  r->scratch = lip_alloc(r->scratch_bytes, 1);
   return r->weights && r->grads && r->x && r->y && r->dy && r->dx && r->kept && r->scratch;
+}
+
+/* Weights that are computed, from numbers as they are. */
+static void renew(rig *r) {
+  const lip_team team = {NULL, r->scratch, r->scratch_bytes};
+  for (size_t i = 0; i < r->n_leaf; i++)
+    if (r->leaf[i]->computed && r->leaf[i]->kind->renew) r->leaf[i]->kind->renew(r->leaf[i], &team);
 }
 
 lip_status rig_open(rig *r, const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_project_method method,
@@ -56,6 +65,7 @@ lip_status rig_open(rig *r, const lip_spec *spec, const lip_shape *in, lip_pq pq
     place(r, true);
     lip_layer_bind(r->l, r->x, r->y, r->dy, r->dx, r->kept, r->capacity);
     status = lip_layer_reset(r->l, 7, err);
+    if (!status) renew(r);
   }
   if (status) rig_close(r);
   return status;
@@ -78,6 +88,7 @@ static bool is_alias(const rig *r) {
 }
 
 void rig_forward(rig *r) {
+  renew(r);
   lip_pass pass = rig_pass(r, 0, r->B);
   if (is_alias(r))
     memcpy(r->y, r->x, r->B * r->l->n_in * sizeof(float));
@@ -101,6 +112,9 @@ void rig_grad(rig *r, float accumulate) {
       pass.rows = lip_layer_rows(r->leaf[i], r->B);
       r->leaf[i]->kind->grad(r->leaf[i], &pass, 0, r->leaf[i]->units);
     }
+  const lip_team team = {NULL, r->scratch, r->scratch_bytes};
+  for (size_t i = r->n_leaf; i-- > 0;)
+    if (r->leaf[i]->computed && r->leaf[i]->kind->pull) r->leaf[i]->kind->pull(r->leaf[i], &team, accumulate);
 }
 
 lip_spec *spec_by_rule(const lip_layer_kind *kind, size_t width, size_t whole) {

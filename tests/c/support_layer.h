@@ -12,6 +12,7 @@ typedef struct rig {
   size_t B, capacity, n_params, n_leaf; /* capacity: B rounded up as layers want it */
   float *weights, *grads, *x, *y, *dy, *dx, *kept;
   void *scratch;
+  size_t scratch_bytes;
   lip_layer *leaf[RIG_LEAVES];
 } rig;
 
