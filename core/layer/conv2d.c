@@ -16,6 +16,7 @@
 #include "core/base/mem.h"
 #include "core/layer/conv_map.h"
 #include "core/layer/conv_norm.h"
+#include "core/layer/parametrisation.h"
 #include "core/layer/same_shape.h"
 #include "core/tensor/conv.h"
 #include "core/tensor/gemm.h"
@@ -26,7 +27,14 @@ enum { UNIT_GRAIN = 16 };
 typedef struct conf {
   size_t channels, kernel, stride, padding, dilation, groups;
   bool bias;
+  lip_weight_conf weight;
 } conf;
+
+/* A convolution, for whoever sees the layer's state, and how its weight is made. */
+typedef struct state {
+  lip_conv conv;
+  lip_weight weight;
+} state;
 
 #define OPTION(member, ...)                                                                                  \
   { .name = #member, .type = LIP_OPT_SIZE, .offset = offsetof(conf, member), __VA_ARGS__ }
@@ -46,7 +54,7 @@ typedef struct conf {
          .offset = offsetof(conf, bias),                                                                     \
          .def = 1,                                                                                           \
          .help = "add a trained offset to every output channel"},                                            \
-        {.name = NULL},                                                                                      \
+        LIP_WEIGHT_OPTIONS(offsetof(conf, weight), lip_weight_conv_names), {.name = NULL},                   \
   }
 
 static const lip_opt options[] = OPTIONS("height and width", "around the image");
@@ -127,9 +135,10 @@ static lip_status plan_at(lip_layer *l, const conf *o, const lip_patches *at, li
   if (!lip_mul_fits(o->channels, K, &weights) || weights > (size_t)1 << 40 ||
       !lip_mul_fits(K, at->OH * at->OW, &columns) || columns > (size_t)1 << 40)
     return lip_fail(err, LIP_SHAPE, "%s: too many weights or patches", name);
-  lip_conv *c = lip_alloc(1, sizeof *c);
-  if (!c) return lip_fail(err, LIP_MEMORY, "%s: out of memory", name);
-  l->state = c; /* released by layer.c from here on */
+  state *s = lip_alloc(1, sizeof *s);
+  if (!s) return lip_fail(err, LIP_MEMORY, "%s: out of memory", name);
+  l->state = s; /* released by layer.c from here on */
+  lip_conv *c = &s->conv;
   c->at = *at;
   c->C = l->in.dim[0];
   c->OUT = o->channels;
@@ -145,10 +154,16 @@ static lip_status plan_at(lip_layer *l, const conf *o, const lip_patches *at, li
   return LIP_OK;
 }
 
-static void add_params(lip_layer *l, int ndim, size_t kernel) {
+static lip_status add_params(lip_layer *l, int ndim, size_t kernel, lip_err *err) {
   const lip_conv *c = l->state;
+  const conf *o = l->conf;
   lip_layer_add_param(l, "weight", ndim, (size_t[]){c->OUT, c->Cg, kernel, kernel}, true);
-  if (((const conf *)l->conf)->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){c->OUT}, false);
+  if (o->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){c->OUT}, false);
+  return lip_weight_plan(&((state *)l->state)->weight, l, &o->weight, c, err);
+}
+
+static const float *bias_of(const lip_layer *l) {
+  return ((const conf *)l->conf)->bias ? l->param[1].value : NULL;
 }
 
 static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
@@ -169,8 +184,7 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   status = plan_at(l, o, &at, p, err);
   if (status) return status;
   l->out = (lip_shape){3, {o->channels, at.OH, at.OW}};
-  add_params(l, 4, o->kernel);
-  return LIP_OK;
+  return add_params(l, 4, o->kernel, err);
 }
 
 static lip_status flat_plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
@@ -191,8 +205,7 @@ static lip_status flat_plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip
   l->out = l->in;
   l->out.dim[0] = o->channels;
   l->out.dim[l->in.ndim - 1] = at.OW;
-  add_params(l, 3, o->kernel);
-  return LIP_OK;
+  return add_params(l, 3, o->kernel, err);
 }
 
 static bool borders(const lip_layer *l, size_t *in, size_t *out) {
@@ -222,12 +235,24 @@ static void ordered(lip_layer *l) {
 
 static void release(lip_layer *l) {
   if (!l->state) return;
+  lip_weight_release(&((state *)l->state)->weight);
   lip_conv_release(l->state);
   lip_free(l->state);
 }
 
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
-  return lip_conv_reset(l->state, l->param[0].value, l->plan->init, l->budget, rng, err);
+  lip_weight *w = &((state *)l->state)->weight;
+  lip_status status =
+      lip_conv_reset(l->state, l->param[0].value, l->plan->init, lip_weight_init_budget(w, l), rng, err);
+  return status ? status : lip_weight_reset(w, l, rng, err);
+}
+
+static void renew(lip_layer *l, const lip_team *team) {
+  lip_weight_renew(&((state *)l->state)->weight, l, team);
+}
+
+static void pull(lip_layer *l, const lip_team *team, float accumulate) {
+  lip_weight_pull(&((state *)l->state)->weight, l, team, accumulate);
 }
 
 static void add_bias(const lip_layer *l, float *y, size_t P) {
@@ -239,12 +264,12 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
   const lip_conv *c = l->state;
   const lip_direct s = direct(l, pass->again);
   if (c->direct)
-    lip_direct_forward(&s, l->param[0].value, l->n_param > 1 ? l->param[1].value : NULL, pass->r1 - pass->r0,
-                       l->x + pass->r0 * l->x_row, l->y + pass->r0 * l->y_row, pass->scratch);
+    lip_direct_forward(&s, l->param[0].value, bias_of(l), pass->r1 - pass->r0, l->x + pass->r0 * l->x_row,
+                       l->y + pass->r0 * l->y_row, pass->scratch);
   else
     lip_conv_map(c, l->param[0].value, pass->r1 - pass->r0, l->x + pass->r0 * l->n_in,
                  l->y + pass->r0 * l->n_out, pass->scratch);
-  for (size_t r = pass->r0; !c->direct && l->n_param > 1 && r < pass->r1; r++)
+  for (size_t r = pass->r0; !c->direct && bias_of(l) && r < pass->r1; r++)
     add_bias(l, l->y + r * l->n_out, places(c));
 }
 
@@ -253,7 +278,7 @@ static void wide_channel(const lip_layer *l, size_t o, const double *x, double *
   const lip_conv *c = l->state;
   const lip_axis v = lip_patches_y(&c->at), h = lip_patches_x(&c->at);
   const size_t k2 = v.kernel * h.kernel, P = places(c);
-  for (size_t i = 0; i < P; i++) y[i] = l->n_param > 1 ? (double)l->param[1].value[o] : 0;
+  for (size_t i = 0; i < P; i++) y[i] = bias_of(l) ? (double)bias_of(l)[o] : 0;
   for (size_t t = 0; t < c->K; t++) {
     const double w = (double)l->param[0].value[o * c->K + t];
     const double *plane = x + (o / c->OUTg * c->Cg + t / k2) * v.n * h.n;
@@ -317,13 +342,13 @@ static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1)
   const lip_direct s = direct(l, false);
   if (l->grad_by_parts)
     lip_direct_grad_take(&s, (pass->rows + LIP_PART - 1) / LIP_PART, l->kept, LIP_PART * l->cache, u0, u1,
-                         pass->accumulate, l->param[0].grad, l->n_param > 1 ? l->param[1].grad : NULL,
+                         pass->accumulate, l->param[0].grad, bias_of(l) ? l->param[1].grad : NULL,
                          pass->scratch);
   else if (c->direct)
     lip_direct_grad(&s, pass->rows, l->x, l->dy, u0, u1, pass->accumulate, l->param[0].grad, pass->scratch);
   else
     patches_grad(l, pass, u0, u1);
-  if (l->n_param > 1 && !l->grad_by_parts)
+  if (bias_of(l) && !l->grad_by_parts)
     lip_direct_grad_bias(&s, pass->rows, l->dy, u0, u1, pass->accumulate, l->param[1].grad, pass->scratch);
   if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
@@ -333,6 +358,8 @@ static void project(lip_layer *l, size_t u0, size_t u1, void *scratch) {
 }
 
 static lip_status project_exact(lip_layer *l, lip_err *err) {
+  const state *s = l->state;
+  if (s->weight.kind) return lip_weight_project_exact(&s->weight, l, err);
   return lip_conv_project_exact(l->state, l->param[0].value, l->budget, err);
 }
 
@@ -348,7 +375,7 @@ static void matrix(const lip_layer *l, float *W, float *b) {
   memset(W, 0, l->n_out * l->n_in * sizeof *W);
   for (size_t row = 0; row < l->n_out; row++) {
     size_t o = row / P, oy = row % P / h.out, ox = row % h.out, first = o / c->OUTg * c->Cg;
-    b[row] = l->n_param > 1 ? l->param[1].value[o] : 0;
+    b[row] = bias_of(l) ? bias_of(l)[o] : 0;
     for (size_t t = 0; t < c->K; t++) {
       size_t y = oy * v.stride + t % k2 / h.kernel * v.dilation,
              x = ox * h.stride + t % h.kernel * h.dilation;
@@ -360,7 +387,7 @@ static void matrix(const lip_layer *l, float *W, float *b) {
 }
 
 static bool warm(const lip_layer *l, size_t i, lip_warm *out) {
-  return lip_conv_warm(l->state, i, out);
+  return !((const state *)l->state)->weight.kind && lip_conv_warm(l->state, i, out);
 }
 
 static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
@@ -369,7 +396,7 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   const double u = 0x1p-24, kappa = ((double)c->K + 2) * u, executed = d->size + d->off;
   double norm, bias = 0, spread = lip_conv_abs_norm_upper(c, l->param[0].value, pq);
   if (lip_conv_norm_quick(c, l->param[0].value, pq, &norm, NULL)) norm = spread;
-  if (l->n_param > 1) bias = lip_norm_upper(l->param[1].value, c->OUT, pq.q) * lip_ones_norm(places(c), pq.q);
+  if (bias_of(l)) bias = lip_norm_upper(bias_of(l), c->OUT, pq.q) * lip_ones_norm(places(c), pq.q);
   double underflow = 2 * ((double)c->K + 2) * (double)FLT_MIN * lip_ones_norm(l->n_out, pq.q);
   bool fits = (spread * executed + bias) * (1 + 2 * kappa) < (double)FLT_MAX / 2;
   d->off = fits ? lip_round_up(norm * d->off + kappa * (spread * executed + bias)) + underflow : INFINITY;
@@ -378,8 +405,8 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
 
 #define KIND                                                                                                 \
   .flags = LIP_LAYER_WEIGHTED, .release = release, .reset = reset, .forward = forward, .backward = backward, \
-  .wide = wide, .grad = grad, .project = project, .project_exact = project_exact, .warm = warm,              \
-  .bound = bound, .matrix = matrix, .deviate = deviate
+  .wide = wide, .grad = grad, .renew = renew, .pull = pull, .project = project,                              \
+  .project_exact = project_exact, .warm = warm, .bound = bound, .matrix = matrix, .deviate = deviate
 
 const lip_layer_kind lip_layer_conv2d = {
     .desc = {"conv2d", "two-dimensional convolution", options, sizeof(conf)},
