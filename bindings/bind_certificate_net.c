@@ -424,7 +424,8 @@ static lip_status add_sum(lipL_model *m, const lip_layer *l, size_t k, lip_err *
 
 static lip_status add_container(lipL_model *m, const lip_layer *l, lip_err *err) {
   const char *kind = l->kind->desc.name;
-  const bool residual = strcmp(kind, "residual") == 0, chain = strcmp(kind, "chain") == 0;
+  const bool residual = strcmp(kind, "residual") == 0;
+  const bool chain = !residual && strcmp(kind, "concat") != 0 && strcmp(kind, "sum") != 0;
   lip_status status = LIP_OK;
   lip_str_printf(&m->text, ";%s(", kind);
   m->depth++;
@@ -479,6 +480,9 @@ static const struct {
     {"concat", add_container},
     {"sum", add_container},
     {"chain", add_container},
+    {"sll", add_container},
+    {"cpl", add_container},
+    {"sandwich", add_container},
 };
 
 static lip_status add_layer(lipL_model *m, const lip_layer *l, lip_err *err) {

@@ -265,6 +265,9 @@ struct lip_layer_kind {
   void (*diagonal)(const lip_layer *l, size_t k, float amb[3]);
   bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
   bool (*form)(const lip_layer *l, lip_form *f);
+  /* (with form) Multipliers of bound/lmi.h for the units that its form bends, in their order, with which the layer proves a
+   * constant 2 -> 2 by itself: fills lambda, returns about that constant. Only a hint: nothing rests on it. (optional) */
+  double (*multipliers)(const lip_layer *l, double *lambda);
   /* Adds A'B to rows u0..u1 of the gradient of W, A (K, n_out), B (K, n_in): how a loss that depends on W itself, not
    * on y alone, is learned from. For layers with `matrix` whose W is trained entry by entry; then W is param[0]. */
   void (*matrix_grad)(const lip_layer *l, size_t K, const float *A, const float *B, size_t u0, size_t u1,

@@ -173,7 +173,7 @@ static void backward_rows(const lip_layer *l, size_t a, size_t b, lip_pass part,
     part.dx = n > 0 ? at : NULL;
     if (!lip_run_alias(c)) {
       if (part.dy) check_gradient(c, &part);
-      if (part.dx || c->dx || c->grad_by_parts || c->kind->flags & LIP_LAYER_CONTAINER)
+      if (part.dx || c->dx || c->grad_by_parts || c->n_child > 0)
         c->kind->backward(c, &part);
       part.dy = part.dx;
     }

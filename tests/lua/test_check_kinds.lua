@@ -43,6 +43,9 @@ local nets = {
   residual = function() return 5, D(5), lip.residual { D(6), lip.relu {}, D(5) }, lip.residual { mode = "add", D(5), lip.abs {} }, D(3) end,
   concat = function() return 5, lip.concat { lip.chain { D(4), lip.relu {} }, lip.chain {}, lip.chain { D(2), lip.maxmin {} } }, D(3) end,
   sum = function() return 5, lip.sum { lip.chain { D(4), lip.relu {}, D(5) }, lip.chain {}, weights = { 0.5, -2 } }, lip.relu {}, D(3) end,
+  sll = function() return 5, lip.sll { hidden = 4 }, lip.sll {}, D(3) end,
+  cpl = function() return 5, lip.cpl { activation = "softplus" }, lip.cpl { hidden = 7 }, D(3) end,
+  sandwich = function() return 5, lip.sandwich { out = 6 }, lip.sandwich { out = 4, activation = "tanh" }, lip.sandwich { out = 3, activation = "none" } end,
   chain = function() return 5, lip.chain { D(6), lip.relu {} }, D(3) end,
 }
 
