@@ -23,6 +23,7 @@ void lip_elim_watch(lip_elim *e, lip_cancel *cancel);
 /* Multipliers are kept in an order and scale of its own: `count` numbers, some of which are padding (1, never read). */
 size_t lip_elim_count(const lip_elim *e);
 void lip_elim_export(const lip_elim *e, const double *lambda, double *to);
+void lip_elim_import(const lip_elim *e, const double *from, double *lambda); /* back from its `to` */
 
 /* The rows that the calls below are about. */
 void lip_elim_target(lip_elim *e, lip_rows rows);

@@ -210,6 +210,18 @@ void lip_elim_export(const lip_elim *e, const double *lambda, double *to) {
   }
 }
 
+void lip_elim_import(const lip_elim *e, const double *from, double *lambda) {
+  for (size_t l = 0; l < e->n; l++) {
+    const stage *s = &e->stage[l];
+    for (size_t p = 0; p < s->F; p++) {
+      size_t k = s->unit[p];
+      bool pair = k != UINT32_MAX && s->block->mate && s->block->mate[k] != k;
+      lambda[s->at + p] = k == UINT32_MAX ? 1 : pair ? 2 * from[k] : from[k];
+    }
+    from += s->block->M;
+  }
+}
+
 /* ---- the input and the target ---- */
 
 bool lip_elim_weigh(lip_elim *e, const double *d) {

@@ -8,6 +8,7 @@
 #include "core/base/decimal.h"
 #include "core/base/mem.h"
 #include "core/bound/found.h"
+#include "core/bound/hint.h"
 #include "core/norm/round.h"
 
 enum { SLACKS = 3 };
@@ -46,10 +47,42 @@ static double propose_forward(lip_proposer *p, double rho) {
   return found;
 }
 
+/* Factors of the layers' multipliers that may do for the target, the likelier last: its norm times what follows them, or the
+ * norm of its row, should that be all that follows. Returns how many. */
+static size_t factors(const lip_proposer *p, double *factor) {
+  const lip_block *b = &p->ask->affine->block[p->ask->affine->n - 1];
+  const bool all = p->rows.i == LIP_NO_ROW, pair = p->rows.j != LIP_NO_ROW;
+  factor[0] = (!all && pair ? 2 : 1) * p->tail * p->tail;
+  double sum = 0;
+  for (size_t k = 0; !all && k < b->N; k++) {
+    double v = lip_block_weight(b, p->rows.i * b->N + k);
+    if (pair) v -= lip_block_weight(b, p->rows.j * b->N + k);
+    sum += v * v;
+  }
+  factor[1] = sum;
+  return sum > 0 && sum < factor[0] ? 2 : 1;
+}
+
+/* What the layers come with, where that is smaller; with a little more room each time it has none. */
+static double propose_hint(lip_proposer *p, double rho) {
+  static const double room[] = {2e-6, 1e-4, 1e-2};
+  double factor[2], *lambda = p->room[0], found = INFINITY;
+  if (!p->hint) return rho;
+  for (size_t k = factors(p, factor); k-- > 0 && !(found < INFINITY);)
+    for (size_t i = 0; i < sizeof room / sizeof *room && !(found < INFINITY); i++) {
+      for (size_t u = 0; u < lip_elim_count(p->elim); u++) lambda[u] = factor[k] * p->hint[u];
+      lip_elim_slacken(p->elim, lambda, room[i]);
+      found = lip_elim_rho(p->elim, lambda, 1e-12, 0, NULL);
+    }
+  if (!(found < rho)) return rho;
+  memcpy(p->lambda, lambda, lip_elim_count(p->elim) * sizeof *lambda);
+  return found;
+}
+
 double lip_propose_closed(lip_proposer *p) {
   if (p->d && !lip_elim_weigh(p->elim, NULL)) return INFINITY;
   double rho = lip_elim_closed(p->elim, LIP_ELIM_ROOM, p->lambda), top = 0;
-  if (!p->d) return propose_forward(p, rho);
+  if (!p->d) return propose_hint(p, propose_forward(p, rho));
   if (!(rho < INFINITY)) return rho;
   size_t n_in = p->ask->affine->n_in;
   lip_elim_spread(p->elim, p->d);
@@ -80,7 +113,22 @@ static void proposer_free(lip_proposer *p) {
   lip_elim_free(p->elim);
   lip_free(p->lambda);
   lip_free(p->d);
+  lip_free(p->hint);
   for (int i = 0; i < LIP_ROOMS; i++) lip_free(p->room[i]);
+}
+
+static lip_status take_hint(lip_proposer *p, lip_err *err) {
+  double *units = lip_alloc(lip_affine_units(p->ask->affine), sizeof *units);
+  p->hint = lip_alloc(lip_elim_params(p->elim), sizeof *p->hint);
+  const bool complete = units && p->hint;
+  if (complete && lip_hint(p->ask->net, p->ask->affine, units, &p->tail)) {
+    lip_elim_import(p->elim, units, p->hint);
+  } else {
+    lip_free(p->hint);
+    p->hint = NULL;
+  }
+  lip_free(units);
+  return complete ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for multipliers");
 }
 
 static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, bool interior, lip_err *err) {
@@ -95,7 +143,8 @@ static lip_status proposer_init(lip_proposer *p, const lip_ask *ask, bool interi
   bool complete = (p->lambda = lip_alloc(n, sizeof(double))) != NULL;
   if (weighted) complete &= (p->d = lip_alloc(n_in, sizeof(double))) != NULL;
   for (int i = 0; i < LIP_ROOMS; i++) complete &= (p->room[i] = lip_alloc(n + n_in, sizeof(double))) != NULL;
-  return complete ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for multipliers");
+  if (!complete) return lip_fail(err, LIP_MEMORY, "out of memory for multipliers");
+  return weighted ? LIP_OK : take_hint(p, err);
 }
 
 /* Rows that do not differ need no proof. */
@@ -132,6 +181,7 @@ static lip_status run_target(const job *t, lip_proposer *p, lip_lmi *lmi, lip_mu
   if (p->d && !(m->d = lip_alloc(t->ask->affine->n_in, sizeof *m->d)))
     return lip_fail(err, LIP_MEMORY, "out of memory for weights");
   lip_elim_target(p->elim, m->rows);
+  p->rows = m->rows;
   double rho = t->propose(p);
   if (t->propose != lip_propose_closed) *began = lip_seconds();
   lip_status status = prove(p, lmi, m, rho, err);

@@ -16,6 +16,9 @@ typedef struct lip_proposer {
   const lip_ask *ask;
   double *lambda;          /* (count) the proposal */
   double *d;               /* (n_in) weights of the input; NULL for p = 2: all 1 */
+  double *hint;            /* (count) what the layers come with (hint.h), for a target of norm 1; NULL: nothing */
+  double tail;             /* constant of what stands between that and the outputs */
+  lip_rows rows;           /* of the target */
   double *room[LIP_ROOMS]; /* (lip_elim_params + n_in) each: working memory */
   double finish;           /* time by which this target should be done */
   bool cut;                /* it was not: its search ended early */
@@ -24,7 +27,8 @@ typedef struct lip_proposer {
 /* Proposes multipliers (and d) for rows that lip_elim_target has been told of; returns rho, INFINITY for none. */
 typedef double lip_propose(lip_proposer *p);
 
-/* The closed form: multipliers of lip_elim_closed or, where that is smaller, of lip_elim_forward; weights d_k = sum_j |Q_kj| of the form Q that they leave at the input,
+/* The closed form: multipliers of lip_elim_closed or, where that is smaller, of lip_elim_forward or what the layers come with
+ * (hint.h); weights d_k = sum_j |Q_kj| of the form Q that they leave at the input,
  * which make diag(d) - Q diagonally dominant. */
 double lip_propose_closed(lip_proposer *p);
 
