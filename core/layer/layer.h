@@ -272,6 +272,15 @@ struct lip_layer_kind {
    * on y alone, is learned from. For layers with `matrix` whose W is trained entry by entry; then W is param[0]. */
   void (*matrix_grad)(const lip_layer *l, size_t K, const float *A, const float *B, size_t u0, size_t u1,
                       void *scratch);
+  /* Where every input k is a float32 number in [low_k, high_k] (n_in), finite: every output j as executed outside training, in
+   * any order of sums, fused or not, denormal numbers kept or flushed, is in [out_low_j, out_high_j] (n_out); infinite where
+   * nothing is known. (optional: for layers that offer none of the above) */
+  void (*interval)(const lip_layer *l, const double *low, const double *high, double *out_low,
+                   double *out_high);
+  /* The exponent of the distances that it measures, part of its weights; another one, between two steps: LIP_OPTION,
+   * saying what was expected, where it cannot have that. (optional: it has none) */
+  double (*p)(const lip_layer *l);
+  lip_status (*set_p)(lip_layer *l, double p, lip_err *err);
   /* Carries size and off through the layer as executed in float32, both in norm pq.p before and pq.q after.
    * (optional: then both become INFINITY) */
   void (*deviate)(const lip_layer *l, lip_pq pq, lip_deviation *d);

@@ -377,6 +377,40 @@ static void normalise_d(const lip_layer *l, const double *x, double *y, bool who
   }
 }
 
+static const lip_param *param_named(const lip_layer *l, const char *name) {
+  for (size_t i = 0; i < l->n_param; i++)
+    if (strcmp(l->param[i].name, name) == 0) return &l->param[i];
+  return NULL;
+}
+
+/* linf_dist, or (`sorted`) sort_neuron. */
+static void distance_d(const lip_layer *l, const double *x, double *y, bool sorted) {
+  const size_t n = l->n_in;
+  const lip_param *b = param_named(l, "bias"), *m = param_named(l, "running_mean"),
+                  *log2_p = param_named(l, "log2_p");
+  const double k = log2_p ? round((double)log2_p->value[0]) : 0;
+  double *v = malloc(n * sizeof *v);
+  for (size_t j = 0; j < l->n_out; j++) {
+    const double c = (b ? (double)b->value[j] : 0) - (m ? (double)m->value[j] : 0);
+    double sum = 0, weights = 0;
+    for (size_t i = 0; i < n; i++) v[i] = fabs(x[i] - (double)l->param[0].value[j * n + i]);
+    qsort(v, n, sizeof *v, ascending);
+    if (sorted) {
+      const double q = layer_number(l, "q"), terms = fmin(layer_number(l, "terms"), (double)n);
+      for (double i = 0; i < terms; i++) weights += q * pow(1 - q, i);
+      for (double i = 0; i < terms; i++)
+        sum += (double)(float)(q * pow(1 - q, i) / weights) * v[n - 1 - (size_t)i];
+    } else if (k > 0 && v[n - 1] > 0) {
+      for (size_t i = 0; i < n; i++) sum += pow(v[i] / v[n - 1], exp2(k));
+      sum = v[n - 1] * pow(sum, exp2(-k));
+    } else {
+      sum = v[n - 1];
+    }
+    y[j] = sum + (double)(float)c;
+  }
+  free(v);
+}
+
 static bool element(const lip_layer *l, long double v, long double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "dropout") == 0) {
@@ -463,6 +497,8 @@ bool layer_in_double(const lip_layer *l, const double *x, double *y) {
     scale_d(l, x, y);
   } else if (strcmp(kind, "centre") == 0 || strcmp(kind, "batch_norm") == 0) {
     normalise_d(l, x, y, kind[0] == 'b');
+  } else if (strcmp(kind, "linf_dist") == 0 || strcmp(kind, "sort_neuron") == 0) {
+    distance_d(l, x, y, kind[0] == 's');
   } else if (strcmp(kind, "flatten") == 0) {
     memcpy(y, x, l->n_in * sizeof *y);
   } else {

@@ -85,6 +85,12 @@ static const variant variants[] = {
     {"centre", {3, {3, 2, 5}}, {{NULL, 0}}, "trained"},
     {"batch_norm", {3, {3, 2, 5}}, {{"eps", 0.5}, {"momentum", 1}}, NULL},
     {"sum", {1, {6, 0, 0}}, {{"weights", -0.3}}, NULL},
+    {"linf_dist", {1, {11, 0, 0}}, {{"out", 2}, {"p", 2}}, NULL},
+    {"linf_dist", {1, {40, 0, 0}}, {{"out", 7}, {"p", 8}, {"shift", 1}}, NULL},
+    {"linf_dist", {1, {150, 0, 0}}, {{"out", 2}, {"p", 256}, {"bias", 0}}, NULL},
+    {"linf_dist", {1, {150, 0, 0}}, {{"out", 9}, {"shift", 1}, {"bias", 0}}, NULL},
+    {"sort_neuron", {1, {37, 0, 0}}, {{"out", 5}, {"q", 0.2}, {"shift", 1}}, NULL},
+    {"sort_neuron", {1, {20, 0, 0}}, {{"out", 3}, {"terms", 3}, {"q", 1}}, NULL},
     {"anchor", {1, {6, 0, 0}}, {{"at", 0.7}, {"value", -2}}, NULL},
 };
 
@@ -125,12 +131,18 @@ static bool add_kind(test_case *out, size_t *n, size_t cap, const lip_layer_kind
   return some;
 }
 
+static bool set_option(const lip_desc *desc, void *conf, const char *name, double v) {
+  const lip_opt *o = lip_opt_find(desc, name);
+  if (o && o->type == LIP_OPT_BOOL) return lip_conf_set_bool(desc, conf, name, v != 0, NULL) == LIP_OK;
+  return lip_conf_set_number(desc, conf, name, v, NULL) == LIP_OK;
+}
+
 static lip_spec *spec_of(const variant *v) {
   const lip_layer_kind *kind = lip_layer_kind_find(v->kind);
   lip_spec *spec = kind ? spec_by_rule(kind, lip_shape_size(&v->in), whole[0]) : NULL;
   bool ok = spec != NULL;
   for (size_t k = 0; ok && v->opt[k].name; k++)
-    ok = lip_conf_set_number(&kind->desc, spec->conf, v->opt[k].name, v->opt[k].v, NULL) == LIP_OK;
+    ok = set_option(&kind->desc, spec->conf, v->opt[k].name, v->opt[k].v);
   if (ok && v->mode) ok = lip_conf_set_text(&kind->desc, spec->conf, "mode", v->mode, NULL) == LIP_OK;
   if (ok) return spec;
   lip_spec_free(spec);
