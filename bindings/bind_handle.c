@@ -172,6 +172,38 @@ void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *
   }
 }
 
+/* ---- what stands in place of tensors ---- */
+
+/* Pushes the operation `name` of the value at idx; false (nothing pushed) when it has none. */
+static bool push_traced(lua_State *L, int idx, const char *name) {
+  if (lua_type(L, idx) != LUA_TTABLE || luaL_getmetafield(L, idx, "__traced") == LUA_TNIL) return false;
+  if (lua_type(L, -1) == LUA_TTABLE) {
+    lua_pushstring(L, name);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+  }
+  if (lua_type(L, -1) == LUA_TFUNCTION) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+bool lipL_traced(lua_State *L, const char *name) {
+  int top = lua_gettop(L);
+  bool found = false;
+  luaL_checkstack(L, 8, name);
+  for (int i = 1; i <= top && !found; i++) found = push_traced(L, i, name);
+  lua_Integer n = !found && lua_type(L, 1) == LUA_TTABLE ? (lua_Integer)lua_rawlen(L, 1) : 0;
+  for (lua_Integer i = 1; i <= n && !found; i++) {
+    lua_rawgeti(L, 1, i);
+    found = push_traced(L, top + 1, name);
+    lua_remove(L, top + 1);
+  }
+  if (!found) return false;
+  lua_insert(L, 1);
+  lua_call(L, top, LUA_MULTRET);
+  return true;
+}
+
 /* ---- making and lending ---- */
 
 lip_tensor *lipL_newtensor(lua_State *L, int ndim, const size_t *shape) {

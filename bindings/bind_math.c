@@ -58,6 +58,7 @@ static int apply_op(lua_State *L) {
   size_t shape[LIP_MAX_DIMS];
   int ndim;
   lip_err err;
+  if (lipL_traced(L, lip_op_name(x.op))) return lua_gettop(L);
   x.a = operand(L, 1, &x.box_a, &x.value_a);
   read_arguments(L, &x);
   if (lip_op_shape(lip_op_name(x.op), x.a, x.b ? x.b : x.a, &ndim, shape, &err)) return lipL_raise(L, &err);
@@ -68,6 +69,7 @@ static int apply_op(lua_State *L) {
 /* In place: the first tensor keeps its shape. Returns it, so that calls chain. */
 static int apply_in_place(lua_State *L) {
   arguments x = {.op = (lip_op)lua_tointeger(L, lua_upvalueindex(1))};
+  if (lipL_traced(L, "in_place")) return lua_gettop(L);
   lip_tensor *to = lipL_checktensor(L, 1);
   read_arguments(L, &x);
   if (x.b) {
@@ -245,6 +247,7 @@ static int tensor_all_finite(lua_State *L) {
 
 /* t:dot(u): sum of the products of the elements of two tensors of one shape, in double */
 static int tensor_dot(lua_State *L) {
+  if (lipL_traced(L, "dot")) return lua_gettop(L);
   const lip_tensor *a = lipL_checktensor(L, 1), *b = lipL_checktensor(L, 2);
   lua_settop(L, 2);
   if (!lip_tensor_same_shape(a, b)) {
@@ -290,6 +293,7 @@ static matrix check_matrix(lua_State *L, int idx, bool column) {
 
 /* t:matmul(u): (M,K) x (K,N) -> (M,N); a vector on the left is a row, on the right a column, and leaves the shape */
 static int tensor_matmul(lua_State *L) {
+  if (lipL_traced(L, "matmul")) return lua_gettop(L);
   const lip_tensor *a = lipL_checktensor(L, 1), *b = lipL_checktensor(L, 2);
   int da = a->ndim, db = b->ndim, ndim = 0;
   char ta[100], tb[100];
@@ -401,6 +405,7 @@ void lipL_open_math(lua_State *L) {
   set_closure(L, "__sub", apply_op, LIP_OP_SUB);
   set_closure(L, "__mul", apply_op, LIP_OP_MUL);
   set_closure(L, "__div", apply_op, LIP_OP_DIV);
+  set_closure(L, "__pow", apply_op, LIP_OP_POW);
   set_closure(L, "__unm", apply_op, LIP_OP_NEG);
   lua_pushcfunction(L, tensor_eq);
   lua_setfield(L, -2, "__eq");

@@ -15,6 +15,10 @@
 
 void lipL_assign(lua_State *L, lip_tensor *t, int idx) {
   idx = lua_absindex(L, idx);
+  if (lua_type(L, idx) == LUA_TTABLE && luaL_getmetafield(L, idx, "__traced") != LUA_TNIL)
+    luaL_error(L, "lip.tensor: a value that lip.grad differentiates cannot be written into a tensor: its "
+                  "gradient would "
+                  "be lost (build the result with lip.cat, or take detach() of it)");
   if (lua_type(L, idx) == LUA_TNUMBER) {
     lip_tensor_fill(t, (float)lua_tonumber(L, idx));
     return;

@@ -23,6 +23,11 @@ lip_tensor *lipL_fromtable(lua_State *L, int idx);
 /* Pushes the text of __tostring. */
 void lipL_pushtext(lua_State *L, const lip_tensor *t);
 
+/* What lip.grad differentiates stands in place of tensors. When an argument (or an element of a list that is the first
+ * argument) is such a value, its own version of the operation `name` is called with all arguments, its results take
+ * their place, and true is returned. */
+bool lipL_traced(lua_State *L, const char *name);
+
 /* The generator at idx. Lent. */
 lip_rng *lipL_checkrng(lua_State *L, int idx);
 lip_rng *lipL_testrng(lua_State *L, int idx); /* NULL when it is something else */

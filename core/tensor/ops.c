@@ -7,6 +7,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/tensor/vmath.h"
 
 /* The loops below may write where they read (out = a): no element depends on an earlier one. */
 #if defined(__clang__)
@@ -75,43 +76,55 @@ int lip_op_numbers(lip_op op) {
 }
 
 /* b is a scalar or a vector that fits the rows of a */
-static bool is_broadcast_to(const lip_tensor *b, const lip_tensor *a) {
+static bool is_row_of(const lip_tensor *b, const lip_tensor *a) {
   if (b->ndim == 0) return true;
   return b->ndim == 1 && a->ndim > 1 && a->shape[a->ndim - 1] == b->shape[0];
 }
 
+static bool sides_fit(const lip_tensor *a, const lip_tensor *b) {
+  if (a->ndim != b->ndim) return false;
+  for (int d = 0; d < a->ndim; d++)
+    if (a->shape[d] != b->shape[d] && a->shape[d] != 1 && b->shape[d] != 1) return false;
+  return true;
+}
+
 lip_status lip_op_shape(const char *what, const lip_tensor *a, const lip_tensor *b, int *ndim,
                         size_t shape[LIP_MAX_DIMS], lip_err *err) {
-  const lip_tensor *big = a;
-  if (!lip_tensor_same_shape(a, b) && !is_broadcast_to(b, a)) {
-    if (!is_broadcast_to(a, b)) {
-      char ta[100], tb[100];
-      return lip_fail(err, LIP_SHAPE, "lip.tensor %s: shapes do not match: a %s, b %s", what,
-                      lip_shape_text(a->ndim, a->shape, ta, sizeof ta),
-                      lip_shape_text(b->ndim, b->shape, tb, sizeof tb));
-    }
-    big = b;
+  const lip_tensor *big = a->ndim >= b->ndim ? a : b, *small = big == a ? b : a;
+  if (!sides_fit(a, b) && !is_row_of(small, big)) {
+    char ta[100], tb[100];
+    return lip_fail(err, LIP_SHAPE, "lip.tensor %s: shapes do not match: a %s, b %s", what,
+                    lip_shape_text(a->ndim, a->shape, ta, sizeof ta),
+                    lip_shape_text(b->ndim, b->shape, tb, sizeof tb));
   }
   *ndim = big->ndim;
-  for (int d = 0; d < big->ndim; d++) shape[d] = big->shape[d];
+  for (int d = 0; d < big->ndim; d++)
+    shape[d] = big->shape[d] == 1 && small->ndim == big->ndim ? small->shape[d] : big->shape[d];
   return LIP_OK;
+}
+
+void lip_tensor_spread(const lip_tensor *t, size_t stride[LIP_MAX_DIMS]) {
+  size_t shape[LIP_MAX_DIMS];
+  lip_tensor_expand(t, shape, stride);
+  for (int d = 0; d < LIP_MAX_DIMS; d++)
+    if (shape[d] == 1) stride[d] = 0;
 }
 
 void lip_tensor_apply(lip_op op, lip_tensor *out, const lip_tensor *a, const lip_tensor *b, float p,
                       float q) {
   size_t n[LIP_MAX_DIMS], so[LIP_MAX_DIMS], sa[LIP_MAX_DIMS], sb[LIP_MAX_DIMS];
-  size_t na[LIP_MAX_DIMS], nb[LIP_MAX_DIMS], size = lip_tensor_size(out);
+  size_t size = lip_tensor_size(out);
   kernel *run = ops[op].run;
   if (ops[op].tensors == 1) b = a;
   if (size == 0) return;
-  bool flat = lip_tensor_is_contiguous(out) && lip_tensor_is_contiguous(a) && a->ndim == out->ndim;
-  if (flat && (b->ndim == 0 || (b->ndim == out->ndim && lip_tensor_is_contiguous(b)))) {
+  bool flat = lip_tensor_is_contiguous(out) && lip_tensor_is_contiguous(a) && lip_tensor_same_shape(a, out);
+  if (flat && (b->ndim == 0 || (lip_tensor_same_shape(b, out) && lip_tensor_is_contiguous(b)))) {
     run(out->data, 1, a->data, 1, b->data, b->ndim == 0 && out->ndim > 0 ? 0 : 1, size, p, q);
     return;
   }
   lip_tensor_expand(out, n, so);
-  lip_tensor_expand(a, na, sa); /* the dimensions that a smaller tensor is repeated over get step 0 */
-  lip_tensor_expand(b, nb, sb);
+  lip_tensor_spread(a, sa);
+  lip_tensor_spread(b, sb);
   for (size_t i = 0; i < n[0]; i++)
     for (size_t j = 0; j < n[1]; j++)
       for (size_t k = 0; k < n[2]; k++)

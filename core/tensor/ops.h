@@ -24,6 +24,7 @@
   X(LE, "le", 2, 0, x <= y ? 1.0f : 0.0f)                                                                    \
   X(GT, "gt", 2, 0, x > y ? 1.0f : 0.0f)                                                                     \
   X(GE, "ge", 2, 0, x >= y ? 1.0f : 0.0f)                                                                    \
+  X(POW, "pow", 2, 0, powf(x, y))                                                                            \
   X(AXPY, "axpy", 2, 1, x + p * y)                                                                           \
   X(NEG, "neg", 1, 0, -x)                                                                                    \
   X(ABS, "abs", 1, 0, fabsf(x))                                                                              \
@@ -33,7 +34,9 @@
   X(TANH, "tanh", 1, 0, tanhf(x))                                                                            \
   X(SIGN, "sign", 1, 0, x > 0 ? 1.0f : x < 0 ? -1.0f : x)                                                    \
   X(RELU, "relu", 1, 0, x <= 0 ? 0.0f : x)                                                                   \
-  X(POW, "pow", 1, 1, powf(x, p))                                                                            \
+  X(SQUARE, "square", 1, 0, (x * x))                                                                         \
+  X(SIGMOID, "sigmoid", 1, 0, 1.0f / (1.0f + lip_expf(-x)))                                                  \
+  X(SOFTPLUS, "softplus", 1, 0, (x > 0 ? x : 0.0f) + log1pf(lip_expf(-fabsf(x))))                            \
   X(CLAMP, "clamp", 1, 2, x<p ? p : x> q ? q : x)
 
 typedef enum lip_op {
@@ -47,10 +50,15 @@ const char *lip_op_name(lip_op op);
 int lip_op_tensors(lip_op op); /* 1 or 2 */
 int lip_op_numbers(lip_op op); /* 0, 1 or 2 */
 
-/* Shape of the result of a two-tensor operation. The shapes agree, or one tensor is a scalar (0 dimensions), or one is
- * a vector as long as the last dimension of the other (which is added to each row, say). LIP_SHAPE names both. */
+/* Shape of the result of a two-tensor operation. One tensor is a scalar (0 dimensions), or a vector as long as the last
+ * dimension of the other (which is added to each row, say), or both have the same number of dimensions and their sides
+ * agree or are 1: along a side of 1 a tensor is repeated, a column (B, 1) for each column of (B, C). A vector (B) is
+ * no column: (B, 1) beside (B), values beside labels, is a mistake that (B, B) would hide. LIP_SHAPE names both. */
 lip_status lip_op_shape(const char *what, const lip_tensor *a, const lip_tensor *b, int *ndim,
                         size_t shape[LIP_MAX_DIMS], lip_err *err);
+/* Strides of t for an index into such a result, moved to the right end of four dimensions: 0 along what t is repeated
+ * over. */
+void lip_tensor_spread(const lip_tensor *t, size_t stride[LIP_MAX_DIMS]);
 /* out = op(a, b, p, q); `out` has the shape lip_op_shape gave; b is ignored (may be NULL) when op takes one tensor.
  * `out` may be a or b themselves, but may not overlap them otherwise: see lip_tensor_overlaps. */
 void lip_tensor_apply(lip_op op, lip_tensor *out, const lip_tensor *a, const lip_tensor *b, float p, float q);

@@ -12,6 +12,8 @@ arange(a, b, step) -- a, a + step, ... up to and including b; arange(n): 1 to n
 linspace(a, b, n) -- n equally spaced numbers from a to b
 rand(rng, d, ...) -- uniform in [0, 1); without rng from the session's own generator; rand(seed, {d, ...})
 randn(rng, d, ...) -- standard normal
+cat({t, u, ...}, dim) -- tensors end to end along a dimension, the first one if not told
+one_hot(labels, classes) -- 1 at the place of each label, which count from 0, else 0: one dimension more
 rng(seed) -- a generator of random numbers with its own state
 load_npy(path) -- a NumPy file as a tensor, its numbers as they stand; nil, message, code on failure
 save_npy(path, t) -- writes a NumPy file]] },
@@ -32,7 +34,7 @@ is_contiguous() -- whether elements follow each other
 copy(from) -- takes the elements of a tensor or table
 fill(v) -- sets every element
 totable() -- nested tables of numbers
-add(x) -- sum with a number, a tensor, or a row for every row
+add(x) -- sum with a number or a tensor; a row (C), a column (B, 1) and every side of 1 are repeated
 sub(x) -- difference
 mul(x) -- product, element by element
 div(x) -- quotient, element by element
@@ -44,6 +46,8 @@ sum(dim) -- sum of all, or along a dimension
 mean(dim) -- mean of all, or along a dimension
 max(dim) -- largest of all, or along a dimension
 min(dim) -- smallest of all, or along a dimension
+logsumexp(dim) -- log of the sum of exponentials of all, or along a dimension
+softmax(dim) -- exp(x - logsumexp) along a dimension, the last one if not told
 argmax(dim) -- where the largest stands: positions, from 1 (not classes)
 argmin(dim) -- where the smallest stands, from 1
 classes() -- of outputs (B, C): the class of each row, from 0 as labels count; -1 where one is NaN
@@ -55,8 +59,15 @@ exp() -- exponentials
 log() -- natural logarithms
 tanh() -- hyperbolic tangents
 relu() -- max(x, 0)
-pow(k) -- powers
+pow(x) -- powers, of a number or element by element
+square() -- squares
+sigmoid() -- 1 / (1 + exp(-x))
+softplus() -- log(1 + exp(x))
 clamp(lo, hi) -- limited to a range
+where(a, b) -- of a mask: a where it is not 0, else b; tensors or numbers
+gather(index, dim) -- one entry of each row (or several): labels count from 0, positions of sort from 1
+scatter_add_(index, values, dim) -- adds values to the entries that gather would take
+detach() -- a copy; in a function that lip.grad differentiates a constant
 sort(dim, descending) -- sorted along a dimension, and where each came from, from 1
 eq(u) -- 1 where equal, else 0
 ne(u) -- 1 where different

@@ -200,7 +200,10 @@ static float expected(lip_op op, float x, float y, float p, float q) {
   case LIP_OP_TANH: return (float)tanh((double)x);
   case LIP_OP_SIGN: return isnan(x) ? NAN : (float)((x > 0) - (x < 0));
   case LIP_OP_RELU: return isnan(x) ? NAN : fmaxf(x, 0);
-  case LIP_OP_POW: return (float)pow((double)x, (double)p);
+  case LIP_OP_POW: return (float)pow((double)x, (double)y);
+  case LIP_OP_SQUARE: return x * x;
+  case LIP_OP_SIGMOID: return (float)(1 / (1 + exp(-(double)x)));
+  case LIP_OP_SOFTPLUS: return isnan(x) ? NAN : (float)(fmax((double)x, 0) + log1p(exp(-fabs((double)x))));
   case LIP_OP_CLAMP: return isnan(x) ? NAN : fminf(fmaxf(x, p), q);
   default: fail_msg("operation %d has no oracle", op); return 0;
   }
@@ -211,6 +214,8 @@ static void assert_result(lip_op op, float got, float want) {
   bool libm = op == LIP_OP_EXP || op == LIP_OP_LOG || op == LIP_OP_TANH || op == LIP_OP_POW;
   if (libm && isfinite(want)) {
     assert_true(fabsf(got - want) <= 2 * FLT_EPSILON * fabsf(want) + FLT_MIN);
+  } else if ((op == LIP_OP_SIGMOID || op == LIP_OP_SOFTPLUS) && isfinite(want)) {
+    assert_true(fabsf(got - want) <= 4 * FLT_EPSILON * fabsf(want) + FLT_MIN);
   } else if (!same_float(got, want)) {
     fail_msg("%s: got %g, want %g", lip_op_name(op), (double)got, (double)want);
   }
@@ -220,7 +225,9 @@ static void assert_result(lip_op op, float got, float want) {
 static float spread(const lip_tensor *t, const lip_tensor *out, const size_t *index) {
   if (t->ndim == 0) return t->data[0];
   if (t->ndim < out->ndim) return *element(t, index + out->ndim - 1);
-  return *element(t, index);
+  size_t own[LIP_MAX_DIMS];
+  for (int d = 0; d < t->ndim; d++) own[d] = t->shape[d] == 1 ? 0 : index[d];
+  return *element(t, own);
 }
 
 static void check_apply(lip_op op, const lip_tensor *a, const lip_tensor *b) {
@@ -255,12 +262,19 @@ static void every_operation_agrees_with_its_formula(void **state) {
     sprinkle(&rng, &b);
     size_t width = a.ndim ? a.shape[a.ndim - 1] : 1;
     lip_tensor row = lip_tensor_wrap(ob.data, a.ndim ? 1 : 0, &width),
-               scalar = lip_tensor_wrap(ob.data, 0, NULL);
+               scalar = lip_tensor_wrap(ob.data, 0, NULL), column = b, across = b;
+    if (a.ndim > 0) { /* repeated along the last dimension, and along the first */
+      column = lip_tensor_slice(&b, a.ndim - 1, 0, 1, 1);
+      across = lip_tensor_slice(&b, 0, 0, 1, 1);
+    }
     for (int op = 0; op < LIP_OP_COUNT; op++) {
       check_apply((lip_op)op, &a, &b);
       check_apply((lip_op)op, &b, &a);
       check_apply((lip_op)op, &a, &row);
       check_apply((lip_op)op, &row, &a);
+      check_apply((lip_op)op, &a, &column);
+      check_apply((lip_op)op, &column, &a);
+      check_apply((lip_op)op, &column, &across);
       check_apply((lip_op)op, &b, &scalar);
       check_apply((lip_op)op, &scalar, &b);
       check_apply((lip_op)op, &a, &a);
@@ -295,6 +309,12 @@ static void shapes_that_do_not_match_are_named(void **state) {
   assert_string_equal(err.msg, "lip.tensor add: shapes do not match: a 2x3, b 3x2");
   assert_int_equal(lip_op_shape("add", &a, &bad, &ndim, shape, &err), LIP_SHAPE);
   assert_int_equal(lip_op_shape("add", &bad, &row, &ndim, shape, &err), LIP_SHAPE);
+  /* values in a column beside as many labels: (2, 1) and (2), no row of two */
+  lip_tensor column = lip_tensor_slice(&a, 1, 0, 1, 1);
+  assert_int_equal(lip_op_shape("sub", &column, &bad, &ndim, shape, &err), LIP_SHAPE);
+  assert_string_equal(err.msg, "lip.tensor sub: shapes do not match: a 2x1, b 2");
+  assert_int_equal(lip_op_shape("add", &column, &a, &ndim, shape, &err), LIP_OK);
+  assert_int_equal(shape[1], 3);
   assert_int_equal(lip_op_shape("add", &row, &a, &ndim, shape, &err), LIP_OK);
   assert_int_equal(ndim, 2);
   assert_int_equal(shape[0], 2);
