@@ -59,6 +59,10 @@ local kinds = {
   table = { is "table", "a table" },
   options = { is "table", "a table of options" },
   text = { is "string", "a text" },
+  callable = { function(v)
+    local meta = debug.getmetatable(v)
+    return type(v) == "function" or type(meta) == "table" and rawget(meta, "__call") ~= nil
+  end, "a function" },
   number = { finite, "a finite number" },
   limit = { function(v) return type(v) == "number" and v == v end, "a number" },
   float = { is "number", "a number" },

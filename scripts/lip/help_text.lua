@@ -99,8 +99,11 @@ restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved r
 losses() -- the losses as data
 optims() -- the optimisers as data
 schedules() -- the schedules as data
+grad(f) -- the function with its gradients: value, dx, dw = lip.grad(f)(x, w); help "grad"
 train(net, data, options) -- trains for some epochs; help "train" lists the options
 curve(report, data, options) -- certified accuracy against radius, from what net:certify returned]] },
+  { "Derivatives", "lip.grad.", "lip.grad", [[
+vjp(f, ...) -- f(...), and a function from a gradient of that to those of the arguments: for layers]] },
   { "Norms", "lip.", "lip", [[
 bound(net, options) -- net:bound(options)
 attack(net, data, options) -- searches points that the net answers wrongly; help "attack" lists the options

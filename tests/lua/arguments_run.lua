@@ -13,6 +13,7 @@ local right = {
   any = 2, something = 1, table = {}, options = {}, text = "name", number = 1, limit = 1, whole = 2, boolean = true,
   float = 1, step = 1, count = 2, net = net, dataset = data, tensor = lip.rand(1, { 2, 4, 4 }), numbers = { 1, 2 },
   labels = data, rows = data, tables = {}, texts = {}, curves = { x = { 0, 1 }, y = { 1, 0 } }, report = net:certify(data),
+  callable = math.abs,
 }
 local tried = { { nil, n = 1 }, { 7, n = 1 }, { "text", n = 1 }, { {}, n = 1 }, { { 7 }, n = 1 }, { print, n = 1 } }
 
@@ -55,7 +56,7 @@ local own = { ["lip.args"] = true, ["lip.sweep"] = true, ["lip.asha"] = true, ["
   ["lip.plot"] = true, ["lip.tensorboard"] = true, ["lip.help"] = true, ["lip.provenance.own"] = true }
 
 local owners = { lip = lip, ["lip.figures"] = lip.figures, ["lip.data"] = lip.data, ["lip.trial"] = lip.trial,
-  ["lip.provenance"] = lip.provenance }
+  ["lip.provenance"] = lip.provenance, ["lip.grad"] = lip.grad }
 for _, section in ipairs(sections) do
   local owner = owners[section[3]]
   for line in section[4]:gmatch "[^\n]+" do
