@@ -156,9 +156,10 @@ void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */
 lip_dataset *lipL_checkdataset(lua_State *L, int idx);
 lip_dataset *lipL_testdataset(lua_State *L, int idx);
 
-/* Class labels from the argument at idx: a table or 1-D tensor of whole numbers in 0..classes-1, B of them. Writes them
- * to `out`; raises naming the argument, the position and what came. */
-void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
+/* Class labels from the argument at idx: a table or 1-D tensor of whole numbers in 0..classes-1, B of them; for two
+ * classes, or as many as there may be, also of -1 and 1 alone, which become 0 and 1 (true: they did). Writes them to `out`; raises
+ * naming the argument, the position and what came. */
+bool lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
 
 /* The option `arithmetic` of the table at idx; raises. `real` allows "real". */
 lip_arithmetic lipL_optarithmetic(lua_State *L, int idx, const char *what, bool real);

@@ -133,7 +133,7 @@ static void check_conf(lua_State *L, int idx, task *t) {
 
 /* Arguments and working memory; userdata stay on the stack for as long as the call lasts. */
 static void prepare(lua_State *L, task *t) {
-  size_t rows, C = t->net->root->n_out, n_in = t->net->root->n_in;
+  size_t rows, n_in = t->net->root->n_in;
   t->data = lipL_testdataset(L, 2);
   int options = t->data || (lua_istable(L, 3) && lua_isnoneornil(L, 4)) ? 3 : 4;
   lua_settop(L, options);
@@ -157,7 +157,7 @@ static void prepare(lua_State *L, task *t) {
     t->rows = lua_newuserdatauv(L, t->batch * n_in * sizeof *t->rows, 0);
   } else if (options == 4 && !lua_isnil(L, 3)) {
     int32_t *labels = lua_newuserdatauv(L, rows * sizeof *labels, 0);
-    lipL_checklabels(L, 3, rows, C > 1 ? C : 2, labels);
+    lipL_checklabels(L, 3, rows, lip_net_classes(t->net), labels);
     t->labels = labels;
   }
   t->out = lua_newuserdatauv(L, t->n * sizeof *t->out, 0);
@@ -222,7 +222,7 @@ static void fill_result(lua_State *L, const task *t, float *labels, float *found
  *   distance                list of n numbers, rounded up; with a scale s, ||(x' - x) / s||_p
  *   with spec (bind_property.h) a point is correct where it holds and success where it is broken; margins are its value
  *   labels, found           (n) as executed, of the inputs and of the adversarial points
- *   margins                 (n) z_y - max z_j there */
+ *   margins                 (n) z_y - max z_j there; one output f counts as the logits 0 and f */
 static int attack(lua_State *L) {
   task t = {.net = lipL_checknet(L, 1)};
   lip_err err;

@@ -93,9 +93,12 @@ void lipL_checkfeatures(lua_State *L, const char *what, const lip_dataset *d, co
 }
 
 void lipL_checkclasses(lua_State *L, const char *what, const lip_dataset *d, const lip_net *net) {
-  size_t C = net->root->n_out;
-  if (d->labels && d->classes > (C > 1 ? C : 2))
-    luaL_error(L, "%s: the data set has %d classes, the net %d outputs", what, (int)d->classes, (int)C);
+  const int C = (int)net->root->n_out;
+  if (!d->labels || d->classes <= lip_net_classes(net)) return;
+  if (C == 1)
+    luaL_error(L, "%s: the data set has %d classes, a net of one output answers with two (its sign)", what,
+               (int)d->classes);
+  luaL_error(L, "%s: the data set has %d classes, the net %d outputs", what, (int)d->classes, C);
 }
 
 float lipL_floatbelow(double v) {
@@ -160,7 +163,9 @@ const char *lipL_optmethod(lua_State *L, int idx, const char *what) {
 lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, const lip_path *path,
                           bool pairs, double seconds, lip_watch *progress, lip_err *err) {
   bool product = strcmp(name, "product") == 0; /* needs no copy of the matrices */
-  lip_status status = product ? LIP_OK : lip_affine_init(&h->affine, net, err);
+  lip_status status = product      ? LIP_OK
+                      : h->classes ? lip_affine_classes(&h->affine, net, err)
+                                   : lip_affine_init(&h->affine, net, err);
   if (status) return status;
   lip_ask ask = {.net = net,
                  .affine = &h->affine,
@@ -168,6 +173,7 @@ lip_status lipL_runmethod(lipL_cert *h, const char *name, const lip_net *net, co
                  .p = lip_path_at(path, 0),
                  .q = lip_path_at(path, lip_net_weighted(net)),
                  .pairs = pairs,
+                 .classes = h->classes,
                  .only = h->only,
                  .carried = h->carried,
                  .seconds = seconds,

@@ -12,6 +12,7 @@ typedef struct lipL_cert {
   lip_affine affine;
   lip_found found;
   const bool *only; /* (C, C) pairs that are asked for, lent by the caller; NULL: all */
+  bool classes;     /* pairs are of the net's classes, of one output two (lip_net_classes) */
   bool carried;     /* "best" leaves out what a certificate file cannot carry */
 } lipL_cert;
 

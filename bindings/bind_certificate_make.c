@@ -251,6 +251,8 @@ static lip_status settle_pairs(maker *m, lip_err *err) {
 static double plain_radius(const maker *m, const float *z, int32_t label) {
   size_t C = m->c->model.net.n_out;
   double r = 0x1p100;
+  const float sign[2] = {0, *z};
+  if (m->net->root->n_out == 1) z = sign;
   for (size_t j = 0; j < C; j++) {
     if (label < 0 || j == (size_t)label) continue;
     double margin = (double)z[label] - (double)z[j], L = m->c->pair[(size_t)label * C + j];
@@ -278,7 +280,6 @@ static lip_status settle_rows(maker *m, lip_err *err) {
   lip_sha256 hash;
   uint8_t digest[LIP_SHA256_BYTES];
   char text[65];
-  size_t C = m->c->model.net.n_out;
   lip_sha256_init(&hash);
   for (size_t i = 0; i < m->rows.n; i += BATCH) {
     size_t B = m->rows.n - i < BATCH ? m->rows.n - i : BATCH;
@@ -293,7 +294,7 @@ static lip_status settle_rows(maker *m, lip_err *err) {
       status =
           m->local ? lipL_certificate_settle_local(m->c, row, i + r, m->radius[r].radius, err) : LIP_FORMAT;
       if (status == LIP_FORMAT)
-        status = settle_row(m, i + r, row, m->net->logits + r * C, &m->radius[r], err);
+        status = settle_row(m, i + r, row, m->net->logits + r * m->net->root->n_out, &m->radius[r], err);
     }
     if (status) return status;
   }
@@ -315,7 +316,7 @@ static lip_status make(maker *m, lip_err *err) {
   lipL_cert *f = m->found;
   const char *method = m->local ? m->global : m->method;
   bool more = strcmp(method, "product") != 0;
-  f->carried = true;
+  f->carried = f->classes = true;
   lip_status status = lipL_model_init(&c->model, m->net, err);
   if (!status) status = lip_bound_along(m->net, &m->path, &f->bound, err);
   if (!status && more)
@@ -391,8 +392,7 @@ static void check_arguments(lua_State *L, maker *m) {
   m->seconds = lipL_optseconds(L, options, "certificate", &m->path);
   if (!set && !lua_isnil(L, 4)) {
     int32_t *labels = lua_newuserdatauv(L, (m->rows.n ? m->rows.n : 1) * sizeof *labels, 0);
-    size_t C = m->net->root->n_out;
-    lipL_checklabels(L, 4, m->rows.n, C > 1 ? C : 2, labels);
+    lipL_checklabels(L, 4, m->rows.n, lip_net_classes(m->net), labels);
     m->rows.labels = labels;
   }
   size_t limit = lipL_optfield_size(L, options, "certificate", "limit", m->rows.n);

@@ -506,17 +506,25 @@ const char *lipL_model_rounding(const lipL_model *m) {
   return m->smooth ? LIP_CERTIFICATE_ROUNDING LIP_CERTIFICATE_SMOOTH : LIP_CERTIFICATE_ROUNDING;
 }
 
+/* One output f answers by its sign: as the logits 0 and f. */
+static lip_status add_sign(lipL_model *m, lip_err *err) {
+  lip_str_puts(&m->text, ";sign");
+  return add_gather(m, (size_t[]){SIZE_MAX, 0}, 2, 1, err);
+}
+
 lip_status lipL_model_init(lipL_model *m, const lip_net *net, lip_err *err) {
   const lip_layer *chain = net->root;
   uint8_t digest[LIP_SHA256_BYTES];
   lip_sha256_init(&m->hash);
-  m->net = (lip_check_net){chain->n_in, chain->n_out, 0, NULL};
+  m->net = (lip_check_net){chain->n_in, lip_net_classes(net), 0, NULL};
   lip_str_printf(&m->text, "%zu", chain->n_in);
   for (size_t i = 0; i < chain->n_child; i++) {
     lip_status status = add_layer(m, chain->child[i], err);
     if (status) return status;
     m->weighted += lip_layer_weighted(chain->child[i]);
   }
+  lip_status status = chain->n_out == 1 ? add_sign(m, err) : LIP_OK;
+  if (status) return status;
   if (m->text.failed) return no_memory(err);
   lip_sha256_end(&m->hash, digest);
   lip_sha256_hex(digest, m->sha256);

@@ -59,9 +59,9 @@ static void count_rows(task *t, size_t first, size_t B, const int32_t *labels) {
 
 /* Margins to every class in the float32 pass, NaN where it gave no label. */
 static void fill_table(const task *t, size_t first, size_t B) {
-  size_t C = t->net->root->n_out;
+  size_t C = lip_net_classes(t->net), outputs = t->net->root->n_out;
   for (size_t r = 0; r < B; r++) {
-    const float *z = t->net->logits + r * C;
+    const float *out = t->net->logits + r * outputs, sign[2] = {0, *out}, *z = outputs > 1 ? out : sign;
     int32_t y = t->radius[r].label;
     for (size_t j = 0; j < C; j++) t->table[(first + r) * C + j] = y < 0 ? NAN : z[y] - z[j];
   }
@@ -128,7 +128,7 @@ static lip_status lend_radii(task *t, lip_certifier *c, const float *x, size_t B
 /* Margins or rows of the property, for the one size of balls. */
 static lip_status prove_rows(task *t, lip_local *local, const float *x, size_t first, size_t B,
                              lip_err *err) {
-  size_t m = t->property ? t->property->m : t->net->root->n_out;
+  size_t m = t->property ? t->property->m : lip_net_classes(t->net);
   lip_status status = lip_local_rows(local, x, B, t->radius, t->bounds, err);
   for (size_t i = 0; !status && i < B * m; i++) t->proved[first * m + i] = lipL_floatbelow(t->bounds[i]);
   return status;
@@ -233,7 +233,7 @@ static bool prepare(lua_State *L, task *t) {
   static const char *const known[] = {"eps",        "limit", "batch",  "method",   "seconds", "p",
                                       "arithmetic", "tight", "box",    "halvings", "global",  "table",
                                       "progress",   "spec",  "proved", "scale",    NULL};
-  size_t rows, C = t->net->root->n_out;
+  size_t rows, C = lip_net_classes(t->net);
   t->data = lipL_testdataset(L, 2);
   if (!t->data && lua_isnoneornil(L, 4) && has_names(L, 3)) { /* options, no labels */
     lua_settop(L, 3);
@@ -297,7 +297,7 @@ static bool prepare(lua_State *L, task *t) {
     luaL_error(L, "certify: 'eps' counts points that are classified correctly: labels are needed");
   if (!t->data && labelled) {
     int32_t *labels = lua_newuserdatauv(L, rows * sizeof *labels, 0);
-    lipL_checklabels(L, 3, rows, C > 1 ? C : 2, labels);
+    lipL_checklabels(L, 3, rows, C, labels);
     t->labels = labels;
   }
   t->index = lua_newuserdatauv(L, t->batch * sizeof *t->index, 0);
@@ -354,7 +354,7 @@ static void push_fractions(lua_State *L, const task *t) {
 
 /* What stands in the way of the method that was asked for; the constants are then the product's. */
 static void explain(const task *t, lipL_cert *h) {
-  size_t C = t->net->root->n_out;
+  size_t C = lip_net_classes(t->net);
   const double *pairs = h->certifier ? lip_certifier_pairs(h->certifier) : NULL;
   bool known = true;
   for (size_t i = 0; pairs && i < C * C; i++) known = known && pairs[i] < INFINITY;
@@ -374,6 +374,7 @@ static void explain(const task *t, lipL_cert *h) {
  * what the function `progress` does is looked at. */
 static lip_status work(task *t, lipL_cert *h, lip_err *err) {
   bool constants = !t->property || t->plain;
+  h->classes = true;
   bool more = constants && strcmp(t->method, "product") != 0; /* the certifier makes that one itself */
   lip_status status = LIP_OK;
   if (more) status = lipL_runmethod(h, t->method, t->net, &t->path, true, t->seconds, t->progress, err);
@@ -415,7 +416,8 @@ static void set_region(lua_State *L, const task *t) {
  *              margins is how far it is from being broken, and there are no pairs
  *   proved     (n, C) with proved=true and one eps: lower bounds of z_y - z_j all over the ball, or (n, m) of the rows of
  *              spec; -inf where nothing is known
- *   clean and certified need labels, or a spec */
+ *   clean and certified need labels, or a spec
+ * One output f answers with label 1 where f > 0, else 0; C is then 2, of the logits 0 and f. */
 static int net_certify(lua_State *L) {
   task t = {.net = lipL_checknet(L, 1)};
   lip_err err;
@@ -439,7 +441,7 @@ static int net_certify(lua_State *L) {
     lua_setfield(L, -2, "reached");
   }
   if (lipL_optfield_bool(L, t.data ? 3 : 4, "certify", "table", false)) {
-    t.table = lipL_newtensor(L, 2, (size_t[]){t.n, t.net->root->n_out})->data;
+    t.table = lipL_newtensor(L, 2, (size_t[]){t.n, lip_net_classes(t.net)})->data;
     lua_setfield(L, -2, "table");
   }
   if (t.property) {
@@ -447,7 +449,7 @@ static int net_certify(lua_State *L) {
     lua_setfield(L, -2, "holds");
   }
   if (t.bounds) {
-    size_t m = t.property ? t.property->m : t.net->root->n_out;
+    size_t m = t.property ? t.property->m : lip_net_classes(t.net);
     t.proved = lipL_newtensor(L, 2, (size_t[]){t.n, m})->data;
     lua_setfield(L, -2, "proved");
   }
@@ -467,7 +469,7 @@ static int net_certify(lua_State *L) {
   lipL_setreasons(L, &h->found);
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
   if (t.property) return 1;
-  lipL_pushpairs(L, lip_certifier_pairs(h->certifier), t.net->root->n_out, false);
+  lipL_pushpairs(L, lip_certifier_pairs(h->certifier), lip_net_classes(t.net), false);
   lua_setfield(L, -2, "pairs");
   return 1;
 }

@@ -401,7 +401,7 @@ static const lip_tensor *check_samples_tensor(lua_State *L, lip_channels as, lip
 }
 
 /* dataset_tensors(x[, y[, {channels=}]]): shares the tensors' memory. y: labels (a table, or a tensor of one dimension)
- * or a tensor (N, T) of targets. */
+ * or a tensor (N, T) of targets. Labels -1 and 1 become 0 and 1. */
 static int open_tensors(lua_State *L) {
   lip_layout layout;
   char note[256];
@@ -417,6 +417,7 @@ static int open_tensors(lua_State *L) {
   lip_dataset *d = box->d;
   d->borrowed = true;
   d->values = x->data;
+  memcpy(d->note, note, sizeof note);
   lua_createtable(L, 2, 0); /* what must stay alive */
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
@@ -437,7 +438,6 @@ static int open_tensors(lua_State *L) {
     if (lip_dataset_count_classes(d, 0, &err)) return lipL_raise(L, &err);
   }
   lua_setiuservalue(L, -2, 1);
-  memcpy(d->note, note, sizeof note);
   return finish_read(L, box, LIP_OK, NULL);
 }
 

@@ -132,7 +132,19 @@ int lipL_checkshape(lua_State *L, int idx, int top, const size_t *infer, size_t 
   return (int)n;
 }
 
-void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out) {
+/* Label i, v on top of the stack, is none. */
+static void refuse_label(lua_State *L, int idx, size_t i, size_t classes, bool signs) {
+  char got[80];
+  lipL_typetext(L, -1, got, sizeof got);
+  luaL_argerror(L, idx,
+                lua_pushfstring(L, "label %I: a whole number in 0..%I expected%s, got %s",
+                                (LUAI_UACINT)(i + 1), (LUAI_UACINT)classes - 1,
+                                signs ? ", or -1 and 1 alone" : "", got));
+}
+
+bool lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out) {
+  const bool signs = classes == 2 || classes == LIP_MAX_CLASSES; /* -1 may be read as a sign */
+  bool minus = false;
   idx = lua_absindex(L, idx);
   const lip_tensor *t = lipL_testtensor(L, idx);
   if (!t && !lua_istable(L, idx))
@@ -160,16 +172,21 @@ void lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *
       lua_rawgeti(L, idx, (lua_Integer)i + 1);
     }
     if (lua_type(L, -1) == LUA_TNUMBER) v = lua_tonumber(L, -1);
-    if (!(v >= 0 && v < (double)classes && v == floor(v) && v <= INT32_MAX)) {
-      char got[80];
-      luaL_argerror(L, idx,
-                    lua_pushfstring(L, "label %I: a whole number in 0..%I expected, got %s",
-                                    (LUAI_UACINT)(i + 1), (LUAI_UACINT)classes - 1,
-                                    lipL_typetext(L, -1, got, sizeof got)));
-    }
+    if (!((v >= 0 || (signs && v == -1)) && v < (double)classes && v == floor(v) && v <= INT32_MAX))
+      refuse_label(L, idx, i, classes, signs);
     out[i] = (int32_t)v;
+    minus = minus || out[i] == -1;
     lua_pop(L, 1);
   }
+  for (size_t i = 0; minus && i < B; i++) {
+    if (out[i] == 0 || out[i] > 1) {
+      luaL_argerror(L, idx,
+                    lua_pushfstring(L, "label %I: -1 or 1 expected, as others are -1, got %I",
+                                    (LUAI_UACINT)(i + 1), (LUAI_UACINT)out[i]));
+    }
+    out[i] = out[i] == 1;
+  }
+  return minus;
 }
 
 /* ---- what stands in place of tensors ---- */

@@ -216,7 +216,7 @@ static lip_targets check_targets(lua_State *L, int idx, net_box *box, lip_target
       box->labels = more;
       box->label_room = B;
     }
-    lipL_checklabels(L, idx, B, C > 1 ? C : 2, box->labels);
+    lipL_checklabels(L, idx, B, lip_net_classes(box->net), box->labels);
     t.labels = box->labels;
     return t;
   }
@@ -374,26 +374,13 @@ static int net_reset(lua_State *L) {
 
 /* ---- evaluation ---- */
 
-/* Index of the largest of n values, the first among equals; -1 when one is NaN. */
-static int32_t argmax(const float *z, size_t n) {
-  size_t best = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (isnan(z[i])) return -1;
-    if (z[i] > z[best]) best = i;
-  }
-  return (int32_t)best;
-}
-
-/* net:predict(x[, {arithmetic="float32"}]) -> table of labels 0..C-1 (-1 where a logit is NaN) */
+/* net:predict(x[, {arithmetic="float32"}]) -> table of labels 0..C-1 (-1 where a logit is NaN); of one output 1 where it
+ * is above 0, else 0 */
 static int net_predict(lua_State *L) {
   static const char *const known[] = {"arithmetic", NULL};
   lip_net *net = lipL_checknet(L, 1);
   size_t B, C = net->root->n_out;
   const float *x = lipL_checkrows(L, 2, net, &B);
-  if (C < 2)
-    return luaL_error(
-        L, "predict: a net of one output has no classes to choose from: net:forward(x) gives its value "
-           "(lip.loss.hinge takes what is above 0 for label 1)");
   if (!lua_isnoneornil(L, 3)) {
     luaL_checktype(L, 3, LUA_TTABLE);
     lipL_checkfields(L, 3, "predict", known);
@@ -404,7 +391,7 @@ static int net_predict(lua_State *L) {
   lua_createtable(L, B < INT_MAX ? (int)B : 0, 0);
   if (!forward(net, x, B, false)) return fail_cancelled(L);
   for (size_t r = 0; r < B; r++) {
-    lua_pushinteger(L, argmax(net->logits + r * C, C));
+    lua_pushinteger(L, lip_outputs_answer(net->logits + r * C, C));
     lua_rawseti(L, -2, (lua_Integer)r + 1);
   }
   return 1;
@@ -428,15 +415,6 @@ static void supply_rows(void *arg, size_t r0, size_t r1) {
   lip_dataset_gather(s->data, s->index + r0, r1 - r0, s->net->input + r0 * s->net->root->n_in, NULL, NULL);
 }
 
-/* The class that the executed logits of row r mean. One output separates two classes, by its sign: label 1 is the
- * positive side, as the losses of margins have it. */
-static int32_t class_of_row(const lip_net *net, size_t r) {
-  size_t C = net->root->n_out;
-  const float *z = net->logits + r * C;
-  if (C > 1 || isnan(z[0])) return argmax(z, C);
-  return z[0] > 0;
-}
-
 static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *loss, const uint32_t *index,
                            size_t B, float *targets, tally *sum) {
   lip_net *net = box->net;
@@ -448,22 +426,20 @@ static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *l
     lip_targets t = {loss->kind->target, box->labels, targets};
     sum->loss += lip_net_loss(net, loss, &t, B, false) * (double)B;
   }
-  for (size_t r = 0; d->labels && r < B; r++) sum->correct += class_of_row(net, r) == box->labels[r];
+  const size_t C = net->root->n_out;
+  for (size_t r = 0; d->labels && r < B; r++)
+    sum->correct += lip_outputs_answer(net->logits + r * C, C) == box->labels[r];
   sum->n += B;
   return true;
 }
 
 static void check_evaluation(lua_State *L, const lip_net *net, const lip_dataset *d, const lip_loss *loss) {
-  size_t C = net->root->n_out;
   lipL_checkfeatures(L, "evaluate", d, net);
   lipL_checkclasses(L, "evaluate", d, net);
   if (!loss && !d->labels)
     luaL_error(
         L, "evaluate: the data set has %s: an accuracy needs labels, a loss is told by the option 'loss'%s",
         d->targets ? "values" : "neither labels nor values", d->targets ? ", such as lip.loss.mse()" : "");
-  if (!loss && C == 1)
-    luaL_error(L, "evaluate: one output names no class by itself: the option 'loss' says how it is read, as "
-                  "lip.loss.hinge() does (above 0 it is label 1)");
   if (!loss) return;
   bool fits = loss->kind->target == LIP_TARGET_LABELS ? d->labels != NULL
                                                       : d->targets && d->target_width == net->root->n_out;

@@ -47,8 +47,9 @@ int lipL_wide_predict(lua_State *L, lip_net *net, const float *x, size_t B) {
   if (!z) return failed;
   for (size_t r = 0; r < B; r++) {
     const double *row = z + r * C;
-    lua_Integer best = 0;
-    for (size_t j = 0; j < C && best >= 0; j++) {
+    lua_Integer best = C == 1 && row[0] > 0; /* of one output the sign */
+    if (C == 1 && isnan(row[0])) best = -1;
+    for (size_t j = 0; C > 1 && j < C && best >= 0; j++) {
       if (isnan(row[j]))
         best = -1;
       else if (row[j] > row[best])

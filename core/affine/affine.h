@@ -61,6 +61,9 @@ typedef struct lip_affine {
 /* The net's weights as they are now, copied. Layers without this form, or matrices of more than 2^27 entries, 2^28 in all:
  * LIP_OK with `unknown` named. LIP_MEMORY. Free with lip_affine_free also after a failure. */
 lip_status lip_affine_init(lip_affine *a, const lip_net *net, lip_err *err);
+/* The same of the net's classes: one output f becomes the two logits 0 and f, whose order is its sign. The first is a row of
+ * zeros in the last matrix, and executed exactly. */
+lip_status lip_affine_classes(lip_affine *a, const lip_net *net, lip_err *err);
 void lip_affine_free(lip_affine *a);
 
 /* Entry i of the exact matrix. */

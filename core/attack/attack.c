@@ -32,9 +32,6 @@ struct lip_attack {
 /* ---- life ---- */
 
 static lip_status check_conf(const lip_net *net, const lip_attack_conf *c, lip_err *err) {
-  if (net->root->n_out < 2 && !c->property)
-    return lip_fail(err, LIP_UNSUPPORTED, "attack: needs at least 2 classes, the net has %zu",
-                    net->root->n_out);
   if (!(c->eps >= 0 && c->eps <= LIP_LARGEST_EPS))
     return lip_fail(err, LIP_OPTION, "attack: eps is a finite number from 0 to %g, got %g", LIP_LARGEST_EPS,
                     lip_plain(c->eps));
@@ -105,7 +102,7 @@ lip_status lip_attack_new(lip_net *net, const lip_attack_conf *conf, size_t B, l
                           lip_err *err) {
   *out = NULL;
   lip_status status = check_conf(net, conf, err);
-  size_t ways = net->root->n_out - 1;
+  size_t ways = lip_net_classes(net) - 1;
   if (!status && conf->property) status = lip_goal_ways(conf->property, &ways, err);
   if (status) return status;
   if (B == 0 || B > SIZE_MAX / 1024) return lip_fail(err, LIP_SHAPE, "attack: batches of %zu rows", B);
@@ -169,22 +166,34 @@ void lip_track_start_random(const lip_run *r, lip_track *t, double *work) {
   lip_track_go(r, t, work);
 }
 
-/* ---- logits ---- */
+/* ---- logits; of one output f they are 0 and f (net.h) ---- */
 
-/* The largest logit but that of y. C >= 2; NaN where one is. */
+/* The largest logit but that of y; one that is NaN where there is. */
 static size_t strongest_other(const float *z, size_t C, size_t y) {
+  if (C == 1) return 1 - y;
   size_t top = y == 0;
   for (size_t j = 0; j < C; j++)
     if (j != y && (z[j] > z[top] || isnan(z[j]))) top = j;
   return top;
 }
 
-static double rise_of(const float *z, size_t y, size_t j) {
+static double rise_of(const float *z, size_t C, size_t y, size_t j) {
+  if (C == 1) return y > j ? -(double)*z : (double)*z;
   return (double)z[j] - (double)z[y];
+}
+
+static void rise_gradient(size_t C, size_t y, size_t j, float *dz) {
+  memset(dz, 0, C * sizeof *dz);
+  if (j > 0 || C > 1) dz[C > 1 ? j : 0] = 1;
+  if (y > 0 || C > 1) dz[C > 1 ? y : 0] = -1;
 }
 
 /* The `targets` largest logits but that of y, in order; of equal ones the lowest index first. */
 static void rank_targets(const float *z, size_t C, size_t y, size_t targets, int32_t *ranked) {
+  if (C == 1 && targets > 0) {
+    *ranked = (int32_t)(1 - y);
+    return;
+  }
   for (size_t t = 0; t < targets; t++) {
     size_t best = C, last = t > 0 ? (size_t)ranked[t - 1] : C;
     for (size_t j = 0; j < C; j++) {
@@ -233,11 +242,9 @@ static void judge_rows(void *arg, const lip_worker *me, size_t r0, size_t r1) {
     }
     size_t y = (size_t)t->label, other = strongest_other(z, a->C, y);
     size_t j = t->target >= 0 ? (size_t)t->target : other;
-    keep(a, t, -rise_of(z, y, other), lip_outputs_answer(z, a->C) != t->label);
-    t->rise = rise_of(z, y, j);
-    memset(dz, 0, a->C * sizeof *dz);
-    dz[j] = 1;
-    dz[y] = -1;
+    keep(a, t, -rise_of(z, a->C, y, other), lip_outputs_answer(z, a->C) != t->label);
+    t->rise = rise_of(z, a->C, y, j);
+    rise_gradient(a->C, y, j, dz);
   }
 }
 
@@ -306,7 +313,7 @@ static bool is_right(const lip_attack *a, const batch *b, size_t r, size_t *abou
   double margin = NAN;
   *about = right ? (size_t)y : 0;
   if (y >= 0 && p) margin = lip_property_value(p, (size_t)y, z);
-  if (y >= 0 && !p) margin = -rise_of(z, (size_t)y, strongest_other(z, a->C, (size_t)y));
+  if (y >= 0 && !p) margin = -rise_of(z, a->C, (size_t)y, strongest_other(z, a->C, (size_t)y));
   right = right && (p ? lip_property_state(p, *about, z) == LIP_HOLDS : y == label);
   b->out[r] = (lip_attacked){.before = label, .after = label, .correct = right, .margin = margin};
   return right;
@@ -363,7 +370,7 @@ static void settle_rows(void *arg, const lip_worker *me) {
       o->broken = lip_property_state(a->conf.property, y, z) == LIP_BROKEN && o->distance <= a->conf.eps;
       continue;
     }
-    o->margin = -rise_of(z, (size_t)o->before, strongest_other(z, a->C, (size_t)o->before));
+    o->margin = -rise_of(z, a->C, (size_t)o->before, strongest_other(z, a->C, (size_t)o->before));
     o->broken = o->after != o->before && o->distance <= a->conf.eps;
   }
 }

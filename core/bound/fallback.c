@@ -6,7 +6,7 @@
 
 lip_status lip_found_product(const lip_ask *ask, bool missing, lip_found *out, lip_err *err) {
   lip_found product;
-  size_t C = ask->net->root->n_out, pairs = ask->pairs ? C * C : 0;
+  size_t C = lip_ask_outputs(ask), pairs = ask->pairs ? C * C : 0;
   lip_ask plain = *ask;
   plain.progress = NULL;
   lip_status status = lip_method_apply(&lip_method_product, &plain, &product, err);

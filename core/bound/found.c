@@ -14,7 +14,7 @@ void lip_found_free(lip_found *f) {
 }
 
 lip_status lip_found_init(const lip_ask *ask, const char *method, lip_found *f, lip_err *err) {
-  size_t C = ask->net->root->n_out, all;
+  size_t C = lip_ask_outputs(ask), all;
   *f = (lip_found){.upper = INFINITY, .method = method};
   if (!ask->pairs) return LIP_OK;
   if (!lip_mul_fits(C, C, &all) || !(f->pair = lip_alloc(all, sizeof *f->pair)))

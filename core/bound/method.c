@@ -39,7 +39,7 @@ static void take_smaller(lip_found *best, lip_found *f, size_t pairs) {
 
 /* One method of "best", unless there is a reason not to. */
 static lip_status try_one(const lip_method *m, const lip_ask *ask, lip_found *best, lip_err *err) {
-  size_t C = ask->net->root->n_out;
+  size_t C = lip_ask_outputs(ask);
   lip_tried *t = &best->tried[best->n_tried++];
   double began = lip_seconds();
   *t = (lip_tried){.method = m->name, .upper = INFINITY};

@@ -16,10 +16,11 @@
 typedef struct lip_ask {
   const lip_net *net;
   const lip_affine
-      *affine;         /* of the net; n = 0 where it has no such form, then only product takes the question */
-  lip_path path;       /* norms from layer to layer, as `product` uses them: the net's own, or another */
-  lip_p p, q;          /* its ends: norms of the input and of the logits */
-  bool pairs;          /* also the table of pairs */
+      *affine;   /* of the net; n = 0 where it has no such form, then only product takes the question */
+  lip_path path; /* norms from layer to layer, as `product` uses them: the net's own, or another */
+  lip_p p, q;    /* its ends: norms of the input and of the logits */
+  bool pairs;    /* also the table of pairs */
+  bool classes;  /* of one output f: pairs are those of the logits 0 and f, affine is of lip_affine_classes */
   const bool *only;    /* (C, C), symmetric: which of them, the others stay INFINITY; NULL: all */
   bool carried;        /* "best" leaves out what a certificate file cannot carry */
   double seconds;      /* what a method may take; INFINITY: until it has settled */
@@ -28,9 +29,13 @@ typedef struct lip_ask {
   lip_watch *progress; /* who is told how far it is, or NULL */
 } lip_ask;
 
+/* C of the table of pairs. */
+static inline size_t lip_ask_outputs(const lip_ask *ask) {
+  return ask->classes ? lip_net_classes(ask->net) : ask->net->root->n_out;
+}
 /* Whether a pair i != j is asked for. */
 static inline bool lip_ask_wants(const lip_ask *ask, size_t i, size_t j) {
-  return ask->pairs && (!ask->only || ask->only[i * ask->net->root->n_out + j]);
+  return ask->pairs && (!ask->only || ask->only[i * lip_ask_outputs(ask) + j]);
 }
 
 enum { LIP_REASON = 160, LIP_METHODS = 8 };

@@ -15,8 +15,13 @@ static bool product_takes(const lip_ask *ask, char *why) {
 
 /* Pairs share the constant of everything before the last layer when that is a matrix of the form W h + b. */
 static void product_pairs(const lip_ask *ask, const lip_bound *b, lip_found *out) {
+  if (ask->classes &&
+      ask->net->root->n_out == 1) { /* f - 0 is f, whatever norm a single number is measured in */
+    if (lip_ask_wants(ask, 0, 1)) out->pair[1] = out->pair[2] = out->upper;
+    return;
+  }
   const lip_layer *chain = ask->net->root;
-  size_t C = chain->n_out, last = chain->n_child;
+  size_t C = lip_ask_outputs(ask), last = chain->n_child;
   while (last > 0 && (chain->child[last - 1]->kind->flags & LIP_LAYER_ALIAS)) last--;
   const lip_layer *head = last > 0 ? chain->child[last - 1] : NULL;
   bool dense = head && head->kind->matrix && head->param[0].ndim == 2;

@@ -15,6 +15,8 @@
  * counts the float32 error twice), and the exact sums of absolute terms at x for E. The executed label is still the one
  * of the executed pass. In double arithmetic that pass is the executed one; in real arithmetic E = 0.
  *
+ * One output f is read as the logits 0 and f: C = 2, the pair's constant is that of f, and logit 0 has no error.
+ *
  * A last dense layer (only aliases after it) gives L_yj = K ||w_y - w_j||_{q*}, K the constant up to its input, q the
  * norm there; otherwise L_yj = K ||e_y - e_j||_{q*} with K and q at the logits. e and E use the same split. */
 #include "core/cert/certify.h"
@@ -40,6 +42,7 @@ const char *const lip_arithmetic_names[] = {"float32", "double", "real", NULL};
 typedef struct desk {
   lip_centre plain, wide;
   double *z;    /* (C) executed logits */
+  double *both; /* of one output: (4) the logits 0 and f of a pass in double, and what q.rows says of them */
   double *room; /* of a pass in double */
 } desk;
 
@@ -49,6 +52,7 @@ struct lip_certifier {
   bool tight, can_widen; /* the net has a double mode */
   lip_walk walk;
   size_t C;
+  bool single; /* one output */
   size_t last; /* stage whose input the pairs start from: the last dense one, or walk.n */
   bool dense_head;
   double *pairs;                            /* (C, C) L_ij */
@@ -76,15 +80,18 @@ static void fill_pairs(lip_certifier *c) {
   lip_p q = head ? head->pq.p : c->walk.q;
   lip_p dual = lip_p_dual(q);
   for (size_t i = 0; i < C; i++) {
-    if (head) {
-      const float *w = head->error.W + i * head->error.N;
+    const size_t k = c->single ? 0 : i; /* row of the matrix */
+    if (head && !(c->single && i == 0)) {
+      const float *w = head->error.W + k * head->error.N;
       c->row[i] = lip_norm_upper(w, head->error.N, dual);
-      c->bias[i] = head->error.b ? fabs((double)head->error.b[i]) : 0;
+      c->bias[i] = head->error.b ? fabs((double)head->error.b[k]) : 0;
     }
     for (size_t j = 0; j < C; j++) {
-      double d = lip_unit_difference(q);
+      double d = c->single ? 1 : lip_unit_difference(q);
       if (i == j)
         d = 0;
+      else if (head && c->single)
+        d = lip_norm_upper(head->error.W, head->error.N, dual);
       else if (head)
         d = lip_difference_norm(head->error.W + i * head->error.N, head->error.W + j * head->error.N,
                                 head->error.N, dual);
@@ -101,7 +108,7 @@ static void fill_pairs(lip_certifier *c) {
 
 /* Doubles of one desk, whole cache lines of them. */
 static size_t desk_room(const lip_certifier *c) {
-  size_t n = 8 * (c->walk.n + 1) + c->C;
+  size_t n = 8 * (c->walk.n + 1) + c->C + (c->single ? 4 : 0);
   return (n + 7) / 8 * 8 + (c->can_widen ? lip_walk_room(&c->walk) : 0);
 }
 
@@ -131,6 +138,7 @@ static lip_status reserve(lip_certifier *c, lip_err *err) {
     d->room = c->numbers + t * each;
     double *v = d->room + (c->can_widen ? lip_walk_room(&c->walk) : 0);
     d->z = lay_centre(&d->wide, lay_centre(&d->plain, v, places), places);
+    d->both = d->z + c->C;
   }
   return LIP_OK;
 }
@@ -157,12 +165,7 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
   *out = NULL;
   lip_net_touch(
       net); /* what runs is what is measured, even if somebody wrote to the weights and did not say so */
-  size_t C = net->root->n_out, all;
-  if (C < 2)
-    return lip_fail(err, LIP_UNSUPPORTED,
-                    "a certified radius needs at least 2 classes, the net has %zu (net:bound tells how fast "
-                    "its output moves)",
-                    C);
+  size_t C = lip_net_classes(net), all;
   lip_status status = lip_certify_ready(err);
   if (status) return status;
   if (!lip_mul_fits(C, C, &all)) return lip_fail(err, LIP_MEMORY, "too many classes (%zu)", C);
@@ -170,6 +173,7 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
   if (!c) return lip_fail(err, LIP_MEMORY, "out of memory for a certificate");
   c->net = net;
   c->C = C;
+  c->single = net->root->n_out == 1;
   c->arithmetic = conf ? conf->arithmetic : LIP_ARITHMETIC_FLOAT32;
   c->tight = conf && conf->tight;
   const char *missing = lip_wide_missing(net);
@@ -249,6 +253,7 @@ static double dot_error(const lip_certifier *c, const pair_error *e, double term
 /* |w_i.h + b_i| is near |z_i| at the centre, whose own error is at most that of a sum of one sign. */
 static double row_error(const question *q, const pair_error *e, size_t i) {
   const lip_certifier *c = q->c;
+  if (c->single && i == 0) return 0;
   double row = c->row[i], terms = lip_up_add(lip_up_mul(row, e->executed), c->bias[i]);
   if (q->c->walk.costly) return dot_error(c, e, terms, terms);
   double wider = lip_up_mul(row, e->gap);
@@ -418,6 +423,15 @@ static int32_t label_of(const double *z, size_t C) {
   return (int32_t)y;
 }
 
+/* One output as logits, and bounds of their terms likewise. */
+static void read_single(question *q, double *both) {
+  both[1] = *q->z;
+  both[0] = both[2] = 0;
+  if (q->rows) both[3] = *q->rows;
+  q->z = both;
+  if (q->rows) q->rows = both + 2;
+}
+
 /* The question as a pass in double of row x answers it; label and passes on the ball are what they were. */
 static question widened(const question *q, const float *x, desk *d) {
   question w = *q;
@@ -428,6 +442,7 @@ static question widened(const question *q, const float *x, desk *d) {
     if (!q->c->dense_head) w.rows = NULL;
     w.centre = &d->wide;
   }
+  if (q->c->single) read_single(&w, d->both);
   w.grain = LIP_GRAIN_DOUBLE;
   return w;
 }
@@ -435,7 +450,7 @@ static question widened(const question *q, const float *x, desk *d) {
 /* Which pass is executed, and what its logits are. */
 static void first_pass(question *q, const float *x, size_t r, desk *d) {
   lip_certifier *c = q->c;
-  const float *z = c->net->logits + r * c->C, *row = x + r * c->net->root->n_in;
+  const float *z = c->net->logits + r * c->net->root->n_out, *row = x + r * c->net->root->n_in;
   q->grain = q->around = LIP_GRAIN_FLOAT;
   q->centre = &d->plain;
   if (c->walk.costly) q->size = lip_norm_upper(row, c->net->root->n_in, c->walk.p);
@@ -443,7 +458,7 @@ static void first_pass(question *q, const float *x, size_t r, desk *d) {
     *q = widened(q, row, d);
   } else {
     if (!c->walk.costly) lip_walk_centre(&c->walk, x, r, &d->plain);
-    for (size_t j = 0; j < c->C; j++) d->z[j] = (double)z[j];
+    for (size_t j = 0; j < c->C; j++) d->z[j] = !c->single ? (double)z[j] : j > 0 ? (double)*z : 0;
     q->z = d->z;
   }
   if (c->arithmetic == LIP_ARITHMETIC_DOUBLE) q->around = LIP_GRAIN_DOUBLE;

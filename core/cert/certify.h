@@ -10,7 +10,8 @@
 
 /* Everything that does not depend on the data: the pair constants L_ij (C, C) of z_i - z_j from the input norm,
  * rounded up (Leino et al. 2021 for pairs in place of a global constant; any p: Hein, Andriushchenko 2017), and the
- * terms of the float32 error. Valid until the weights change. */
+ * terms of the float32 error. Valid until the weights change. One output f counts as the logits 0 and f (net.h): C = 2, the
+ * radius is |f| / L, f = 0 a tie. */
 typedef struct lip_certifier lip_certifier;
 
 /* What is executed, that is, what the radii hold for. */
@@ -37,7 +38,7 @@ lip_status lip_certify_ready(lip_err *err);
 
 /* Pairwise product bound: K of all layers but the last times ||w_i - w_j||_{q*}; plain product times the norm of
  * e_i - e_j when the last layer is not dense; conf->pairs where they are smaller (read now, not kept). LIP_MEMORY;
- * LIP_UNSUPPORTED for one class, for double arithmetic of a layer that has none, and when this thread's arithmetic is not
+ * LIP_UNSUPPORTED for double arithmetic of a layer that has none, and when this thread's arithmetic is not
  * what the bounds assume (core/base/ieee.h); unknown layers give INFINITY and
  * radius 0. */
 lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_certifier **out, lip_err *err);

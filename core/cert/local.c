@@ -80,7 +80,10 @@ lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **o
   lip_status status = kept ? LIP_OK : lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   fenv_t saved;
   lip_ieee_enter(&saved);
-  if (!status) status = lip_affine_init(&c->affine, net, err);
+  /* of a label the logits of lip_affine_classes, of other properties the outputs as they are */
+  const bool rows = conf->property && conf->property->asked == LIP_ASK_ROWS;
+  if (!status)
+    status = rows ? lip_affine_init(&c->affine, net, err) : lip_affine_classes(&c->affine, net, err);
   if (!status) status = lip_relax_new(&c->affine, conf->p, &c->relax, err);
   if (!status) status = reserve(c, err);
   lip_ieee_leave(&saved);

@@ -21,7 +21,8 @@ typedef struct lip_local_conf {
   const lip_property *property; /* what is to hold in the ball; NULL: that the label stays. Borrowed */
 } lip_local_conf;
 
-/* A net's relaxation with room for every thread of its pool; valid until the weights change. Nets without the form of
+/* One output f counts as the logits 0 and f where labels are asked about (net.h), so that C = 2.
+ * A net's relaxation with room for every thread of its pool; valid until the weights change. Nets without the form of
  * affine.h, or too large for it, certify nothing. LIP_MEMORY. */
 typedef struct lip_local lip_local;
 lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **out, lip_err *err);

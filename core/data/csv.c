@@ -259,8 +259,8 @@ static lip_status store(const scan *s, const lip_csv_conf *conf, const plan *p, 
   if (role == FEATURE) d->values[row * p->features + slot] = (float)v;
   if (role == TARGET) d->targets[row * d->target_width + slot] = (float)v;
   if (role == LABEL) {
-    if (!(v >= 0 && v < LIP_MAX_CLASSES && v == floor(v)))
-      return fault(s, f, "is not a label (0, 1, 2, ...)");
+    if (!(v >= -1 && v < LIP_MAX_CLASSES && v == floor(v)))
+      return fault(s, f, "is not a label (0, 1, 2, ..., or -1 and 1 alone)");
     d->labels[row] = (int32_t)v;
   }
   return LIP_OK;
@@ -292,11 +292,15 @@ static lip_status parse(const char *name, scan *s, const lip_csv_conf *conf, lip
   if (code == LIP_OK) code = lip_dataset_alloc(*out, false, conf->label != NULL, conf->target_count, s->err);
   if (code == LIP_OK) code = read_rows(*s, conf, &p, *out);
   if (code == LIP_OK) code = lip_dataset_count_classes(*out, 0, s->err);
-  if (code == LIP_OK && p.counted)
-    snprintf((*out)->note, sizeof(*out)->note,
-             "%.100s: its first line counts 0, 1, 2, ... like names of columns and is read as a sample: say "
-             "header = true or header = false",
-             s->path);
+  if (code == LIP_OK && p.counted) {
+    char note[256];
+    lip_snprintf(
+        note, sizeof note,
+        "%.100s: its first line counts 0, 1, 2, ... like names of columns and is read as a sample: say "
+        "header = true or header = false",
+        s->path);
+    lip_dataset_note(*out, note);
+  }
   lip_free(p.role);
   lip_free(p.slot);
   return code;

@@ -74,12 +74,29 @@ lip_status lip_dataset_view(const lip_dataset *d, size_t first, size_t count, li
   return LIP_OK;
 }
 
+/* Labels -1 and 1, and no others: 0 and 1 from now on. */
+static void read_signs(lip_dataset *d) {
+  bool minus = false;
+  for (size_t i = 0; d->labels && i < d->n; i++) {
+    if (d->labels[i] != -1 && d->labels[i] != 1) return;
+    minus = minus || d->labels[i] == -1;
+  }
+  for (size_t i = 0; minus && i < d->n; i++) d->labels[i] = d->labels[i] == 1;
+  if (minus) lip_dataset_note(d, "labels -1 and 1 are read as 0 and 1");
+}
+
+void lip_dataset_note(lip_dataset *d, const char *text) {
+  const size_t n = strlen(d->note);
+  snprintf(d->note + n, sizeof d->note - n, "%s%s", n > 0 ? "; " : "", text);
+}
+
 lip_status lip_dataset_count_classes(lip_dataset *d, size_t least, lip_err *err) {
+  read_signs(d);
   d->classes = least;
   for (size_t i = 0; d->labels && i < d->n; i++) {
     int32_t y = d->labels[i];
     if (y < 0 || y >= LIP_MAX_CLASSES)
-      return lip_fail(err, LIP_FORMAT, "label %zu is %d, expected 0 to %d", i + 1, (int)y,
+      return lip_fail(err, LIP_FORMAT, "label %zu is %d, expected 0 to %d, or -1 and 1 alone", i + 1, (int)y,
                       LIP_MAX_CLASSES - 1);
     if ((size_t)y >= d->classes) d->classes = (size_t)y + 1;
   }

@@ -65,7 +65,9 @@ lip_status lip_dataset_view(const lip_dataset *d, size_t first, size_t count, li
 /* Takes memory for the arrays of a fresh data set: samples as bytes or as float32, labels, targets of `target_width`
  * values (0: none). LIP_MEMORY, LIP_SHAPE. */
 lip_status lip_dataset_alloc(lip_dataset *d, bool bytes, bool labels, size_t target_width, lip_err *err);
-/* Proves that labels are 0..LIP_MAX_CLASSES-1 and sets `classes` to max(least, 1 + largest). LIP_FORMAT names the
+/* Adds a sentence to d->note, as much of it as there is room for. */
+void lip_dataset_note(lip_dataset *d, const char *text);
+/* Proves that labels are 0..LIP_MAX_CLASSES-1 (those of a set that has -1 and 1 alone become 0 and 1, with a note) and sets `classes` to max(least, 1 + largest). LIP_FORMAT names the
  * sample. */
 lip_status lip_dataset_count_classes(lip_dataset *d, size_t least, lip_err *err);
 /* Sets sha256 from the digests (32 bytes each) of `files` files. */

@@ -368,9 +368,9 @@ static lip_status labels_from(lip_dataset *d, const float *y, const char *path, 
   if (!d->labels) return lip_fail(err, LIP_MEMORY, "%s: out of memory", path);
   for (size_t i = 0; i < d->n; i++) {
     /* whole, because the file's type is; float32 is exact far beyond LIP_MAX_CLASSES */
-    if (!(y[i] >= 0 && y[i] < LIP_MAX_CLASSES))
-      return lip_fail(err, LIP_FORMAT, "%s: label %zu is %.9g, expected 0 to %d", path, i + 1,
-                      lip_plain(y[i]), LIP_MAX_CLASSES - 1);
+    if (!(y[i] >= -1 && y[i] < LIP_MAX_CLASSES))
+      return lip_fail(err, LIP_FORMAT, "%s: label %zu is %.9g, expected 0 to %d, or -1 and 1 alone", path,
+                      i + 1, lip_plain(y[i]), LIP_MAX_CLASSES - 1);
     d->labels[i] = (int32_t)y[i];
   }
   return lip_dataset_count_classes(d, 0, err);

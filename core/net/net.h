@@ -147,4 +147,10 @@ size_t lip_net_weighted(const lip_net *net); /* number of weighted layers in the
 /* The i-th weighted layer of the chain, or NULL. Lent. */
 lip_layer *lip_net_weighted_layer(const lip_net *net, size_t i);
 
+/* Labels 0..C-1 that the logits answer with. One output f has two: it stands for the logits 0 and f, so that label 1 is
+ * f > 0, and everything else (0 and -0 too) is label 0. */
+static inline size_t lip_net_classes(const lip_net *net) {
+  return net->root->n_out > 1 ? net->root->n_out : 2;
+}
+
 #endif

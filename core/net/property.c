@@ -13,7 +13,11 @@
 lip_status lip_property_label(lip_property *p, lip_asked asked, size_t C, size_t number, lip_err *err) {
   *p = (lip_property){.asked = asked, .C = C, .m = C};
   if (C < 2)
-    return lip_fail(err, LIP_OPTION, "a property of labels needs at least 2 classes, the net has %zu", C);
+    return lip_fail(
+        err, LIP_OPTION,
+        "a property of labels needs at least 2 outputs, the net has %zu (the sign of one output is what "
+        "is asked without a spec; rows C z + d > 0 may ask more of it)",
+        C);
   if (asked == LIP_ASK_TARGET && number >= C)
     return lip_fail(err, LIP_OPTION, "target is a class from 0 to %zu, got %zu", C - 1, number);
   if (asked == LIP_ASK_TOP && !(number >= 1 && number < C))

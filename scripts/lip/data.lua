@@ -355,7 +355,7 @@ data.csv = core.dataset_csv
 data.npy = core.dataset_npy
 
 --- A data set over tensors, which it shares: x (N, ...), shapes as in lip.data.npy (images whose channels stand last
---- are copied); y labels (a list, or a tensor of one dimension), targets (N, T), or nothing.
+--- are copied); y labels (a list, or a tensor of one dimension; -1 and 1 alone become 0 and 1), targets (N, T), or nothing.
 ---@type fun(x: lip.tensor, y: table|lip.tensor|nil, options: table?): lip.dataset
 data.tensors = core.dataset_tensors
 

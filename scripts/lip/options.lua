@@ -192,10 +192,10 @@ channels = guessed -- of an array of four sides: "first" (N, C, H, W) or "last" 
   ["lip.data.npy"] = [[
 channels = guessed -- of an array of four sides, as in lip.data.idx; (N, H, W) are images of one channel
 -> a data set, or nil, message, code; bytes (uint8) of x are pixels and become x/255, other types and all of y are taken
--> as they are; lip.load_npy, which reads an array and not samples, scales nothing]],
+-> as they are; lip.load_npy, which reads an array and not samples, scales nothing; labels -1 and 1 alone become 0 and 1, and it is said]],
   ["lip.data.tensors"] = [[
 channels = guessed -- of a tensor of four sides, as in lip.data.idx
--> a data set that shares the tensors (images whose channels stand last are copied)]],
+-> a data set that shares the tensors (images whose channels stand last are copied); labels -1 and 1 alone become 0 and 1]],
   ["lip.data.csv"] = [[
 label = none -- column of whole numbers 0, 1, 2, ...: its name, or its number from 1
 target = none -- column of values, or a list of columns
@@ -203,7 +203,7 @@ header = guessed -- whether the first line holds names; a first line 0,1,2,... i
 separator = , -- one character
 fill = none -- stands for missing values; without it they are errors
 name = the path -- of the data set
--> a data set of all other columns, or nil, message, code]],
+-> a data set of all other columns, or nil, message, code; labels -1 and 1 alone become 0 and 1, and it is said]],
   ["lip.asha"] = [[
 max = required -- where a trial ends anyway
 min = 1 -- the first look
@@ -231,9 +231,9 @@ input_gradient = false -- return the gradient in x]],
 exact = true -- false: as inside of a step, in norm 2 approximate]],
   ["net:evaluate"] = [[
 batch = 500 -- rows at a time
-loss = none -- a loss whose mean is wanted; without it the data must have labels and the net two outputs
+loss = none -- a loss whose mean is wanted; without it the data must have labels
 limit = all -- the first so many rows only
--> { n=, accuracy=, loss= }; accuracy: of data with labels; one output is read as its loss has it: above 0 is label 1]],
+-> { n=, accuracy=, loss= }; accuracy: of data with labels; one output answers by its sign: above 0 is label 1]],
   ["net:bound"] = [[
 p = the net's path -- along another norm or path of norms
 lower = false -- also search a value that is attained (about a second); with pairs for each of them
@@ -256,7 +256,7 @@ arithmetic = float32 -- "double": sums and activations in double, rounded to flo
 -> the outputs, (B, classes)]],
   ["net:predict"] = [[
 arithmetic = float32 -- "double": the classes that net:certify(data, {arithmetic="double"}) certifies
--> a table of classes, 0 first; -1 where an output is NaN]],
+-> a table of classes, 0 first; -1 where an output is NaN; of one output 1 where it is above 0, else 0]],
   ["net:certify"] = [[
 eps = none -- a radius or a list of radii, in the norm of the net's input: where certified accuracy is counted; local also: a tensor of one input, the scale of balls of size 1, counted as certified[1]
 scale = none -- local: a tensor of one input, s >= 0: sizes and radii are of balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is
@@ -274,7 +274,7 @@ spec = none -- local: what is to hold of the outputs z in place of the label: {C
 proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known (by relaxation: a row that only a contradiction proves has a bound below 0)
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; radii: float32, rounded down: compare with reached, not with eps; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; radii: float32, rounded down: compare with reached, not with eps; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net. One output f answers by its sign (label 1 is f > 0, else 0; labels -1 and 1 are read as 0 and 1): radii are |f| / L, f = 0 a tie, C is 2]],
   ["net:ranges"] = [[
 p = the net's path -- norm of the ball, its first one
 box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
@@ -297,7 +297,7 @@ limit = all -- the first so many rows only
 seconds = 5 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
--> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file. Layers that no file can speak of, householder, l2_pool2d and anchor, raise an error]],
+-> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file. Layers that no file can speak of, householder, l2_pool2d and anchor, raise an error. Nets of one output are written as the two logits 0 and f]],
   ["lip.verify"] = [[
 eps = required -- size of the balls; a tensor of one input: scale of balls of size 1
 scale = none -- a tensor of one input, s >= 0: balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is

@@ -334,9 +334,7 @@ end
 --- net:evaluate with the loss. Of a loss that is a function nothing is known: then the accuracy, where there is one.
 function run:evaluate(data)
   if type(self.o.loss) ~= "function" then return self.net:evaluate(data, { loss = self.o.loss }) end
-  local outputs = 1
-  for _, d in ipairs(self.net:info().output) do outputs = outputs * d end
-  if not data:info().classes or outputs == 1 then return {} end
+  if not data:info().classes then return {} end
   return self.net:evaluate(data)
 end
 

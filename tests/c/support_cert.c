@@ -150,6 +150,7 @@ lip_radius cert_with(lip_net *net, const float *x, const lip_certify_conf *conf)
 
 int32_t cert_label(lip_net *net, const float *x) {
   lip_net_forward(net, x, 1, false);
+  if (net->root->n_out == 1) return net->logits[0] > 0;
   size_t best = 0;
   for (size_t j = 1; j < net->root->n_out; j++)
     if (net->logits[j] > net->logits[best]) best = j;
@@ -196,8 +197,8 @@ static void want_flip(void *arg, const lip_worker *me, size_t r0, size_t r1) {
   const size_t n = f->net->root->n_out;
   for (size_t k = r0 * n; k < r1 * n; k++) f->net->dlogits[k] = 0;
   for (size_t r = r0; r < r1; r++) {
-    f->net->dlogits[r * n + f->to] = 1;
-    f->net->dlogits[r * n + f->from] = -1;
+    f->net->dlogits[n > 1 ? r * n + f->to : r] = n > 1 || f->to == 1 ? 1 : -1; /* of one output: 0 and f */
+    if (n > 1) f->net->dlogits[r * n + f->from] = -1;
   }
 }
 
@@ -218,7 +219,7 @@ static void gradient_step(lip_net *net, const float *at, int32_t y, size_t j, li
 }
 
 size_t cert_attack(lip_net *net, const float *x, const lip_radius *r, lip_p p, size_t tries, uint64_t seed) {
-  size_t n = net->root->n_in, C = net->root->n_out, flips = 0;
+  size_t n = net->root->n_in, C = lip_net_classes(net), flips = 0;
   if (r->label < 0 || !(r->radius > 0)) return 0;
   double *step = malloc(n * sizeof *step);
   float *to = malloc(n * sizeof *to);

@@ -251,17 +251,6 @@ static void unknown_layers_are_infinity_and_named(void **state) {
   lip_spec_free(spec[1]);
 }
 
-static void one_logit_is_refused(void **state) {
-  (void)state;
-  const piece p[] = {{"dense", 1}};
-  lip_net *net = cert_net("2", 3, p, 1, 1, 1, NULL);
-  lip_err err;
-  lip_certifier *c;
-  assert_int_equal(lip_certifier_new(net, NULL, &c, &err), LIP_UNSUPPORTED);
-  assert_null(c);
-  lip_net_free(net);
-}
-
 /* ---- certificates ---- */
 
 static void attack_rows(lip_net *net, size_t rows, uint64_t seed, size_t *certified, size_t *flips) {
@@ -543,7 +532,6 @@ int main(void) {
       cmocka_unit_test(scaling_by_powers_of_two_changes_nothing),
       cmocka_unit_test(bound_along_another_path),
       cmocka_unit_test(unknown_layers_are_infinity_and_named),
-      cmocka_unit_test(one_logit_is_refused),
       cmocka_unit_test(no_certified_label_can_be_flipped),
       cmocka_unit_test(every_kind_is_certified_or_refused),
       cmocka_unit_test(radius_of_a_linear_net_is_tight),

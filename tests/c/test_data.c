@@ -238,6 +238,12 @@ static void labels_out_of_range_are_refused(void **state) {
   d->labels[7] = 3;
   assert_int_equal(lip_dataset_count_classes(d, 20, &err), LIP_OK);
   assert_int_equal(d->classes, 20);
+  assert_string_equal(d->note, "");
+  for (size_t i = 0; i < d->n; i++) d->labels[i] = i % 3 == 1 ? -1 : 1; /* signs */
+  assert_int_equal(lip_dataset_count_classes(d, 0, &err), LIP_OK);
+  assert_int_equal(d->classes, 2);
+  for (size_t i = 0; i < d->n; i++) assert_int_equal(d->labels[i], i % 3 != 1);
+  assert_string_equal(d->note, "labels -1 and 1 are read as 0 and 1");
   lip_dataset_free(d);
 }
 
