@@ -165,6 +165,18 @@ static lip_reals check_groups(lua_State *L, int idx, lip_spec *const *layers, si
   return r;
 }
 
+/* Whether every layer that takes a budget has one in its own options. */
+static bool all_own(lip_spec *const *layers, size_t n) {
+  size_t own = 0;
+  for (size_t i = 0; i < n; i++) {
+    const lip_opt *o = lip_opt_find(&layers[i]->kind->desc, "budget");
+    if (!lip_spec_weighted(layers[i])) continue;
+    if (!o || *(const double *)(const void *)((const char *)layers[i]->conf + o->offset) == 0) return false;
+    own++;
+  }
+  return own > 0;
+}
+
 /* lip.net{ input=, norm=, budget=, ..., spec, spec, ... } */
 static int net_new(lua_State *L) {
   static const char *const own[] = {"norm", NULL}, *const read[] = {"norm", "budget", "budgets", NULL};
@@ -196,6 +208,8 @@ static int net_new(lua_State *L) {
   if (lua_getfield(L, 1, "budgets") == LUA_TTABLE) {
     if (luaL_len(L, -1) == 0) conf.layer_budgets = check_groups(L, lua_absindex(L, -1), layers, (size_t)n);
     if (lua_getfield(L, 1, "budget") == LUA_TNIL) conf.budget = 0; /* what the shares amount to */
+  } else if (lua_getfield(L, 1, "budget") == LUA_TNIL && all_own(layers, n)) {
+    conf.budget = 0;
   }
   lip_engine *engine = lipL_engine(L);
   net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
@@ -323,21 +337,6 @@ static int net_update(lua_State *L) {
   lip_err err;
   if (lip_net_update(lipL_checknet(L, 1), lipL_checkoptim(L, 2), &err)) return lipL_fault(L, &err);
   return 0;
-}
-
-/* net:project([{exact=false}]) */
-static int net_project(lua_State *L) {
-  static const char *const known[] = {"exact", NULL};
-  lip_net *net = lipL_checknet(L, 1);
-  lip_err err;
-  lipL_checkfields(L, 2, "project", known);
-  if (!lipL_optfield_bool(L, 2, "project", "exact", true)) {
-    lip_net_project(net);
-  } else if (lip_net_project_exact(net, &err)) {
-    return lipL_fault(L, &err);
-  }
-  lua_pushboolean(L, 1);
-  return 1;
 }
 
 /* net:step(x, y, opt, loss) -> mean loss before the update | nil, message, code */
@@ -521,9 +520,8 @@ static int net_options_list(lua_State *L) {
 
 void lipL_open_net(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"forward", net_forward}, {"backward", net_backward}, {"update", net_update},
-      {"project", net_project}, {"step", net_step},         {"reset", net_reset},
-      {"predict", net_predict}, {"evaluate", net_evaluate}, {NULL, NULL}};
+      {"forward", net_forward}, {"backward", net_backward}, {"update", net_update},     {"step", net_step},
+      {"reset", net_reset},     {"predict", net_predict},   {"evaluate", net_evaluate}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", net_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"net", net_new}, {"net_options", net_options_list}, {NULL, NULL}};
   lipL_newtype(L, LIP_NET_T, methods, meta);

@@ -133,7 +133,7 @@ static size_t count_numbers(const lip_layer *l) {
   return n;
 }
 
-/* net:info() -> {parameters=, norm=, budget=, projection=, project_every=, init=, seed=, input=, output=, layers={...}} */
+/* Of a layer with weights also whether it is trained. net:info() -> {parameters=, norm=, budget=, projection=, project_every=, init=, seed=, input=, output=, layers={...}} */
 static int net_info(lua_State *L) {
   const lip_net *net = lipL_checknet(L, 1);
   char path[256];
@@ -172,6 +172,10 @@ static int net_info(lua_State *L) {
     lua_setfield(L, -2, "step");
     lua_pushnumber(L, l->budget);
     lua_setfield(L, -2, "budget");
+    if (l->own) {
+      lua_pushboolean(L, !l->still);
+      lua_setfield(L, -2, "trainable");
+    }
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_setfield(L, -2, "layers");
@@ -208,7 +212,9 @@ static int net_tostring(lua_State *L) {
     snprintf(line, sizeof line, "%3zu  %-12s %-22s %10zu  %-10s ", i + 1, l->kind->desc.name, shapes,
              count_numbers(l), lip_pq_name(l->pq));
     luaL_addstring(&b, line);
-    if (isinf(l->budget))
+    if (l->still)
+      luaL_addstring(&b, "     fixed");
+    else if (isinf(l->budget))
       luaL_addstring(&b, "         -");
     else
       add_number(&b, "%10.6g", lip_digits_up(l->budget, 6));

@@ -1,7 +1,10 @@
-/* Optimisers and nets together: one update, and going on from a checkpoint. */
+/* Optimisers and nets together: one update, what follows it, and going on from a checkpoint. */
+#include <math.h>
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "core/base/decimal.h"
+#include "core/base/number.h"
 
 /* opt:step(net[, project]): one update from net's gradients. With `project` true it also does what net:step does after
  * an update: it projects when the net's project_every says so. One call, so that Ctrl-C cannot come in between. */
@@ -16,6 +19,39 @@ static int optim_step(lua_State *L) {
   if (fresh) lipL_account(L, o->n * o->kind->slots * sizeof *o->state);
   lua_pushboolean(L, true);
   return 1;
+}
+
+/* Pushes a text about the first layer that is not trained, so not projected either, and above its budget; 0: there is none. */
+static int push_excess(lua_State *L, const lip_net *net) {
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    const lip_layer *l = net->leaf[i];
+    double upper;
+    if (!l->still || isinf(l->budget)) continue;
+    if (lip_layer_bound(l, l->pq, &upper, NULL)) upper = INFINITY;
+    if (upper <= l->budget) continue;
+    char text[200];
+    lip_snprintf(text, sizeof text,
+                 "layer %zu (%s) is not trained and has the constant %g, more than its budget %g", l->id + 1,
+                 l->kind->desc.name, lip_plain(lip_digits_up(upper, 6)), l->budget);
+    lua_pushstring(L, text);
+    return 1;
+  }
+  return 0;
+}
+
+/* net:project([{exact=false}]) -> true[, what is above its budget all the same] | nil, message, code */
+static int net_project(lua_State *L) {
+  static const char *const known[] = {"exact", NULL};
+  lip_net *net = lipL_checknet(L, 1);
+  lip_err err;
+  lipL_checkfields(L, 2, "project", known);
+  if (!lipL_optfield_bool(L, 2, "project", "exact", true)) {
+    lip_net_project(net);
+  } else if (lip_net_project_exact(net, &err)) {
+    return lipL_fault(L, &err);
+  }
+  lua_pushboolean(L, 1);
+  return 1 + push_excess(L, net);
 }
 
 /* ---- resuming ---- */
@@ -75,6 +111,8 @@ static int restore(lua_State *L) {
 void lipL_open_update(lua_State *L) {
   static const luaL_Reg methods[] = {{"step", optim_step}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"restore", restore}, {NULL, NULL}};
+  static const luaL_Reg of_net[] = {{"project", net_project}, {NULL, NULL}};
   lipL_addmethods(L, LIP_OPTIM_T, methods);
+  lipL_addmethods(L, LIP_NET_T, of_net);
   luaL_setfuncs(L, functions, 0);
 }

@@ -13,6 +13,7 @@
  *             depends on all rows of the batch: there is no constant by row
  *   budget K  |gamma_c| <= K sqrt(v_c + eps), and not a float32 number more: the nearest gamma, unit by unit
  *   float32   two roundings (diagonal.h)
+ * With trainable = false a batch in training is mapped as used, and the running m and v stay.
  * A negative variance, which only a script can have put there, counts as 0; NaN stays. */
 #include <math.h>
 
@@ -22,6 +23,7 @@
 
 typedef struct conf {
   double momentum, eps;
+  lip_own_conf own;
 } conf;
 
 static const lip_opt options[] = {
@@ -39,6 +41,7 @@ static const lip_opt options[] = {
      .low = 1e-12,
      .high = 1e12,
      .help = "added to the variance"},
+    LIP_OWN_OPTIONS(offsetof(conf, own)),
     {.name = NULL},
 };
 
@@ -63,20 +66,22 @@ static void fused(const lip_layer *l, size_t c, float *a, float *b) {
 
 static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
   static const char *const names[PARAMS] = {"gamma", "beta", "running_mean", "running_variance"};
-  (void)spec, (void)p;
+  (void)p;
+  l->own = &((const conf *)spec->conf)->own;
   const size_t C = l->in.dim[0];
   for (size_t i = 0; i < PARAMS; i++) {
     lip_layer_add_param(l, names[i], 1, &C, false);
     l->param[i].frozen = i >= MEAN;
   }
   l->units = l->project_units = C;
-  l->project_by_unit = l->whole_batch = true;
+  l->project_by_unit = true;
+  l->whole_batch = l->own->trainable;
   return lip_diagonal_plan(l, fused, err);
 }
 
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   (void)rng, (void)err;
-  const bool on_ball = l->plan->init == LIP_INIT_ON_BALL && isfinite(l->budget);
+  const bool on_ball = lip_layer_init(l) == LIP_INIT_ON_BALL && isfinite(l->budget);
   for (size_t c = 0; c < l->units; c++) {
     l->param[VARIANCE].value[c] = 1;
     l->param[GAMMA].value[c] = on_ball ? (float)(l->budget * deviation(l, c)) : 1;
@@ -91,7 +96,7 @@ static double batch_deviation(const lip_layer *l, size_t c) {
 }
 
 static void forward(const lip_layer *l, const lip_pass *pass) {
-  if (!pass->training) {
+  if (!pass->training || l->still) {
     lip_diagonal_forward(l, pass);
     return;
   }
@@ -125,7 +130,7 @@ LIP_HOT static void back_row(float *restrict dx, const float *restrict dy, const
 }
 
 static void backward(const lip_layer *l, const lip_pass *pass) {
-  if (!pass->training) {
+  if (!pass->training || l->still) {
     lip_diagonal_backward(l, pass);
     return;
   }

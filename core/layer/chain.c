@@ -24,7 +24,7 @@ static size_t last_worker(const lip_layer *l) {
 }
 
 static bool learns(const lip_layer *l) {
-  if (l->units > 0) return true;
+  if (l->units > 0 && !l->still) return true;
   for (size_t i = 0; i < l->n_child; i++)
     if (learns(l->child[i])) return true;
   return false;
@@ -160,17 +160,32 @@ lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted
   return LIP_OK;
 }
 
-/* Equal shares K^(1/n) for the weighted children, what the others take already set aside. The share is a little
- * short of the root, so that the product, rounded upwards, stays within K. */
+static bool any_own(const lip_layer *l) {
+  for (size_t i = 0; i < l->n_child; i++)
+    if (lip_layer_own_budget(l->child[i]) > 0) return true;
+  return false;
+}
+
+/* Equal shares K^(1/n) for the weighted children that have said nothing, what the others take already set aside. The share is a
+ * little short of the root, so that the product, rounded upwards, stays within K. */
 lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err) {
   size_t weighted;
-  double fixed;
-  lip_status status = lip_chain_fixed(l, &fixed, &weighted, err);
-  if (status || weighted == 0) return status;
-  double share = isinf(budget) ? INFINITY : pow(budget / fixed, 1 / (double)weighted) * (1 - 0x1p-40);
+  double taken;
+  lip_status status = lip_chain_fixed(l, &taken, &weighted, err);
+  for (size_t i = 0; i < l->n_child; i++)
+    if (lip_layer_own_budget(l->child[i]) > 0) {
+      taken *= lip_layer_own_budget(l->child[i]);
+      weighted--;
+    }
+  if (status) return status;
+  if (any_own(l) && (isinf(taken) ? isfinite(budget) : weighted == 0 && taken > budget * (1 + 1e-12)))
+    return lip_fail(err, LIP_OPTION, "%s: the budgets of its layers amount to %g, more than the %g they have",
+                    l->kind->desc.name, taken, budget);
+  double share = isinf(budget) ? INFINITY : pow(budget / taken, 1 / (double)weighted) * (1 - 0x1p-40);
   for (size_t i = 0; i < l->n_child; i++)
     if (lip_layer_weighted(l->child[i])) {
-      status = lip_layer_set_budget(l->child[i], share, err);
+      const double own = lip_layer_own_budget(l->child[i]);
+      status = lip_layer_set_budget(l->child[i], own > 0 ? own : share, err);
       if (status) return at_place(err, i, l->child[i]->kind, status);
     }
   return LIP_OK;

@@ -28,6 +28,7 @@ typedef struct conf {
   size_t channels, kernel, stride, padding, dilation, groups;
   bool bias;
   lip_weight_conf weight;
+  lip_own_conf own;
 } conf;
 
 /* A convolution, for whoever sees the layer's state, and how its weight is made. */
@@ -54,7 +55,8 @@ typedef struct state {
          .offset = offsetof(conf, bias),                                                                     \
          .def = 1,                                                                                           \
          .help = "add a trained offset to every output channel"},                                            \
-        LIP_WEIGHT_OPTIONS(offsetof(conf, weight), lip_weight_conv_names), {.name = NULL},                   \
+        LIP_WEIGHT_OPTIONS(offsetof(conf, weight), lip_weight_conv_names),                                   \
+        LIP_OWN_OPTIONS(offsetof(conf, own)), {.name = NULL},                                                \
   }
 
 static const lip_opt options[] = OPTIONS("height and width", "around the image");
@@ -138,6 +140,7 @@ static lip_status plan_at(lip_layer *l, const conf *o, const lip_patches *at, li
   state *s = lip_alloc(1, sizeof *s);
   if (!s) return lip_fail(err, LIP_MEMORY, "%s: out of memory", name);
   l->state = s; /* released by layer.c from here on */
+  l->own = &o->own;
   lip_conv *c = &s->conv;
   c->at = *at;
   c->C = l->in.dim[0];
@@ -163,7 +166,8 @@ static lip_status add_params(lip_layer *l, int ndim, size_t kernel, lip_err *err
 }
 
 static const float *bias_of(const lip_layer *l) {
-  return ((const conf *)l->conf)->bias ? l->param[1].value : NULL;
+  const bool computed = ((const state *)l->state)->weight.kind != NULL;
+  return l->n_param > (computed ? 2 : 1) ? l->param[1].value : NULL; /* the last is V, if there is one */
 }
 
 static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
@@ -227,7 +231,7 @@ static size_t part_cache(const lip_layer *l) {
 static void ordered(lip_layer *l) {
   const lip_direct s = direct(l, false);
   if (!l->x_order.pixels && !l->y_order.pixels) return;
-  l->grad_by_parts = !l->anchored && 2 * part_cache(l) <= l->x_row + l->y_row;
+  l->grad_by_parts = !l->anchored && !l->still && 2 * part_cache(l) <= l->x_row + l->y_row;
   if (l->grad_by_parts) l->cache = part_cache(l);
   const size_t bytes = l->grad_by_parts ? lip_direct_scratch_by_parts(&s) : lip_direct_scratch(&s, INFINITY);
   l->scratch = bytes > lip_gemm_scratch() ? bytes : lip_gemm_scratch();
@@ -243,7 +247,7 @@ static void release(lip_layer *l) {
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   lip_weight *w = &((state *)l->state)->weight;
   lip_status status =
-      lip_conv_reset(l->state, l->param[0].value, l->plan->init, lip_weight_init_budget(w, l), rng, err);
+      lip_conv_reset(l->state, l->param[0].value, lip_layer_init(l), lip_weight_init_budget(w, l), rng, err);
   return status ? status : lip_weight_reset(w, l, rng, err);
 }
 

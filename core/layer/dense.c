@@ -27,6 +27,7 @@ typedef struct dense_conf {
   size_t out;
   bool bias;
   lip_weight_conf weight;
+  lip_own_conf own;
 } dense_conf;
 
 typedef struct dense_state {
@@ -50,6 +51,7 @@ static const lip_opt options[] = {
      .def = 1,
      .help = "add a trained offset to every output"},
     LIP_WEIGHT_OPTIONS(offsetof(dense_conf, weight), lip_weight_dense_names),
+    LIP_OWN_OPTIONS(offsetof(dense_conf, own)),
     {.name = NULL},
 };
 
@@ -60,6 +62,7 @@ static lip_status dense_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan,
     return lip_fail(err, LIP_SHAPE, "dense: expects a flat input, got %s: put a flatten layer before it",
                     lip_shape_describe(&l->in, shape, sizeof shape));
   }
+  l->own = &conf->own;
   l->out = (lip_shape){1, {conf->out, 0, 0}};
   lip_layer_add_param(l, "weight", 2, (size_t[]){conf->out, l->in.dim[0]}, true);
   if (conf->bias) lip_layer_add_param(l, "bias", 1, (size_t[]){conf->out}, false);
@@ -87,7 +90,8 @@ static void dense_release(lip_layer *l) {
 }
 
 static const float *bias_of(const lip_layer *l) {
-  return ((const dense_conf *)l->conf)->bias ? l->param[1].value : NULL;
+  const bool computed = ((const dense_state *)l->state)->weight.kind != NULL;
+  return l->n_param > (computed ? 2 : 1) ? l->param[1].value : NULL; /* the last is V, if there is one */
 }
 
 static lip_projector *projector_of(const lip_layer *l) {
@@ -108,7 +112,7 @@ static lip_status dense_reset(lip_layer *l, lip_rng *rng, lip_err *err) {
     state->along = (lip_panel){LIP_SUM_COLS, l->n_out, l->n_in, data};
     state->across = (lip_panel){LIP_SUM_ROWS, l->n_out, l->n_in, across ? data + along : NULL};
   }
-  lip_status status = lip_init_weights(l->param[0].value, l->n_out, l->n_in, l->plan->init, l->pq,
+  lip_status status = lip_init_weights(l->param[0].value, l->n_out, l->n_in, lip_layer_init(l), l->pq,
                                        lip_weight_init_budget(&state->weight, l), rng, err);
   return status ? status : lip_weight_reset(&state->weight, l, rng, err);
 }

@@ -8,7 +8,9 @@
 #include "core/base/mem.h"
 #include "core/tensor/vec.h"
 
-const char *const lip_init_names[] = {"orthogonal", "he", "glorot", "lecun", "on_ball", NULL};
+#define INITS "orthogonal", "he", "glorot", "lecun", "on_ball", NULL
+const char *const lip_init_names[] = {INITS};
+const char *const lip_own_init_names[] = {"net", INITS};
 
 /* ---- specs ---- */
 
@@ -104,6 +106,17 @@ static bool by_unit(const lip_layer *l) {
   return l->units > 0;
 }
 
+/* Nothing of it changes by training. */
+static void stand_still(lip_layer *l) {
+  l->still = true;
+  l->project_units = 0;
+  l->project_by_unit = false;
+  for (size_t i = 0; i < l->n_param; i++) {
+    l->param[i].frozen = true;
+    l->param[i].decay = false;
+  }
+}
+
 static lip_status check_shape(const lip_shape *s, size_t *size) {
   size_t n = 1;
   for (int i = 0; i < s->ndim; i++)
@@ -133,6 +146,7 @@ lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, l
     status = check_shape(&l->out, &l->n_out);
     if (status) lip_fail(err, status, "%s: its output has no elements, or too many", kind->desc.name);
   }
+  if (!status && l->own && !l->own->trainable) stand_still(l);
   l->params_by_unit = by_unit(l);
   l->x_row = l->n_in;
   l->y_row = l->n_out;
@@ -155,6 +169,14 @@ void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t 
   lip_param *p = &l->param[l->n_param++];
   *p = (lip_param){.name = name, .ndim = ndim, .decay = decay};
   for (int i = 0; i < ndim; i++) p->shape[i] = shape[i];
+}
+
+lip_init lip_layer_init(const lip_layer *l) {
+  return l->own && l->own->init > 0 ? (lip_init)(l->own->init - 1) : l->plan->init;
+}
+
+double lip_layer_own_budget(const lip_layer *l) {
+  return l->own ? l->own->budget : 0;
 }
 
 size_t lip_layer_rows(const lip_layer *l, size_t B) {
@@ -211,7 +233,12 @@ bool lip_gradient_fits(const float *dy, size_t n) {
 /* ---- defaults ---- */
 
 lip_status lip_layer_set_budget(lip_layer *l, double budget, lip_err *err) {
-  l->budget = budget;
+  const double own = lip_layer_own_budget(l);
+  if (own > budget * (1 + 0x1p-36))
+    return lip_fail(err, LIP_OPTION, "%s: its option budget is %g, but its share of the net's is only %g",
+                    l->kind->desc.name, own, budget);
+  l->budget = own > 0 && own < budget ? own : budget;
+  budget = l->budget;
   return l->kind->set_budget ? l->kind->set_budget(l, budget, err) : LIP_OK;
 }
 

@@ -6,6 +6,7 @@
 #ifndef LIP_LAYER_LAYER_H
 #define LIP_LAYER_LAYER_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,6 +88,32 @@ typedef enum lip_init {
 } lip_init;
 extern const char *const lip_init_names[]; /* "orthogonal", "he", "glorot", "lecun", "on_ball", NULL */
 
+/* Options that layers with weights share. */
+typedef struct lip_own_conf {
+  int init;       /* 0: the net's, else 1 + lip_init */
+  double budget;  /* K_l; 0: an equal share */
+  bool trainable; /* false: `still` */
+} lip_own_conf;
+extern const char *const lip_own_init_names[]; /* "net", then lip_init_names */
+
+/* Rows for their tables, `at` the offset of a lip_own_conf in the layer's conf. */
+#define LIP_OWN_OPTIONS(at)                                                                                  \
+  {.name = "init",                                                                                           \
+   .type = LIP_OPT_ENUM,                                                                                     \
+   .offset = (at) + offsetof(lip_own_conf, init),                                                            \
+   .names = lip_own_init_names,                                                                              \
+   .help = "how the weights start; net: as the net's option init says"},                                     \
+      {.name = "budget",                                                                                     \
+       .type = LIP_OPT_REAL,                                                                                 \
+       .offset = (at) + offsetof(lip_own_conf, budget),                                                      \
+       .low = 0,                                                                                             \
+       .high = HUGE_VAL,                                                                                     \
+       .help = "Lipschitz constant the layer may have; 0: an equal share of what the others leave"},         \
+  {                                                                                                          \
+    .name = "trainable", .type = LIP_OPT_BOOL, .offset = (at) + offsetof(lip_own_conf, trainable), .def = 1, \
+    .help = "false: neither updated nor projected, whatever its norm; the gradient passes on"                \
+  }
+
 /* What every layer of one net is planned with. */
 typedef struct lip_plan {
   lip_project_method method;
@@ -98,9 +125,10 @@ typedef struct lip_plan {
 
 struct lip_layer {
   const lip_layer_kind *kind;
-  const void *conf;     /* of the spec, borrowed */
-  const lip_plan *plan; /* borrowed */
-  size_t id;            /* position in the depth-first order of the net */
+  const void *conf;        /* of the spec, borrowed */
+  const lip_own_conf *own; /* the part of it that layers with weights share, set by `plan`, or NULL */
+  const lip_plan *plan;    /* borrowed */
+  size_t id;               /* position in the depth-first order of the net */
   lip_shape in, out;
   size_t n_in, n_out; /* lip_shape_size of both */
   lip_pq pq;          /* the step of the norm path it makes (p == q unless it is weighted) */
@@ -119,6 +147,7 @@ struct lip_layer {
   /* Its weights, or those of layers inside, are computed from trained numbers (`renew`, `pull`), or it stands inside such a
    * layer: updated after all gradients are there, prepared later. */
   bool computed;
+  bool still;        /* not trained: `grad`, `pull` and projections are not called */
   uint64_t seen;     /* set by the net: check sum of trained numbers as the last `renew` saw them */
   bool prepared;     /* set by the net: the weights are as they were when `prepare` saw all units */
   size_t cache;      /* floats per sample kept from forward to backward */
@@ -324,6 +353,10 @@ bool lip_gradient_fits(const float *dy, size_t n);
 size_t lip_layer_rows(const lip_layer *l, size_t B);
 /* A parameter declared inside plan. */
 void lip_layer_add_param(lip_layer *l, const char *name, int ndim, const size_t *shape, bool decay);
+/* How its weights start. */
+lip_init lip_layer_init(const lip_layer *l);
+/* The budget that it was given by its own options, or 0. */
+double lip_layer_own_budget(const lip_layer *l);
 
 /* ---- chains: what a net and every container of layers in sequence are made of ---- */
 
@@ -346,7 +379,8 @@ void lip_chain_backward(const lip_layer *l, const lip_pass *pass);
 lip_status lip_chain_bound(const lip_layer *l, double *upper, lip_err *err);
 /* Product of the known constants of the children that take no budget, and the number of those that do. */
 lip_status lip_chain_fixed(const lip_layer *l, double *product, size_t *weighted, lip_err *err);
-/* Budget of the weighted children: equal shares of what the constants of the others leave. */
+/* Budget of the weighted children: what their own options say, and for the others equal shares of what those and the constants
+ * of the rest leave. LIP_OPTION: all have said something, and the product is more. */
 lip_status lip_chain_share_budget(lip_layer *l, double budget, lip_err *err);
 void lip_chain_deviate(const lip_layer *l, lip_deviation *d);
 /* The children one after the other, as a `form`. */

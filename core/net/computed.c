@@ -84,7 +84,7 @@ bool lip_net_pull(lip_net *net, float accumulate) {
   double sum = 0;
   for (size_t i = net->n_leaf; i-- > 0;) {
     lip_layer *l = net->leaf[i];
-    if (!l->computed || !l->kind->pull) continue;
+    if (!l->computed || l->still || !l->kind->pull) continue;
     l->kind->pull(l, &team, accumulate);
     for (size_t k = 0; k < l->n_param; k++)
       if (!l->param[k].frozen) sum += lip_vec_square_sum(l->param[k].grad, lip_param_size(&l->param[k]));

@@ -33,9 +33,43 @@ static lip_status check_given(lip_net *net, lip_err *err) {
   return LIP_OK;
 }
 
+/* What the layers' own options say: a total of 0 becomes what they and the fixed constants amount to. */
+static lip_status check_own(lip_net *net, lip_err *err) {
+  double product;
+  size_t weighted, own = 0;
+  lip_status status = lip_chain_fixed(net->root, &product, &weighted, err);
+  for (size_t i = 0; !status && i < net->root->n_child; i++) {
+    const lip_layer *l = net->root->child[i];
+    const double budget = lip_layer_own_budget(l);
+    if (budget == 0) continue;
+    if (net->conf.layer_budgets.n > 0)
+      return lip_fail(
+          err, LIP_OPTION,
+          "net: layer %zu (%s) has a budget of its own (%g), and the net's option budgets gives it "
+          "one too: leave out either",
+          i + 1, l->kind->desc.name, budget);
+    if (isinf(budget) && isfinite(net->conf.budget))
+      return lip_fail(err, LIP_OPTION, "net: layer %zu (%s) has an infinite budget, the net one of %g", i + 1,
+                      l->kind->desc.name, net->conf.budget);
+    product *= budget;
+    own++;
+  }
+  if (status || own < weighted || own == 0) return status;
+  if (net->conf.budget == 0) net->conf.budget = net->root->budget = product * (1 + 1e-12);
+  if (!(product <= net->conf.budget * (1 + 1e-12)))
+    return lip_fail(err, LIP_OPTION,
+                    "net: the product of the layers' budgets is %g, more than the total budget %g", product,
+                    net->conf.budget);
+  return LIP_OK;
+}
+
 static lip_status share_budget(lip_net *net, lip_err *err) {
+  lip_status status = check_own(net, err);
+  if (status) return status;
+  if (net->conf.budget == 0 && net->conf.layer_budgets.n == 0)
+    return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got 0");
   if (net->conf.layer_budgets.n == 0) return lip_chain_share_budget(net->root, net->conf.budget, err);
-  lip_status status = check_given(net, err);
+  status = check_given(net, err);
   for (size_t i = 0; !status && i < net->conf.layer_budgets.n; i++)
     status = lip_layer_set_budget(lip_net_weighted_layer(net, i), net->conf.layer_budgets.v[i], err);
   return status;
@@ -85,7 +119,7 @@ static lip_status copy_conf(lip_net *net, const lip_net_conf *conf, lip_err *err
   const lip_reals *given = &conf->layer_budgets;
   net->conf = *conf;
   net->conf.layer_budgets = (lip_reals){0};
-  if (!(conf->budget > 0 || (conf->budget == 0 && given->n > 0)))
+  if (!(conf->budget >= 0))
     return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got %g", lip_plain(conf->budget));
   if (given->n == 0) return LIP_OK;
   net->conf.layer_budgets.v = lip_alloc(given->n, sizeof(double));
@@ -209,6 +243,16 @@ void lip_net_bind(lip_net *net, const float *x, bool need_dx) {
   lip_chain_bind(net->root, x, net->logits, net->dlogits, net->root->dx, kept, net->capacity);
 }
 
+static lip_status project_exact(lip_net *net, bool still, lip_err *err) {
+  lip_net_touch(net);
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    if (net->leaf[i]->still && !still) continue;
+    lip_status status = lip_layer_project_exact(net->leaf[i], err);
+    if (status) return status;
+  }
+  return LIP_OK;
+}
+
 lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err) {
   lip_pairs_free(net->pairs);
   net->pairs = NULL;
@@ -221,16 +265,11 @@ lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err) {
   lip_status status = lip_layer_reset(net->root, seed, err);
   if (status) return status;
   lip_net_renew(net);
-  return lip_net_project_exact(net, err);
+  return project_exact(net, true, err);
 }
 
 lip_status lip_net_project_exact(lip_net *net, lip_err *err) {
-  lip_net_touch(net);
-  for (size_t i = 0; i < net->n_leaf; i++) {
-    lip_status status = lip_layer_project_exact(net->leaf[i], err);
-    if (status) return status;
-  }
-  return LIP_OK;
+  return project_exact(net, false, err);
 }
 
 /* ---- bounds that a loss takes ---- */

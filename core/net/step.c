@@ -177,7 +177,7 @@ static void run_rows(void *arg, const lip_worker *me) {
 }
 
 static bool skips(const job *j, const lip_layer *l) {
-  return j->which != ALL && l->computed != (j->which == COMPUTED);
+  return l->still || (j->which != ALL && l->computed != (j->which == COMPUTED));
 }
 
 static size_t unit_grain(const lip_layer *l) {
@@ -260,7 +260,7 @@ static void update_range(const job *j, size_t i0, size_t i1) {
 
 /* Weights are final after the fused update unless a projection follows it; views may change them behind our back. */
 static bool prepares(const job *j, const lip_layer *l) {
-  return l->kind->prepare && l->units > 0 && !j->net->lent && !l->computed &&
+  return l->kind->prepare && l->units > 0 && !j->net->lent && !l->computed && !l->still &&
          !(j->project && projects_apart(j, l));
 }
 
@@ -306,7 +306,7 @@ static void run_fused(void *arg, const lip_worker *me) {
     pass.rows = lip_layer_rows(f.l, j->B);
     size_t u0, u1;
     lip_share(me, f.l->units, unit_grain(f.l), &u0, &u1);
-    if (u0 < u1 && !f.l->computed) f.l->kind->grad(f.l, &pass, u0, u1);
+    if (u0 < u1 && !skips(j, f.l)) f.l->kind->grad(f.l, &pass, u0, u1);
   }
 }
 
@@ -314,7 +314,7 @@ static bool can_fuse(const lip_net *net, const lip_optim *opt) {
   if (isfinite(opt->clip_norm)) return false;
   for (size_t i = 0; i < net->n_leaf; i++) {
     const lip_layer *l = net->leaf[i];
-    if (l->n_param > 0 && !l->params_by_unit && !l->computed) return false;
+    if (l->n_param > 0 && !l->params_by_unit && !l->computed && !l->still) return false;
   }
   return true;
 }
@@ -353,7 +353,7 @@ static lip_status look(job *j) {
 
 static bool has_computed(const lip_net *net) {
   for (size_t i = 0; i < net->n_leaf; i++)
-    if (net->leaf[i]->computed) return true;
+    if (net->leaf[i]->computed && !net->leaf[i]->still) return true;
   return false;
 }
 
@@ -424,7 +424,8 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   opt->loss = j.value;
   opt->t++;
   net->step++;
-  for (size_t i = 0; i < net->n_leaf; i++) net->leaf[i]->prepared = j.fused && prepares(&j, net->leaf[i]);
+  for (size_t i = 0; i < net->n_leaf; i++)
+    if (!net->leaf[i]->still) net->leaf[i]->prepared = j.fused && prepares(&j, net->leaf[i]);
   net->backward_ready = false;
   return LIP_OK;
 }
