@@ -14,11 +14,11 @@ typedef struct lip_proposer {
   lip_interior
       *interior; /* NULL: not worth while (lip_interior_pays), or only the closed form is asked for */
   const lip_ask *ask;
-  double *lambda;          /* (count) the proposal */
-  double *d;               /* (n_in) weights of the input; NULL for p = 2: all 1 */
-  double *hint;            /* (count) what the layers come with (hint.h), for a target of norm 1; NULL: nothing */
-  double tail;             /* constant of what stands between that and the outputs */
-  lip_rows rows;           /* of the target */
+  double *lambda; /* (count) the proposal */
+  double *d;      /* (n_in) weights of the input; NULL for p = 2: all 1 */
+  double *hint;   /* (count) what the layers come with (hint.h), for a target of norm 1; NULL: nothing */
+  double tail;    /* constant of what stands between that and the outputs */
+  lip_rows rows;  /* of the target */
   double *room[LIP_ROOMS]; /* (lip_elim_params + n_in) each: working memory */
   double finish;           /* time by which this target should be done */
   bool cut;                /* it was not: its search ended early */

@@ -72,7 +72,8 @@ static void renew(lip_layer *l, const lip_team *team) {
   s->largest = normalised(square(l, 0), size);
   double logs = log(s->largest), share = 1;
   for (size_t i = 1; i <= SQUARES; i++) {
-    lip_team_symmetric(team, LIP_N, LIP_N, k, k, 1, square(l, i - 1), k, square(l, i - 1), k, 0, square(l, i), k);
+    lip_team_symmetric(team, LIP_N, LIP_N, k, k, 1, square(l, i - 1), k, square(l, i - 1), k, 0, square(l, i),
+                       k);
     share /= 2;
     logs += share * log(normalised(square(l, i), size));
   }

@@ -49,8 +49,8 @@ static void freeze(lip_layer *l) {
   l->project_by_unit = false;
 }
 
-lip_status lip_inner_plan(lip_layer *l, size_t hidden, int activation, size_t out, bool around, lip_plan *plan,
-                          lip_err *err) {
+lip_status lip_inner_plan(lip_layer *l, size_t hidden, int activation, size_t out, bool around,
+                          lip_plan *plan, lip_err *err) {
   const char *name = l->kind->desc.name;
   char shape[64];
   lip_inner *m = l->state;

@@ -19,8 +19,8 @@ extern const char *const lip_inner_names[];
 
 /* y = W_2 phi(W_1 x + b) with W_1 (hidden, n_in) and W_2 (out, hidden), or y = W_1 x + b without phi (then hidden = out);
  * `around`: plus x. The weights are frozen, b is trained. l->state is a lip_inner. Errors begin with the kind's name. */
-lip_status lip_inner_plan(lip_layer *l, size_t hidden, int activation, size_t out, bool around, lip_plan *plan,
-                          lip_err *err);
+lip_status lip_inner_plan(lip_layer *l, size_t hidden, int activation, size_t out, bool around,
+                          lip_plan *plan, lip_err *err);
 void lip_inner_release(lip_layer *l); /* frees the state too */
 /* In reset: n floats of working memory, aligned to 64, as they were if there are any. LIP_MEMORY. */
 lip_status lip_inner_take(lip_layer *l, size_t n, lip_err *err);

@@ -25,11 +25,10 @@ typedef struct lip_potential_conf {
    .low = 0,                                                                                                 \
    .high = 1 << 20,                                                                                          \
    .help = "width between the two matrices; 0: that of the input"},                                          \
-      {.name = "activation",                                                                                 \
-       .type = LIP_OPT_ENUM,                                                                                 \
-       .offset = offsetof(lip_potential_conf, activation),                                                   \
-       .names = lip_potential_names,                                                                         \
-       .help = "what stands between them: a function with slopes in [0, 1]"}
+  {                                                                                                          \
+    .name = "activation", .type = LIP_OPT_ENUM, .offset = offsetof(lip_potential_conf, activation),          \
+    .names = lip_potential_names, .help = "what stands between them: a function with slopes in [0, 1]"       \
+  }
 extern const char *const lip_potential_names[];
 
 typedef struct lip_potential {

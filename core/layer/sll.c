@@ -35,8 +35,8 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   return LIP_OK;
 }
 
-/* Working memory: q (h) in double, in front of it as many floats as that takes; VV' (h, h), then T and T^-1/2 (h), and
- * what the gradient of T is (h). */
+/* Working memory: q (h) in double, in front of it as many floats as that takes; VV' (h, h), T, T^-1/2 and the
+ * gradient of T (h) each, then S + S' (h, h). */
 static double *weights(const lip_layer *l) {
   return (double *)(void *)of(l)->inner.room;
 }
@@ -49,9 +49,13 @@ static float *vector(const lip_layer *l, size_t i) {
   return gram(l) + of(l)->h * (of(l)->h + i);
 }
 
+static float *symmetric(const lip_layer *l) {
+  return vector(l, 3);
+}
+
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   const size_t h = of(l)->h, n = of(l)->n;
-  lip_status status = lip_inner_take(l, (2 * h + 15) / 16 * 16 + h * (h + 3), err);
+  lip_status status = lip_inner_take(l, (2 * h + 15) / 16 * 16 + h * (2 * h + 3), err);
   if (status) return status;
   return lip_init_weights(l->param[FREE].value, h, n, l->plan->init, (lip_pq){LIP_P2, LIP_P2}, INFINITY, rng,
                           err);
@@ -100,12 +104,13 @@ static void renew(lip_layer *l, const lip_team *team) {
   lip_potential_store(l);
 }
 
-/* VV' becomes S + S', t (h) given; dlog_q. Where a row of A is 0 its t is 0, and q may be too. */
+/* S + S', t (h) given; dlog_q. Where a row of A is 0 its t is 0, and q may be too. */
 static void pull_sums(const lip_layer *l, float *dlog_q) {
   const size_t h = of(l)->h;
   const float *t = vector(l, 2);
   const double *q = weights(l);
-  float *G = gram(l);
+  const float *G = gram(l);
+  float *S = symmetric(l);
   for (size_t i = 0; i < h; i++) {
     const double out = t[i] == 0 ? 0 : (double)t[i] / q[i];
     double own = 0;
@@ -113,12 +118,12 @@ static void pull_sums(const lip_layer *l, float *dlog_q) {
       const float g = G[i * h + j];
       const double s = out * q[j], r = t[j] == 0 ? 0 : (double)t[j] / q[j] * q[i];
       const float both = (float)(s + r), part = (float)((double)fabsf(g) * (s - r));
-      G[i * h + j] = G[j * h + i] = g > 0 ? both : g < 0 ? -both : 0 * g;
+      S[i * h + j] = S[j * h + i] = g > 0 ? both : g < 0 ? -both : 0 * g;
       dlog_q[j] += part;
       own += (double)part;
     }
     dlog_q[i] -= (float)own;
-    G[i * h + i] = 2 * t[i];
+    S[i * h + i] = 2 * t[i];
   }
 }
 
@@ -138,7 +143,7 @@ static void pull(lip_layer *l, const lip_team *team, float accumulate) {
       lip_vec_axpy(dV + i * n, root[i], row, n);
   }
   pull_sums(l, dlog_q);
-  lip_team_gemm(team, LIP_N, LIP_N, h, n, h, 1, gram(l), h, V, n, 1, dV, n);
+  lip_team_gemm(team, LIP_N, LIP_N, h, n, h, 1, symmetric(l), h, V, n, 1, dV, n);
   lip_potential_clear(l);
 }
 

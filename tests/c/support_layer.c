@@ -112,6 +112,10 @@ void rig_grad(rig *r, float accumulate) {
       pass.rows = lip_layer_rows(r->leaf[i], r->B);
       r->leaf[i]->kind->grad(r->leaf[i], &pass, 0, r->leaf[i]->units);
     }
+  rig_pull(r, accumulate);
+}
+
+void rig_pull(rig *r, float accumulate) {
   const lip_team team = {NULL, r->scratch, r->scratch_bytes};
   for (size_t i = r->n_leaf; i-- > 0;)
     if (r->leaf[i]->computed && r->leaf[i]->kind->pull) r->leaf[i]->kind->pull(r->leaf[i], &team, accumulate);
@@ -470,6 +474,8 @@ static bool own_word(const lip_layer *l, const double *x, double *y) {
 bool layer_in_double(const lip_layer *l, const double *x, double *y) {
   const char *kind = l->kind->desc.name;
   if (strcmp(kind, "chain") == 0) return chain_d(l, x, y);
+  if (strcmp(kind, "sll") == 0 || strcmp(kind, "cpl") == 0 || strcmp(kind, "sandwich") == 0)
+    return chain_d(l, x, y); /* what is inside; where its weights come from: test_inner.c */
   if (strcmp(kind, "residual") == 0) return residual_d(l, x, y);
   if (strcmp(kind, "concat") == 0 || strcmp(kind, "sum") == 0) return branches_d(l, x, y, kind[0] == 'c');
   if (strcmp(kind, "anchor") == 0) return anchor_d(l, x, y);

@@ -24,7 +24,8 @@ void rig_close(rig *r);
 lip_pass rig_pass(const rig *r, size_t r0, size_t r1);
 void rig_forward(rig *r);
 void rig_backward(rig *r);
-void rig_grad(rig *r, float accumulate);
+void rig_grad(rig *r, float accumulate); /* with rig_pull */
+void rig_pull(rig *r, float accumulate);
 
 /* Spec of a kind: default options, required ones filled by rule (a whole number: `whole`; a number: 1), containers hold
  * a dense layer that keeps the width, followed by a maxmin. NULL: no memory. */

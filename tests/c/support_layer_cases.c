@@ -11,7 +11,7 @@ typedef struct variant {
     const char *name;
     double v;
   } opt[6];
-  const char *mode;
+  const char *mode; /* or activation */
 } variant;
 
 static const lip_shape usual[] = {{1, {6, 0, 0}}, {3, {4, 6, 5}}},
@@ -92,6 +92,13 @@ static const variant variants[] = {
     {"sort_neuron", {1, {37, 0, 0}}, {{"out", 5}, {"q", 0.2}, {"shift", 1}}, NULL},
     {"sort_neuron", {1, {20, 0, 0}}, {{"out", 3}, {"terms", 3}, {"q", 1}}, NULL},
     {"anchor", {1, {6, 0, 0}}, {{"at", 0.7}, {"value", -2}}, NULL},
+    {"sll", {1, {7, 0, 0}}, {{"hidden", 4}}, "tanh"},
+    {"sll", {1, {3, 0, 0}}, {{"hidden", 5}}, "relu"},
+    {"cpl", {1, {7, 0, 0}}, {{"hidden", 3}}, "relu"},
+    {"cpl", {1, {4, 0, 0}}, {{"hidden", 9}}, "softplus"},
+    {"sandwich", {1, {9, 0, 0}}, {{"out", 3}}, "none"},
+    {"sandwich", {1, {2, 0, 0}}, {{"out", 7}}, "sigmoid"},
+    {"sandwich", {1, {5, 0, 0}}, {{"out", 1}}, "relu"},
 };
 
 enum { VARIANTS = sizeof variants / sizeof *variants };
@@ -143,7 +150,8 @@ static lip_spec *spec_of(const variant *v) {
   bool ok = spec != NULL;
   for (size_t k = 0; ok && v->opt[k].name; k++)
     ok = set_option(&kind->desc, spec->conf, v->opt[k].name, v->opt[k].v);
-  if (ok && v->mode) ok = lip_conf_set_text(&kind->desc, spec->conf, "mode", v->mode, NULL) == LIP_OK;
+  const char *mode = ok && lip_opt_find(&kind->desc, "mode") ? "mode" : "activation";
+  if (ok && v->mode) ok = lip_conf_set_text(&kind->desc, spec->conf, mode, v->mode, NULL) == LIP_OK;
   if (ok) return spec;
   lip_spec_free(spec);
   return NULL;
