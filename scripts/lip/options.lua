@@ -25,6 +25,14 @@ checkpoint_every = 0 -- also after every so many updates; 0: never
 resume = false -- go on from the checkpoint if the file exists
 verbose = false -- print one line per epoch
 -> { epochs=, steps=, seconds=, loss=, history={info, ...}, stopped=, resumed= }, or nil, message, code]],
+  ["lip.lbdn"] = [[
+input = required -- shape of one sample, as of lip.net
+widths = required -- outputs of the hidden layers: {64, 64}
+outputs = required -- outputs of the net
+gamma = 1 -- the Lipschitz constant it may have in the norm 2
+activation = relu -- between the layers: one of those of lip.sandwich
+seed = 1 -- of initial weights
+-> a net: scale, flatten for images, sandwich layers]],
   ["lip.sweep"] = [[
 script = none -- file that every trial runs, its settings set to these values; it returns a row
 run = none -- in place of a script: function(config, trial) returns a row

@@ -135,7 +135,7 @@ function tests.test_functions_show_their_options()
   local ds = lip.data.tensors(lip.zeros(2, 2), { 0, 1 })
   local wrong = { no_such_option = 1 }
   local calls = {
-    ["lip.load"] = { lip.load, "none", wrong },
+    ["lip.load"] = { lip.load, "none", wrong }, ["lip.lbdn"] = { lip.lbdn, wrong },
     ["lip.train"] = { lip.train, net, ds, wrong }, ["lip.curve"] = { lip.curve, net:certify(ds), ds, wrong },
     ["lip.attack"] = { lip.attack, net, ds, wrong }, ["lip.verify"] = { lip.verify, net, ds, wrong },
     ["lip.sweep"] = { lip.sweep, wrong },
