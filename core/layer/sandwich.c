@@ -77,7 +77,7 @@ static float *psi(const lip_layer *l) {
 
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   const size_t n = l->n_out, m = l->n_in;
-  lip_status status = lip_inner_take(l, 3 * n * n + (n + 15) / 16 * 16 + lip_team_invert_work(n), err);
+  lip_status status = lip_inner_take(l, 3 * n * n + (n + 15) / 16 * 16 + lip_inverse_work(n), err);
   if (status) return status;
   lip_rng_fill_normal(rng, l->param[FREE].value, (n + m) * n, 0, sqrtf(2 / (float)(2 * n + m)));
   return LIP_OK;
@@ -98,7 +98,7 @@ static void invert(const lip_layer *l, const lip_team *team) {
     for (size_t j = 0; j < n; j++) N[i * n + j] += X[i * n + j] - X[j * n + i];
     N[i * n + i] += 1;
   }
-  lip_team_invert(team, n, N, psi(l) + (n + 15) / 16 * 16);
+  lip_team_inverse(team, n, N, n, 0, psi(l) + (n + 15) / 16 * 16);
 }
 
 static void renew(lip_layer *l, const lip_team *team) {

@@ -338,14 +338,14 @@ static void inverses_are_inverses(void **state) {
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
     const size_t n = sizes[s];
     float *A = lip_alloc(n * n, sizeof *A), *N = lip_alloc(n * n, sizeof *N),
-          *work = lip_alloc(lip_team_invert_work(n), sizeof *work);
+          *work = lip_alloc(lip_inverse_work(n), sizeof *work);
     assert_true(team.scratch && A && N && work);
     fill(A, n * n, s, 1); /* I + (A - A') is normal, with singular values >= 1 */
     for (size_t i = 0; i < n; i++)
       for (size_t j = 0; j < n; j++)
         N[i * n + j] = (i == j ? 1 : 0) + (i > j ? A[i * n + j] : i < j ? -A[j * n + i] : 0);
     memcpy(A, N, n * n * sizeof *A);
-    lip_team_invert(&team, n, N, work);
+    lip_team_inverse(&team, n, N, n, 0, work);
     for (size_t i = 0; i < n; i++)
       for (size_t j = 0; j < n; j++) {
         double sum = 0;
