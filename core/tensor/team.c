@@ -96,3 +96,41 @@ void lip_team_gram(const lip_team *t, lip_trans ta, size_t M, size_t K, float al
                    size_t lda, float beta, float *C, size_t ldc) {
   lip_team_symmetric(t, ta, ta == LIP_N ? LIP_T : LIP_N, M, K, alpha, A, lda, A, lda, beta, C, ldc);
 }
+
+typedef struct fold {
+  size_t n, ldx, ldo;
+  float alpha, sign, beta;
+  const float *X;
+  float *out;
+} fold;
+
+/* Blocks small enough that the columns read stay in the first cache. */
+LIP_INLINE void fold_block(const fold *f, size_t i0, size_t i1, size_t j0, size_t j1) {
+  for (size_t i = i0; i < i1; i++) {
+    const float *x = f->X + i * f->ldx, *across = f->X + i;
+    float *out = f->out + i * f->ldo;
+    for (size_t j = j0; j < j1; j++) {
+      const float sum = f->alpha * (x[j] + f->sign * across[j * f->ldx]);
+      out[j] = f->beta == 0 ? sum : f->beta * out[j] + sum;
+    }
+  }
+}
+
+LIP_HOT static void fold_rows(const fold *f, size_t r0, size_t r1) {
+  for (size_t i = r0; i < r1; i += MIRROR)
+    for (size_t j = 0; j < f->n; j += MIRROR)
+      fold_block(f, i, i + MIRROR < r1 ? i + MIRROR : r1, j, j + MIRROR < f->n ? j + MIRROR : f->n);
+}
+
+static void run_fold(void *arg, const lip_worker *me) {
+  const fold *f = arg;
+  size_t r0, r1;
+  lip_share(me, f->n, MIRROR, &r0, &r1);
+  fold_rows(f, r0, r1);
+}
+
+void lip_team_fold(const lip_team *t, size_t n, float alpha, const float *X, size_t ldx, float sign,
+                   float beta, float *out, size_t ldo) {
+  fold f = {n, ldx, ldo, alpha, sign, beta, X, out};
+  lip_team_run(t, 4 * (double)n * (double)n, run_fold, &f);
+}

@@ -28,6 +28,11 @@ void lip_team_symmetric(const lip_team *t, lip_trans ta, lip_trans tb, size_t M,
 void lip_team_gram(const lip_team *t, lip_trans ta, size_t M, size_t K, float alpha, const float *A,
                    size_t lda, float beta, float *C, size_t ldc);
 
+/* out (n,n) = alpha * (X + sign X') + beta * out, sign 1 or -1: symmetric and skew parts. out is not X; with beta = 0 it
+ * is written without being read. */
+void lip_team_fold(const lip_team *t, size_t n, float alpha, const float *X, size_t ldx, float sign,
+                   float beta, float *out, size_t ldo);
+
 /* A region of the team, for loops over elements or rows: `work` in multiplications, below some hundred thousand of which
  * the calling thread does them alone (as the only share). */
 void lip_team_run(const lip_team *t, double work, lip_task *task, void *arg);
