@@ -51,6 +51,7 @@ static const lip_opt options[] = {
      .def = 1,
      .help = "add a trained offset to every output"},
     LIP_WEIGHT_OPTIONS(offsetof(dense_conf, weight), lip_weight_dense_names),
+    LIP_WEIGHT_MORE_OPTIONS(offsetof(dense_conf, weight)),
     LIP_OWN_OPTIONS(offsetof(dense_conf, own)),
     {.name = NULL},
 };

@@ -130,6 +130,7 @@ void lip_weight_renew(lip_weight *w, lip_layer *l, const lip_team *team) {
   float *W = l->param[0].value;
   w->kind->g(w, team, l->param[w->param].value, w->G);
   memcpy(W, w->G, n * sizeof *W);
+  if (w->kind->flags & LIP_WEIGHT_RETRACTS) memcpy(l->param[w->param].value, w->G, n * sizeof *W);
   if (k != 1) lip_vec_scale(W, k, n);
 }
 

@@ -16,8 +16,8 @@ struct lip_conv; /* conv_norm.h */
 
 /* The options of a layer that say how its weight is made, of all kinds together. */
 typedef struct lip_weight_conf {
-  int kind;          /* index into the layer's list of names */
-  size_t iterations; /* 0: the kind's own number */
+  int kind;                /* index into the layer's list of names */
+  size_t iterations, rank; /* 0: the kind's own number */
 } lip_weight_conf;
 
 /* Rows for the table of a layer's options: `names` is lip_weight_dense_names or lip_weight_conv_names, `at` the offset of
@@ -29,6 +29,20 @@ typedef struct lip_weight_conf {
     .names = (list),                                                                                         \
     .help = "how the weight is made from what is trained: trained itself and projected, or one of these "    \
             "functions"                                                                                      \
+  }
+
+/* What dense takes beside. */
+#define LIP_WEIGHT_MORE_OPTIONS(at)                                                                          \
+  {.name = "iterations",                                                                                     \
+   .type = LIP_OPT_SIZE,                                                                                     \
+   .offset = (at) + offsetof(lip_weight_conf, iterations),                                                   \
+   .high = 30,                                                                                               \
+   .names = (const char *const[]){"weight", "bjorck", NULL},                                                 \
+   .help = "of bjorck after every update (0: 3)"},                                                           \
+  {                                                                                                          \
+    .name = "rank", .type = LIP_OPT_SIZE, .offset = (at) + offsetof(lip_weight_conf, rank), .high = 1 << 24, \
+    .names = (const char *const[]){"weight", "bro", NULL},                                                   \
+    .help = "of bro: columns of V (0: a quarter of the larger side)"                                         \
   }
 
 /* One parametrised weight. */
@@ -50,8 +64,11 @@ typedef struct lip_weight {
 } lip_weight;
 
 enum {
-  LIP_WEIGHT_BOUNDED = 1,   /* ||g(V)||_{pq} <= 1 but for rounding, for every finite V */
-  LIP_WEIGHT_IDEMPOTENT = 2 /* V has W's shape, and g(g(V)) = g(V) but for rounding */
+  LIP_WEIGHT_BOUNDED = 1,    /* ||g(V)||_{pq} <= 1 but for rounding, for every finite V */
+  LIP_WEIGHT_IDEMPOTENT = 2, /* V has W's shape, and g(g(V)) = g(V) but for rounding */
+  /* V has W's shape, and becomes g(V) whenever that has been computed; pull takes the derivative there, where g(V) = V but
+   * for what repeated calls of g would still change */
+  LIP_WEIGHT_RETRACTS = 4
 };
 
 /* All arrays are float32 and row-major, M x N for W, G and dG. */
