@@ -360,7 +360,9 @@ static void explain(const task *t, lipL_cert *h) {
   for (size_t i = 0; pairs && i < C * C; i++) known = known && pairs[i] < INFINITY;
   const char *unknown = h->local ? lip_local_unknown(h->local) : NULL;
   if (unknown)
-    lip_because(h->found.reason, "no balls can be looked at: %s%s%s",
+    lip_because(h->found.reason, "%s: %s%s%s",
+                lip_local_boxes(h->local) ? "balls are looked at by interval arithmetic alone"
+                                          : "no balls can be looked at",
                 strcmp(unknown, "size") ? "the layer '" : "",
                 strcmp(unknown, "size") ? unknown : "the matrices have more than 2^25 numbers that are not 0",
                 strcmp(unknown, "size") ? "' is no matrix and no slopes unit by unit" : "");

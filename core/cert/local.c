@@ -6,6 +6,8 @@
  * intervals that are themselves relaxed (Zhang et al. 2018), and for what that nearly proves a search for a contradiction in
  * the corner of the ball where it could fail (refute.c). Each pair needs one of them only.
  *
+ * A net without the form that relaxation takes is looked at by interval arithmetic alone (interval.c).
+ *
  * A property of the outputs in place of the label: every clause needs so many of its rows to be positive all over the
  * ball (property.h), and each row is a linear function like a margin. Clauses that hold here by one row and there by
  * another are left to sums of rows (mix.c).
@@ -23,6 +25,7 @@
 #include "core/affine/rounding.h"
 #include "core/base/mem.h"
 #include "core/bound/found.h"
+#include "core/cert/interval.h"
 #include "core/cert/mix.h"
 #include "core/cert/refute.h"
 #include "core/norm/round.h"
@@ -33,12 +36,15 @@ struct lip_local {
   double *eps, *from, *to, *scale; /* copies of those in conf */
   double largest;                  /* scale; 1 without one */
   lip_affine affine;
-  lip_relax *relax; /* NULL: nothing can be proved */
+  lip_relax *relax;    /* NULL: then intervals alone prove something */
+  lip_boxes *boxes;    /* NULL: there is a relaxation, or nothing can be proved */
+  const char *unknown; /* why not */
   size_t threads;
   lip_ranges **ranges;   /* (threads) */
   lip_property property; /* conf.property, or that the label stays */
   double *low;           /* (threads, 2, property.m) */
   double *mix;           /* (threads, lip_mix_work) */
+  double *room;          /* (threads, lip_boxes_room) of intervals alone */
 };
 
 static lip_status reserve(lip_local *c, lip_err *err) {
@@ -49,8 +55,9 @@ static lip_status reserve(lip_local *c, lip_err *err) {
   c->ranges = lip_alloc(c->threads, sizeof *c->ranges);
   if (lip_mul_fits(2 * c->threads, c->property.m, &rows)) c->low = lip_alloc(rows, sizeof *c->low);
   if (lip_mul_fits(c->threads, lip_mix_work(c->property.C), &mix)) c->mix = lip_alloc(mix, sizeof *c->mix);
+  if (c->boxes) c->room = lip_alloc(c->threads * lip_boxes_room(c->boxes), sizeof *c->room);
   if (c->ranges) memset(c->ranges, 0, c->threads * sizeof *c->ranges);
-  if (!c->ranges || !c->low || !c->mix)
+  if (!c->ranges || !c->low || !c->mix || (c->boxes && !c->room))
     return lip_fail(err, LIP_MEMORY, "out of memory for local certificates");
   lip_status status = LIP_OK;
   for (size_t t = 0; !status && c->relax && t < c->threads; t++)
@@ -85,6 +92,7 @@ lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **o
   if (!status)
     status = rows ? lip_affine_init(&c->affine, net, err) : lip_affine_classes(&c->affine, net, err);
   if (!status) status = lip_relax_new(&c->affine, conf->p, &c->relax, err);
+  if (!status && !c->relax) status = lip_boxes_new(net, &c->boxes, &c->unknown, err);
   if (!status) status = reserve(c, err);
   lip_ieee_leave(&saved);
   if (status) {
@@ -101,6 +109,8 @@ void lip_local_free(lip_local *c) {
   lip_free(c->ranges);
   lip_free(c->low);
   lip_free(c->mix);
+  lip_free(c->room);
+  lip_boxes_free(c->boxes);
   lip_relax_free(c->relax);
   lip_affine_free(&c->affine);
   lip_free(c->eps);
@@ -113,6 +123,10 @@ void lip_local_free(lip_local *c) {
 const char *lip_local_unknown(const lip_local *c) {
   if (c->affine.unknown) return c->affine.unknown;
   return c->relax ? NULL : "size";
+}
+
+bool lip_local_boxes(const lip_local *c) {
+  return c->boxes != NULL;
 }
 
 /* ---- verdicts ---- */
@@ -128,9 +142,13 @@ static void raise_rows(const lip_local *c, lip_ranges *g, size_t y, bool relaxed
     if (now[j] > low[j]) low[j] = now[j];
 }
 
-static void begin(const lip_local *c, lip_ranges *g, const float *x, double eps, double *low) {
+static lip_region region_of(const lip_local *c, const float *x, double eps) {
   const lip_local_conf *f = &c->conf;
-  lip_region region = {x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel, c->scale};
+  return (lip_region){x, f->p, eps, f->boxed, c->from, c->to, f->executed, c->net->engine.cancel, c->scale};
+}
+
+static void begin(const lip_local *c, lip_ranges *g, const float *x, double eps, double *low) {
+  const lip_region region = region_of(c, x, eps);
   for (size_t j = 0; j < c->property.m; j++) low[j] = -INFINITY;
   lip_ranges_start(g, &region);
 }
@@ -140,10 +158,41 @@ static bool is_shallow(const lip_local *c) {
   return c->affine.n < 3;
 }
 
+/* w . z + d with every z_k in its interval, rounded down. */
+static double row_of_box(const double *w, double d, const double *from, const double *to, size_t C) {
+  double sum = d, size = fabs(d);
+  for (size_t k = 0; k < C; k++) {
+    const double t = w[k] == 0 ? 0 : w[k] * (w[k] > 0 ? from[k] : to[k]);
+    sum += t;
+    size += fabs(t);
+  }
+  sum = lip_step_down(sum - (2 * lip_gamma(C + 8) * size + 0x1p-900));
+  return isfinite(sum) ? sum : -INFINITY;
+}
+
+/* All rows from intervals of the outputs. */
+static void rows_of_box(const lip_local *c, size_t id, const float *x, size_t y, double eps, double *low) {
+  const lip_property *p = &c->property;
+  const lip_region region = region_of(c, x, eps);
+  const double *from, *to;
+  for (size_t j = 0; j < p->m; j++) low[j] = -INFINITY;
+  if (!c->boxes || !lip_boxes_run(c->boxes, &region, c->room + id * lip_boxes_room(c->boxes), &from, &to))
+    return;
+  for (size_t j = 0; j < p->m; j++)
+    if (p->asked == LIP_ASK_ROWS)
+      low[j] = row_of_box(p->weight + j * p->C, p->constant ? p->constant[j] : 0, from, to, p->C);
+    else
+      low[j] = j == y ? 0 : lip_step_down(from[y] - to[j]);
+}
+
 static bool proves(const lip_local *c, size_t id, const float *x, size_t y, double eps) {
   const lip_property *p = &c->property;
   lip_ranges *g = c->ranges[id];
   double *low = c->low + 2 * id * p->m, *now = low + p->m;
+  if (!g) {
+    rows_of_box(c, id, x, y, eps, low);
+    return lip_property_proved(p, y, low);
+  }
   begin(c, g, x, eps, low);
   for (int relaxed = 0; relaxed < 2; relaxed++) {
     raise_rows(c, g, y, relaxed, low, now);
@@ -185,6 +234,10 @@ static void bound_row(const lip_local *c, size_t id, const float *x, int32_t y, 
   lip_ranges *g = c->ranges[id];
   double *now = c->low + 2 * id * c->property.m;
   if (y < 0) return;
+  if (!g) {
+    rows_of_box(c, id, x, (size_t)y, c->eps[0], low);
+    return;
+  }
   begin(c, g, x, c->eps[0], low);
   raise_rows(c, g, (size_t)y, true, low, now);
   if (is_shallow(c)) return;
@@ -219,7 +272,7 @@ static void certify_rows(void *arg, const lip_worker *me) {
 }
 
 static lip_status run(lip_local *c, job *j, lip_err *err) {
-  if (!c->relax) return LIP_OK;
+  if (!c->relax && !c->boxes) return LIP_OK;
   if (lip_pool_threads(c->net->engine.pool) > c->threads)
     return lip_fail(err, LIP_STATE, "certify: the number of threads has changed, make a new certifier");
   lip_pool_run(c->net->engine.pool, false, certify_rows, j);

@@ -23,12 +23,14 @@ typedef struct lip_local_conf {
 
 /* One output f counts as the logits 0 and f where labels are asked about (net.h), so that C = 2.
  * A net's relaxation with room for every thread of its pool; valid until the weights change. Nets without the form of
- * affine.h, or too large for it, certify nothing. LIP_MEMORY. */
+ * affine.h, or too large for it, are looked at by interval arithmetic alone, where all of their layers allow it, and certify
+ * nothing otherwise. LIP_MEMORY. */
 typedef struct lip_local lip_local;
 lip_status lip_local_new(lip_net *net, const lip_local_conf *conf, lip_local **out, lip_err *err);
 void lip_local_free(lip_local *c); /* accepts NULL */
 const char *
-lip_local_unknown(const lip_local *c); /* why nothing can be proved: kind of a layer, "size"; or NULL */
+lip_local_unknown(const lip_local *c);    /* why there is no relaxation: kind of a layer, "size"; or NULL */
+bool lip_local_boxes(const lip_local *c); /* without one, whether interval arithmetic stands in for it */
 
 /* Rows of x (B, n_in) with labels as executed and radii known otherwise (certify.h) in io: raises io[i].radius to the
  * largest size for which interval arithmetic or relaxation proves that the float32 net gives every float32 input of the
