@@ -39,6 +39,7 @@ void lipL_open_spec(lua_State *L);
 void lipL_open_net(lua_State *L);
 void lipL_open_net_info(lua_State *L);
 void lipL_open_train(lua_State *L);
+void lipL_open_loss(lua_State *L);
 void lipL_open_update(lua_State *L);
 void lipL_open_cert(lua_State *L);
 void lipL_open_bound(lua_State *L);
@@ -149,8 +150,17 @@ lip_spec *lipL_testspec(lua_State *L, int idx);  /* NULL when it is something el
 /* The spec on top of the stack, element i of what `what` was given; raises. */
 lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i);
 lip_net *lipL_checknet(lua_State *L, int idx); /* lent; raises on a net that failed to load */
+/* Room for batches of B rows; the collector is told. */
+void lipL_reserve(lua_State *L, lip_net *net, size_t B);
 void lipL_pushnet(lua_State *L, lip_net *net); /* takes ownership (frees it should Lua fail) */
 lip_loss *lipL_checkloss(lua_State *L, int idx);
+/* Whether the loss at idx is a function of the script's (bind_loss.c): the engine has no formula of it, and what takes a
+ * loss hands over to one of these, whose arguments stand where the method of that name has them. */
+bool lipL_ownloss(lua_State *L, int idx);
+void lipL_pushlossname(lua_State *L, int idx);
+int lipL_ownloss_value(lua_State *L, bool gradient);
+int lipL_ownloss_step(lua_State *L);
+int lipL_ownloss_evaluate(lua_State *L, size_t batch, size_t limit); /* the loss at index 4 */
 lip_optim *lipL_checkoptim(lua_State *L, int idx);
 void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */
 lip_dataset *lipL_checkdataset(lua_State *L, int idx);

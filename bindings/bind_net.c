@@ -266,7 +266,7 @@ static void fill_rows(lip_tensor *t, const float *data) {
   memcpy(t->data, data, lip_tensor_size(t) * sizeof(float));
 }
 
-static void reserve(lua_State *L, lip_net *net, size_t B) {
+void lipL_reserve(lua_State *L, lip_net *net, size_t B) {
   lip_err err;
   size_t before = net->capacity;
   if (lip_net_reserve(net, B, &err)) lipL_raise(L, &err);
@@ -294,7 +294,7 @@ static int net_forward(lua_State *L) {
       return lipL_wide_forward(L, net, x, B);
     }
   }
-  reserve(L, net, B);
+  lipL_reserve(L, net, B);
   lip_tensor *logits = push_rows(L, B, net->root->n_out);
   if (training) { /* backward needs the input again: keep it */
     memcpy(net->input, x, B * net->root->n_in * sizeof(float));
@@ -345,6 +345,7 @@ static int net_step(lua_State *L) {
   lip_net *net = box->net;
   lip_optim *opt = lipL_checkoptim(L, 4);
   const lip_loss *loss = lipL_checkloss(L, 5);
+  if (lipL_ownloss(L, 5)) return lipL_ownloss_step(L);
   lip_err err;
   size_t B, C = net->root->n_out;
   double value;
@@ -353,8 +354,9 @@ static int net_step(lua_State *L) {
     return luaL_argerror(L, 5,
                          lua_pushfstring(L, "%s needs at least %d outputs, the net has %d",
                                          loss->kind->desc.name, (int)loss->kind->min_outputs, (int)C));
-  reserve(L, net,
-          B); /* before the targets: nothing that runs a script's code may come between them and the step */
+  lipL_reserve(
+      L, net,
+      B); /* before the targets: nothing that runs a script's code may come between them and the step */
   lip_targets t = check_targets(L, 3, box, loss->kind->target, B, C);
   if (lip_net_step(net, x, &t, B, loss, opt, &value, &err)) return lipL_fault(L, &err);
   lua_pushnumber(L, value);
@@ -386,7 +388,7 @@ static int net_predict(lua_State *L) {
     if (lipL_optarithmetic(L, 3, "predict", false) == LIP_ARITHMETIC_DOUBLE)
       return lipL_wide_predict(L, net, x, B);
   }
-  reserve(L, net, B);
+  lipL_reserve(L, net, B);
   lua_createtable(L, B < INT_MAX ? (int)B : 0, 0);
   if (!forward(net, x, B, false)) return fail_cancelled(L);
   for (size_t r = 0; r < B; r++) {
@@ -459,12 +461,14 @@ static int net_evaluate(lua_State *L) {
   size_t limit = lipL_optfield_size(L, 3, "evaluate", "limit", d->n);
   if (lipL_optfield_object(L, 3, "evaluate", "loss", LIP_LOSS_T, "a loss such as lip.loss.cross_entropy()"))
     loss = lipL_checkloss(L, -1);
-  check_evaluation(L, net, d, loss);
+  const bool own = loss && lipL_ownloss(L, -1);
+  if (!own) check_evaluation(L, net, d, loss);
   if (limit > d->n) limit = d->n;
   if (batch > limit) batch = limit;
   if (batch == 0)
     return luaL_error(L, "evaluate: nothing to evaluate (batch or limit is 0, or the data set is empty)");
-  reserve(L, net, batch);
+  if (own) return lipL_ownloss_evaluate(L, batch, limit);
+  lipL_reserve(L, net, batch);
   if (box->label_room < batch) {
     int32_t *more = lip_realloc(box->labels, batch, sizeof *more);
     if (!more) return luaL_error(L, "evaluate: out of memory");

@@ -234,6 +234,7 @@ lip_status lip_net_reserve(lip_net *net, size_t B, lip_err *err) {
 
 void lip_net_bind(lip_net *net, const float *x, bool need_dx) {
   float *kept = net->dlogits + net->capacity * net->root->n_out;
+  net->passes++;
   net->root->x = x;
   net->root->y = net->logits;
   net->root->dy = net->dlogits;

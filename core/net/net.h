@@ -51,7 +51,9 @@ typedef struct lip_net {
   double *row_value;      /* per-row loss */
   unsigned char *scratch; /* per thread */
   size_t scratch_each;
-  size_t rows;          /* rows of the last forward */
+  size_t rows; /* rows of the last forward */
+  uint64_t
+      passes; /* begun, of any kind: whoever needs what one has left can tell whether another came since */
   bool trained_forward; /* the last forward kept what backward needs */
   bool backward_ready;  /* prepared weights serve the input gradient of every layer, the first included */
   bool lent;            /* a script holds views of the weights: they may change at any time */

@@ -143,11 +143,14 @@ info() -- shapes, parameters, norm and budget as a table]] },
 kind() -- its name
 options() -- its options as a table
 children() -- the layers it contains]] },
+  { "Losses of your own", "lip.loss.", "lip.loss", [[
+custom(f) -- f(z, y, x, net) returns the mean loss, written forwards only: it is differentiated; help "grad"
+explicit(f) -- f(z, y, x, net, gradient) returns the mean loss and its gradient in z; gradient = false: not needed]] },
   { "Methods of a loss", "loss:", "type:lip.loss", [[
 value(z, y) -- the mean loss; of those that take bounds of a net (certified, gloro, emma) with bounds of 0
 gradient(z, y) -- the mean loss and its gradient in z
-name() -- its name
-target() -- what y holds: labels or values
+name() -- its name; of a function where it stands
+target() -- what y holds: labels or values; nil when only a function knows
 options() -- its options as a table]] },
   { "Methods of an optimiser", "optim:", "type:lip.optim", [[
 lr(v) -- reads or sets the rate

@@ -30,6 +30,11 @@ local function names()
   return list
 end
 
+--- lip.loss.custom(f): see lip.custom_loss.
+function lip.loss.custom(...)
+  return require "lip.custom_loss"(...)
+end
+
 setmetatable(lip, {
   __index = function(self, name)
     if type(name) ~= "string" then return nil end

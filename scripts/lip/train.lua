@@ -110,7 +110,9 @@ local function check_data(net, dataset, loss, what)
     refuse("has samples of %s, the net takes %s: the same numbers in another order", samples, inputs)
   end
   if type(loss) == "function" then return end
-  local wants, has = loss:target(), info.targets and "values" or info.classes and "labels"
+  local wants = loss:target()
+  if not wants then return end
+  local has = info.targets and "values" or info.classes and "labels"
   if wants ~= has then
     refuse("has %s, the loss %s needs %s%s", has or "neither labels nor values", loss:name(), wants,
       has == "values" and ": take lip.loss.mse()" or has and ": take lip.loss.cross_entropy()" or "")
@@ -264,7 +266,7 @@ end
 
 --- One update with a loss written in Lua, in pieces; value | nil, message, code.
 function run:step_by_pieces(x, y)
-  local value, dz = callback.call("train: the loss", self.o.loss, self:logits(x), y)
+  local value, dz = callback.call("train: the loss", self.o.loss, self:logits(x), y, x)
   self.value = value
   if type(value) ~= "number" or type_name(dz) ~= "lip.tensor" then
     error(("train: the loss (%s) must return a number and a tensor, got %s and %s"):format(

@@ -7,7 +7,7 @@ require "lip.grad.operations"
 tape.own_file()
 
 local calls = {}
-local fail, raise = tape.fail, tape.raise
+local fail = tape.fail
 local tensor_meta = debug.getmetatable(lip.zeros(0))
 
 function calls.is_tensor(v)
@@ -59,8 +59,12 @@ function calls.new(f, what, count, ...)
   return call
 end
 
-local function describe(call)
-  return ("%s (%s)"):format(call.what, callback.where(call.f))
+-- f did something else than it should. Of lip.grad the script's line called it; a loss is called by others, and its own
+-- place says it all.
+local function blame(call, format, ...)
+  local text = ("%s (%s) "):format(call.what, callback.where(call.f)) .. format:format(...)
+  if call.what:find "^lip%." then tape.raise("%s", text) end
+  error(text, 0)
 end
 
 --- f forwards; its result, which is traced.
@@ -70,14 +74,13 @@ function calls.forward(call, expected)
   if not got[1] then error(got[2], 0) end
   local result = got[2]
   if got.n > 2 then
-    raise("%s must return %s and nothing else, got %d values", describe(call), expected, got.n - 1)
+    blame(call, "must return %s and nothing else, got %d values", expected, got.n - 1)
   elseif tape.is_traced(result) and result.tape == call.on then
     return result
   elseif type(result) == "number" or is_tensor(result) then
-    raise("%s returned a constant: a %s that does not depend on what is differentiated", describe(call),
-      type_name(result))
+    blame(call, "returned a constant: a %s that does not depend on what is differentiated", type_name(result))
   end
-  raise("%s must return %s, got %s", describe(call), expected, tape.is_traced(result)
+  blame(call, "must return %s, got %s", expected, tape.is_traced(result)
     and "a value of another call of lip.grad" or type_name(result))
 end
 
@@ -86,7 +89,7 @@ local function number_of(call, result)
   local value = result.value
   if type(value) == "number" then return value, 1.0 end
   if value:dim() == 0 then return value:get(), lip.full({}, 1) end
-  raise("%s must return a number, got a tensor of %s (its sum or mean?)", describe(call), tape.shape_text(value))
+  blame(call, "must return a number, got a tensor of %s (its sum or mean?)", tape.shape_text(value))
 end
 
 --- The gradients in the arguments, after tape.back.

@@ -44,6 +44,9 @@ tape.fail = fail
 --- A message handler: what an operation written in C raises on a line of these files stands on the script's line.
 function tape.handler(message)
   if type(message) ~= "string" or lip.interrupted() then return message end
+  if message:find "^attempt to yield" then
+    return script_position() .. "lip.grad: a function that is differentiated cannot yield here: " .. message
+  end
   local source, text = message:match "^([^\n]-):%d+: (.*)$"
   return own[source] and script_position() .. text or message
 end

@@ -1,0 +1,271 @@
+/* Losses written in Lua: lip.loss.explicit(f), where f(z, y, x, net, gradient) returns the mean loss over the rows of
+ * z (B, C) and its gradient in z, or the loss alone when `gradient` is false. They are handles of the type of all
+ * losses, but their row has no formula of the engine's: a step is made in pieces, on the calling thread between the
+ * two passes, and whoever takes a loss asks lipL_ownloss first.
+ *
+ * User values of the handle: 1 the function, 2 how it is called in messages. */
+#include <math.h>
+#include <string.h>
+
+#include "bindings/bind_cert.h"
+
+enum { FUNCTION = 1, NAME = 2 };
+
+static const lip_loss_kind by_function = {
+    .desc = {"explicit", "a function f(z, y, x, net) that returns the mean loss and its gradient in z", NULL,
+             1},
+    .min_outputs = 1,
+};
+
+bool lipL_ownloss(lua_State *L, int idx) {
+  return lipL_checkloss(L, idx)->kind == &by_function;
+}
+
+void lipL_pushlossname(lua_State *L, int idx) {
+  if (lua_getiuservalue(L, idx, NAME) == LUA_TSTRING) return;
+  lua_pop(L, 1);
+  lua_pushstring(L, by_function.desc.name);
+}
+
+/* "explicit (train.lua:12)" */
+static void push_name(lua_State *L, int idx) {
+  lua_Debug where;
+  if (!lua_isfunction(L, idx)) {
+    lua_pushstring(L, by_function.desc.name);
+    return;
+  }
+  lua_pushvalue(L, idx);
+  lua_getinfo(L, ">S", &where);
+  if (*where.what == 'C')
+    lua_pushfstring(L, "%s (written in C)", by_function.desc.name);
+  else
+    lua_pushfstring(L, "%s (%s:%d)", by_function.desc.name, where.short_src, where.linedefined);
+}
+
+/* lip.loss.explicit(f[, name]) */
+static int explicit_new(lua_State *L) {
+  char got[80];
+  if (!lua_isfunction(L, 1) && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
+    return luaL_argerror(L, 1,
+                         lua_pushfstring(L, "a function f(z, y, x, net) expected, got %s",
+                                         lipL_typetext(L, 1, got, sizeof got)));
+  lua_settop(L, 2);
+  if (lua_isnil(L, 2)) {
+    push_name(L, 1);
+    lua_replace(L, 2);
+  }
+  luaL_checktype(L, 2, LUA_TSTRING);
+  lip_loss *loss = lipL_newobject(L, LIP_LOSS_T, sizeof *loss, 2);
+  char none = 0;
+  loss->kind = &by_function;
+  loss->conf = lip_conf_copy(&by_function.desc, &none);
+  if (!loss->conf) return luaL_error(L, "explicit: out of memory");
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, 3, FUNCTION);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, 3, NAME);
+  return 1;
+}
+
+/* ---- calling the function ---- */
+
+/* Raises without a position: the name says where the function is. */
+static int refuse(lua_State *L, int loss, const char *what) {
+  lipL_pushlossname(L, loss);
+  lua_pushfstring(L, "the loss %s %s", lua_tostring(L, -1), what);
+  return lua_error(L);
+}
+
+/* The loss at index `loss` of z, y, x and net, which are at the top of the stack and popped; pushes the gradient when it
+ * is wanted. */
+static double call_loss(lua_State *L, int loss, bool gradient) {
+  char a[80], b[80];
+  int z = lua_gettop(L) - 3;
+  lua_getiuservalue(L, loss, FUNCTION);
+  lua_pushvalue(L, z); /* kept, to compare the gradient with */
+  lua_insert(L, z);
+  lua_insert(L, z + 1);
+  lua_pushboolean(L, gradient);
+  lua_call(L, 5, gradient ? 2 : 1);
+  bool fits = lua_type(L, z + 1) == LUA_TNUMBER && (!gradient || luaL_testudata(L, z + 2, LIP_TENSOR_T));
+  if (!fits)
+    refuse(L, loss,
+           gradient
+               ? lua_pushfstring(L, "must return a number and a tensor, the gradient in z; got %s and %s",
+                                 lipL_typetext(L, z + 1, a, sizeof a), lipL_typetext(L, z + 2, b, sizeof b))
+               : lua_pushfstring(L, "must return a number, got %s", lipL_typetext(L, z + 1, a, sizeof a)));
+  double value = lua_tonumber(L, z + 1);
+  if (gradient) {
+    const lip_tensor *logits = lipL_checktensor(L, z), *dz = lipL_checktensor(L, z + 2);
+    lip_shape_text(dz->ndim, dz->shape, a, sizeof a);
+    lip_shape_text(logits->ndim, logits->shape, b, sizeof b);
+    if (!lip_tensor_same_shape(logits, dz))
+      refuse(L, loss, lua_pushfstring(L, "returned a gradient that does not fit: expected %s, got %s", b, a));
+    lua_replace(L, z);
+    lua_settop(L, z);
+    lipL_contiguous(L, z);
+  } else {
+    lua_settop(L, z - 1);
+  }
+  return value;
+}
+
+/* loss:value(z, y[, x[, net]]) and loss:gradient(z, y[, x[, net]]) */
+int lipL_ownloss_value(lua_State *L, bool gradient) {
+  lua_settop(L, 5);
+  lipL_checktensor(L, 2);
+  lua_pushnumber(L, call_loss(L, 1, gradient));
+  if (!gradient) return 1;
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* ---- training ---- */
+
+static bool cancelled(const lip_net *net) {
+  return lip_cancel_raised(net->engine.cancel);
+}
+
+static int fail_cancelled(lua_State *L, const char *message) {
+  lip_err err = {LIP_CANCELLED, ""};
+  strncpy(err.msg, message, sizeof err.msg - 1);
+  return lipL_fail(L, &err);
+}
+
+/* Outputs (B, C) of the rows at x (kept by the net for a backward pass), pushed; NULL: cancelled, nothing pushed. */
+static lip_tensor *push_outputs(lua_State *L, lip_net *net, const float *x, size_t B, bool training) {
+  lip_tensor *z = lipL_newtensor(L, 2, (size_t[]){B, net->root->n_out});
+  lipL_reserve(L, net, B); /* after the tensor: making it may run a finaliser that uses this net */
+  memcpy(net->input, x, B * net->root->n_in * sizeof(float));
+  lip_net_forward(net, net->input, B, training);
+  if (cancelled(net)) {
+    lua_pop(L, 1);
+    return NULL;
+  }
+  memcpy(z->data, net->logits, lip_tensor_size(z) * sizeof(float));
+  return z;
+}
+
+/* From the gradient in z on top of the stack to the update, as lip_net_step does it. */
+static lip_status learn(lip_net *net, const float *dz, lip_optim *opt, double value, lip_err *err) {
+  const size_t every = net->conf.project_every;
+  lip_status status = lip_net_backward(net, dz, false, false, err);
+  if (!status) status = lip_net_update(net, opt, err);
+  if (status) return status;
+  opt->loss = value;
+  if (every > 0 && opt->t % every == 0) lip_net_project(net);
+  return LIP_OK;
+}
+
+/* net:step(x, y, opt, loss) with a loss that is a function */
+int lipL_ownloss_step(lua_State *L) {
+  lip_net *net = lipL_checknet(L, 1);
+  lip_optim *opt = lipL_checkoptim(L, 4);
+  lip_err err;
+  size_t B;
+  lua_settop(L, 5);
+  const float *x = lipL_checkrows(L, 2, net, &B);
+  if (!push_outputs(L, net, x, B, true))
+    return fail_cancelled(L, "cancelled; the weights are as before this step");
+  const uint64_t pass = net->passes;
+  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 1);
+  double value = call_loss(L, 5, true);
+  net = lipL_checknet(L, 1); /* a function may do anything, but not this: */
+  opt = lipL_checkoptim(L, 4);
+  if (net->passes != pass || net->rows != B)
+    return refuse(
+        L, 5,
+        "has run the net that is being trained (forward, step, certify and the like): its gradient needs "
+        "what the last pass has left. z is its output; what else is needed goes into x, or is found "
+        "before the step");
+  if (!isfinite(value)) {
+    lip_fail(
+        &err, LIP_NOT_FINITE,
+        "the loss is not finite at update %llu (loss %g); the weights are as before this step: lower the "
+        "learning rate, or check the data for NaN",
+        (unsigned long long)opt->t + 1, lip_plain(value));
+    return lipL_fail(L, &err);
+  }
+  bool fresh = opt->state == NULL;
+  if (learn(net, lipL_checktensor(L, -1)->data, opt, value, &err)) return lipL_fault(L, &err);
+  if (fresh) lipL_account(L, opt->n * opt->kind->slots * sizeof *opt->state);
+  lua_pushnumber(L, value);
+  return 1;
+}
+
+/* ---- evaluation ---- */
+
+typedef struct tally {
+  size_t n, correct;
+  double loss;
+} tally;
+
+/* Rows of z that are answered right: as net:evaluate has it. */
+static size_t count_right(const lip_tensor *z, const lip_tensor *labels) {
+  size_t right = 0, C = z->shape[1];
+  for (size_t r = 0; r < z->shape[0]; r++) {
+    const float *row = z->data + r * C;
+    size_t best = C == 1 ? row[0] > 0 : 0;
+    bool nan = isnan(row[0]);
+    for (size_t j = 1; j < C; j++) {
+      nan = nan || isnan(row[j]);
+      if (row[j] > row[best]) best = j;
+    }
+    right += !nan && (float)best == labels->data[r];
+  }
+  return right;
+}
+
+/* Rows first..last (from 1) of the data set at 2, the loss at 4; false: cancelled. */
+static bool evaluate_rows(lua_State *L, size_t first, size_t last, bool labels, tally *sum) {
+  int top = lua_gettop(L);
+  size_t B;
+  luaL_getmetafield(L, 2, "__index");
+  lua_getfield(L, -1, "batch");
+  lua_pushvalue(L, 2);
+  lua_pushinteger(L, (lua_Integer)first);
+  lua_pushinteger(L, (lua_Integer)last);
+  lua_call(L, 3, 2);
+  int x = top + 2, y = top + 3;
+  lip_net *net = lipL_checknet(L, 1);
+  const float *rows = lipL_checkrows(L, x, net, &B);
+  const lip_tensor *z = push_outputs(L, net, rows, B, false);
+  if (!z) return false;
+  if (labels) sum->correct += count_right(z, lipL_checktensor(L, y));
+  lua_pushvalue(L, y);
+  lua_pushvalue(L, x);
+  lua_pushvalue(L, 1);
+  sum->loss += call_loss(L, 4, false) * (double)B;
+  sum->n += B;
+  lua_settop(L, top);
+  return true;
+}
+
+int lipL_ownloss_evaluate(lua_State *L, size_t batch, size_t limit) {
+  const lip_net *net = lipL_checknet(L, 1);
+  const lip_dataset *d = lipL_checkdataset(L, 2);
+  const size_t C = net->root->n_out;
+  const bool labels = d->labels && d->classes <= (C > 1 ? C : 2);
+  tally sum = {0};
+  lipL_checkfeatures(L, "evaluate", d, net);
+  for (size_t i = 0; i < limit; i += batch) {
+    size_t last = limit - i < batch ? limit : i + batch;
+    if (!evaluate_rows(L, i + 1, last, labels, &sum)) return fail_cancelled(L, "cancelled by the user");
+  }
+  lua_newtable(L);
+  lua_pushinteger(L, (lua_Integer)sum.n);
+  lua_setfield(L, -2, "n");
+  lipL_setnumber(L, "loss", sum.loss / (double)sum.n);
+  if (labels) lipL_setnumber(L, "accuracy", (double)sum.correct / (double)sum.n);
+  return 1;
+}
+
+/* Adds to lip.loss, which lipL_open_train has made; the module is on top of the stack. */
+void lipL_open_loss(lua_State *L) {
+  lua_getfield(L, -1, "loss");
+  lua_pushcfunction(L, explicit_new);
+  lua_setfield(L, -2, "explicit");
+  lua_pop(L, 1);
+}
