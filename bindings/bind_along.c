@@ -145,7 +145,8 @@ static int tensor_scatter_add(lua_State *L) {
                       lip_shape_text(index->ndim, index->shape, ti, sizeof ti),
                       lip_shape_text(values->ndim, values->shape, tv, sizeof tv));
   }
-  if (lip_tensor_overlaps(t, index)) at = fit_index(L, "scatter_add_", lipL_clone(L, 2), t, dim);
+  if (t->data == index->data || lip_tensor_overlaps(t, index))
+    at = fit_index(L, "scatter_add_", lipL_clone(L, 2), t, dim);
   if (t->data == values->data || lip_tensor_overlaps(t, values)) values = lipL_clone(L, 3);
   lip_tensor from = values->ndim < t->ndim ? widen(values, dim) : *values;
   if (lip_tensor_scatter_add(t, &from, &c, &err)) return lipL_raise(L, &err);

@@ -49,6 +49,7 @@ static int explicit_new(lua_State *L) {
     return luaL_argerror(L, 1,
                          lua_pushfstring(L, "a function f(z, y, x, net) expected, got %s",
                                          lipL_typetext(L, 1, got, sizeof got)));
+  if (!lua_isfunction(L, 1)) lua_pop(L, 1);
   lua_settop(L, 2);
   if (lua_isnil(L, 2)) {
     push_name(L, 1);

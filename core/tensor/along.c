@@ -150,7 +150,7 @@ static lip_status check_choice(const char *what, const lip_tensor *t, const lip_
       if (entry(v, c->base, n) < n) continue;
       return lip_fail(err, LIP_ARGUMENT,
                       "lip.tensor %s: entry %zu of the index: a whole number in %d..%lld expected, got %g",
-                      what, i * m + j + 1, c->base, (long long)n - 1 + c->base, (double)v);
+                      what, i * m + j + 1, c->base, (long long)n - 1 + c->base, lip_plain((double)v));
     }
   return LIP_OK;
 }

@@ -4,7 +4,7 @@ local lip = require "lip.core"
 local callback = require "lip.callback"
 local tape = require "lip.grad.tape"
 require "lip.grad.operations"
-tape.own_file()
+tape.own_file(true)
 
 local calls = {}
 local fail = tape.fail
@@ -69,7 +69,8 @@ end
 
 --- f forwards; its result, which is traced.
 function calls.forward(call, expected)
-  local got = table.pack(xpcall(call.f, tape.handler, table.unpack(call.traced, 1, call.traced.n)))
+  local function handler(message) return tape.handler(message, callback.where(call.f)) end
+  local got = table.pack(xpcall(call.f, handler, table.unpack(call.traced, 1, call.traced.n)))
   call.on.open = false
   if not got[1] then error(got[2], 0) end
   local result = got[2]

@@ -119,9 +119,8 @@ for name, row in pairs(binary) do
   local f, pull_a, pull_b = row[1], row[2], row[3]
   methods[name] = function(a, b)
     local on, x, y = tape.of(a, b), value_of(a), value_of(b)
-    if not is_operand(x) or not is_operand(y) then
-      fail("%s: a number or a tensor expected, got %s", name, type(is_operand(x) and y or x))
-    end
+    if not is_operand(x) then fail("%s: a number or a tensor expected, got %s", name, type(x)) end
+    if not is_operand(y) then fail("%s: a number or a tensor expected, got %s", name, type(y)) end
     local result = f(x, y)
     return record(on, result, function(d)
       if tape.is_traced(a) then give(a, pull_a(d, x, y, result)) end
@@ -146,7 +145,10 @@ end
 -- ---- masks ----
 
 for name, f in pairs(compared) do
-  methods[name] = function(a, b) return f(value_of(a), value_of(b)) end
+  methods[name] = function(a, b)
+    local mask = f(value_of(a), value_of(b))
+    return type(mask) == "boolean" and lip.full({}, mask and 1 or 0) or mask
+  end
 end
 
 function methods.sign(x) return sign(value_of(x)) end

@@ -17,38 +17,50 @@ local getmetatable, type = getmetatable, type
 -- These files by the names that positions have: errors never stand on their lines.
 local own = { [debug.getinfo(1, "S").short_src] = true }
 
---- Counts the file of the caller among them.
-function tape.own_file()
-  own[debug.getinfo(2, "S").short_src] = true
+--- Counts the file of the caller among them. The one that calls functions is the boundary: what is on the stack below it
+--- has nothing to do with what they do.
+local boundary
+function tape.own_file(calls_functions)
+  local source = debug.getinfo(2, "S").short_src
+  own[source] = true
+  if calls_functions then boundary = source end
 end
 
--- "script.lua:12: " of the innermost function of the script's on the stack.
-local function script_position()
+-- "script.lua:12: " of the innermost function of the script's on the stack; inside: nil when none lies above the boundary
+-- (a function that ends with a call of an operation is not on the stack any more when that raises).
+local function script_position(inside)
   local level = 2
   while true do
     local info = debug.getinfo(level, "Sl")
     if not info then return "" end
+    if inside and info.short_src == boundary then return nil end
     if info.what ~= "C" and not own[info.short_src] then return ("%s:%d: "):format(info.short_src, info.currentline) end
     level = level + 1
   end
 end
 
---- Raises on the script's line.
+--- Raises on the line of the script that called lip.grad.
 function tape.raise(format, ...)
   error(script_position() .. format:format(...), 0)
 end
 
-local function fail(format, ...) tape.raise("lip.grad: " .. format, ...) end
+--- Raises on the line of the operation; without a position where there is none any more (tape.handler has one).
+local function fail(format, ...)
+  error((script_position(true) or "") .. "lip.grad: " .. format:format(...), 0)
+end
 tape.fail = fail
 
---- A message handler: what an operation written in C raises on a line of these files stands on the script's line.
-function tape.handler(message)
+--- What an error in the function that begins at `where` says: what is raised on a line of these files stands on the
+--- script's. Called where the error is (xpcall).
+function tape.handler(message, where)
   if type(message) ~= "string" or lip.interrupted() then return message end
+  local function position() return script_position(true) or where .. ": " end
   if message:find "^attempt to yield" then
-    return script_position() .. "lip.grad: a function that is differentiated cannot yield here: " .. message
+    return position() .. "lip.grad: a function that is differentiated cannot yield here: " .. message
   end
   local source, text = message:match "^([^\n]-):%d+: (.*)$"
-  return own[source] and script_position() .. text or message
+  if own[source] then return position() .. text end
+  return message:find "^lip%.grad: " and where .. ": " .. message or message
 end
 
 function tape.is_traced(x)
