@@ -122,6 +122,32 @@ static int loss_options(lua_State *L) {
   return 1;
 }
 
+/* loss:option(name[, v]): a numeric option as it is, from now on v. */
+static int loss_option(lua_State *L) {
+  lip_loss *loss = lipL_checkloss(L, 1);
+  const lip_desc *desc = &loss->kind->desc;
+  const char *name = luaL_checkstring(L, 2);
+  const lip_opt *o = lip_opt_find(desc, name);
+  lip_err err;
+  if (!o || o->type != LIP_OPT_REAL) {
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (const lip_opt *k = desc->opts; k && k->name; k++) {
+      if (k->type != LIP_OPT_REAL) continue;
+      if (luaL_bufflen(&b) > 0) luaL_addstring(&b, ", ");
+      luaL_addstring(&b, k->name);
+    }
+    luaL_pushresult(&b);
+    luaL_argerror(L, 2,
+                  lua_pushfstring(L, "%s has no option '%s' that may be set later (those are: %s)",
+                                  desc->name, name, lua_rawlen(L, -1) ? lua_tostring(L, -1) : "none"));
+  }
+  if (!lua_isnoneornil(L, 3) && lip_conf_set_number(desc, loss->conf, name, luaL_checknumber(L, 3), &err))
+    return lipL_raise(L, &err);
+  lipL_pushoption(L, o, loss->conf);
+  return 1;
+}
+
 /* "labels" or "values": what the loss compares with; nothing when only its function knows. */
 static int loss_target(lua_State *L) {
   if (lipL_ownloss(L, 1)) return 0;
@@ -390,8 +416,9 @@ static void open_family(lua_State *L, family f, const char *table, const char *p
 }
 
 void lipL_open_train(lua_State *L) {
-  static const luaL_Reg loss[] = {{"value", loss_value},   {"gradient", loss_gradient}, {"name", loss_name},
-                                  {"target", loss_target}, {"options", loss_options},   {NULL, NULL}};
+  static const luaL_Reg loss[] = {
+      {"value", loss_value},     {"gradient", loss_gradient}, {"name", loss_name}, {"target", loss_target},
+      {"options", loss_options}, {"option", loss_option},     {NULL, NULL}};
   static const luaL_Reg loss_meta[] = {{"__gc", loss_gc}, {"__tostring", loss_tostring}, {NULL, NULL}};
   static const luaL_Reg optim[] = {{"lr", optim_lr},     {"state", optim_state},     {"reset", optim_reset},
                                    {"name", optim_name}, {"options", optim_options}, {NULL, NULL}};

@@ -12,6 +12,7 @@ batch = 128 -- samples per update
 loss = lip.loss.cross_entropy() -- or a function(z, y) that returns the value and its gradient in z
 opt = lip.optim.adam() -- the optimiser
 schedule = none -- factor of its rate: lip.schedule.cosine(), ..., or a function(step, total, per_epoch), step from 0
+anneal = none -- {mix = schedule, ...}: options of the loss that move, each by a factor as that of the rate
 seed = 1 -- of the order of samples and of augmentation
 shuffle = true -- a new order every epoch
 drop_last = false -- leave out the last, smaller batch of an epoch

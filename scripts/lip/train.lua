@@ -21,6 +21,7 @@ local kinds = {
   epochs = "count", batch = "count", seed = "whole", checkpoint_every = "whole", shift = "whole",
   shuffle = "boolean", drop_last = "boolean", resume = "boolean", verbose = "boolean",
   augment = "function", on_batch = "function", on_epoch = "function", checkpoint = "string",
+  anneal = "table",
   loss = "lip.loss", opt = "lip.optim", schedule = "lip.schedule", validation = "lip.dataset",
 }
 local callable = { loss = true, schedule = true }
@@ -42,7 +43,7 @@ end
 
 local expected = {
   count = "a whole number >= 1", whole = "a whole number >= 0", boolean = "true or false",
-  ["function"] = "a function", string = "a file name", ["lip.dataset"] = "a data set",
+  ["function"] = "a function", table = "a table such as {mix = lip.schedule.cosine()}", string = "a file name", ["lip.dataset"] = "a data set",
   ["lip.optim"] = "an optimiser such as lip.optim.adam()",
   ["lip.loss"] = "a loss such as lip.loss.cross_entropy(), or a function",
   ["lip.schedule"] = "a schedule such as lip.schedule.cosine(), or a function",
@@ -85,6 +86,23 @@ local function check_options(given)
   o.loss = o.loss or lip.loss.cross_entropy()
   o.opt = o.opt or lip.optim.adam()
   return o
+end
+
+-- What moves in the loss: { {name=, base=, schedule=}, ... }, in the order of the names.
+local function check_anneal(o)
+  local list = {}
+  for name, schedule in pairs(o.anneal or {}) do
+    local function refuse(format, ...) error(("train: option 'anneal' " .. format):format(...), 5) end
+    if type(o.loss) == "function" then refuse "moves options of a loss such as lip.loss.hkr(), not of a function" end
+    local ok, base = pcall(o.loss.option, o.loss, name)
+    if not ok then refuse("names '%s': %s", shown(name), tostring(base):match "bad argument.-%((.*)%)$" or base) end
+    if constructor(schedule) or not fits("lip.schedule", "schedule", schedule) then
+      refuse("expects %s for '%s', got %s", expected["lip.schedule"], name, type_name(schedule))
+    end
+    list[#list + 1] = { name = name, base = base, schedule = schedule }
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
 end
 
 -- A shape without its sides of 1, which change no order.
@@ -141,7 +159,7 @@ local function new_run(net, dataset, o)
       size = o.batch, shuffle = o.shuffle, seed = o.seed, drop_last = o.drop_last, shift = o.shift,
     }),
     events = require "lip.train_events".new(),
-    rate = o.opt:lr(), step = 0, ended = 0, history = {}, records = {}, lines = {}, started = lip.time(),
+    rate = o.opt:lr(), moving = check_anneal(o), step = 0, ended = 0, history = {}, records = {}, lines = {}, started = lip.time(),
     tally = { step = 0, sum = 0, rows = 0, lr = o.opt:lr() }, tallies = { {}, {} },
   }, run)
 end
@@ -305,6 +323,24 @@ function run:count(step, value)
   self.tally = new
 end
 
+local function factor_of(self, what, schedule, step)
+  local factor = callback.call("train: " .. what, schedule, step, self.total, self.per_epoch)
+  if type(factor) ~= "number" then
+    error(("train: %s (%s) must return a number, got %s"):format(what, callback.where(schedule), type_name(factor)), 0)
+  end
+  return factor
+end
+
+--- The options of the loss that move, as update `step` (from 0) has them. They follow from that number alone, so that a run
+--- which goes on has the same ones.
+function run:anneal(step)
+  for _, m in ipairs(self.moving) do
+    local what = "anneal." .. m.name
+    local v = m.base * factor_of(self, what, m.schedule, step)
+    callback.blame("train: " .. what, m.schedule, function() self.o.loss:option(m.name, v) end)
+  end
+end
+
 --- One batch; value | nil, message, code.
 function run:batch()
   local o, x, y = self.o, self.loader:next()
@@ -314,13 +350,10 @@ function run:batch()
     x, y = x2 or x, y2 or y
   end
   if o.schedule then
-    local factor = callback.call("train: the schedule", o.schedule, self.step, self.total, self.per_epoch)
-    if type(factor) ~= "number" then
-      error(("train: the schedule (%s) must return a number, got %s"):format(callback.where(o.schedule),
-        type_name(factor)), 0)
-    end
+    local factor = factor_of(self, "the schedule", o.schedule, self.step)
     callback.blame("train: the schedule", o.schedule, function() self.opt:lr(self.rate * factor) end)
   end
+  self:anneal(self.step)
   local value, message, code
   if type(o.loss) == "function" then
     value, message, code = self:step_by_pieces(x, y)
@@ -349,6 +382,7 @@ function run:end_epoch(began)
     loss = self.tally.sum / self.tally.rows, lr = self.tally.lr, seconds = seconds, rate = self.tally.rows / seconds,
   }
   if o.validation then
+    self:anneal(self.step - 1) -- also when the run goes on from here
     local seen, message, code = self:evaluate(o.validation)
     if not seen then return nil, message, code end
     info.validation = { accuracy = seen.accuracy, loss = seen.loss }
@@ -475,6 +509,7 @@ function run:protected()
     if self.o.verbose then io.write(message, "\n") end
   end
   self.opt:lr(self.rate)
+  for _, m in ipairs(self.moving) do self.o.loss:option(m.name, m.base) end
   if not ok or code == "cancelled" then self:settle() end
   if not ok then error(done, 0) end
   return done, message, code

@@ -68,6 +68,85 @@ static double hinge(const double *z, size_t C, int32_t y, const float *v, double
   return sum / (double)C;
 }
 
+/* Of a row in its batch: how many others have its labels. */
+static const int32_t *batch_labels;
+static size_t batch_rows;
+
+static double hkr(const double *z, size_t C, int32_t y, const float *v, double alpha, double margin) {
+  double sum = 0;
+  (void)v;
+  for (size_t c = 0; c < C; c++) {
+    const int32_t label = C == 1 ? 1 : (int32_t)c;
+    double on = 0, side = 0;
+    for (size_t r = 0; r < batch_rows; r++) on += batch_labels[r] == label;
+    side = y == label ? on : (double)batch_rows - on; /* this row is one of them */
+    const double s = y == label ? 1 : -1, weight = C > 2 && y == label ? (double)C - 1 : 1;
+    sum +=
+        alpha * weight * fmax(0, margin / 2 - s * z[c]) - (1 - alpha) * s * z[c] * (double)batch_rows / side;
+  }
+  return sum / (double)C;
+}
+
+static double kr(const double *z, size_t C, int32_t y, const float *v, double none, double none2) {
+  (void)none, (void)none2;
+  return hkr(z, C, y, v, 0, 1);
+}
+
+static double lse_hkr(const double *z, size_t C, int32_t y, const float *v, double alpha, double margin) {
+  double top = -INFINITY, sum = 0, t = log((double)C - 1) / (margin / 2);
+  (void)v;
+  for (size_t i = 0; i < C; i++)
+    if (i != (size_t)y) top = fmax(top, z[i]);
+  for (size_t i = 0; i < C; i++)
+    if (i != (size_t)y) sum += exp(t * (z[i] - top));
+  double w = margin > 0 && C > 2 ? top + log(sum) / t : top;
+  return alpha * (fmax(0, margin / 2 - z[y]) + fmax(0, margin / 2 + w)) + (1 - alpha) * (w - z[y]);
+}
+
+static double bce(const double *z, size_t C, int32_t y, const float *v, double T, double none) {
+  double sum = 0;
+  (void)v, (void)none;
+  for (size_t i = 0; i < C; i++) {
+    const double u = (C == 1 ? y == 1 : y == (int32_t)i) ? z[i] / T : -z[i] / T;
+    sum += T * (u > 0 ? log1p(exp(-u)) : log1p(exp(u)) - u);
+  }
+  return sum / (double)C;
+}
+
+/* Of one output the logits 0 and f. */
+static double annealed(const double *z, size_t C, int32_t y, const float *v, double gamma, double T) {
+  const double two[2] = {0, *z};
+  if (C == 1) return annealed(two, 2, y, v, gamma, T);
+  const double l = cross_entropy(z, C, y, v, T, 2) / T;
+  return T * pow(-expm1(-l), gamma) * l;
+}
+
+static double clipped_hinge(const double *z, size_t C, int32_t y, const float *v, double margin, double mix) {
+  const double two[2] = {0, *z};
+  if (C == 1) return clipped_hinge(two, 2, y, v, margin, mix);
+  double top = -INFINITY;
+  for (size_t i = 0; i < C; i++)
+    if (i != (size_t)y) top = fmax(top, z[i]);
+  return fmin(fmax(0, 1 - (z[y] - top) / margin), 1) + mix * cross_entropy(z, C, y, v, 1, 0);
+}
+
+static double huber(const double *z, size_t C, int32_t y, const float *v, double delta, double none) {
+  double sum = 0;
+  (void)y, (void)none;
+  for (size_t i = 0; i < C; i++) {
+    const double d = fabs(z[i] - (double)v[i]);
+    sum += d <= delta ? d * d / 2 : delta * d - delta * delta / 2;
+  }
+  return sum / (double)C;
+}
+
+static double quantile(const double *z, size_t C, int32_t y, const float *v, double tau, double none) {
+  double sum = 0;
+  (void)y, (void)none;
+  for (size_t i = 0; i < C; i++) sum += fmax(tau * ((double)v[i] - z[i]), (1 - tau) * (z[i] - (double)v[i]));
+  return sum / (double)C;
+}
+
 static double mse(const double *z, size_t C, int32_t y, const float *v, double none, double none2) {
   double sum = 0;
   (void)y, (void)none, (void)none2;
@@ -96,6 +175,24 @@ static const subject subjects[] = {
       {{"temperature", "offset"}, {3, 0.7}}}},
     {"multi_margin", multi_margin, {{{"margin"}, {1}}, {{"margin"}, {0.1}}, {{"margin"}, {5}}}},
     {"hinge", hinge, {{{"margin"}, {1}}, {{"margin"}, {0.1}}, {{"margin"}, {5}}}},
+    {"kr", kr, {{{NULL}, {0}}, {{NULL}, {0}}, {{NULL}, {0}}}},
+    {"hkr",
+     hkr,
+     {{{"alpha", "margin"}, {0.9, 1}}, {{"alpha", "margin"}, {0, 1}}, {{"alpha", "margin"}, {1, 3}}}},
+    {"lse_hkr",
+     lse_hkr,
+     {{{"alpha", "margin"}, {0.9, 1}}, {{"alpha", "margin"}, {0.3, 4}}, {{"alpha", "margin"}, {0.5, 0}}}},
+    {"bce", bce, {{{"temperature"}, {1}}, {{"temperature"}, {0.25}}, {{"temperature"}, {3}}}},
+    {"annealed",
+     annealed,
+     {{{"gamma", "temperature"}, {5, 0.75}},
+      {{"gamma", "temperature"}, {0, 1}},
+      {{"gamma", "temperature"}, {0.5, 2}}}},
+    {"clipped_hinge",
+     clipped_hinge,
+     {{{"margin", "mix"}, {1, 0}}, {{"margin", "mix"}, {4, 0.1}}, {{"margin", "mix"}, {0.5, 2}}}},
+    {"huber", huber, {{{"delta"}, {1}}, {{"delta"}, {0.1}}, {{"delta"}, {5}}}},
+    {"quantile", quantile, {{{"tau"}, {0.5}}, {{"tau"}, {0.1}}, {{"tau"}, {1}}}},
     /* without bounds; with them: test_pairs.c */
     {"certified",
      certified,
@@ -163,6 +260,8 @@ static void check_rows(const lip_loss_kind *kind, const subject *s, const settin
   batch b = new_batch(B, C, 7 + C, 2);
   lip_targets t = targets_of(kind, &b);
   void *conf = conf_of(kind, at);
+  batch_labels = b.y;
+  batch_rows = B;
   kind->rows(conf, b.z, B, C, &t, 0, B, b.value, b.dz);
   static double z[MAX_C];
   for (size_t r = 0; r < B; r++) {
@@ -317,6 +416,61 @@ static void fast_exponential_is_close(void **state) {
               lip_expf(0) == 1);
 }
 
+/* A label that no row has, or that all have: its part is 0, and nothing is NaN. */
+static void labels_that_a_batch_lacks(void **state) {
+  (void)state;
+  static const char *const names[] = {"kr", "hkr"};
+  static const float z[4] = {1, 2, -3, 5};
+  for (int k = 0; k < 2; k++) {
+    const lip_loss_kind *kind = lip_loss_kind_find(names[k]);
+    void *conf = lip_conf_new(&kind->desc);
+    if (k == 1) assert_int_equal(lip_conf_set_number(&kind->desc, conf, "alpha", 0, &(lip_err){0}), LIP_OK);
+    for (int32_t y = 0; y < 2; y++) {
+      const int32_t labels[4] = {y, y, y, y};
+      lip_targets t = {LIP_TARGET_LABELS, labels, NULL};
+      double value[4];
+      float dz[4];
+      kind->rows(conf, z, 4, 1, &t, 0, 4, value, dz);
+      for (int r = 0; r < 4; r++) {
+        assert_true(value[r] == (y == 1 ? -(double)z[r] : (double)z[r]));
+        assert_true(dz[r] == (y == 1 ? -0.25f : 0.25f));
+      }
+      kind->rows(conf, z, 2, 2, &t, 0, 2, value, dz); /* rows {1, 2} and {-3, 5} */
+      for (int r = 0; r < 2; r++)
+        assert_true(value[r] ==
+                    ((y == 0 ? -1 : 1) * (double)z[2 * r] + (y == 1 ? -1 : 1) * (double)z[2 * r + 1]) / 2);
+    }
+    lip_conf_free(&kind->desc, conf);
+  }
+}
+
+/* Logits far apart: what fades is 0, what does not grows linearly, and no part is NaN. */
+static void new_losses_of_large_logits(void **state) {
+  (void)state;
+  static const char *const names[] = {"annealed", "clipped_hinge", "bce", "lse_hkr", "hkr", "kr"};
+  static const float z[4][3] = {
+      {1e30f, -1e30f, 0}, {-1e30f, 1e30f, 1}, {FLT_MAX, -FLT_MAX, FLT_MAX}, {1e-45f, 0, -1e-45f}};
+  static const int32_t y[4] = {0, 0, 0, 0};
+  for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+    const lip_loss_kind *kind = lip_loss_kind_find(names[k]);
+    void *conf = lip_conf_new(&kind->desc);
+    if (lip_opt_find(&kind->desc, "mix"))
+      (void)lip_conf_set_number(&kind->desc, conf, "mix", 0.5, &(lip_err){0});
+    lip_targets t = {LIP_TARGET_LABELS, y, NULL};
+    double value[4];
+    float dz[4][3];
+    kind->rows(conf, z[0], 4, 3, &t, 0, 4, value, dz[0]);
+    for (int r = 0; r < 4; r++) {
+      assert_true(isfinite(value[r]));
+      for (int i = 0; i < 3; i++) assert_true(isfinite(dz[r][i]));
+    }
+    if (k < 2) assert_true(value[0] == 0 && dz[0][0] == 0 && dz[0][1] == 0);
+    if (k == 0) assert_true(fabs(value[1] / 2e30 - 1) < 1e-6 && fabs((double)dz[1][0] + 0.25) < 1e-6);
+    if (k == 1) assert_true(fabs(value[1] / 1e30 - 1) < 1e-6 && fabs((double)dz[1][1] - 0.125) < 1e-6);
+    lip_conf_free(&kind->desc, conf);
+  }
+}
+
 static void names_and_ranges(void **state) {
   (void)state;
   lip_err err;
@@ -344,6 +498,8 @@ int main(void) {
       cmocka_unit_test(cross_entropy_of_large_logits),
       cmocka_unit_test(gradient_of_cross_entropy_sums_to_zero),
       cmocka_unit_test(fast_exponential_is_close),
+      cmocka_unit_test(labels_that_a_batch_lacks),
+      cmocka_unit_test(new_losses_of_large_logits),
       cmocka_unit_test(names_and_ranges),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,11 @@ if die_at then
   stat:close()
 end
 
+-- in norm 2 also an option of the loss that moves, as the loss that is reported
+local fading = norm == "2" and lip.loss.clipped_hinge { margin = 0.5, mix = 2 } or nil
 assert(lip.train(net, lip.data.tensors(x, y), {
+  loss = fading, anneal = fading and { mix = function(step, total) return 0.01 ^ (step / total) end },
+  validation = fading and lip.data.tensors(x, y),
   epochs = 4, batch = 32, seed = 11, opt = lip.optim.amsgrad { lr = 0.02, weight_decay = 0.001 },
   schedule = lip.schedule.cosine {},
   augment = function(a, b, r) return a:add_(0.01 * r:normal()), b end,

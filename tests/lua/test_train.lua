@@ -17,7 +17,8 @@ local Registry = {}
 
 function Registry.test_every_row_is_listed_and_can_be_made()
   local required = { time_decay = { d = 0.1 }, step = { every = 5 }, exponential = { factor = 0.9 },
-    certified = { eps = 0.1 }, gloro = { eps = 0.1 }, emma = { eps = 0.1 } }
+    certified = { eps = 0.1 }, gloro = { eps = 0.1 }, emma = { eps = 0.1 },
+    clipped_hinge = { margin = 1 }, quantile = { tau = 0.5 } }
   for plural, family in pairs { losses = "loss", optims = "optim", schedules = "schedule" } do
     local list, seen = lip[plural](), 0
     for _, row in ipairs(list) do
@@ -277,7 +278,7 @@ function Train.test_wrong_arguments_raise()
   local data, net = points(100, 1), new_net()
   raises("expects a net", lip.train, 1, data)
   raises("expects a data set", lip.train, net, { 1, 2 })
-  raises("unknown option 'epoch' (known: augment, batch, ", lip.train, net, data, { epoch = 3 })
+  raises("unknown option 'epoch' (known: anneal, augment, batch, ", lip.train, net, data, { epoch = 3 })
   raises("'epochs' expects a whole number >= 1, got 0", lip.train, net, data, { epochs = 0 })
   raises("'batch' expects a whole number >= 1, got 1.5", lip.train, net, data, { batch = 1.5 })
   raises("'loss' expects a loss such as lip.loss.cross_entropy(), or a function, got lip.optim", lip.train, net, data,
