@@ -128,6 +128,17 @@ function tests.test_presets()
   end
 end
 
+function tests.test_zero_or_eight()
+  local text, ok = run(("LIPWB_OFFLINE=1 LIPWB_GC_STRESS=0 %s --threads 1 %s --set data=digits --set limit=6000 --set epochs=10 2>&1")
+    :format(quote(program), quote(root .. "/experiments/zero_or_eight.lua")))
+  lu.assertTrue(ok, text)
+  local clean, first, second, last = text:match
+    "result: digits 0 or 8, l_2, clean ([%d.]+) %%, ([%d.]+) %% at 0.5, ([%d.]+) %% at 1, ([%d.]+) %% at 2, median"
+  clean, first, second, last = tonumber(clean), tonumber(first), tonumber(second), tonumber(last)
+  lu.assertTrue(clean > 80 and clean >= first and first >= second and second >= last and last >= 0, text)
+  lu.assertTrue(tonumber(text:match "distance at least ([%d.]+)") > 0)
+end
+
 function tests.test_figure_is_drawn()
   if not os.execute "command -v gnuplot >/dev/null 2>&1" then lu.skip "gnuplot is not installed" end
   local file = os.tmpname()
