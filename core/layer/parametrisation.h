@@ -96,6 +96,12 @@ extern const char *const lip_weight_dense_names[], *const lip_weight_conv_names[
 /* All rows, in the order of parametrisations.def; NULL past the end. */
 const lip_parametrisation *lip_weight_at(size_t i);
 
+/* ---- for kinds ---- */
+
+/* For g that does not mind the scale of V: V itself, or where squares of its numbers might leave the range of float32 V times a
+ * power of two, in `room` (M N floats). *power: that power, or 1. */
+const float *lip_weight_in_range(const lip_weight *w, const float *V, float *room, float *power);
+
 /* ---- for layers, whose state holds the lip_weight ---- */
 
 /* In plan, after the layer's own params were added: param[0] is the weight, conf->kind an index into the names of convolutions

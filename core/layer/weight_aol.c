@@ -24,8 +24,8 @@
 #include "core/layer/parametrisation.h"
 #include "core/tensor/vec.h"
 
-/* What V'V is of. In keep: power of two that brings V into range, D by column (n blocks), entries or signs of the sums (n n
- * blocks). In tmp: V in range (m n blocks), dt by column (n), Q (n n). */
+/* What V'V is of. In keep: D by column (n blocks), entries or signs of the sums (n n blocks). In tmp: V in range (m n
+ * blocks), dt by column (n), Q (n n). */
 typedef struct side {
   bool rows;     /* rows are scaled: V'V stands for VV' */
   size_t n, m;   /* columns of a block, length of each */
@@ -43,8 +43,6 @@ static side side_of(const lip_weight *w) {
   const lip_axis y = lip_patches_y(&c->at), x = lip_patches_x(&c->at);
   return (side){false, c->K, c->OUTg, c->groups, y.kernel, x.kernel, lip_axis_lap(&y), lip_axis_lap(&x)};
 }
-
-enum { HEAD = 16 }; /* floats in front of keep: what follows is aligned to 64 bytes */
 
 static size_t rounded(size_t n) {
   return (n + 15) / 16 * 16;
@@ -64,7 +62,7 @@ typedef struct job {
 static job make_job(const lip_weight *w) {
   const side s = side_of(w);
   job j = {.w = w, .s = s};
-  j.D = w->keep + HEAD;
+  j.D = w->keep;
   j.A = j.D + rounded(s.n * s.blocks);
   j.dt = w->tmp + rounded(w->M * w->N);
   j.Q = j.dt + rounded(s.n);
@@ -77,23 +75,9 @@ static lip_status plan(lip_weight *w, lip_err *err) {
                     "scales columns so that the norm 2 of the weight is at most 1; this step is %s",
                     lip_pq_name(w->pq));
   const side s = side_of(w);
-  w->kept = HEAD + rounded(s.n * s.blocks) + s.n * s.n * s.blocks;
+  w->kept = rounded(s.n * s.blocks) + s.n * s.n * s.blocks;
   w->work = rounded(w->M * w->N) + rounded(s.n) + s.n * s.n;
   return LIP_OK;
-}
-
-/* V times a power of two, in tmp, where its squares might leave the range of float32; else V itself. */
-static const float *in_range(const lip_weight *w, const float *V, float *power) {
-  const size_t n = w->M * w->N;
-  const float most = lip_vec_abs_max(V, n);
-  *power = 1;
-  if (!(most > 0) || !isfinite(most) || (most > 0x1p-30f && most < 0x1p30f)) return V;
-  int e;
-  (void)frexpf(most, &e);
-  if (e < -120) e = -120; /* 2^-e is a float32 number */
-  *power = ldexpf(1, -e);
-  for (size_t i = 0; i < n; i++) w->tmp[i] = V[i] * *power;
-  return w->tmp;
 }
 
 /* ---- sums of absolute values ---- */
@@ -176,9 +160,8 @@ static void scale_rows(void *arg, const lip_worker *me) {
 static void g(const lip_weight *w, const lip_team *team, const float *V, float *G) {
   job j = make_job(w);
   const size_t n = j.s.n;
-  j.V = in_range(w, V, &j.power);
+  j.V = lip_weight_in_range(w, V, w->tmp, &j.power);
   j.G = G;
-  w->keep[0] = j.power;
   for (j.block = 0; j.block < j.s.blocks; j.block++) {
     lip_team_gram(team, j.s.rows ? LIP_N : LIP_T, n, j.s.m, 1, j.V + j.block * n * j.s.m, w->N, 0,
                   j.A + j.block * n * n, n);
@@ -251,7 +234,7 @@ static void pull(const lip_weight *w, const lip_team *team, const float *V, cons
   job j = make_job(w);
   const size_t n = j.s.n, m = j.s.m;
   (void)G;
-  j.V = in_range(w, V, &j.power);
+  j.V = lip_weight_in_range(w, V, w->tmp, &j.power);
   j.dG = dG;
   j.dV = dV;
   j.accumulate = accumulate;
