@@ -117,9 +117,8 @@ static void pull(lip_layer *l, const lip_team *team, float accumulate) {
 }
 
 const lip_layer_kind lip_layer_cpl = {
-    .desc = {"cpl",
-             "residual layer of constant 1 in the norm 2: x - (2 / c) W' relu(W x + b), c at least ||W||^2",
-             options, sizeof(lip_potential_conf)},
+    .desc = {"cpl", "x - (2 / c) W' relu(W x + b), c >= ||W||^2: of constant 1 (norm 2)", options,
+             sizeof(lip_potential_conf)},
     .plan = plan,
     .release = lip_inner_release,
     .reset = reset,

@@ -265,9 +265,7 @@ static double multipliers(const lip_layer *l, double *lambda) {
 }
 
 const lip_layer_kind lip_layer_sandwich = {
-    .desc = {"sandwich",
-             "layer of constant 1 in the norm 2 for every value of its parameters: sandwich{out = 64}",
-             options, sizeof(conf)},
+    .desc = {"sandwich", "C relu(D x + b) of constant 1 (norm 2): sandwich{out = 64}", options, sizeof(conf)},
     .flags = LIP_LAYER_WEIGHTED,
     .plan = plan,
     .release = lip_inner_release,

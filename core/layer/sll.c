@@ -148,9 +148,8 @@ static void pull(lip_layer *l, const lip_team *team, float accumulate) {
 }
 
 const lip_layer_kind lip_layer_sll = {
-    .desc = {"sll",
-             "residual layer of constant 1 in the norm 2: x - 2 W T^-1 relu(W'x + b), T computed from W",
-             options, sizeof(lip_potential_conf)},
+    .desc = {"sll", "x - 2 W T^-1 relu(W'x + b), T made of W: of constant 1 (norm 2)", options,
+             sizeof(lip_potential_conf)},
     .plan = plan,
     .release = lip_inner_release,
     .reset = reset,

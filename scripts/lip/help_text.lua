@@ -92,7 +92,7 @@ clone() -- a generator that goes on by itself from the same place]] },
   { "Networks", "lip.", "lip", [[
 net{options, layers...} -- compiles layers into a network; help "net" lists the options
 net_options() -- the options of lip.net as data
-lbdn{input=, widths=, outputs=, gamma=} -- a net of constant at most gamma for any weights (norm 2); help "lbdn"
+lbdn(options) -- a net of constant at most gamma for any weights; help "lbdn"
 load(path, options) -- a saved network, its optimiser and progress; nil, message, code on failure
 inspect(path) -- what a saved file says about itself
 layers() -- the kinds of layers as data
