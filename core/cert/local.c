@@ -178,6 +178,8 @@ static void rows_of_box(const lip_local *c, size_t id, const float *x, size_t y,
   for (size_t j = 0; j < p->m; j++) low[j] = -INFINITY;
   if (!c->boxes || !lip_boxes_run(c->boxes, &region, c->room + id * lip_boxes_room(c->boxes), &from, &to))
     return;
+  const double low_single[] = {0, *from}, high_single[] = {0, *to}; /* one output as the logits 0 and f */
+  if (p->asked != LIP_ASK_ROWS && c->net->root->n_out == 1) from = low_single, to = high_single;
   for (size_t j = 0; j < p->m; j++)
     if (p->asked == LIP_ASK_ROWS)
       low[j] = row_of_box(p->weight + j * p->C, p->constant ? p->constant[j] : 0, from, to, p->C);

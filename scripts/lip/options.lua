@@ -306,7 +306,7 @@ limit = all -- the first so many rows only
 seconds = 5 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
 arithmetic = float32 -- "real": radii of exact arithmetic, without the rounding of float32
--> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file. Layers that no file can speak of, householder, l2_pool2d and anchor, raise an error. Nets of one output are written as the two logits 0 and f]],
+-> true (and what the method could not do, the product's numbers standing there instead), or nil, message, code; lipwb check verifies the file. Layers that no file can speak of, householder, linf_dist, sort_neuron, l2_pool2d and anchor, raise an error. Nets of one output are written as the two logits 0 and f]],
   ["lip.verify"] = [[
 eps = required -- size of the balls; a tensor of one input: scale of balls of size 1
 scale = none -- a tensor of one input, s >= 0: balls ||(x' - x) / s||_p <= eps; 0 keeps an input where it is

@@ -52,7 +52,7 @@ local nets = {
 -- Kinds whose product of norms is a closer one than what the checker sees, the matrices inside.
 local coarse = { sll = true, cpl = true, sandwich = true }
 -- Kinds that certificate files do not know.
-local beyond = { householder = true, l2_pool2d = true, anchor = true }
+local beyond = { householder = true, linf_dist = true, sort_neuron = true, l2_pool2d = true, anchor = true }
 
 local function built(kind, norm, seed)
   local parts = { nets[kind]() }
@@ -90,6 +90,8 @@ function T.test_every_kind_is_known_or_said_to_be_unknown()
   end
   local unknown = {
     householder = { input = 4, norm = "2", D(4), lip.householder {}, D(3) },
+    linf_dist = { input = 4, norm = "inf", lip.linf_dist { out = 4 }, D(3) },
+    sort_neuron = { input = 4, norm = "inf", lip.sort_neuron { out = 4 }, D(3) },
     l2_pool2d = { input = { 1, 4, 4 }, norm = "2", lip.l2_pool2d {}, lip.flatten {}, D(3) },
     anchor = { input = 4, norm = "2", lip.anchor { D(4) }, D(3) },
   }
