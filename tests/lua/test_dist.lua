@@ -1,0 +1,128 @@
+-- Neurons that measure distances: their exponent, training, checkpoints, certificates, what is refused.
+local lu = require "luaunit"
+local lip = require "lip"
+
+local inf = math.huge
+local T = {}
+
+local function net_of(...)
+  return lip.net { input = 6, norm = "inf", seed = 3, ... }
+end
+
+-- Points of three classes around three corners.
+local function points(n, seed)
+  local rows, y = lip.rand(lip.rng(seed), n, 6):mul_(0.5):totable(), {}
+  for i = 1, n do
+    y[i] = (i - 1) % 3
+    rows[i][y[i] + 1] = rows[i][y[i] + 1] + 0.8
+  end
+  local x = lip.tensor(rows)
+  return lip.data.tensors(x, y), x, y
+end
+
+function T.test_the_exponent_is_read_and_set()
+  local net = net_of(lip.linf_dist { out = 5, p = 8 }, lip.chain { lip.linf_dist { out = 4 } }, lip.scale { factor = -1 })
+  lu.assertEquals(net:power(), 8) -- the smallest
+  local at_8 = net:bound().upper
+  lu.assertTrue(at_8 >= 6 ^ (1 / 8) and at_8 < 6 ^ (1 / 8) * (1 + 1e-9))
+  lu.assertEquals(net:power(1024), 1024)
+  lu.assertTrue(net:bound().upper < 1.01)
+  lu.assertEquals(net:power(inf), inf)
+  lu.assertEquals(net:bound().upper, 1)
+  lu.assertEquals(net:power(), inf)
+  lu.assertNil(net_of(lip.dense { out = 2 }):power())
+  for _, p in ipairs { 3, 1, 0, -8, 8192, 0 / 0, -inf, 7.5 } do
+    lu.assertErrorMsgContains("expected 2, 4, 8, ... 4096 or infinity, got", net.power, net, p)
+  end
+  lu.assertEquals(net:power(), inf)
+  lu.assertErrorMsgContains("no layer of this net measures distances", net_of(lip.sort_neuron { out = 2 }).power,
+    net_of(lip.sort_neuron { out = 2 }), 8)
+  lu.assertErrorMsgContains("number expected, got string", net.power, net, "eight")
+  lu.assertErrorMsgContains("option 'p' expects 2, 4, 8", net_of, lip.linf_dist { out = 2, p = 12 })
+  lu.assertErrorMsgContains("put a flatten layer before it", lip.net,
+    { input = { 1, 2, 2 }, norm = "inf", lip.linf_dist { out = 2 } })
+end
+
+-- With weights of 0 and p infinite a neuron is the norm of its input.
+function T.test_values()
+  local net = net_of(lip.linf_dist { out = 2, bias = false })
+  net:parameters()[1].value:fill(0)
+  local x = lip.tensor { { 1, -3, 2, 0, 0.5, 1 } }
+  lu.assertEquals(net:forward(x):totable(), { { 3, 3 } })
+  net:power(2)
+  lu.assertAlmostEquals(net:forward(x):totable()[1][1], math.sqrt(15.25), 1e-6)
+  local sorted = net_of(lip.sort_neuron { out = 1, q = 0.5, terms = 2, bias = false })
+  sorted:parameters()[1].value:fill(0)
+  lu.assertAlmostEquals(sorted:forward(x):totable()[1][1], 3 * 2 / 3 + 2 / 3, 1e-6)
+end
+
+function T.test_training_with_a_rising_exponent_certifies()
+  local data, x, y = points(90, 1)
+  for _, last in ipairs { lip.linf_dist { out = 3 }, lip.sort_neuron { out = 3 } } do
+    local net = net_of(lip.linf_dist { out = 16, p = 8, bias = false, shift = true }, last, lip.scale { factor = -1 })
+    local seen = {}
+    assert(lip.train(net, data, {
+      epochs = 40, batch = 30, seed = 1, opt = lip.optim.adam { lr = 0.03 }, loss = lip.loss.multi_margin { margin = 0.4 },
+      on_batch = function(info)
+        local p = info.step > 100 and inf or 2 ^ (3 + info.step // 15)
+        seen[net:power(p)] = true
+      end }))
+    for _, p in ipairs { 8, 64, 512, inf } do lu.assertTrue(seen[p], p) end
+    local report = net:certify(x, y, { eps = { 0.02, 0.1 } })
+    lu.assertTrue(report.clean > 0.95)
+    lu.assertTrue(report.certified[0.02] > 0.8)
+    local balls = net:certify(x, y, { eps = { 0.02, 0.1 }, method = "local", box = { 0, 1.3 } })
+    lu.assertStrContains(balls.reason, "interval arithmetic alone: the layer 'linf_dist'")
+    for i = 1, 90 do lu.assertTrue(balls.radii:get(i) >= report.radii:get(i)) end
+    local more = net:certify(x, y, { eps = 0.3, method = "local", proved = true })
+    lu.assertTrue(more.proved:get(1, 2) > -inf)
+    local attacked = lip.attack(net, x, lip.tensor(y), { eps = 0.1 })
+    lu.assertTrue(attacked.robust >= balls.certified[0.1])
+  end
+end
+
+-- Exponent and running means are weights: kept by a file, copied back, and no optimiser moves them.
+function T.test_checkpoints_keep_the_exponent()
+  local data, x = points(30, 2)
+  local net = net_of(lip.linf_dist { out = 7, p = 8, shift = true }, lip.linf_dist { out = 3 }, lip.scale { factor = -1 })
+  net:power(64)
+  assert(lip.train(net, data, { epochs = 2, batch = 10, opt = lip.optim.adamw { lr = 0.01, weight_decay = 0.5 } }))
+  lu.assertEquals(net:power(), 64)
+  local means = net:parameters()[3]
+  lu.assertEquals({ means.name, means.trained }, { "running_mean", false })
+  lu.assertTrue(means.value:min() > 0.5)
+  local path = os.tmpname()
+  assert(net:save(path))
+  local again = assert(lip.load(path))
+  os.remove(path)
+  lu.assertEquals(again:power(), 64)
+  lu.assertTrue(again:forward(x):equal(net:forward(x)))
+  lu.assertEquals(again:bound().upper, net:bound().upper)
+end
+
+-- Rows are independent, so one thread and several come to the same bits.
+-- One output answers by its sign, balls included.
+function T.test_one_output()
+  local net = net_of(lip.linf_dist { out = 8 }, lip.linf_dist { out = 1 })
+  net:parameters()[4].value:fill(-2.5)
+  local x = lip.rand(lip.rng(8), 40, 6)
+  local plain = net:certify(x, net:predict(x), { eps = 0.01 })
+  local balls = net:certify(x, net:predict(x), { eps = { 0.01, 0.1 }, method = "local" })
+  lu.assertTrue(plain.certified[0.01] > 0.5)
+  for i = 1, 40 do lu.assertTrue(balls.radii:get(i) >= plain.radii:get(i)) end
+end
+
+function T.test_threads_do_not_matter()
+  local data, result, before = points(128, 4), {}, lip.threads()
+  for _, threads in ipairs { 1, 3 } do
+    lip.threads(threads)
+    local net = net_of(lip.linf_dist { out = 900, p = 16, shift = true }, lip.sort_neuron { out = 9 }, lip.linf_dist { out = 3 },
+      lip.scale { factor = -1 })
+    assert(lip.train(net, data, { epochs = 2, batch = 128, opt = lip.optim.adam { lr = 0.02 } }))
+    result[#result + 1] = net:forward(lip.rand(lip.rng(5), 20, 6))
+  end
+  lip.threads(before)
+  lu.assertTrue(result[1]:equal(result[2]))
+end
+
+return T
