@@ -3,6 +3,7 @@
 local lip = require "lip"
 local help = require "lip.help"
 local function_options = require "lip.options"
+local notes = require "lip.help_notes"
 
 local function cell(text)
   return (tostring(text):gsub("|", "\\|"))
@@ -53,6 +54,8 @@ local function markdown()
       out[#out + 1] = ""
     end
     add_function_options(out, section[2] .. name)
+    local note = notes[section[2] .. name]
+    if note then out[#out + 1] = "\n```\n" .. note .. "\n```\n" end
   end)
   return table.concat(out, "\n") .. "\n"
 end

@@ -3,6 +3,7 @@
 local lip = require "lip"
 local sections = require "lip.help_text"
 local function_options = require "lip.options"
+local notes = require "lip.help_notes"
 
 local help = {}
 
@@ -204,6 +205,8 @@ local function print_word(word)
       found = found + 1
       if section[3] == "lip" and rawget(lip, name .. "_options") then print_options(lip[name .. "_options"]()) end
       print_function_options(section[2] .. name)
+      local note = notes[section[2] .. name]
+      if note then print("  " .. note:gsub("\n", "\n  ")) end
     end
   end)
   if not owner then

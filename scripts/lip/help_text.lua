@@ -145,7 +145,7 @@ options() -- its options as a table
 children() -- the layers it contains]] },
   { "Losses of your own", "lip.loss.", "lip.loss", [[
 custom(f) -- f(z, y, x, net) returns the mean loss, written forwards only: it is differentiated; help "grad"
-explicit(f) -- f(z, y, x, net, gradient) returns the mean loss and its gradient in z; gradient = false: not needed]] },
+explicit(f) -- f(z, y, x, net, gradient) returns the mean loss and its gradient in z]] },
   { "Methods of a loss", "loss:", "type:lip.loss", [[
 value(z, y) -- the mean loss; of those that take bounds of a net (certified, gloro, emma) with bounds of 0
 gradient(z, y) -- the mean loss and its gradient in z

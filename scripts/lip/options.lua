@@ -9,7 +9,7 @@ local texts = {
   ["lip.train"] = [[
 epochs = 10 -- passes over the data
 batch = 128 -- samples per update
-loss = lip.loss.cross_entropy() -- or a function(z, y) that returns the value and its gradient in z
+loss = lip.loss.cross_entropy() -- or lip.loss.custom(f), f written forwards only; or a function(z, y, x) that returns the value and its gradient in z
 opt = lip.optim.adam() -- the optimiser
 schedule = none -- factor of its rate: lip.schedule.cosine(), ..., or a function(step, total, per_epoch), step from 0
 anneal = none -- {mix = schedule, ...}: options of the loss that move, each by a factor as that of the rate

@@ -200,6 +200,30 @@ function tests.test_tables_show_what_they_hold()
   lu.assertStrContains(printed(help, "ds"), "ds:batches(options)")
 end
 
+-- Examples are code that runs: the indented lines of a note up to its text.
+function tests.test_notes()
+  local notes, seen = require "lip.help_notes", 0
+  local x, w, y = lip.rand(1, { 4, 3 }), lip.rand(2, { 3, 2 }), lip.tensor(0, 1, 0, 1)
+  local world = setmetatable({ lip = lip, x = x, w = w, labels = y, dy = lip.ones(4, 2), data = lip.data.tensors(x, y),
+    net = lip.net { input = 3, norm = 2, lip.dense { out = 2 } } }, { __index = _G })
+  help.each_line(function(section, name)
+    local note = notes[section[2] .. name]
+    if not note then return end
+    lu.assertStrContains(printed(help, section[2] .. name), note:match "[^\n]+", false, name)
+    local code = {}
+    for line in note:gmatch "[^\n]+" do
+      local goes_on = line:find "^  " or line:find "^local " or line:find "^lip%.train" or line:find "^end"
+      if not goes_on then break end
+      code[#code + 1] = line
+    end
+    assert(load(table.concat(code, "\n"), "=" .. name, "t", world))()
+    seen = seen + 1
+  end)
+  local all = 0
+  for _ in pairs(notes) do all = all + 1 end
+  lu.assertEquals(seen, all)
+end
+
 function tests.test_reference()
   local page, stubs = lip.doc(), lip.doc "stubs"
   lu.assertNotNil(load(stubs, "stubs", "t")) -- it is Lua

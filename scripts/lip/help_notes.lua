@@ -1,0 +1,38 @@
+--- What help() says about a function beside its line and its options, under the name that help() prints.
+return {
+  ["lip.grad"] = [[
+local df = lip.grad(function(x, w, y)
+  local z = x:matmul(w):relu()
+  return (z:logsumexp(2) - z:gather(y)):mean() + 1e-4 * w:square():sum()
+end)
+local value, dx, dw = df(x, w, labels)
+f is written forwards only, with the operators and methods of tensors, and returns a number. Each argument gets its
+gradient: a tensor for a tensor, a table for a table of tensors, nil for what is neither; numbers and texts are constants,
+and so are masks (eq, lt, ...), sign, argmax, classes, positions and x:detach().
+A sum over all elements is a number: it takes + - * / ^, comparisons and, in f, exp, log, sqrt, tanh and the like.
+At kinks: abs and norm 1 have slope 0 at 0, relu 0 at 0, clamp 1 at its limits, norm 2 0 at 0; maximum and minimum of
+equals go to the first, max, min and norm math.huge to the lowest index, equals in sort as they stand (it is stable).
+Slopes that are infinite or NaN stay so, also behind where(): a slope of 0 times infinity is NaN. Nothing in f may change
+a tensor in place. Derivatives of derivatives are not offered.]],
+  ["lip.grad.vjp"] = [[
+local y, pull = lip.grad.vjp(function(x, w) return x:matmul(w):tanh() end, x, w)
+local dx, dw = pull(dy)
+y is a tensor or a number; pull may be called several times, and the arguments must not change before.]],
+  ["lip.loss.custom"] = [[
+local focal = lip.loss.custom(function(z, y) -- outputs (B, C), labels from 0
+  local log_p = z:gather(y) - z:logsumexp(2)
+  return ((1 - log_p:exp()) ^ 2 * -log_p):mean()
+end)
+lip.train(net, data, { loss = focal })
+f(z, y, x, net): z is differentiated as in lip.grad; the labels (B) or values, the inputs and the net are as they are.
+It returns the mean over the rows (net:evaluate weighs batches by their rows). net:bound() may be asked in it, but net must
+not run (forward, step, certify): what a loss needs of other inputs goes into the batch, or is found before the step.]],
+  ["lip.loss.explicit"] = [[
+local mse = lip.loss.explicit(function(z, y, x, net, gradient)
+  local d = z - y
+  if not gradient then return d:square():mean() end
+  return d:square():mean(), d * (2 / d:size())
+end)
+As lip.loss.custom, with a gradient in z made by hand; gradient is false where the value is enough (net:evaluate). A plain
+function as option loss of lip.train is such a loss too, of z, y and x.]],
+}
