@@ -96,8 +96,10 @@ void lipL_checkclasses(lua_State *L, const char *what, const lip_dataset *d, con
   const int C = (int)net->root->n_out;
   if (!d->labels || d->classes <= lip_net_classes(net)) return;
   if (C == 1)
-    luaL_error(L, "%s: the data set has %d classes, a net of one output answers with two (its sign)", what,
-               (int)d->classes);
+    luaL_error(
+        L,
+        "%s: the data set has %d classes, a net of one output answers with two: labels 0 and 1, or -1 and 1",
+        what, (int)d->classes);
   luaL_error(L, "%s: the data set has %d classes, the net %d outputs", what, (int)d->classes, C);
 }
 

@@ -158,8 +158,7 @@ static void lse_hkr_rows(const void *conf, const float *z, size_t B, size_t C, c
 }
 
 const lip_loss_kind lip_loss_kr = {
-    .desc = {"kr",
-             "mean output off a label less that on it: minus a Wasserstein-1 distance for nets of constant 1",
+    .desc = {"kr", "mean output off a label less that on it, of each batch: minus a Wasserstein-1 distance",
              NULL, 0},
     .target = LIP_TARGET_LABELS,
     .min_outputs = 1,

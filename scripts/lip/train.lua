@@ -135,7 +135,9 @@ local function check_data(net, dataset, loss, what)
     refuse("has %s, the loss %s needs %s%s", has or "neither labels nor values", loss:name(), wants,
       has == "values" and ": take lip.loss.mse()" or has and ": take lip.loss.cross_entropy()" or "")
   end
-  if has == "labels" and info.classes > math.max(outputs, 2) then
+  if has == "labels" and outputs == 1 and info.classes > 2 then
+    refuse("has labels from 0 to %d, a net of one output answers with two: labels 0 and 1, or -1 and 1", info.classes - 1)
+  elseif has == "labels" and info.classes > math.max(outputs, 2) then
     refuse("has labels from 0 to %d, the net %d outputs (labels count from 0)", info.classes - 1, outputs)
   elseif has == "values" and info.targets ~= outputs then
     refuse("has %d values for each sample, the net %d outputs", info.targets, outputs)

@@ -416,8 +416,10 @@ function T.test_labels_that_are_none()
   local three = lip.data.tensors(x, { 0, 1, 2 })
   for _, f in ipairs { n.certify, n.evaluate, function(m, d) return m:certificate(path, d) end,
     function(m, d) return lip.attack(m, d, { eps = 1 }) end } do
-    raises("the data set has 3 classes, a net of one output answers with two (its sign)", f, n, three)
+    raises("the data set has 3 classes, a net of one output answers with two: labels 0 and 1, or -1 and 1", f, n, three)
   end
+  raises("has labels from 0 to 2, a net of one output answers with two: labels 0 and 1, or -1 and 1", lip.train, n, three,
+    { loss = lip.loss.hkr() })
   -- nets of more outputs know no signs
   local ten = lip.net { input = 4, norm = 2, lip.dense { out = 10 } }
   raises("a whole number in 0..9 expected, got the number -1", ten.certify, ten, x, { 1, -1, 1 }, { eps = 1 })
