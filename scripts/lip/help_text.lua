@@ -151,7 +151,7 @@ value(z, y) -- the mean loss; of those that take bounds of a net (certified, glo
 gradient(z, y) -- the mean loss and its gradient in z
 name() -- its name; of a function where it stands
 target() -- what y holds: labels or values; nil when only a function knows
- option(name, v) -- reads or sets a numeric option
+option(name, v) -- reads or sets a numeric option
 options() -- its options as a table]] },
   { "Methods of an optimiser", "optim:", "type:lip.optim", [[
 lr(v) -- reads or sets the rate

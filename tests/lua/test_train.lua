@@ -14,6 +14,7 @@ end
 -- ---- registries ----
 
 local Registry = {}
+local by_function = { custom = true, explicit = true } -- losses without a row
 
 function Registry.test_every_row_is_listed_and_can_be_made()
   local required = { time_decay = { d = 0.1 }, step = { every = 5 }, exponential = { factor = 0.9 },
@@ -32,7 +33,9 @@ function Registry.test_every_row_is_listed_and_can_be_made()
         if not option.required then lu.assertEquals(value, option.default) end
       end
     end
-    for _ in pairs(lip[family]) do seen = seen + 1 end
+    for name in pairs(lip[family]) do
+      if not by_function[name] then seen = seen + 1 end
+    end
     lu.assertEquals(seen, #list)
     lu.assertTrue(seen >= 5)
   end
