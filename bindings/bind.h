@@ -154,13 +154,6 @@ lip_net *lipL_checknet(lua_State *L, int idx); /* lent; raises on a net that fai
 void lipL_reserve(lua_State *L, lip_net *net, size_t B);
 void lipL_pushnet(lua_State *L, lip_net *net); /* takes ownership (frees it should Lua fail) */
 lip_loss *lipL_checkloss(lua_State *L, int idx);
-/* Whether the loss at idx is a function of the script's (bind_loss.c): the engine has no formula of it, and what takes a
- * loss hands over to one of these, whose arguments stand where the method of that name has them. */
-bool lipL_ownloss(lua_State *L, int idx);
-void lipL_pushlossname(lua_State *L, int idx);
-int lipL_ownloss_value(lua_State *L, bool gradient);
-int lipL_ownloss_step(lua_State *L);
-int lipL_ownloss_evaluate(lua_State *L, size_t batch, size_t limit); /* the loss at index 4 */
 lip_optim *lipL_checkoptim(lua_State *L, int idx);
 void lipL_pushoptim(lua_State *L, lip_optim *opt); /* takes ownership */
 lip_dataset *lipL_checkdataset(lua_State *L, int idx);

@@ -1,7 +1,7 @@
 /* Losses written in Lua: lip.loss.explicit(f), where f(z, y, x, net, gradient) returns the mean loss over the rows of
  * z (B, C) and its gradient in z, or the loss alone when `gradient` is false. They are handles of the type of all
  * losses, but their row has no formula of the engine's: a step is made in pieces, on the calling thread between the
- * two passes, and whoever takes a loss asks lipL_ownloss first.
+ * two passes. The methods that take losses are replaced by ones that look which kind it is (at the end of this file).
  *
  * User values of the handle: 1 the function, 2 how it is called in messages. */
 #include <math.h>
@@ -11,17 +11,30 @@
 
 enum { FUNCTION = 1, NAME = 2 };
 
+/* The engine is never told of these losses; should it be, it learns nothing. */
+static void unknown_rows(const void *conf, const float *z, size_t B, size_t C, const lip_targets *t,
+                         size_t r0, size_t r1, double *value, float *dz) {
+  (void)conf, (void)z, (void)B, (void)t;
+  for (size_t r = r0; r < r1; r++) {
+    value[r] = NAN;
+    for (size_t i = 0; dz && i < C; i++) dz[r * C + i] = NAN;
+  }
+}
+
 static const lip_loss_kind by_function = {
     .desc = {"explicit", "a function f(z, y, x, net) that returns the mean loss and its gradient in z", NULL,
              1},
     .min_outputs = 1,
+    .rows = unknown_rows,
 };
 
-bool lipL_ownloss(lua_State *L, int idx) {
-  return lipL_checkloss(L, idx)->kind == &by_function;
+/* Whether the loss at idx is one of these, and not closed. */
+static bool is_own(lua_State *L, int idx) {
+  const lip_loss *loss = luaL_testudata(L, idx, LIP_LOSS_T);
+  return loss && loss->conf && loss->kind == &by_function;
 }
 
-void lipL_pushlossname(lua_State *L, int idx) {
+static void push_own_name(lua_State *L, int idx) {
   if (lua_getiuservalue(L, idx, NAME) == LUA_TSTRING) return;
   lua_pop(L, 1);
   lua_pushstring(L, by_function.desc.name);
@@ -72,7 +85,7 @@ static int explicit_new(lua_State *L) {
 
 /* Raises without a position: the name says where the function is. */
 static int refuse(lua_State *L, int loss, const char *what) {
-  lipL_pushlossname(L, loss);
+  push_own_name(L, loss);
   lua_pushfstring(L, "the loss %s %s", lua_tostring(L, -1), what);
   return lua_error(L);
 }
@@ -112,13 +125,30 @@ static double call_loss(lua_State *L, int loss, bool gradient) {
 }
 
 /* loss:value(z, y[, x[, net]]) and loss:gradient(z, y[, x[, net]]) */
-int lipL_ownloss_value(lua_State *L, bool gradient) {
+static int own_value(lua_State *L) {
   lua_settop(L, 5);
   lipL_checktensor(L, 2);
-  lua_pushnumber(L, call_loss(L, 1, gradient));
-  if (!gradient) return 1;
+  lua_pushnumber(L, call_loss(L, 1, false));
+  return 1;
+}
+
+static int own_gradient(lua_State *L) {
+  lua_settop(L, 5);
+  lipL_checktensor(L, 2);
+  lua_pushnumber(L, call_loss(L, 1, true));
   lua_insert(L, -2);
   return 2;
+}
+
+static int own_name(lua_State *L) {
+  push_own_name(L, 1);
+  return 1;
+}
+
+/* What y holds only the function knows. */
+static int own_target(lua_State *L) {
+  (void)L;
+  return 0;
 }
 
 /* ---- training ---- */
@@ -159,7 +189,7 @@ static lip_status learn(lip_net *net, const float *dz, lip_optim *opt, double va
 }
 
 /* net:step(x, y, opt, loss) with a loss that is a function */
-int lipL_ownloss_step(lua_State *L) {
+static int own_step(lua_State *L) {
   lip_net *net = lipL_checknet(L, 1);
   lip_optim *opt = lipL_checkoptim(L, 4);
   lip_err err;
@@ -244,12 +274,19 @@ static bool evaluate_rows(lua_State *L, size_t first, size_t last, bool labels, 
   return true;
 }
 
-int lipL_ownloss_evaluate(lua_State *L, size_t batch, size_t limit) {
+/* net:evaluate(data, options), the options read by `evaluate` below and their loss at index 4 */
+static int own_evaluate(lua_State *L) {
   const lip_net *net = lipL_checknet(L, 1);
   const lip_dataset *d = lipL_checkdataset(L, 2);
   const size_t C = net->root->n_out;
   const bool labels = d->labels && d->classes <= (C > 1 ? C : 2);
   tally sum = {0};
+  size_t batch = lipL_optfield_size(L, 3, "evaluate", "batch", 500);
+  size_t limit = lipL_optfield_size(L, 3, "evaluate", "limit", d->n);
+  if (limit > d->n) limit = d->n;
+  if (batch > limit) batch = limit;
+  if (batch == 0)
+    return luaL_error(L, "evaluate: nothing to evaluate (batch or limit is 0, or the data set is empty)");
   lipL_checkfeatures(L, "evaluate", d, net);
   for (size_t i = 0; i < limit; i += batch) {
     size_t last = limit - i < batch ? limit : i + batch;
@@ -263,10 +300,66 @@ int lipL_ownloss_evaluate(lua_State *L, size_t batch, size_t limit) {
   return 1;
 }
 
-/* Adds to lip.loss, which lipL_open_train has made; the module is on top of the stack. */
+/* ---- which loss it is ---- */
+
+/* A method that takes a loss at index `at`. */
+typedef struct method {
+  const char *type, *name;
+  lua_CFunction own;
+  int at;
+} method;
+static const method methods[] = {
+    {LIP_NET_T, "step", own_step, 5},      {LIP_LOSS_T, "value", own_value, 1},
+    {LIP_LOSS_T, "name", own_name, 1},     {LIP_LOSS_T, "gradient", own_gradient, 1},
+    {LIP_LOSS_T, "target", own_target, 1}, {LIP_LOSS_T, "__tostring", own_name, 1},
+};
+
+/* Upvalues: the engine's method, and its row above. */
+static int choose(lua_State *L) {
+  const method *m = lua_touserdata(L, lua_upvalueindex(2));
+  return is_own(L, m->at) ? m->own(L) : lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/* net:evaluate: the loss is an option. What is handed on is a table that no script knows, read once. */
+static int evaluate(lua_State *L) {
+  static const char *const known[] = {"batch", "loss", "limit", NULL};
+  lua_settop(L, 3);
+  lipL_checknet(L, 1);
+  lipL_checkdataset(L, 2);
+  lipL_checkfields(L, 3, "evaluate", known);
+  if (lua_istable(L, 3)) {
+    lua_getfield(L, 3, "loss");
+    if (is_own(L, 4)) return own_evaluate(L);
+    lua_settop(L, 3);
+  }
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/* Pushes the table that a method of the type stands in. */
+static void push_home(lua_State *L, const char *type, const char *name) {
+  luaL_getmetatable(L, type);
+  if (name[0] == '_') return;
+  lua_getfield(L, -1, "__index");
+  lua_remove(L, -2);
+}
+
+/* After lipL_open_train and lipL_open_net; the module is on top of the stack. */
 void lipL_open_loss(lua_State *L) {
   lua_getfield(L, -1, "loss");
   lua_pushcfunction(L, explicit_new);
   lua_setfield(L, -2, "explicit");
+  lua_pop(L, 1);
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+    push_home(L, methods[i].type, methods[i].name);
+    lua_getfield(L, -1, methods[i].name);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&methods[i]);
+    lua_pushcclosure(L, choose, 2);
+    lua_setfield(L, -2, methods[i].name);
+    lua_pop(L, 1);
+  }
+  push_home(L, LIP_NET_T, "evaluate");
+  lua_getfield(L, -1, "evaluate");
+  lua_pushcclosure(L, evaluate, 1);
+  lua_setfield(L, -2, "evaluate");
   lua_pop(L, 1);
 }

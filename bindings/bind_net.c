@@ -345,7 +345,6 @@ static int net_step(lua_State *L) {
   lip_net *net = box->net;
   lip_optim *opt = lipL_checkoptim(L, 4);
   const lip_loss *loss = lipL_checkloss(L, 5);
-  if (lipL_ownloss(L, 5)) return lipL_ownloss_step(L);
   lip_err err;
   size_t B, C = net->root->n_out;
   double value;
@@ -461,13 +460,11 @@ static int net_evaluate(lua_State *L) {
   size_t limit = lipL_optfield_size(L, 3, "evaluate", "limit", d->n);
   if (lipL_optfield_object(L, 3, "evaluate", "loss", LIP_LOSS_T, "a loss such as lip.loss.cross_entropy()"))
     loss = lipL_checkloss(L, -1);
-  const bool own = loss && lipL_ownloss(L, -1);
-  if (!own) check_evaluation(L, net, d, loss);
+  check_evaluation(L, net, d, loss);
   if (limit > d->n) limit = d->n;
   if (batch > limit) batch = limit;
   if (batch == 0)
     return luaL_error(L, "evaluate: nothing to evaluate (batch or limit is 0, or the data set is empty)");
-  if (own) return lipL_ownloss_evaluate(L, batch, limit);
   lipL_reserve(L, net, batch);
   if (box->label_room < batch) {
     int32_t *more = lip_realloc(box->labels, batch, sizeof *more);

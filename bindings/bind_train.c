@@ -99,9 +99,7 @@ static int loss_gc(lua_State *L) {
 
 static int loss_tostring(lua_State *L) {
   const lip_loss *loss = luaL_checkudata(L, 1, LIP_LOSS_T);
-  if (loss->conf && lipL_ownloss(L, 1))
-    lipL_pushlossname(L, 1);
-  else if (loss->conf)
+  if (loss->conf)
     push_text(L, &loss->kind->desc, loss->conf);
   else
     lua_pushliteral(L, "loss (closed)");
@@ -109,10 +107,7 @@ static int loss_tostring(lua_State *L) {
 }
 
 static int loss_name(lua_State *L) {
-  if (lipL_ownloss(L, 1))
-    lipL_pushlossname(L, 1);
-  else
-    lua_pushstring(L, lipL_checkloss(L, 1)->kind->desc.name);
+  lua_pushstring(L, lipL_checkloss(L, 1)->kind->desc.name);
   return 1;
 }
 
@@ -148,9 +143,8 @@ static int loss_option(lua_State *L) {
   return 1;
 }
 
-/* "labels" or "values": what the loss compares with; nothing when only its function knows. */
+/* "labels" or "values": what the loss compares with. */
 static int loss_target(lua_State *L) {
-  if (lipL_ownloss(L, 1)) return 0;
   lua_pushstring(L, lipL_checkloss(L, 1)->kind->target == LIP_TARGET_LABELS ? "labels" : "values");
   return 1;
 }
@@ -199,7 +193,6 @@ static const lip_tensor *check_outputs(lua_State *L, const lip_loss *loss) {
 
 static int loss_value(lua_State *L) {
   const lip_loss *loss = lipL_checkloss(L, 1);
-  if (lipL_ownloss(L, 1)) return lipL_ownloss_value(L, false);
   lua_settop(L, 3);
   const lip_tensor *z = check_outputs(L, loss);
   lip_targets t = check_targets(L, loss, z->shape[0], z->shape[1]);
@@ -209,7 +202,6 @@ static int loss_value(lua_State *L) {
 
 static int loss_gradient(lua_State *L) {
   const lip_loss *loss = lipL_checkloss(L, 1);
-  if (lipL_ownloss(L, 1)) return lipL_ownloss_value(L, true);
   lua_settop(L, 3);
   const lip_tensor *z = check_outputs(L, loss);
   lip_targets t = check_targets(L, loss, z->shape[0], z->shape[1]);

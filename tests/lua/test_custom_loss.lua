@@ -93,6 +93,19 @@ function T.test_methods()
   lu.assertEquals(lip.loss.explicit(setmetatable({}, { __call = function() return 3 end })):value(z), 3)
 end
 
+-- Options whose loss a metamethod makes up are read once; the engine's own step, taken from behind, learns nothing.
+function T.test_no_way_around()
+  local n, opt, loss, asked = net(), lip.optim.sgd(), lip.loss.custom(entropy), 0
+  local options = setmetatable({}, { __index = function(_, key)
+    asked = asked + (key == "loss" and 1 or 0)
+    return key == "loss" and (asked == 1 and loss or lip.loss.mse()) or nil
+  end })
+  lu.assertAlmostEquals(n:evaluate(points, options).loss, n:evaluate(points, { loss = loss }).loss, 1e-12)
+  local x, y = points:batch(1, 10)
+  local _, engine_step = debug.getupvalue(n.step, 1)
+  lu.assertEquals(select(3, engine_step(n, x, y, opt, loss)), "not_finite")
+end
+
 -- ---- what it sees, and what it may do ----
 
 function T.test_arguments()
