@@ -141,7 +141,9 @@ void lip_weight_pull(const lip_weight *w, lip_layer *l, const lip_team *team, fl
   float *dW = l->param[0].grad;
   const lip_param *V = &l->param[w->param];
   if (k != 1) lip_vec_scale(dW, k, n);
-  w->kind->pull(w, team, V->value, w->G, dW, V->grad, accumulate);
+  /* where V has become g(V) it is what was stored, and w->G, which is made anew when a net is read, need not be */
+  const float *G = w->kind->flags & LIP_WEIGHT_RETRACTS ? V->value : w->G;
+  w->kind->pull(w, team, V->value, G, dW, V->grad, accumulate);
   memset(dW, 0, n * sizeof *dW);
 }
 
