@@ -13,7 +13,7 @@
  * matrices, one iteration is nearly always enough, and the derivative is that at V = G, G G' = I, the projection on the
  * tangent space:
  *
- *   dV = dG - sym(dG G') G
+ *   dV = dG - sym(dG V') V
  *
  * Products of a step, in units of n^2 max(M, N) multiplications: A 1/2, G 1, dV 2, with nothing in between. */
 #include <math.h>
@@ -133,23 +133,24 @@ static void g(const lip_weight *w, const lip_team *t, const float *V, float *G) 
     lip_team_gemm(t, LIP_N, LIP_N, n, N, n, (float)c, S, n, V, N, 0, G, N);
 }
 
+/* V, not G: a net read from a file has the same V but another G, g of what is already orthonormal. */
 static void pull(const lip_weight *w, const lip_team *t, const float *V, const float *G, float *dG, float *dV,
                  float accumulate) {
   const size_t n = side(w), N = w->N, all = w->M * N;
   const bool tall = w->M > N;
   float *H = w->tmp, *S = H + n * n;
-  (void)V;
+  (void)G;
   if (accumulate == 0)
     memcpy(dV, dG, all * sizeof *dV);
   else
     lip_vec_axpy(dV, 1, dG, all);
-  lip_team_gemm(t, tall ? LIP_T : LIP_N, tall ? LIP_N : LIP_T, n, n, tall ? w->M : N, 1, dG, N, G, N, 0, H,
+  lip_team_gemm(t, tall ? LIP_T : LIP_N, tall ? LIP_N : LIP_T, n, n, tall ? w->M : N, 1, dG, N, V, N, 0, H,
                 n);
   lip_team_fold(t, n, 0.5f, H, n, 1, 0, S, n);
   if (tall)
-    lip_team_gemm(t, LIP_N, LIP_N, w->M, n, n, -1, G, N, S, n, 1, dV, N);
+    lip_team_gemm(t, LIP_N, LIP_N, w->M, n, n, -1, V, N, S, n, 1, dV, N);
   else
-    lip_team_gemm(t, LIP_N, LIP_N, n, N, n, -1, S, n, G, N, 1, dV, N);
+    lip_team_gemm(t, LIP_N, LIP_N, n, N, n, -1, S, n, V, N, 1, dV, N);
 }
 
 /* The same iteration on V itself, on its left or right whichever is smaller. */
