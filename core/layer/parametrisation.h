@@ -42,7 +42,7 @@ typedef struct lip_weight_conf {
   {                                                                                                          \
     .name = "rank", .type = LIP_OPT_SIZE, .offset = (at) + offsetof(lip_weight_conf, rank), .high = 1 << 24, \
     .names = (const char *const[]){"weight", "bro", NULL},                                                   \
-    .help = "of bro: columns of V (0: a quarter of the larger side)"                                         \
+    .help = "of bro: columns of V (0: a quarter of the larger side, at most the smaller)"                    \
   }
 
 /* One parametrised weight. */

@@ -1,7 +1,8 @@
 /* bro: a block reflector, W = I - 2 V (V'V)^-1 V' (Lai et al. 2025, "BRO", equation 3; Schreiber, Parlett 1988): symmetric,
  * with eigenvalue -1 on the range of V and 1 beside it.
  *
- * n is the larger side of W, V (n, r), r the option `rank`. A rectangular W has rows (M < N) or columns (M > N) of the
+ * n is the larger side of W, V (n, r), r the option `rank`: a quarter of n, but no more than the smaller side, with which
+ * every W is reached that a larger r reaches (Schreiber, Parlett: E' - W' spans what is reflected). A rectangular W has rows (M < N) or columns (M > N) of the
  * reflector, which are orthonormal: as many as there are, evenly spaced. Its columns u_j = v_j / ||v_j|| enter, which changes
  * nothing but the rounding:
  *
@@ -28,8 +29,8 @@ typedef struct sizes {
 
 static sizes sizes_of(const lip_weight *w) {
   const size_t n = w->M > w->N ? w->M : w->N, few = w->M > w->N ? w->N : w->M;
-  const size_t rank = w->conf->rank > 0 ? w->conf->rank : (n + 3) / 4;
-  return (sizes){n, rank, n / few};
+  const size_t quarter = (n + 3) / 4, own = quarter < few ? quarter : few;
+  return (sizes){n, w->conf->rank > 0 ? w->conf->rank : own, n / few};
 }
 
 /* keep: U, T (n,r), 1 / ||v_j||, S (r,r). tmp: the inverse's; T'F (r,r), F (n,r), and D + D' of a square W. */
