@@ -35,14 +35,14 @@ static lip_status plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err 
   return LIP_OK;
 }
 
-/* Working memory: q (h) in double, in front of it as many floats as that takes; VV' (h, h), T, T^-1/2 and the
+/* Working memory: q (h) and the gradients of T over q (h) in double; VV' (h, h), T, T^-1/2 and the
  * gradient of T (h) each, then S + S' (h, h). */
 static double *weights(const lip_layer *l) {
   return (double *)(void *)of(l)->inner.room;
 }
 
 static float *gram(const lip_layer *l) {
-  return of(l)->inner.room + (2 * of(l)->h + 15) / 16 * 16;
+  return of(l)->inner.room + (4 * of(l)->h + 15) / 16 * 16;
 }
 
 static float *vector(const lip_layer *l, size_t i) {
@@ -55,7 +55,7 @@ static float *symmetric(const lip_layer *l) {
 
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   const size_t h = of(l)->h, n = of(l)->n;
-  lip_status status = lip_inner_take(l, (2 * h + 15) / 16 * 16 + h * (2 * h + 3), err);
+  lip_status status = lip_inner_take(l, (4 * h + 15) / 16 * 16 + h * (2 * h + 3), err);
   if (status) return status;
   return lip_init_weights(l->param[FREE].value, h, n, l->plan->init, (lip_pq){LIP_P2, LIP_P2}, INFINITY, rng,
                           err);
@@ -104,27 +104,34 @@ static void renew(lip_layer *l, const lip_team *team) {
   lip_potential_store(l);
 }
 
+/* One row of S + S' as far as the diagonal, and of what q gets: both ways, which differ in sign. Returns its sum. */
+LIP_HOT static double pull_row(float *restrict S, float *restrict dlog_q, const float *restrict g,
+                               const double *restrict q, const double *restrict out, size_t i) {
+  const double out_i = out[i], q_i = q[i];
+  double sum = 0;
+  for (size_t j = 0; j < i; j++) {
+    const double s = out_i * q[j], r = out[j] * q_i;
+    const float both = (float)(s + r);
+    S[j] = g[j] > 0 ? both : g[j] < 0 ? -both : 0 * g[j];
+    dlog_q[j] += (float)((double)fabsf(g[j]) * (s - r));
+  }
+  for (size_t j = 0; j < i; j++) sum += (double)fabsf(g[j]) * (out_i * q[j] - out[j] * q_i);
+  return sum;
+}
+
 /* S + S', t (h) given; dlog_q. Where a row of A is 0 its t is 0, and q may be too. */
 static void pull_sums(const lip_layer *l, float *dlog_q) {
   const size_t h = of(l)->h;
   const float *t = vector(l, 2);
-  const double *q = weights(l);
-  const float *G = gram(l);
+  double *q = weights(l), *out = q + h;
   float *S = symmetric(l);
   for (size_t i = 0; i < h; i++) {
-    const double out = t[i] == 0 ? 0 : (double)t[i] / q[i];
-    double own = 0;
-    for (size_t j = 0; j < i; j++) {
-      const float g = G[i * h + j];
-      const double s = out * q[j], r = t[j] == 0 ? 0 : (double)t[j] / q[j] * q[i];
-      const float both = (float)(s + r), part = (float)((double)fabsf(g) * (s - r));
-      S[i * h + j] = S[j * h + i] = g > 0 ? both : g < 0 ? -both : 0 * g;
-      dlog_q[j] += part;
-      own += (double)part;
-    }
-    dlog_q[i] -= (float)own;
+    out[i] = t[i] == 0 ? 0 : (double)t[i] / q[i];
+    dlog_q[i] -= (float)pull_row(S + i * h, dlog_q, gram(l) + i * h, q, out, i);
     S[i * h + i] = 2 * t[i];
   }
+  for (size_t i = 0; i < h; i++)
+    for (size_t j = 0; j < i; j++) S[j * h + i] = S[i * h + j];
 }
 
 static void pull(lip_layer *l, const lip_team *team, float accumulate) {
