@@ -139,7 +139,7 @@ static lip_status plan(lip_layer *l, const conf *c, const char *name, size_t ter
   if (c->bias) s->bias = add_param(l, "bias", c->out, false);
   if (c->shift) s->mean = add_param(l, "running_mean", c->out, true);
   l->units = c->out;
-  l->scratch = 3 * BLOCK * sizeof(float);
+  l->scratch = (c->out > 3 * BLOCK ? c->out : 3 * BLOCK) * sizeof(float);
   l->cache = c->out * (1 + (terms ? terms : 1)); /* distances, then places */
   return LIP_OK;
 }
@@ -252,10 +252,10 @@ static void forward(const lip_layer *l, const lip_pass *pass) {
     lip_dist_norm(&d, k, kept);
   else if (pass->training)
     find_places(l, r0, r1);
-  for (size_t j = 0; j < M; j++) {
-    const float c = k < 0 ? NAN : offset(l, j);
-    for (size_t r = 0; r < r1 - r0; r++) l->y[(r0 + r) * M + j] = kept[r * M + j] + c;
-  }
+  float *c = pass->scratch;
+  for (size_t j = 0; j < M; j++) c[j] = k < 0 ? NAN : offset(l, j);
+  memcpy(l->y + r0 * M, kept, (r1 - r0) * M * sizeof *kept);
+  lip_vec_add_rows(l->y + r0 * M, c, r1 - r0, M);
 }
 
 /* One direction of the way back: outer i < n_outer has its own row of `a` and of `acc`, item j a row of b and the number

@@ -18,12 +18,14 @@ enum { SPARSE = 7 };
 enum { LEFT_OUT = 26 };
 
 typedef struct family {
-  size_t rows, cols, columns; /* of a tile; columns that spread takes at a time */
+  size_t rows, cols;     /* of a tile */
+  size_t columns, lanes; /* that spread takes at a time, and spread_rest at most */
   void (*tile)(size_t n, const float *x, size_t rows, const float *w, size_t cols, float *y, size_t ldy);
   uint32_t (*place)(size_t n, const float *x, const float *w, float most);
   size_t (*above)(size_t from, size_t n, const float *x, const float *w, float least);
   float (*sum)(size_t n, const float *x, const float *w, float inv, float least, int k);
-  void (*spread)(const lip_dist_terms *t, int k, size_t n, const float *a, float least, float *acc);
+  void (*spread)(const lip_dist_terms *t, int k, const float *a, float least, float *acc);
+  void (*spread_rest)(const lip_dist_terms *t, int k, size_t n, const float *a, float least, float *acc);
 } family;
 
 #define UNROLL _Pragma("GCC unroll 12")
@@ -256,8 +258,10 @@ void lip_dist_spread(const lip_dist_terms *t, int k, size_t n, const float *a, f
   const family *f = get();
   const float least = exp2f(-(float)LEFT_OUT / (float)((1 << k) - 1));
   lip_dist_terms part = *t;
-  for (size_t i = 0; i < n; i += f->columns, part.b += f->columns)
-    f->spread(&part, k, at_most(n - i, f->columns), a + i, least, acc + i);
+  size_t i = 0;
+  for (; i + f->columns <= n; i += f->columns, part.b += f->columns)
+    f->spread(&part, k, a + i, least, acc + i);
+  for (; i < n; i += f->lanes, part.b += f->lanes) f->spread_rest(&part, k, n - i, a + i, least, acc + i);
 }
 
 void lip_dist_plain(const lip_dist *d, int k, double *y) {

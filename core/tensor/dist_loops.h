@@ -133,43 +133,46 @@ TARGET static float FN(sum)(size_t n, const float *x, const float *w, float inv,
   return FN(total)(acc[0]);
 }
 
-/* Item i of the terms, for GROUP vectors of columns with differences d. */
+/* Item i of the terms, for `vectors` vectors of columns with differences d, GROUP or 1. */
 TARGET static inline void FN(add_item)(const lip_dist_terms *t, size_t i, int k, float least, const V *d,
-                                       V *acc) {
+                                       V *acc, size_t vectors) {
   const float edge = least * t->dist[i];
   const V floor = ONE(&edge), by = ONE(t->inv + i), coef = ONE(t->coef + i);
   V s[GROUP];
-  UNROLL for (size_t v = 0; v < GROUP; v++) s[v] = ABS(d[v]);
-  if (k >= SPARSE && !ANY(FN(most)(s), floor)) return;
-  UNROLL for (size_t v = 0; v < GROUP; v++) acc[v] =
+  UNROLL for (size_t v = 0; v < vectors; v++) s[v] = ABS(d[v]);
+  if (k >= SPARSE && !ANY(vectors == GROUP ? FN(most)(s) : s[0], floor)) return;
+  UNROLL for (size_t v = 0; v < vectors; v++) acc[v] =
       FMA(coef, SIGNED(FN(slope)(MUL(KEEP(s[v], floor), by), k), d[v]), acc[v]);
 }
 
-/* GROUP L columns, or fewer. */
-TARGET static void FN(spread)(const lip_dist_terms *t, int k, size_t n, const float *a0, float least,
-                              float *acc0) {
-  float in[GROUP * L] = {0}, out[GROUP * L] = {0};
+/* GROUP L columns. */
+TARGET static void FN(spread)(const lip_dist_terms *t, int k, const float *a0, float least, float *acc0) {
   V a[GROUP], acc[GROUP], d[GROUP];
-  memcpy(in, a0, n * sizeof *in);
-  memcpy(out, acc0, n * sizeof *out);
   UNROLL for (size_t v = 0; v < GROUP; v++) {
-    a[v] = LOAD(in + v * L);
-    acc[v] = LOAD(out + v * L);
+    a[v] = LOAD(a0 + v * L);
+    acc[v] = LOAD(acc0 + v * L);
   }
-  if (n == GROUP * L)
-    for (size_t i = 0; i < t->m; i++) {
-      const float *b = t->b + i * t->ld;
-      UNROLL for (size_t v = 0; v < GROUP; v++) d[v] = SUB(a[v], LOAD(b + v * L));
-      FN(add_item)(t, i, k, least, d, acc);
-    }
-  else
-    for (size_t i = 0; i < t->m; i++) {
-      memcpy(in, t->b + i * t->ld, n * sizeof *in);
-      UNROLL for (size_t v = 0; v < GROUP; v++) d[v] = SUB(a[v], LOAD(in + v * L));
-      FN(add_item)(t, i, k, least, d, acc);
-    }
-  UNROLL for (size_t v = 0; v < GROUP; v++) STORE(out + v * L, acc[v]);
-  memcpy(acc0, out, n * sizeof *out);
+  for (size_t i = 0; i < t->m; i++) {
+    const float *b = t->b + i * t->ld;
+    UNROLL for (size_t v = 0; v < GROUP; v++) d[v] = SUB(a[v], LOAD(b + v * L));
+    FN(add_item)(t, i, k, least, d, acc, GROUP);
+  }
+  UNROLL for (size_t v = 0; v < GROUP; v++) STORE(acc0 + v * L, acc[v]);
 }
 
-static const family FN(family) = {ROWS, COLS, GROUP *L, FN(tile), FN(place), FN(above), FN(sum), FN(spread)};
+/* L columns, or fewer. */
+TARGET static void FN(spread_rest)(const lip_dist_terms *t, int k, size_t n, const float *a0, float least,
+                                   float *acc0) {
+  const V a = FN(part)(a0, n);
+  V acc = FN(part)(acc0, n), d;
+  float out[L];
+  for (size_t i = 0; i < t->m; i++) {
+    d = SUB(a, FN(part)(t->b + i * t->ld, n));
+    FN(add_item)(t, i, k, least, &d, &acc, 1);
+  }
+  STORE(out, acc);
+  for (size_t i = 0; i < n && i < L; i++) acc0[i] = out[i];
+}
+
+static const family FN(family) = {ROWS,      COLS,      GROUP *L, L,          FN(tile),
+                                  FN(place), FN(above), FN(sum),  FN(spread), FN(spread_rest)};
