@@ -303,7 +303,7 @@ struct lip_layer_kind {
                       void *scratch);
   /* Where every input k is a float32 number in [low_k, high_k] (n_in), finite: every output j as executed outside training, in
    * any order of sums, fused or not, denormal numbers kept or flushed, is in [out_low_j, out_high_j] (n_out); infinite where
-   * nothing is known. (optional: for layers that offer none of the above) */
+   * nothing is known. (optional: then it follows from range, exchange or matrix where there is one) */
   void (*interval)(const lip_layer *l, const double *low, const double *high, double *out_low,
                    double *out_high);
   /* The exponent of the distances that it measures, part of its weights; another one, between two steps: LIP_OPTION,

@@ -175,6 +175,13 @@ static void sort_wide(const lip_layer *l, size_t B, const double *x, double *y) 
     for (size_t i = 0; i < S; i++) sort_strided(y + g * size * S + i, size, S);
 }
 
+/* The k-th smallest value lies between the k-th smallest low and high ends. */
+static void sort_interval(const lip_layer *l, const double *low, const double *high, double *out_low,
+                          double *out_high) {
+  sort_wide(l, 1, low, out_low);
+  sort_wide(l, 1, high, out_high);
+}
+
 /* Merge exchange (Batcher 1968; Knuth 1998, section 5.2.2, algorithm M) puts `size` values in order in t (t + 1) / 2 rounds,
  * t = log2 size rounded up. In a round every i with i & p = r, i + d < size, meets i + d. */
 typedef struct merge {
@@ -246,6 +253,7 @@ const lip_layer_kind lip_layer_groupsort = {
     .wide = sort_wide,
     .bound = lip_unit_bound,
     .exchange = sort_exchange,
+    .interval = sort_interval,
     .deviate = lip_exact_deviate,
 };
 
@@ -259,5 +267,6 @@ const lip_layer_kind lip_layer_fullsort = {
     .wide = sort_wide,
     .bound = lip_unit_bound,
     .exchange = sort_exchange,
+    .interval = sort_interval,
     .deviate = lip_exact_deviate,
 };

@@ -25,6 +25,7 @@ static const char *const nets[] = {
     "sort_neuron out=8;sort_neuron out=4 q=0.2 terms=3 shift=1",
     "linf_dist out=8;dense out=6;maxmin;relu;linf_dist out=4 p=8",
     "chain {linf_dist out=6;groupsort size=3};tanh;sort_neuron out=5;dense out=4;batch_norm",
+    "linf_dist out=80;fullsort;select channels=70;groupsort size=35;linf_dist out=4 p=4",
     "dense out=12;abs;linf_dist out=4;centre;leaky_relu slope=-0.5",
 };
 enum { NETS = sizeof nets / sizeof *nets };
