@@ -30,6 +30,7 @@
 #include "core/cert/relax.h"
 #include "core/data/dataset.h"
 #include "core/io/checkpoint.h"
+#include "core/layer/custom.h"
 #include "core/layer/layer.h"
 #include "core/net/loss.h"
 #include "core/net/net.h"

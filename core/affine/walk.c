@@ -52,7 +52,7 @@ static lip_status fill_stages(lip_walk *w, const lip_net *net, const lip_path *p
     s->before = w->upper;
     w->upper = lip_up_mul(w->upper, s->upper);
     if (!(s->upper < INFINITY) && !w->unknown) w->unknown = l->kind->desc.name;
-    if (!s->dense && (lip_layer_weighted(l) || l->n_child > 0)) w->costly = true;
+    if (!s->dense && (lip_layer_weighted(l) || l->n_child > 0 || l->on_caller)) w->costly = true;
   }
   w->q = lip_path_at(path, weighted);
   return LIP_OK;

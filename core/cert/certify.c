@@ -13,7 +13,8 @@
  * m_j - e_j(x) stands for a lower bound of the exact margin at x, and any such bound will do. Where rounding has cost more
  * than a small part of the radius, a pass in double gives a better one (its own error is 2^-29 of float32's; Murray 2026
  * counts the float32 error twice), and the exact sums of absolute terms at x for E. The executed label is still the one
- * of the executed pass. In double arithmetic that pass is the executed one; in real arithmetic E = 0.
+ * of the executed pass. In double arithmetic that pass is the executed one; in real arithmetic E = 0, and where a layer
+ * written by a script does not state its rounding (custom.h) there is nothing for it but to take z~ for z: e = 0 too.
  *
  * One output f is read as the logits 0 and f: C = 2, the pair's constant is that of f, and logit 0 has no error.
  *
@@ -28,6 +29,7 @@
 #include "core/affine/walk.h"
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/custom.h"
 #include "core/net/wide.h"
 #include "core/norm/round.h"
 
@@ -50,6 +52,7 @@ struct lip_certifier {
   lip_net *net;
   lip_arithmetic arithmetic;
   bool tight, can_widen; /* the net has a double mode */
+  bool trusting; /* exact arithmetic, and a layer does not tell how far its executed outputs are from it */
   lip_walk walk;
   size_t C;
   bool single; /* one output */
@@ -178,6 +181,7 @@ lip_status lip_certifier_new(lip_net *net, const lip_certify_conf *conf, lip_cer
   c->tight = conf && conf->tight;
   const char *missing = lip_wide_missing(net);
   c->can_widen = !missing;
+  c->trusting = c->arithmetic == LIP_ARITHMETIC_REAL && lip_custom_unrounded(net->root);
   if (missing && c->arithmetic == LIP_ARITHMETIC_DOUBLE) {
     lip_free(c);
     return lip_fail(err, LIP_UNSUPPORTED, "certify: the layer '%s' has no double mode", missing);
@@ -463,6 +467,7 @@ static void first_pass(question *q, const float *x, size_t r, desk *d) {
   }
   if (c->arithmetic == LIP_ARITHMETIC_DOUBLE) q->around = LIP_GRAIN_DOUBLE;
   if (c->arithmetic == LIP_ARITHMETIC_REAL) q->around = LIP_GRAIN_EXACT;
+  if (c->trusting) q->grain = LIP_GRAIN_EXACT;
 }
 
 /* A second look costs several passes: where rounding has taken a share of the radius that matters. What a costly layer

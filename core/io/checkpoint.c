@@ -281,7 +281,7 @@ static lip_status check_version(const reading *r, lip_err *err) {
   return LIP_OK;
 }
 
-static lip_status read_spec(reading *r, lip_err *err) {
+static lip_status read_spec(reading *r, const lip_engine *engine, lip_err *err) {
   lip_json *v;
   lip_err why;
   lip_status status = meta_json(r, "net", &v, err);
@@ -291,7 +291,7 @@ static lip_status read_spec(reading *r, lip_err *err) {
   if (status) return blame(r, &why, err);
   status = meta_json(r, "layers", &v, err);
   if (status) return status;
-  status = lip_specs_from_json(v, &r->specs, &r->n_specs, &why);
+  status = lip_specs_from_json(v, engine, &r->specs, &r->n_specs, &why);
   lip_json_free(v);
   return status ? blame(r, &why, err) : LIP_OK;
 }
@@ -497,7 +497,7 @@ static lip_status read_progress(reading *r, lip_err *err) {
 
 static lip_status read_all(reading *r, const lip_engine *engine, lip_err *err) {
   lip_status status = check_version(r, err);
-  if (!status) status = read_spec(r, err);
+  if (!status) status = read_spec(r, engine, err);
   if (!status) status = check_plan(r, err);
   if (!status) status = build(r, engine, err);
   if (!status) status = read_weights(r, err);

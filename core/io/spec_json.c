@@ -149,11 +149,13 @@ static lip_status specs_to_json(lip_spec *const *specs, size_t n, int depth, lip
 static lip_status spec_to_json(const lip_spec *spec, int depth, lip_json **out, lip_err *err) {
   const lip_desc *desc = &spec->kind->desc;
   *out = NULL;
-  if (lip_layer_kind_find(desc->name) != spec->kind)
+  const char *origin = spec->kind->origin;
+  if (!origin && lip_layer_kind_find(desc->name) != spec->kind)
     return lip_fail(err, LIP_UNSUPPORTED,
                     "a layer of kind '%.60s' cannot be stored: it exists in this run only", desc->name);
   lip_json *object = lip_json_new_object(), *options = NULL, *children = NULL;
   bool ok = object && lip_json_set(object, "kind", lip_json_new_text(desc->name));
+  if (ok && origin) ok = lip_json_set(object, "origin", lip_json_new_text(origin));
   lip_status status = ok ? lip_conf_to_json(desc, spec->conf, &options, err) : no_memory(err);
   if (!status && !lip_json_set(object, "options", options)) status = no_memory(err);
   if (!status && spec->kind->flags & LIP_LAYER_CONTAINER) {
@@ -193,14 +195,14 @@ lip_status lip_specs_to_json(lip_spec *const *specs, size_t n, lip_json **out, l
   return specs_to_json(specs, n, 0, out, err);
 }
 
-static lip_status add_children(lip_spec *spec, const lip_json *list, lip_err *err) {
+static lip_status add_children(lip_spec *spec, const lip_json *list, const lip_engine *engine, lip_err *err) {
   if (!list) return LIP_OK;
   if (lip_json_typeof(list) != LIP_JSON_ARRAY)
     return lip_fail(err, LIP_FORMAT, "%s: its children are %s, expected an array", spec->kind->desc.name,
                     lip_json_typename(list));
   for (size_t i = 0; i < lip_json_size(list); i++) {
     lip_spec *child;
-    lip_status status = lip_spec_from_json(lip_json_at(list, i), &child, err);
+    lip_status status = lip_spec_from_json(lip_json_at(list, i), engine, &child, err);
     if (status) return status;
     lip_err why;
     if (lip_spec_add(spec, child, &why)) {
@@ -211,17 +213,33 @@ static lip_status add_children(lip_spec *spec, const lip_json *list, lip_err *er
   return LIP_OK;
 }
 
+static lip_status find_kind(const lip_json *v, const char *name, const lip_engine *engine,
+                            const lip_layer_kind **out, lip_err *err) {
+  const char *origin;
+  const lip_layer_kind *kind = *out = lip_layer_kind_find(name);
+  if (kind) return LIP_OK;
+  if (engine && engine->find_kind) *out = engine->find_kind(engine->find_arg, name);
+  if (*out) return LIP_OK;
+  if (!lip_json_text(lip_json_get(v, "origin"), &origin))
+    return lip_fail(err, LIP_FORMAT, "unknown kind of layer '%.60s'", name);
+  return lip_fail(
+      err, LIP_FORMAT,
+      "the layer '%.60s' is not defined in this program: it was written in Lua (%.120s), which has "
+      "to be run or required before",
+      name, origin);
+}
+
 /* The depth of the recursion is bounded by that of the JSON. */
-lip_status lip_spec_from_json(const lip_json *v, lip_spec **out, lip_err *err) {
+lip_status lip_spec_from_json(const lip_json *v, const lip_engine *engine, lip_spec **out, lip_err *err) {
   const char *name;
   *out = NULL;
   if (!v || !lip_json_text(lip_json_get(v, "kind"), &name))
     return lip_fail(err, LIP_FORMAT, "a layer is %s without a kind, expected {\"kind\": ...}",
                     lip_json_typename(v));
-  const lip_layer_kind *kind = lip_layer_kind_find(name);
-  if (!kind) return lip_fail(err, LIP_FORMAT, "unknown kind of layer '%.60s'", name);
+  const lip_layer_kind *kind;
   void *conf;
-  lip_status status = lip_conf_from_json(&kind->desc, lip_json_get(v, "options"), &conf, err);
+  lip_status status = find_kind(v, name, engine, &kind, err);
+  if (!status) status = lip_conf_from_json(&kind->desc, lip_json_get(v, "options"), &conf, err);
   if (status) return status;
   lip_spec *spec = lip_spec_new(kind);
   if (!spec) {
@@ -230,7 +248,7 @@ lip_status lip_spec_from_json(const lip_json *v, lip_spec **out, lip_err *err) {
   }
   lip_conf_free(&kind->desc, spec->conf);
   spec->conf = conf;
-  status = add_children(spec, lip_json_get(v, "children"), err);
+  status = add_children(spec, lip_json_get(v, "children"), engine, err);
   if (status)
     lip_spec_free(spec);
   else
@@ -243,7 +261,8 @@ void lip_specs_free(lip_spec **specs, size_t n) {
   lip_free(specs);
 }
 
-lip_status lip_specs_from_json(const lip_json *v, lip_spec ***out, size_t *n, lip_err *err) {
+lip_status lip_specs_from_json(const lip_json *v, const lip_engine *engine, lip_spec ***out, size_t *n,
+                               lip_err *err) {
   *out = NULL;
   *n = 0;
   if (!v || lip_json_typeof(v) != LIP_JSON_ARRAY)
@@ -253,7 +272,7 @@ lip_status lip_specs_from_json(const lip_json *v, lip_spec ***out, size_t *n, li
   if (!specs) return no_memory(err);
   for (size_t i = 0; i < count; i++) {
     lip_err why;
-    if (!lip_spec_from_json(lip_json_at(v, i), &specs[i], &why)) continue;
+    if (!lip_spec_from_json(lip_json_at(v, i), engine, &specs[i], &why)) continue;
     lip_specs_free(specs, i);
     return lip_fail(err, why.code, "layer %zu: %.300s", i + 1, why.msg);
   }

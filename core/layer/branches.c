@@ -25,6 +25,7 @@ lip_status lip_branch_add(lip_layer *l, lip_spec *const *specs, size_t n, lip_pl
   const lip_layer *c = l->child[l->n_child++];
   if (c->scratch > l->scratch) l->scratch = c->scratch;
   l->whole_batch = l->whole_batch || c->whole_batch;
+  l->on_caller = l->on_caller || c->on_caller;
   return LIP_OK;
 }
 

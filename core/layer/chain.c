@@ -60,6 +60,7 @@ lip_status lip_chain_plan(lip_layer *l, lip_spec *const *specs, size_t n, const 
     l->n_child = i + 1;
     l->out = l->child[i]->out;
     l->whole_batch = l->whole_batch || l->child[i]->whole_batch;
+    l->on_caller = l->on_caller || l->child[i]->on_caller;
   }
   lip_run_agree(l);
   return LIP_OK;

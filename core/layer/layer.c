@@ -19,23 +19,29 @@ lip_spec *lip_spec_new(const lip_layer_kind *kind) {
   if (!s) return NULL;
   s->kind = kind;
   s->conf = lip_conf_new(&kind->desc);
-  if (s->conf) return s;
-  lip_free(s);
-  return NULL;
+  if (!s->conf) {
+    lip_free(s);
+    return NULL;
+  }
+  if (kind->hold) kind->hold(kind, true);
+  return s;
 }
 
 void lip_spec_free(lip_spec *s) {
   if (!s) return;
   for (size_t i = 0; i < s->n_child; i++) lip_spec_free(s->child[i]);
   lip_free(s->child);
-  lip_conf_free(&s->kind->desc, s->conf);
+  const lip_layer_kind *kind = s->kind;
+  lip_conf_free(&kind->desc, s->conf);
   lip_free(s);
+  if (kind->hold) kind->hold(kind, false);
 }
 
 lip_spec *lip_spec_copy(const lip_spec *spec) {
   lip_spec *s = lip_alloc(1, sizeof *s);
   if (!s) return NULL;
   s->kind = spec->kind;
+  if (s->kind->hold) s->kind->hold(s->kind, true);
   s->conf = lip_conf_copy(&spec->kind->desc, spec->conf);
   bool ok = s->conf != NULL;
   for (size_t i = 0; ok && i < spec->n_child; i++) {

@@ -114,13 +114,21 @@ extern const char *const lip_own_init_names[]; /* "net", then lip_init_names */
     .help = "false: neither updated nor projected, whatever its norm; the gradient passes on"                \
   }
 
+/* What layers of functions handed over (custom.h) have to say. */
+typedef struct lip_fault {
+  lip_err err;                     /* the first failure since somebody has lowered `code` */
+  const struct lip_layer *layer;   /* whose */
+  const struct lip_layer *running; /* the one whose function runs now; NULL: none */
+} lip_fault;
+
 /* What every layer of one net is planned with. */
 typedef struct lip_plan {
   lip_project_method method;
   lip_init init;
   uint64_t seed;
-  size_t next_id; /* counts layers in order, containers included: the random stream of a layer */
-  bool anchored;  /* what is planned now stands inside an anchor */
+  size_t next_id;   /* counts layers in order, containers included: the random stream of a layer */
+  bool anchored;    /* what is planned now stands inside an anchor */
+  lip_fault *fault; /* where passes write down what failed; NULL: nobody asks */
 } lip_plan;
 
 struct lip_layer {
@@ -140,6 +148,7 @@ struct lip_layer {
   size_t unit_grain;    /* units of `grad` that are worth a thread; 0 = the engine's own number */
   size_t project_units; /* independent pieces of `project`; 0 = nothing to project */
   bool whole_batch; /* in training forward and backward want all rows in one call: it, or a layer inside */
+  bool on_caller; /* all passes run on the calling thread, with all rows in one call: it, or a layer inside */
   bool
       params_by_unit; /* set by layer.c: unit u's parameters are the u-th part of each param (shape[0] == units) */
   bool
@@ -229,6 +238,11 @@ enum {
 struct lip_layer_kind {
   lip_desc desc;
   unsigned flags;
+  const char
+      *origin; /* of a kind that is not in the registry: where its definition stands, for people to read */
+  /* A spec of this kind has been made (`more`) or freed: one that is not in the registry lives as long as its last spec.
+   * (optional) */
+  void (*hold)(const lip_layer_kind *kind, bool more);
   /* Given kind, conf, plan, in, pq and children specs: sets out, params, units, project_units, cache, scratch, state.
    * n_in and n_out are computed by layer.c around the call. Errors name the kind and both shapes. */
   lip_status (*plan)(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/layer/custom.h"
 
 enum { ROUND = 16 }; /* arrays start at multiples of 64 bytes; so do the rows of capacity */
 
@@ -145,7 +146,8 @@ static lip_status plan_root(lip_net *net, lip_err *err) {
   lip_layer *root = lip_alloc(1, sizeof *root);
   if (!root) return lip_fail(err, LIP_MEMORY, "net: out of memory");
   net->root = root;
-  net->plan = (lip_plan){.method = net->conf.method, .init = net->conf.init, .seed = net->conf.seed};
+  net->plan = (lip_plan){
+      .method = net->conf.method, .init = net->conf.init, .seed = net->conf.seed, .fault = &net->fault};
   root->kind = net->spec->kind;
   root->plan = &net->plan;
   root->in = net->conf.input;
@@ -203,6 +205,21 @@ void lip_net_free(lip_net *net) {
   lip_free(net->scratch);
   lip_pairs_free(net->pairs);
   lip_free(net);
+}
+
+/* ---- faults ---- */
+
+lip_status lip_net_fault(const lip_net *net, lip_err *err) {
+  char place[200];
+  const lip_err *why = &net->fault.err;
+  if (why->code == LIP_OK) return LIP_OK;
+  if (!lip_layer_place(net->root, net->fault.layer, place, sizeof place))
+    snprintf(place, sizeof place, "net");
+  return lip_fail(err, why->code, "%.100s: %.290s", place, why->msg);
+}
+
+void lip_net_forgive(lip_net *net) {
+  net->fault.err.code = LIP_OK;
 }
 
 /* ---- batches ---- */

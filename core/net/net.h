@@ -30,6 +30,9 @@ typedef struct lip_net_conf {
 typedef struct lip_engine {
   lip_pool *pool;
   lip_cancel *cancel;
+  /* Kinds of layers that are not in the registry, by name, for files that name them; NULL: there are none. */
+  const lip_layer_kind *(*find_kind)(void *arg, const char *name);
+  void *find_arg;
 } lip_engine;
 
 typedef struct lip_net {
@@ -59,12 +62,18 @@ typedef struct lip_net {
   bool lent;            /* a script holds views of the weights: they may change at any time */
   uint64_t step;        /* updates done: random stream of dropout */
   lip_pairs *pairs;     /* bounds that the last loss took (net/pairs.h); NULL: none did */
+  lip_fault fault;      /* plan.fault */
 } lip_net;
 
 /* Copies conf and specs. Errors name the layer ("layer 3 (dense): ..."). Owned: lip_net_free. */
 lip_status lip_net_new(const lip_net_conf *conf, lip_spec *const *layers, size_t n, const lip_engine *engine,
                        lip_net **out, lip_err *err);
 void lip_net_free(lip_net *net); /* accepts NULL */
+
+/* What a layer of functions handed over (layer/custom.h) could not do since lip_net_forgive, with its place: LIP_OK, or why
+ * everything that went through it meanwhile is worth nothing. Passes go on without it. */
+lip_status lip_net_fault(const lip_net *net, lip_err *err);
+void lip_net_forgive(lip_net *net);
 
 /* Buffers for batches of up to B rows; keeps what is there when it is large enough. LIP_MEMORY leaves the net as it
  * was. Every call below that takes B needs B <= capacity. */

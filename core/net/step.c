@@ -65,9 +65,10 @@ static lip_pass make_pass(const job *j, const lip_worker *me) {
                     .rows = j->B};
 }
 
-/* Some layers (statistics over the batch) want all rows in one call. */
+/* Some layers (statistics over the batch, functions of a script) want all rows in one call. */
 static bool wants_whole_batch(const job *j) {
-  return j->training && j->net->root->whole_batch;
+  const lip_layer *root = j->net->root;
+  return (j->training && root->whole_batch) || root->on_caller;
 }
 
 /* The rows of one thread. */
@@ -326,7 +327,10 @@ static void run(const lip_net *net, double work, bool flush, lip_task *task, job
 }
 
 static void run_by_rows(lip_task *task, bool flush, job *j) {
-  run(j->net, j->B > ROW_GRAIN ? (double)j->B * (double)j->net->n_params : 0, flush, task, j);
+  if (j->net->root->on_caller)
+    lip_pool_run(NULL, flush, task, j);
+  else
+    run(j->net, j->B > ROW_GRAIN ? (double)j->B * (double)j->net->n_params : 0, flush, task, j);
 }
 
 /* Gradients over B rows, an update, or both. */
@@ -345,6 +349,7 @@ static lip_status look(job *j) {
   run_by_rows(run_rows, true, j);
   j->value = mean_rows(j->net->row_value, j->B);
   if (atomic_load(j->cancelled)) return LIP_CANCELLED;
+  if (j->net->fault.err.code) return j->net->fault.err.code;
   if (!isfinite(j->value) || atomic_load(j->overflow)) return LIP_NOT_FINITE;
   if (!j->loss->kind->bounded) return LIP_OK;
   j->pairs = j->net->pairs;
@@ -412,6 +417,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   status = look(&j);
   if (!status) status = learn(&j);
   *value = j.value;
+  if (lip_net_fault(net, err)) return status;
   if (status == LIP_CANCELLED)
     return lip_fail(err, LIP_CANCELLED, "cancelled; the weights are as before this step");
   if (status)
@@ -459,7 +465,7 @@ static void prepare(job *j) {
 static void forward(lip_net *net, const float *x, size_t B, bool training, const lip_stream *stream) {
   atomic_size_t next = 0;
   job j = {.net = net, .B = B, .training = training, .stream = stream, .prepared = !training};
-  if (!training) j.next = &next;
+  if (!wants_whole_batch(&j)) j.next = training ? NULL : &next;
   lip_net_bind(net, x, training);
   net->rows = B;
   net->trained_forward = training;
@@ -484,7 +490,7 @@ void lip_net_probe(lip_net *net, const float *x, size_t B, const lip_probe *prob
            .stream = &probe->stream,
            .probe = probe,
            .prepared = true,
-           .next = &next};
+           .next = net->root->on_caller ? NULL : &next};
   lip_net_bind(net, x, true);
   net->rows = B;
   net->trained_forward = false;
@@ -506,6 +512,8 @@ lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate,
   lip_net_bind(net, net->root->x, need_dx);
   if (dlogits != net->dlogits) memcpy(net->dlogits, dlogits, net->rows * net->root->n_out * sizeof(float));
   run_by_rows(run_backward, true, &j);
+  lip_status status = lip_net_fault(net, err);
+  if (status) return status;
   run_by_units(run_grads, j.B, &j);
   (void)lip_net_pull(net, j.accumulate); /* lip_net_update looks at all of them */
   return LIP_OK;

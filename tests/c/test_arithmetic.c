@@ -203,7 +203,7 @@ static void threads_do_not_matter(void **state) {
   lip_err err;
   lip_pool *pool = lip_pool_new(3, &err);
   assert_non_null(pool);
-  lip_net *net = three_layers("2", "maxmin", N, 16, 4, &(lip_engine){pool, NULL});
+  lip_net *net = three_layers("2", "maxmin", N, 16, 4, &(lip_engine){.pool = pool});
   float x[ROWS * N];
   double all[ROWS * 5], single[5];
   lip_radius radius[ROWS];

@@ -345,7 +345,7 @@ static void a_raised_flag_cancels(void **state) {
   (void)state;
   lip_cancel cancel;
   lip_cancel_clear(&cancel);
-  lip_net *net = small_net(0, &(lip_engine){NULL, &cancel});
+  lip_net *net = small_net(0, &(lip_engine){.cancel = &cancel});
   lip_attack_conf conf = conf_of(3, LIP_P2, 1e-3);
   float x[6] = {1, 2, 3, 4, 5, 6}, found[6];
   lip_attack *a;

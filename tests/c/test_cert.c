@@ -432,7 +432,7 @@ static void threads_and_batches_do_not_matter(void **state) {
   lip_pool *pool = lip_pool_new(3, &err);
   assert_non_null(pool);
   const piece parts[] = {{"dense", 32}, {"maxmin", 0}, {"dense", 10}};
-  lip_engine engine = {pool, NULL};
+  lip_engine engine = {.pool = pool};
   lip_net *one = cert_net("2", 40, parts, 3, 1, 4, NULL), *many = cert_net("2", 40, parts, 3, 1, 4, &engine);
   float x[ROWS * 40];
   lip_radius r[ROWS];
@@ -465,7 +465,7 @@ static void a_cancelled_pass_certifies_nothing(void **state) {
   (void)state;
   lip_err err;
   lip_cancel flag = {0};
-  lip_engine engine = {NULL, &flag};
+  lip_engine engine = {.cancel = &flag};
   const piece parts[] = {{"dense", 3}};
   lip_net *net = cert_net("2", 2, parts, 1, 1, 4, &engine);
   const float x[] = {1, 2};

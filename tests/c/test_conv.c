@@ -289,7 +289,7 @@ static float *train(const char *norm, lip_project_method method, size_t threads,
   enum { B = 50 };
   lip_pool *pool = lip_pool_new(threads, NULL);
   assert_non_null(pool);
-  const lip_engine engine = {pool, NULL};
+  const lip_engine engine = {.pool = pool};
   lip_net *net = small_net(norm, method, &engine);
   float *x = lip_alloc(B * 288, sizeof *x);
   int32_t labels[B];

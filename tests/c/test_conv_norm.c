@@ -195,7 +195,7 @@ static lip_net *net_of(const char *norm) {
       {8, 3, 1, 1}, {10, 4, 2, 1}, {6, 3, 2, 0}}; /* channels, kernel, stride, padding */
   enum { CONVS = 3 };
   lip_spec *layers[2 * CONVS];
-  const lip_engine engine = {NULL, NULL};
+  const lip_engine engine = {0};
   lip_net_conf conf = {.input = {3, {4, 18, 18}}, .budget = INFINITY, .seed = 3};
   lip_net *net;
   for (size_t i = 0; i < CONVS; i++) {

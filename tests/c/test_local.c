@@ -133,7 +133,7 @@ static void threads_do_not_matter(void **state) {
   float x[ROWS * IN];
   lip_radius one[ROWS], many[ROWS];
   lip_pool *pool = lip_pool_new(3, &err);
-  lip_net *a = make_net("maxmin", 3, 2, NULL), *b = make_net("maxmin", 3, 2, &(lip_engine){pool, NULL});
+  lip_net *a = make_net("maxmin", 3, 2, NULL), *b = make_net("maxmin", 3, 2, &(lip_engine){.pool = pool});
   lip_local_conf conf = plain;
   conf.halvings = 3;
   fill_rows(x, 9);
@@ -151,7 +151,7 @@ static void a_cancelled_call_says_so(void **state) {
   lip_cancel cancel = {0};
   float x[ROWS * IN];
   lip_radius r[ROWS] = {{0}};
-  lip_net *net = make_net("relu", 2, 1, &(lip_engine){NULL, &cancel});
+  lip_net *net = make_net("relu", 2, 1, &(lip_engine){.cancel = &cancel});
   lip_local *local;
   fill_rows(x, 1);
   for (size_t i = 0; i < ROWS; i++) r[i].margin = 1;

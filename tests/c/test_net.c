@@ -75,7 +75,7 @@ static void free_loss(lip_loss *loss) {
 static lip_status reach(lip_status code, lip_err *err) {
   lip_status got = LIP_OK;
   lip_cancel cancel = {0};
-  lip_engine engine = {NULL, &cancel};
+  lip_engine engine = {.cancel = &cancel};
   lip_net *net = NULL;
   lip_optim *opt = NULL;
   lip_loss loss = new_loss();

@@ -245,7 +245,7 @@ static void borders_are_zero_after_steps(void **state) {
   lip_loss loss = {kind, lip_conf_new(&kind->desc)};
   lip_pool *pool = lip_pool_new(2, NULL);
   assert_non_null(pool);
-  const lip_engine engine = {pool, NULL};
+  const lip_engine engine = {.pool = pool};
   size_t checked = 0;
   for (size_t i = 0;; i++) {
     lip_net *net = build(i, false, &engine);

@@ -28,7 +28,7 @@ static lip_net *make(const char *path, const char *act, double width, lip_pool *
                               spec("dense", C)};
   lip_net_conf conf = {
       .input = {1, {N, 0, 0}}, .budget = INFINITY, .project_every = 1, .seed = 5, .init = LIP_INIT_HE};
-  lip_engine engine = {pool, NULL};
+  lip_engine engine = {.pool = pool};
   lip_net *net;
   assert_int_equal(lip_path_parse(path, &conf.path, NULL), LIP_OK);
   assert_int_equal(lip_net_new(&conf, layers, LAYERS, &engine, &net, NULL), LIP_OK);

@@ -138,7 +138,7 @@ static void bad_specs_are_refused(void **state) {
     lip_spec **specs;
     size_t n;
     assert_int_equal(lip_json_parse(bad[i].text, strlen(bad[i].text), "spec", &v, &err), LIP_OK);
-    assert_int_equal(lip_specs_from_json(v, &specs, &n, &err), LIP_FORMAT);
+    assert_int_equal(lip_specs_from_json(v, NULL, &specs, &n, &err), LIP_FORMAT);
     assert_null(specs);
     if (!strstr(err.msg, bad[i].why)) fail_msg("%s: expected '%s' in: %s", bad[i].text, bad[i].why, err.msg);
     lip_json_free(v);
@@ -168,7 +168,7 @@ static void what_cannot_be_read_back_is_not_written(void **state) {
       assert_true(lip_json_print(v, &text));
       lip_json_free(v);
       assert_int_equal(lip_json_parse(text.text, text.len, "spec", &v, &err), LIP_OK);
-      assert_int_equal(lip_spec_from_json(v, &back, &err), LIP_OK);
+      assert_int_equal(lip_spec_from_json(v, NULL, &back, &err), LIP_OK);
       lip_json_free(v);
       lip_spec_free(back);
       lip_str_free(&text);

@@ -22,7 +22,7 @@ static void forget(described *d) {
 static bool read(const lip_json *v, described *d) {
   lip_err err;
   *d = (described){0};
-  if (!fuzz_answer(lip_specs_from_json(lip_json_get(v, "layers"), &d->specs, &d->n, &err), &err))
+  if (!fuzz_answer(lip_specs_from_json(lip_json_get(v, "layers"), NULL, &d->specs, &d->n, &err), &err))
     return false;
   if (fuzz_answer(lip_net_conf_from_json(lip_json_get(v, "net"), &d->conf, &err), &err)) return true;
   forget(d);
