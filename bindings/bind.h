@@ -36,6 +36,7 @@ void lipL_open_npy(lua_State *L);
 void lipL_open_rng(lua_State *L);
 void lipL_open_norm(lua_State *L);
 void lipL_open_spec(lua_State *L);
+void lipL_open_layer(lua_State *L);
 void lipL_open_net(lua_State *L);
 void lipL_open_net_info(lua_State *L);
 void lipL_open_train(lua_State *L);
@@ -145,11 +146,19 @@ void lipL_mean(lua_State *L, int idx, lipL_meaning meaning);
 const lip_tensor *lipL_contiguous(lua_State *L, int idx);
 
 /* ---- objects of other files ---- */
-lip_spec *lipL_checkspec(lua_State *L, int idx); /* lent */
-lip_spec *lipL_testspec(lua_State *L, int idx);  /* NULL when it is something else */
+lip_spec *lipL_checkspec(lua_State *L,
+                         int idx);              /* lent; of a definition (lip.layer) that with its defaults */
+lip_spec *lipL_testspec(lua_State *L, int idx); /* NULL when it is something else */
+/* Pushes a spec with the options, and layers inside, of the table at idx (or nil); returns 1, raises. */
+int lipL_newspec(lua_State *L, int idx, const lip_layer_kind *kind);
+extern const luaL_Reg lipL_spec_methods[];
 /* The spec on top of the stack, element i of what `what` was given; raises. */
 lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i);
-lip_net *lipL_checknet(lua_State *L, int idx); /* lent; raises on a net that failed to load */
+lip_net *lipL_checknet(lua_State *L,
+                       int idx); /* lent; raises on a net that failed to load, and on one that runs */
+/* After a pass or a bound: what a layer written in Lua could not do raises, or pushes nil, message, code: how many values;
+ * 0: nothing went wrong. */
+int lipL_netfault(lua_State *L, const lip_net *net);
 /* Room for batches of B rows; the collector is told. */
 void lipL_reserve(lua_State *L, lip_net *net, size_t B);
 void lipL_pushnet(lua_State *L, lip_net *net); /* takes ownership (frees it should Lua fail) */
@@ -163,6 +172,40 @@ lip_dataset *lipL_testdataset(lua_State *L, int idx);
  * classes, or as many as there may be, also of -1 and 1 alone, which become 0 and 1 (true: they did). Writes them to `out`; raises
  * naming the argument, the position and what came. */
 bool lipL_checklabels(lua_State *L, int idx, size_t B, size_t classes, int32_t *out);
+
+/* ---- layers written in Lua (bind_kind.c, bind_layer_run.c) ---- */
+
+/* Before any use of a net that has such layers: raises where one of them is running, else forgets what failed before. */
+void lipL_enternet(lua_State *L, int idx, lip_net *net);
+/* Inputs and targets of a step where no function of a script can end or change them. What holds them is pushed. */
+const float *lipL_keeprows(lua_State *L, lip_net *net, const float *x, size_t B, lip_targets *t);
+
+lip_spec *lipL_testdefinition(lua_State *L,
+                              int idx); /* its spec with the default options, lent; NULL: something else */
+/* The spec or net at idx, made with user values (1, 2), keeps the definitions that it uses. */
+void lipL_keeplayers(lua_State *L, int idx, const lip_spec *spec);
+void lipL_keepnet(lua_State *L, int idx, const lip_net *net);
+/* L is about to use a net with such layers: their functions run there. */
+void lipL_calledfrom(lua_State *L);
+/* While functions of a script run inside of a net, what its call works with may not be ended (a script can ask for that:
+ * debug.getmetatable(x).__gc(x)): finalisers leave pinned objects alone. lipL_pin returns what lipL_unpin takes back to. */
+size_t lipL_pin(const void *object);
+void lipL_unpin(size_t before);
+bool lipL_pinned(const void *object);
+/* For lip_engine.find_kind; arg is the host. */
+const lip_layer_kind *lipL_findlayer(void *arg, const char *name);
+struct lipL_host *lipL_layerhost(lua_State *L);
+/* The weights of a net whose layers may run a script's functions, pushed as a copy (else nil and NULL), and raising unless
+ * they are still the same: what was proved is about them. */
+const float *lipL_weightsnow(lua_State *L, const lip_net *net);
+void lipL_checkweights(lua_State *L, const char *what, const lip_net *net, const float *before);
+/* The tensor at idx becomes a copy that only this call knows, if a script's functions may run meanwhile. */
+void lipL_keepown(lua_State *L, int idx, const lip_net *net);
+/* Sets field `assumed` of the table on top of the stack to a list of the layers whose constants rest on the word of the
+ * script; no field when there are none. */
+void lipL_setassumed(lua_State *L, const lip_net *net);
+/* The same as one text, pushed; NULL and nil when there are none. */
+const char *lipL_assumedtext(lua_State *L, const lip_net *net);
 
 /* The option `arithmetic` of the table at idx; raises. `real` allows "real". */
 lip_arithmetic lipL_optarithmetic(lua_State *L, int idx, const char *what, bool real);

@@ -142,6 +142,7 @@ static void prepare(lua_State *L, task *t) {
     lipL_checkclasses(L, "attack", t->data, t->net);
     rows = t->data->n;
   } else {
+    lipL_keepown(L, 2, t->net);
     t->x = lipL_checkrows(L, 2, t->net, &rows);
   }
   check_conf(L, options, t);
@@ -240,7 +241,12 @@ static int attack(lua_State *L) {
   lua_createtable(L, (int)t.n, 0);
   lua_setfield(L, -2, "distance");
   if (lip_attack_new(t.net, &t.conf, t.batch, &h->attack, &err)) return lipL_fault(L, &err);
-  if (attack_all(&t, h->attack, &err)) return lipL_fault(L, &err);
+  const size_t pinned = lipL_pin(t.data);
+  const lip_status status = attack_all(&t, h->attack, &err);
+  lipL_unpin(pinned);
+  const int failed = lipL_netfault(L, t.net);
+  if (failed) return failed;
+  if (status) return lipL_fault(L, &err);
   lip_attack_free(h->attack);
   h->attack = NULL;
   fill_result(L, &t, labels, found, margins, broken);

@@ -87,14 +87,28 @@ static void add_rows(lua_State *L, int list, int row, luaL_Buffer *b,
   }
 }
 
+/* The texts of the list at stack place `list`. */
+static void add_assumed(lua_State *L, int list, int row, luaL_Buffer *b) {
+  char line[260];
+  const lua_Integer n = lua_istable(L, list) ? (lua_Integer)lua_rawlen(L, list) : 0;
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, list, i);
+    lua_replace(L, row);
+    snprintf(line, sizeof line, "\n     rests on the word of the script: %.200s",
+             lua_type(L, row) == LUA_TSTRING ? lua_tostring(L, row) : "?");
+    luaL_addstring(b, line);
+  }
+}
+
 /* One line per layer, the interval below; works on whatever a script has made of the table. */
 static int bound_tostring(lua_State *L) {
-  enum { LAYERS = 2, TRIED, ROW };
+  enum { LAYERS = 2, TRIED, ASSUMED, ROW };
   char line[100 + LIP_REASON], text[LIP_REASON];
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_getfield(L, 1, "layers");
   lua_getfield(L, 1, "tried");
+  lua_getfield(L, 1, "assumed");
   luaL_Buffer b;
   lua_settop(L, ROW); /* fixed slots below the buffer */
   luaL_buffinit(L, &b);
@@ -113,6 +127,7 @@ static int bound_tostring(lua_State *L) {
   if (*text) luaL_addstring(&b, line);
   snprintf(line, sizeof line, "\n     reason: %s", field_text(L, 1, "reason", "", text, sizeof text));
   if (*text) luaL_addstring(&b, line);
+  add_assumed(L, ASSUMED, ROW, &b);
   add_rows(L, TRIED, ROW, &b, add_tried);
   luaL_pushresult(&b);
   return 1;
@@ -226,6 +241,7 @@ static bool opt_pairs(lua_State *L, int idx, size_t C, const bool **only) {
  *   pairs      (C, C) the same for z_i - z_j; infinite where not asked for
  *   lower      a quotient that two points attain, rounded down; tightness = lower / upper; lower_pairs with pairs=true
  *   seconds    of the method, without the search for lower
+ *   assumed    the layers whose constants rest on the script's word; absent when there are none
  *   reason     what the method could not do, and why; absent when it could
  *   tried      of "best": {{method=, upper=, seconds=, reason=}, ...}
  *   progress   function({method=, done=, total=, seconds=}), twice a second at most; false: no line on a
@@ -259,6 +275,7 @@ static int net_bound(lua_State *L) {
   if (search && pairs) low = lua_newuserdatauv(L, C * C * sizeof *low, 0);
   lipL_watch watch;
   lip_watch *progress = lipL_watch_begin(L, 2, "bound", net, &watch);
+  const float *before = lipL_weightsnow(L, net);
   /* from here no finaliser of a script may run: both ends are about the same weights */
   double began = lip_seconds();
   if (other ? lip_bound_along(net, &path, &h->bound, &err) : lip_bound_product(net, &h->bound, &err))
@@ -266,12 +283,17 @@ static int net_bound(lua_State *L) {
   lip_status status = local.wanted ? lipL_runlocal(L, h, &local, net, &path, pairs, seconds, progress, &err)
                                    : lipL_runmethod(h, method, net, &path, pairs, seconds, progress, &err);
   lipL_watch_end(&watch);
+  int failed = lipL_netfault(L, net);
+  if (failed) return failed;
   if (status) return lipL_fault(L, &err);
   if (!*h->found.reason && h->found.upper > h->bound.upper)
     lip_because(h->found.reason, "above the product of the layers' norms, %.9g",
                 lip_digits_up(h->bound.upper, 9));
   double took = lip_seconds() - began;
   if (search && lip_bound_lower(net, &path, x, B, &lower, low, &err)) return lipL_fault(L, &err);
+  failed = lipL_netfault(L, net);
+  if (failed) return failed;
+  lipL_checkweights(L, "bound", net, before);
   lua_createtable(L, 0, 10);
   lipL_setnumber(L, "upper", h->found.upper);
   if (search) {
@@ -285,6 +307,7 @@ static int net_bound(lua_State *L) {
   lipL_settext(L, "pq", lip_pq_name(h->bound.pq));
   if (h->found.upper == INFINITY && h->bound.unknown) lipL_settext(L, "unknown", h->bound.unknown);
   lipL_setreasons(L, &h->found);
+  lipL_setassumed(L, net);
   if (pairs) {
     lipL_pushpairs(L, h->found.pair, net->root->n_out, false);
     lua_setfield(L, -2, "pairs");

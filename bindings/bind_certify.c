@@ -249,6 +249,7 @@ static bool prepare(lua_State *L, task *t) {
     lipL_checkclasses(L, "certify", t->data, t->net);
     rows = t->data->n;
   } else {
+    lipL_keepown(L, 2, t->net);
     t->x = lipL_checkrows(L, 2, t->net, &rows);
   }
   t->property = lipL_optproperty(L, options, "certify", t->net);
@@ -352,10 +353,24 @@ static void push_fractions(lua_State *L, const task *t) {
   lua_setfield(L, -2, "certified");
 }
 
+/* Of a layer written in Lua without `deviation`. */
+static void explain_rounding(const task *t, const lip_layer *l, char *reason) {
+  char place[120];
+  lip_layer_place(t->net->root, l, place, sizeof place);
+  if (t->arithmetic == LIP_ARITHMETIC_REAL)
+    lip_because(reason, "%s states no 'deviation': outputs as executed were taken for the exact ones", place);
+  else
+    lip_because(reason,
+                "%s states no 'deviation', so how far it rounds is not known and radii are 0; arithmetic = "
+                "\"real\" leaves rounding out",
+                place);
+}
+
 /* What stands in the way of the method that was asked for; the constants are then the product's. */
 static void explain(const task *t, lipL_cert *h) {
   size_t C = lip_net_classes(t->net);
   const double *pairs = h->certifier ? lip_certifier_pairs(h->certifier) : NULL;
+  const lip_layer *unrounded = lip_custom_unrounded(t->net->root);
   bool known = true;
   for (size_t i = 0; pairs && i < C * C; i++) known = known && pairs[i] < INFINITY;
   const char *unknown = h->local ? lip_local_unknown(h->local) : NULL;
@@ -370,6 +385,8 @@ static void explain(const task *t, lipL_cert *h) {
     lip_because(h->found.reason,
                 "a layer states no finite constant for these norms (print(net:bound()) names it): "
                 "radii are 0");
+  else if (unrounded && !*h->found.reason)
+    explain_rounding(t, unrounded, h->found.reason);
 }
 
 /* From here to the last radius no finaliser of a script may run: it could change the weights that were measured;
@@ -458,9 +475,15 @@ static int net_certify(lua_State *L) {
   int result = lua_gettop(L);
   lipL_watch watch;
   t.progress = lipL_watch_begin(L, t.options, "certify", t.net, &watch);
+  const float *weights = lipL_weightsnow(L, t.net);
+  const size_t pinned = lipL_pin(t.data);
   lip_status status = work(&t, h, &err);
+  lipL_unpin(pinned);
   lipL_watch_end(&watch);
+  const int failed = lipL_netfault(L, t.net);
+  if (failed) return failed;
   if (status) return lipL_fault(L, &err);
+  lipL_checkweights(L, "certify", t.net, weights);
   lua_settop(L, result);
   lua_pushinteger(L, (lua_Integer)t.n);
   lua_setfield(L, -2, "n");
@@ -469,6 +492,7 @@ static int net_certify(lua_State *L) {
   lipL_settext(L, "method", t.local.wanted ? "local" : h->found.method ? h->found.method : "product");
   set_region(L, &t);
   lipL_setreasons(L, &h->found);
+  lipL_setassumed(L, t.net);
   lipL_settext(L, "p", lip_p_name(lip_path_at(&t.path, 0)));
   if (t.property) return 1;
   lipL_pushpairs(L, lip_certifier_pairs(h->certifier), lip_net_classes(t.net), false);

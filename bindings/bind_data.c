@@ -45,6 +45,7 @@ lip_dataset *lipL_checkdataset(lua_State *L, int idx) {
 
 static int dataset_gc(lua_State *L) {
   dataset_box *box = luaL_checkudata(L, 1, LIP_DATASET_T);
+  if (lipL_pinned(box->d)) return 0;
   lip_dataset_free(box->d);
   box->d = NULL;
   return 0;

@@ -74,6 +74,7 @@ static int net_save(lua_State *L) {
       opt = lipL_checkoptim(L, -1);
     if (lua_getfield(L, 3, "progress") != LUA_TNIL) progress = check_progress(L, lua_gettop(L));
   }
+  const char *assumed = lipL_assumedtext(L, net); /* stays on the stack */
   if (lip_bound_product(net, &bound, &err)) return lipL_fault(L, &err);
   if (isfinite(bound.upper)) lip_snprintf(number, sizeof number, "%.17g", bound.upper);
   const char *const extra[] = {"bound",
@@ -84,6 +85,8 @@ static int net_save(lua_State *L) {
                                lip_pq_name(bound.pq),
                                "writer",
                                "lipwb " LIP_VERSION,
+                               assumed ? "bound_assumed" : NULL,
+                               assumed,
                                NULL};
   lip_bound_free(&bound);
   if (lip_checkpoint_save(path, net, opt, progress.present ? &progress : NULL, extra, &err))
@@ -142,6 +145,7 @@ static int load(lua_State *L) {
   lipL_checkfields(L, 2, "load", known);
   bool resume = lua_istable(L, 2) && check_flag(L, 2, "load: option ", "resume");
   loaded *r = lipL_newobject(L, LOADED_T, sizeof *r, 0);
+  lipL_calledfrom(L);
   lip_status status = (resume ? lip_checkpoint_resume : lip_checkpoint_load)(path, engine, &r->net, &r->opt,
                                                                              &r->progress, &err);
   if (status) return lipL_fault(L, &err);

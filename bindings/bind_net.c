@@ -16,6 +16,7 @@ typedef struct net_box {
 static net_box *check_box(lua_State *L, int idx) {
   net_box *box = luaL_checkudata(L, idx, LIP_NET_T);
   if (!box->net) luaL_argerror(L, idx, "this net is closed");
+  if (box->net->root->on_caller) lipL_enternet(L, idx, box->net);
   lip_net_follow(box->net);
   return box;
 }
@@ -26,6 +27,7 @@ lip_net *lipL_checknet(lua_State *L, int idx) {
 
 static int net_gc(lua_State *L) {
   net_box *box = luaL_checkudata(L, 1, LIP_NET_T);
+  if (box->net && box->net->fault.running) return 0; /* asked for by one of its own layers */
   lip_net_free(box->net);
   lip_free(box->labels);
   *box = (net_box){0};
@@ -33,8 +35,10 @@ static int net_gc(lua_State *L) {
 }
 
 static int push_net(lua_State *L) {
-  net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
-  box->net = lua_touserdata(L, 1);
+  net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 2);
+  lip_net *net = lua_touserdata(L, 1);
+  lipL_keepnet(L, -1, net);
+  box->net = net;
   return 1;
 }
 
@@ -212,8 +216,10 @@ static int net_new(lua_State *L) {
     conf.budget = 0;
   }
   lip_engine *engine = lipL_engine(L);
-  net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 0);
+  net_box *box = lipL_newobject(L, LIP_NET_T, sizeof *box, 2);
+  lipL_calledfrom(L);
   if (lip_net_new(&conf, layers, n, engine, &box->net, &err)) return lipL_raise(L, &err);
+  lipL_keepnet(L, -1, box->net);
   lipL_account(L, box->net->n_params * 3 * sizeof(float));
   return 1;
 }
@@ -245,15 +251,14 @@ static lip_targets check_targets(lua_State *L, int idx, net_box *box, lip_target
   return t;
 }
 
-/* A forward pass; false when it was cancelled and left its rows unfinished. */
-static bool forward(lip_net *net, const float *x, size_t B, bool training) {
-  lip_net_forward(net, x, B, training);
-  return !lip_cancel_raised(net->engine.cancel);
-}
-
 static int fail_cancelled(lua_State *L) {
   const lip_err err = {LIP_CANCELLED, "cancelled by the user"};
   return lipL_fail(L, &err);
+}
+
+/* After a pass: 0, or the values that say why it is worth nothing (cancelled, it has left rows unfinished). */
+static int check_pass(lua_State *L, const lip_net *net) {
+  return lip_cancel_raised(net->engine.cancel) ? fail_cancelled(L) : lipL_netfault(L, net);
 }
 
 /* Results are allocated before the pass that fills them: allocating may run a script's finalisers, and those may use
@@ -296,11 +301,14 @@ static int net_forward(lua_State *L) {
   }
   lipL_reserve(L, net, B);
   lip_tensor *logits = push_rows(L, B, net->root->n_out);
-  if (training) { /* backward needs the input again: keep it */
+  if (training ||
+      net->root->on_caller) { /* backward needs the input again: keep it; scripts may end the tensor */
     memcpy(net->input, x, B * net->root->n_in * sizeof(float));
     x = net->input;
   }
-  if (!forward(net, x, B, training)) return fail_cancelled(L);
+  lip_net_forward(net, x, B, training);
+  const int failed = check_pass(L, net);
+  if (failed) return failed;
   fill_rows(logits, net->logits);
   return 1;
 }
@@ -326,7 +334,7 @@ static int net_backward(lua_State *L) {
                                          (int)net->rows, (int)net->root->n_out,
                                          lip_shape_text(dz->ndim, dz->shape, got, sizeof got)));
   }
-  if (lip_net_backward(net, dz->data, add, need, &err)) return lipL_raise(L, &err);
+  if (lip_net_backward(net, dz->data, add, need, &err)) return lipL_fault(L, &err);
   if (!need) return 0;
   fill_rows(dx, net->dinput);
   return 1;
@@ -357,7 +365,12 @@ static int net_step(lua_State *L) {
       L, net,
       B); /* before the targets: nothing that runs a script's code may come between them and the step */
   lip_targets t = check_targets(L, 3, box, loss->kind->target, B, C);
-  if (lip_net_step(net, x, &t, B, loss, opt, &value, &err)) return lipL_fault(L, &err);
+  if (net->root->on_caller) x = lipL_keeprows(L, net, x, B, &t);
+  const size_t pinned = lipL_pin(opt);
+  lipL_pin(loss);
+  const lip_status status = lip_net_step(net, x, &t, B, loss, opt, &value, &err);
+  lipL_unpin(pinned);
+  if (status) return lipL_fault(L, &err);
   lua_pushnumber(L, value);
   return 1;
 }
@@ -389,7 +402,13 @@ static int net_predict(lua_State *L) {
   }
   lipL_reserve(L, net, B);
   lua_createtable(L, B < INT_MAX ? (int)B : 0, 0);
-  if (!forward(net, x, B, false)) return fail_cancelled(L);
+  if (net->root->on_caller) {
+    memcpy(net->input, x, B * net->root->n_in * sizeof *x);
+    x = net->input;
+  }
+  lip_net_forward(net, x, B, false);
+  const int failed = check_pass(L, net);
+  if (failed) return failed;
   for (size_t r = 0; r < B; r++) {
     lua_pushinteger(L, lip_outputs_answer(net->logits + r * C, C));
     lua_rawseti(L, -2, (lua_Integer)r + 1);
@@ -421,7 +440,7 @@ static bool evaluate_batch(net_box *box, const lip_dataset *d, const lip_loss *l
   supply rows = {net, d, index};
   lip_dataset_gather(d, index, B, NULL, d->labels ? box->labels : NULL, targets);
   lip_net_stream(net, net->input, B, &(lip_stream){supply_rows, NULL, &rows});
-  if (lip_cancel_raised(net->engine.cancel)) return false;
+  if (lip_cancel_raised(net->engine.cancel) || net->fault.err.code) return false;
   if (loss) {
     lip_targets t = {loss->kind->target, box->labels, targets};
     sum->loss += lip_net_loss(net, loss, &t, B, false) * (double)B;
@@ -480,7 +499,11 @@ static int net_evaluate(lua_State *L) {
   for (size_t i = 0; i < limit; i += batch) {
     size_t B = limit - i < batch ? limit - i : batch;
     for (size_t r = 0; r < B; r++) index[r] = (uint32_t)(i + r);
-    if (!evaluate_batch(box, d, loss, index, B, targets, &sum)) return fail_cancelled(L);
+    const size_t pinned = lipL_pin(d);
+    lipL_pin(loss);
+    const bool done = evaluate_batch(box, d, loss, index, B, targets, &sum);
+    lipL_unpin(pinned);
+    if (!done) return check_pass(L, net);
   }
   lua_newtable(L);
   lua_pushinteger(L, (lua_Integer)sum.n);

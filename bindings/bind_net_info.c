@@ -78,6 +78,8 @@ static int net_deviation(lua_State *L) {
   lip_deviation d = {luaL_checknumber(L, 2), 0};
   luaL_argcheck(L, d.size >= 0, 2, "a norm >= 0 expected");
   lip_chain_deviate(net->root, &d);
+  const int failed = lipL_netfault(L, net);
+  if (failed) return failed;
   lua_pushnumber(L, d.off);
   return 1;
 }
@@ -196,6 +198,11 @@ static int net_tostring(lua_State *L) {
     lua_pushliteral(L, "lip.net (closed)");
     return 1;
   }
+  if (net->fault.running) {
+    lua_pushliteral(L, "lip.net (one of its layers is running)");
+    return 1;
+  }
+  if (net->root->on_caller) lipL_calledfrom(L);
   char line[256], in[64], out[64], path[256];
   double upper;
   luaL_Buffer b;
@@ -229,6 +236,13 @@ static int net_tostring(lua_State *L) {
   else
     add_number(&b, "%10.6g", lip_digits_up(net->conf.budget, 6));
   add_number(&b, " %12.8g", lip_digits_up(upper, 8));
+  const lip_layer *l;
+  for (size_t i = 0; (l = lip_custom_assumed(net->root, i)) != NULL; i++) {
+    char place[200];
+    lip_layer_place(net->root, l, place, sizeof place);
+    snprintf(line, sizeof line, "\n     rests on the word of the script: %s", place);
+    luaL_addstring(&b, line);
+  }
   luaL_pushresult(&b);
   return 1;
 }

@@ -10,10 +10,12 @@ typedef struct spec_box {
 
 lip_spec *lipL_testspec(lua_State *L, int idx) {
   spec_box *box = luaL_testudata(L, idx, LIP_SPEC_T);
-  return box ? box->spec : NULL;
+  return box ? box->spec : lipL_testdefinition(L, idx);
 }
 
 lip_spec *lipL_checkspec(lua_State *L, int idx) {
+  lip_spec *plain = lipL_testdefinition(L, idx);
+  if (plain) return plain;
   spec_box *box = luaL_checkudata(L, idx, LIP_SPEC_T);
   if (!box->spec) luaL_argerror(L, idx, "this layer spec is closed");
   return box->spec;
@@ -27,9 +29,10 @@ static int spec_gc(lua_State *L) {
 }
 
 static void push_spec(lua_State *L, const lip_spec *spec) {
-  spec_box *box = lipL_newobject(L, LIP_SPEC_T, sizeof *box, 0);
+  spec_box *box = lipL_newobject(L, LIP_SPEC_T, sizeof *box, 1);
   box->spec = lip_spec_copy(spec);
   if (!box->spec) luaL_error(L, "%s: out of memory", spec->kind->desc.name);
+  lipL_keeplayers(L, -1, spec);
 }
 
 lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i) {
@@ -59,27 +62,31 @@ static void add_children(lua_State *L, int idx, lip_spec *spec) {
   }
 }
 
-/* lip.NAME{options..., children...}; the kind is an upvalue. */
-static int spec_new(lua_State *L) {
-  const lip_layer_kind *kind = lua_touserdata(L, lua_upvalueindex(1));
-  if (!lua_isnoneornil(L, 1) && !lua_istable(L, 1)) {
+int lipL_newspec(lua_State *L, int idx, const lip_layer_kind *kind) {
+  const char *name = kind->desc.name, *prefix = kind->origin ? "" : "lip.";
+  if (!lua_isnoneornil(L, idx) && !lua_istable(L, idx)) {
     char got[80];
-    return luaL_error(L, "%s: expects a table of options, as in lip.%s{...}, got %s", kind->desc.name,
-                      kind->desc.name, lipL_typetext(L, 1, got, sizeof got));
+    return luaL_error(L, "%s: expects a table of options, as in %s%s{...}, got %s", name, prefix, name,
+                      lipL_typetext(L, idx, got, sizeof got));
   }
-  lua_settop(L, 1);
-  if (lua_istable(L, 1) && !(kind->flags & LIP_LAYER_CONTAINER) && lua_rawlen(L, 1) > 0)
-    return luaL_error(L, "%s: options are given by name, as in lip.%s{name = value}", kind->desc.name,
-                      kind->desc.name);
-  const void *conf = lipL_checkconf(L, 1, &kind->desc, NULL);
-  spec_box *box = lipL_newobject(L, LIP_SPEC_T, sizeof *box, 0);
+  lua_settop(L, idx);
+  if (lua_istable(L, idx) && !(kind->flags & LIP_LAYER_CONTAINER) && lua_rawlen(L, idx) > 0)
+    return luaL_error(L, "%s: options are given by name, as in %s%s{name = value}", name, prefix, name);
+  const void *conf = lipL_checkconf(L, idx, &kind->desc, NULL);
+  spec_box *box = lipL_newobject(L, LIP_SPEC_T, sizeof *box, 1);
   box->spec = lip_spec_new(kind);
   void *copy = box->spec ? lip_conf_copy(&kind->desc, conf) : NULL;
-  if (!copy) return luaL_error(L, "%s: out of memory", kind->desc.name);
+  if (!copy) return luaL_error(L, "%s: out of memory", name);
   lip_conf_free(&kind->desc, box->spec->conf);
   box->spec->conf = copy;
-  if (lua_istable(L, 1)) add_children(L, 1, box->spec);
+  if (lua_istable(L, idx)) add_children(L, idx, box->spec);
+  lipL_keeplayers(L, -1, box->spec);
   return 1;
+}
+
+/* lip.NAME{options..., children...}; the kind is an upvalue. */
+static int spec_new(lua_State *L) {
+  return lipL_newspec(L, 1, lua_touserdata(L, lua_upvalueindex(1)));
 }
 
 /* ---- methods ---- */
@@ -179,11 +186,12 @@ static int list_layers(lua_State *L) {
   return 1;
 }
 
+const luaL_Reg lipL_spec_methods[] = {
+    {"kind", spec_kind}, {"options", spec_options}, {"children", spec_children}, {NULL, NULL}};
+
 void lipL_open_spec(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"kind", spec_kind}, {"options", spec_options}, {"children", spec_children}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", spec_gc}, {"__tostring", spec_tostring}, {NULL, NULL}};
-  lipL_newtype(L, LIP_SPEC_T, methods, meta);
+  lipL_newtype(L, LIP_SPEC_T, lipL_spec_methods, meta);
   const lip_layer_kind *kind;
   for (size_t i = 0; (kind = lip_layer_kind_at(i)) != NULL; i++) {
     lua_pushlightuserdata(L, (void *)(uintptr_t)kind);

@@ -92,6 +92,7 @@ lip_loss *lipL_checkloss(lua_State *L, int idx) {
 
 static int loss_gc(lua_State *L) {
   lip_loss *loss = luaL_checkudata(L, 1, LIP_LOSS_T);
+  if (lipL_pinned(loss)) return 0;
   if (loss->kind) lip_conf_free(&loss->kind->desc, loss->conf);
   loss->conf = NULL;
   return 0;
@@ -256,6 +257,7 @@ lip_optim *lipL_checkoptim(lua_State *L, int idx) {
 /* No __close: views of the state may be alive, and they keep this object. */
 static int optim_gc(lua_State *L) {
   optim_box *box = luaL_checkudata(L, 1, LIP_OPTIM_T);
+  if (lipL_pinned(box->opt)) return 0;
   lip_optim_free(box->opt);
   box->opt = NULL;
   return 0;

@@ -56,8 +56,13 @@ static int net_project(lua_State *L) {
 
 /* ---- resuming ---- */
 
+/* Of a kind written in Lua another definition will do: what it learns is compared below. */
+static bool same_kind(const lip_layer_kind *a, const lip_layer_kind *b) {
+  return a == b || (a->origin && b->origin && strcmp(a->desc.name, b->desc.name) == 0);
+}
+
 static bool same_kinds(const lip_spec *a, const lip_spec *b) {
-  if (a->kind != b->kind || a->n_child != b->n_child) return false;
+  if (!same_kind(a->kind, b->kind) || a->n_child != b->n_child) return false;
   for (size_t i = 0; i < a->n_child; i++)
     if (!same_kinds(a->child[i], b->child[i])) return false;
   return true;

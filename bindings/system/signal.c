@@ -80,6 +80,11 @@ static void on_child(int number) {
   errno = saved;
 }
 
+void lipL_interrupt(lua_State *L) {
+  lip_cancel_raise(lipL_cancel());
+  arm(L);
+}
+
 /* ---- coroutines that tell who runs ---- */
 
 /* Resumes co with the narg values on top of L. Pushes the results and returns their number, or pushes an error message

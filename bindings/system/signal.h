@@ -16,6 +16,9 @@ void lipL_sigint_install(lua_State *L);
 void lipL_sigint_rearm(void);
 /* True when SIGINT came since the last rearm. */
 bool lipL_sigint_seen(void);
+/* The error of an interrupt has been caught inside of a C function called by L: the flag is raised again, and L stops where
+ * that function returns, as if the signal had come while it ran. */
+void lipL_interrupt(lua_State *L);
 /* lip.process.signals: what SIGINT, SIGTERM, SIGHUP and SIGUSR1 do; the word stands at idx. */
 void lipL_signals(lua_State *L, int idx);
 /* Pushes how many were held and the name of the last; returns how many values. */

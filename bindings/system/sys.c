@@ -55,6 +55,8 @@ lip_engine *lipL_engine(lua_State *L) {
     if (!box->pool[n]) lipL_raise(L, &err);
   }
   box->engine.pool = box->pool[n];
+  box->engine.find_kind = lipL_findlayer;
+  box->engine.find_arg = lipL_layerhost(L);
   return &box->engine;
 }
 

@@ -96,6 +96,8 @@ lbdn(options) -- a net of constant at most gamma for any weights; help "lbdn"
 load(path, options) -- a saved network, its optimiser and progress; nil, message, code on failure
 inspect(path) -- what a saved file says about itself
 layers() -- the kinds of layers as data
+layer{name = ..., forward = ..., ...} -- a kind of layer written in Lua; help "layer" lists what it takes
+layer_kind(definition) -- what lip.layer calls
 restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved run, exactly
 losses() -- the losses as data
 optims() -- the optimisers as data
@@ -143,6 +145,10 @@ info() -- shapes, parameters, norm and budget as a table]] },
 kind() -- its name
 options() -- its options as a table
 children() -- the layers it contains]] },
+  { "Methods of a layer written in Lua", "layer:", "type:lip.layer", [[
+kind() -- its name
+options() -- its options with their defaults
+children() -- an empty table]] },
   { "Losses of your own", "lip.loss.", "lip.loss", [[
 custom(f) -- f(z, y, x, net) returns the mean loss, written forwards only: it is differentiated; help "grad"
 explicit(f) -- f(z, y, x, net, gradient) returns the mean loss and its gradient in z]] },

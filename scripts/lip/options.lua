@@ -34,6 +34,17 @@ gamma = 1 -- the Lipschitz constant it may have in the norm 2
 activation = relu -- between the layers: one of those of lip.sandwich
 seed = 1 -- of initial weights
 -> a net: scale, flatten for images, sandwich layers]],
+  ["lip.layer"] = [[
+name = required -- of the kind, also in files: swish{beta = 2}, and swish itself, stand in lip.net{...} as other layers do
+forward = required -- function(x, w, o, c) returns y, a tensor (rows, shape...); called once for a whole batch
+backward = by lip.grad -- function(x, y, dy, w, o, c) returns dx, and a table with the gradients of trained parameters
+output = same shape -- function(shape, o) returns the shape of one output: {features} or {channels, height, width}
+options = {} -- {beta = 1, exact = true, mode = {"fast", "slow"}}: numbers, booleans, and words to choose from, the first one the default
+parameters = {} -- {gain = {8, 4, init = 0, decay = true, trained = true}}, or {gain = function(shape, o)} that returns such a table; init: a number or function(sizes, rng, o); decay: true from two sizes on
+lipschitz = none -- a constant: a number, or function(norm, w, o) for norm 1, 2 and math.huge. It is taken at its word, and bounds say so (assumed); without it, or where it is no number >= 0, the net's bound is infinite
+deviation = none -- float32 rounding, taken at its word too: a number r (rounding <= r times the norm of the input), or function(norm, size, off, w, o) that tells how far executed and exact output are apart, where exact inputs have norm <= size and executed ones miss them by <= off. Without it certified radii are 0, but with arithmetic = "real"
+help = none -- one line about it
+-> a definition; its functions get copies: x, y, dy of the batch (rows, shape...), w = {name = parameter}, o = the options, and c, a table of the pass: c.training, c.gradient (backward may follow), c.seed (for lip.rng, another one in each step and layer), and what forward puts into it for backward. local swish = lip.layer{ name = "swish", options = {beta = 1}, lipschitz = 1.1, forward = function(x, _, o) return x / (1 + (-o.beta * x):exp()) end }. What a function raises ends the pass and leaves the net as it was. Files name the definition: lip.load needs it to be run or required before]],
   ["lip.sweep"] = [[
 script = none -- file that every trial runs, its settings set to these values; it returns a row
 run = none -- in place of a script: function(config, trial) returns a row

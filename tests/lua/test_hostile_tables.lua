@@ -190,6 +190,10 @@ local function data() return lip.dataset_tensors(images(), labels()) end
 local make = {
   ["lip.tensor"] = function() return lip.rand(1, { 3, 4 }) end, ["lip.rng"] = function() return lip.rng(1) end,
   ["lip.spec"] = function() return lip.dense { out = 3 } end, ["lip.net"] = net_of,
+  ["lip.layer"] = function()
+    return lip.layer { name = "itself", options = { beta = 1, mode = { "fast", "slow" } },
+      forward = function(x) return x end, backward = function(_, _, dy) return dy end }
+  end,
   ["lip.loss"] = function() return lip.loss.cross_entropy() end,
   ["lip.optim"] = function() return lip.optim.sgd { lr = 0.1 } end,
   ["lip.schedule"] = function() return lip.schedule.constant() end, ["lip.dataset"] = data,
@@ -287,6 +291,12 @@ local calls = {
       text = text "some |longer text" } }
   end,
   ["lip.dataset:batches"] = function(d) return d, { size = 2, shuffle = true, drop_last = true } end,
+  ["lip.layer:__call"] = function(d) return d, { beta = 2, mode = text "sl|ow" } end,
+  ["lip.layer"] = function()
+    local function same(_, _, dy) return dy end
+    return { name = text "some|_name", help = text "one l|ine", options = { mode = { text "fa|st", text "sl|ow" } },
+      parameters = { gain = { 3, 4, decay = true } }, lipschitz = 1, deviation = 0.5, forward = same, backward = same }
+  end,
   ["lip.dataset:batch"] = function(d) return d, { 1, 2, 3 } end,
   ["lip.rng:state"] = function(rng) return rng, rng:state() end,
   ["lip.process:signal"] = function(p) return p, text "TE|RM", { group = false } end,

@@ -27,6 +27,9 @@ local make = {
   ["lip.tensor"] = function() return lip.rand(1, {3, 4}) end,
   ["lip.rng"] = function() return lip.rng(1) end,
   ["lip.spec"] = function() return lip.dense {out = 3} end,
+  ["lip.layer"] = function()
+    return lip.layer {name = "itself", forward = function(x) return x end, backward = function(_, _, dy) return dy end}
+  end,
   ["lip.net"] = function()
     local hidden = lip.dense {out = 5}
     return lip.net {input = 4, norm = "inf", budget = 4, seed = 1, hidden, lip.relu {}, lip.dense {out = 3}}
