@@ -1,0 +1,92 @@
+-- Which way of holding a layer's constant trains the best certified network in the same time? Every parametrised weight, and
+-- the layers that bound themselves, in the same 784 - 256 - 256 - 10, in norm 2 with budget 1; a small convolutional net with
+-- each way of holding convolutions; and distance neurons in norm inf.
+--
+--   lipwb experiments/layers.lua [--set nets=all] [--set seconds=30] [--set minutes=3] [--plot FILE]
+--
+-- Expected (MNIST, two cores):
+local lip = require "lip"
+
+local args = lip.args{
+  nets = { "all", "dense weights, convolutions, distance neurons, or all of them", choices = { "all", "dense", "conv", "dist" } },
+  seconds = { 30, "training time of each dense or convolutional net; 0: one batch", min = 0 },
+  minutes = { 3, "training time of the distance neurons", min = 0 },
+  plot = { "layers.png", "figure; an empty name draws none" },
+  seed = { 1, "of weights and shuffling" }, limit = { 0, "samples to train and to test on, 0: all" },
+  data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
+}
+local train, test, name = lip.data.main_dataset{ set = args.data, limit = args.limit }
+assert(train, test)
+
+-- Trains for a time, the learning rate a cosine of it; seconds an epoch.
+local function train_for(net, seconds, options)
+  local began, batches = lip.time(), 0
+  local function passed() return seconds > 0 and math.min(1, (lip.time() - began) / seconds) or 1 end
+  options.epochs, options.batch, options.seed = 10000, 256, args.seed
+  options.schedule = function() return 0.5 * (1 + math.cos(math.pi * passed())) end
+  options.on_batch = function()
+    batches = batches + 1
+    return passed() < 1
+  end
+  assert(lip.train(net, train, options))
+  return (lip.time() - began) / batches * math.ceil(#train / 256)
+end
+
+local rows, series = {}, {}
+local function judge(title, net, radii, per_epoch)
+  local bound, report = net:bound{ lower = true, data = test }, net:certify(test, { eps = radii })
+  local text = ("result: %s, %-12s clean %.2f %%"):format(name, title .. ",", 100 * report.clean)
+  rows["clean " .. title] = report.clean
+  for _, eps in ipairs(radii) do
+    text = text .. (", %.2f %% at %g"):format(100 * report.certified[eps], eps)
+    rows[("certified@%g %s"):format(eps, title)] = report.certified[eps]
+  end
+  print(text .. (", constant in [%.4g, %.6g], %.2f s an epoch"):format(lip.round_down(bound.lower, 4),
+    lip.round_up(bound.upper, 6), per_epoch))
+  local curve = lip.curve(report, test, { max = 2 })
+  series[#series + 1] = { x = curve.x, y = curve.y, title = title }
+end
+
+-- two logits move apart by at most sqrt 2 times the constant times the distance
+local function margin(eps) return lip.loss.cross_entropy{ temperature = 0.25, offset = math.sqrt(2) * eps } end
+local function momentum(lr) return lip.optim.sgd{ lr = lr, momentum = 0.95, nesterov = true } end
+
+-- a weight for every layer, or what stands in place of two of them
+local dense = {
+  { "projected", lr = 0.1 }, { "aol", lr = 0.1 }, { "bjorck", lr = 0.1 }, { "cayley", lr = 0.1 }, { "exponential", lr = 0.1 },
+  { "bro", lr = 0.1 }, { "sll", lr = 0.1 }, { "cpl", lr = 0.1 }, { "sandwich", lr = 0.1 },
+}
+local function dense_net(kind)
+  local common = { input = { 1, 28, 28 }, norm = 2, budget = 1, seed = args.seed, lip.flatten() }
+  if kind == "sandwich" then
+    return lip.lbdn{ input = { 1, 28, 28 }, widths = { 256, 256 }, outputs = 10, gamma = 1, seed = args.seed }
+  elseif lip[kind] then -- a residual layer: of as many outputs as inputs
+    return lip.net(table.move({ lip.dense{ out = 256 }, lip[kind](), lip[kind](), lip.dense{ out = 10 } }, 1, 4, 2, common))
+  end
+  for k, out in ipairs{ 256, 256, 10 } do
+    common[2 * k], common[2 * k + 1] = lip.dense{ out = out, weight = kind }, k < 3 and lip.maxmin() or nil
+  end
+  return lip.net(common)
+end
+
+local conv = { { "projected", lr = 0.1 }, { "aol", lr = 0.1 }, { "rko", lr = 0.1 } }
+local function conv_net(weight)
+  return lip.net{ input = { 1, 28, 28 }, norm = 2, budget = 1, seed = args.seed,
+    lip.conv2d{ channels = 16, kernel = 4, stride = 2, padding = 1, weight = weight }, lip.maxmin(),
+    lip.conv2d{ channels = 32, kernel = 4, stride = 2, padding = 1, weight = weight }, lip.maxmin(), lip.flatten(),
+    lip.dense{ out = 10 } }
+end
+
+local function wanted(what) return args.nets == "all" or args.nets == what end
+for _, row in ipairs(wanted "dense" and dense or {}) do
+  local net = dense_net(row[1])
+  judge(row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, { loss = margin(0.6), opt = momentum(row.lr) }))
+end
+for _, row in ipairs(wanted "conv" and conv or {}) do
+  local net = conv_net(row[1])
+  judge("conv " .. row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, { loss = margin(0.6), opt = momentum(row.lr) }))
+end
+if args.plot ~= "" then
+  lip.figures.draw(args.plot, lip.figures.radius(series, nil, { title = name .. ": certified accuracy", xlabel = "radius" }))
+end
+return rows
