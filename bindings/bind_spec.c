@@ -1,6 +1,7 @@
 /* Layer specs in Lua: one constructor for each row of layers.def, made from the row's option table. A spec is an
  * immutable value: lip.dense{out=128} is checked at once, and may be used in any number of nets. */
 #include "bindings/bind.h"
+#include "core/layer/parametrisation.h"
 
 #include <string.h>
 
@@ -189,6 +190,32 @@ static int list_layers(lua_State *L) {
 const luaL_Reg lipL_spec_methods[] = {
     {"kind", spec_kind}, {"options", spec_options}, {"children", spec_children}, {NULL, NULL}};
 
+static bool listed(const char *const *names, const char *name) {
+  for (; *names; names++)
+    if (strcmp(*names, name) == 0) return true;
+  return false;
+}
+
+/* lip.weights() -> { {name=, help=, dense=, conv=}, ... }: what the option weight of layers may say, in the order of
+ * parametrisations.def */
+static int list_weights(lua_State *L) {
+  const lip_parametrisation *kind;
+  lua_newtable(L);
+  for (size_t i = 0; (kind = lip_weight_at(i)) != NULL; i++) {
+    lua_newtable(L);
+    lua_pushstring(L, kind->desc.name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, kind->desc.help);
+    lua_setfield(L, -2, "help");
+    lua_pushboolean(L, listed(lip_weight_dense_names, kind->desc.name));
+    lua_setfield(L, -2, "dense");
+    lua_pushboolean(L, listed(lip_weight_conv_names, kind->desc.name));
+    lua_setfield(L, -2, "conv");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
 void lipL_open_spec(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", spec_gc}, {"__tostring", spec_tostring}, {NULL, NULL}};
   lipL_newtype(L, LIP_SPEC_T, lipL_spec_methods, meta);
@@ -200,4 +227,6 @@ void lipL_open_spec(lua_State *L) {
   }
   lua_pushcfunction(L, list_layers);
   lua_setfield(L, -2, "layers");
+  lua_pushcfunction(L, list_weights);
+  lua_setfield(L, -2, "weights");
 }

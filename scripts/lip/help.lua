@@ -75,18 +75,29 @@ local function default_text(option)
 end
 help.default_text = default_text
 
+-- What each choice of the option weight is.
+local function print_weights(choices)
+  local rows, known = {}, {}
+  for _, w in ipairs(lip.weights()) do known[w.name] = w.help end
+  for i, name in ipairs(choices) do rows[i] = { name, known[name] } end
+  print "  weights:"
+  print_columns(rows)
+end
+
 local function print_options(options)
-  local rows = {}
+  local rows, weights = {}, nil
   for i, o in ipairs(options or {}) do
     local text = o.help
     if o.choices then text = text .. " (" .. table.concat(o.choices, ", ") .. ")" end
     rows[i] = { ("%s = %s"):format(o.name, default_text(o)), text }
+    if o.name == "weight" then weights = o.choices end
   end
   if #rows == 0 then
     print "  no options"
   else
     print_columns(rows)
   end
+  if weights then print_weights(weights) end
 end
 
 -- What lip.options knows of a function.

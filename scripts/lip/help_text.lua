@@ -98,6 +98,7 @@ inspect(path) -- what a saved file says about itself
 layers() -- the kinds of layers as data
 layer{name = ..., forward = ..., ...} -- a kind of layer written in Lua; help "layer" lists what it takes
 layer_kind(definition) -- what lip.layer calls
+weights() -- choices of the option weight as data
 restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved run, exactly
 losses() -- the losses as data
 optims() -- the optimisers as data

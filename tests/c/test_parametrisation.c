@@ -15,6 +15,7 @@
 #include "core/base/mem.h"
 #include "core/layer/conv_norm.h"
 #include "core/layer/parametrisation.h"
+#include "core/net/net.h"
 #include "core/norm/opnorm.h"
 #include "core/tensor/gemm.h"
 
@@ -440,6 +441,58 @@ static void bits_do_not_depend_on_threads(void **state) {
   }
 }
 
+/* ---- nets ---- */
+
+/* A net of one layer of that kind with such a weight, and the first step of norms that it takes. */
+static lip_status open_net(const char *layer, const char *weight, lip_net **net, lip_err *err) {
+  const bool conv = strcmp(layer, "dense") != 0;
+  lip_status status = LIP_UNSUPPORTED;
+  for (size_t i = 0; status == LIP_UNSUPPORTED && i < STEPS; i++) {
+    lip_net_conf conf = {.path = {2, {steps[i].p, steps[i].q}}, .budget = 2, .seed = 1};
+    conf.input = conv ? (lip_shape){3, {2, 5, 5}} : (lip_shape){1, {6}};
+    lip_spec *one = lip_spec_new(lip_layer_kind_find(layer));
+    if (!one) return lip_fail(err, LIP_MEMORY, "no memory");
+    status = lip_conf_set_number(&one->kind->desc, one->conf, conv ? "channels" : "out", 3, err);
+    if (!status) status = lip_conf_set_text(&one->kind->desc, one->conf, "weight", weight, err);
+    if (!status) status = lip_net_new(&conf, &one, 1, NULL, net, err);
+    lip_spec_free(one);
+  }
+  return status;
+}
+
+/* Making a net, its projection, and what follows a file, with the n-th allocation failing until none does. */
+static void run_short(const char *layer, const char *weight) {
+  for (size_t n = 1;; n++) {
+    lip_net *net = NULL;
+    lip_err err = {0};
+    const size_t before = lip_mem_used();
+    lip_mem_fail_nth(n);
+    lip_status status = open_net(layer, weight, &net, &err);
+    for (size_t i = 0; !status && i < net->n_params; i++) net->weights[i] *= 3;
+    if (!status) status = lip_net_project_exact(net, &err);
+    if (!status) status = lip_net_recall(net, &err);
+    const bool failed = lip_mem_failed();
+    lip_mem_fail_nth(0);
+    if (status) assert_int_equal(status, LIP_MEMORY);
+    lip_net_free(net);
+    assert_int_equal(lip_mem_used(), before);
+    if (!failed) {
+      assert_int_equal(status, LIP_OK);
+      return;
+    }
+    assert_true(n < 10000);
+  }
+}
+
+static void failing_allocations_are_told(void **state) {
+  (void)state;
+  for (size_t i = 0; lip_weight_dense_names[i]; i++) run_short("dense", lip_weight_dense_names[i]);
+  for (size_t i = 0; lip_weight_conv_names[i]; i++) {
+    run_short("conv2d", lip_weight_conv_names[i]);
+    run_short("conv1d", lip_weight_conv_names[i]);
+  }
+}
+
 /* ---- tables ---- */
 
 static void rows_carry_their_names(void **state) {
@@ -491,7 +544,7 @@ int main(void) {
       cmocka_unit_test(gradients_are_those_of_g),      cmocka_unit_test(norms_are_at_most_one),
       cmocka_unit_test(projections_are_idempotent),    cmocka_unit_test(first_weights_are_something),
       cmocka_unit_test(extremes_are_survived),         cmocka_unit_test(nan_stays_visible),
-      cmocka_unit_test(bits_do_not_depend_on_threads),
+      cmocka_unit_test(bits_do_not_depend_on_threads), cmocka_unit_test(failing_allocations_are_told),
   };
   return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -127,6 +127,15 @@ function tests.test_layers_show_their_options()
   end
 end
 
+function tests.test_weights_are_explained_where_they_are_taken()
+  local dense, conv = printed(help, lip.dense), printed(help, lip.conv2d)
+  for _, w in ipairs(lip.weights()) do
+    lu.assertTrue(w.dense or w.conv)
+    lu.assertEquals(dense:find(w.help, 1, true) ~= nil, w.dense, w.name)
+    lu.assertEquals(conv:find(w.help, 1, true) ~= nil, w.conv, w.name)
+  end
+end
+
 -- help() and the functions themselves agree on the options: each is called with one that does not exist.
 function tests.test_functions_show_their_options()
   lu.skipIf(not rawget(lip, "net"), "no nets in this build")
