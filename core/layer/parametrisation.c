@@ -154,6 +154,7 @@ lip_status lip_weight_project_exact(const lip_weight *w, lip_layer *l, lip_err *
   const size_t n = w->M * w->N;
   float *W = l->param[0].value;
   double upper, margin = 0x1p-22;
+  if (isinf(l->budget)) return LIP_OK;
   lip_status status = lip_layer_bound(l, l->pq, &upper, err);
   for (; !status && upper > l->budget; margin *= 2) {
     if (!lip_vec_all_finite(W, n))

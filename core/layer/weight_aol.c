@@ -157,6 +157,12 @@ static void scale_rows(void *arg, const lip_worker *me) {
       scaled_row(j, i, j->G + i * N, j->V + i * N, 1, 0);
 }
 
+/* A row that is scaled needs no other row's sum. */
+static void fold_and_scale(void *arg, const lip_worker *me) {
+  fold(arg, me);
+  scale_rows(arg, me);
+}
+
 static void g(const lip_weight *w, const lip_team *team, const float *V, float *G) {
   job j = make_job(w);
   const size_t n = j.s.n;
@@ -165,9 +171,9 @@ static void g(const lip_weight *w, const lip_team *team, const float *V, float *
   for (j.block = 0; j.block < j.s.blocks; j.block++) {
     lip_team_gram(team, j.s.rows ? LIP_N : LIP_T, n, j.s.m, 1, j.V + j.block * n * j.s.m, w->N, 0,
                   j.A + j.block * n * n, n);
-    lip_team_run(team, 2 * (double)(n * n), fold, &j);
+    lip_team_run(team, 2 * (double)(n * n), j.s.rows ? fold_and_scale : fold, &j);
   }
-  lip_team_run(team, (double)(w->M * w->N), scale_rows, &j);
+  if (!j.s.rows) lip_team_run(team, (double)(w->M * w->N), scale_rows, &j);
 }
 
 /* ---- gradient ---- */
@@ -209,6 +215,12 @@ static void sums_back(void *arg, const lip_worker *me) {
   for (; c < end; c++) phases_back(j, c * taps);
 }
 
+/* The first block's comes with dW D of all. */
+static void scale_and_sum(void *arg, const lip_worker *me) {
+  if (((const job *)arg)->block == 0) scale_rows(arg, me);
+  sums_back(arg, me);
+}
+
 static float sign_of(float a) {
   return (float)((a > 0) - (a < 0));
 }
@@ -238,10 +250,9 @@ static void pull(const lip_weight *w, const lip_team *team, const float *V, cons
   j.dG = dG;
   j.dV = dV;
   j.accumulate = accumulate;
-  lip_team_run(team, (double)(w->M * w->N), scale_rows, &j);
   for (j.block = 0; j.block < j.s.blocks; j.block++) {
     const size_t at = j.block * n * m;
-    lip_team_run(team, (double)(n * m), sums_back, &j);
+    lip_team_run(team, (double)(n * m), scale_and_sum, &j);
     lip_team_run(team, (double)(n * n), fill_rows, &j);
     if (j.s.rows)
       lip_team_gemm(team, LIP_N, LIP_N, n, m, n, j.power, j.Q, n, j.V, w->N, 1, dV, w->N);
