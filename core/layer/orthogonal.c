@@ -12,9 +12,9 @@ lip_status lip_orthogonal_fits(const lip_weight *w, lip_err *err) {
       lip_pq_name(w->pq));
 }
 
-float lip_orthogonal_scale(const float *V, size_t n, double most) {
+double lip_orthogonal_scale(const float *V, size_t n, double most) {
   const double norm = sqrt(lip_vec_square_sum(V, n));
-  return norm > most ? (float)(most / norm) : 1;
+  return norm > most ? most / norm : 1;
 }
 
 void lip_orthogonal_scale_pull(const float *V, float *dV, size_t n, double along) {

@@ -9,7 +9,7 @@
 lip_status lip_orthogonal_fits(const lip_weight *w, lip_err *err);
 
 /* min(1, most / ||V||_F), for maps that are not made for V of any size. */
-float lip_orthogonal_scale(const float *V, size_t n, double most);
+double lip_orthogonal_scale(const float *V, size_t n, double most);
 /* dV, the gradient at V of what depends on s V with s = most / ||V||_F < 1 held fixed, loses what it has along V:
  * then s counts as the function of V that it is. `along` is <V, dV> of what dV held before. */
 void lip_orthogonal_scale_pull(const float *V, float *dV, size_t n, double along);

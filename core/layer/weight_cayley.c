@@ -34,10 +34,10 @@ static double most_of(const lip_weight *w) {
   return MOST * sqrt((double)sizes_of(w).n);
 }
 
-/* keep: X, then the factor of V. tmp: the inverse's, or two (n,n). */
+/* keep: X, the factor of V, V times that where it is not 1. tmp: the inverse's, or two (n,n). */
 static lip_status plan(lip_weight *w, lip_err *err) {
   const size_t n = sizes_of(w).n;
-  w->kept = n * n + 1;
+  w->kept = n * n + 1 + w->M * w->N;
   w->work = 2 * n * n;
   return lip_orthogonal_fits(w, err);
 }
@@ -53,11 +53,16 @@ static void g(const lip_weight *w, const lip_team *t, const float *V, float *G) 
   const sizes z = sizes_of(w);
   const size_t n = z.n, ld = z.ld;
   const bool tall = w->M > w->N;
-  const float s = lip_orthogonal_scale(V, w->M * w->N, most_of(w)), *R = V + z.at;
-  float *X = w->keep;
-  w->keep[n * n] = s;
-  if (z.rest > 0) lip_team_gram(t, tall ? LIP_T : LIP_N, n, z.rest, s * s, R, ld, 0, X, n);
-  lip_team_fold(t, n, s, V, ld, -1, z.rest > 0 ? 1 : 0, X, n);
+  const double s = lip_orthogonal_scale(V, w->M * w->N, most_of(w));
+  float *X = w->keep, *shorter = X + n * n + 1;
+  X[n * n] = (float)s;
+  if (s < 1) {
+    for (size_t i = 0; i < w->M * w->N; i++) shorter[i] = (float)(s * (double)V[i]);
+    V = shorter;
+  }
+  const float *R = V + z.at;
+  if (z.rest > 0) lip_team_gram(t, tall ? LIP_T : LIP_N, n, z.rest, 1, R, ld, 0, X, n);
+  lip_team_fold(t, n, 1, V, ld, -1, z.rest > 0 ? 1 : 0, X, n);
   for (size_t i = 0; i < n; i++) X[i * n + i] += 1;
   lip_team_inverse(t, n, X, n, 0.5f, w->tmp);
   for (size_t i = 0; i < n; i++) {
@@ -65,9 +70,9 @@ static void g(const lip_weight *w, const lip_team *t, const float *V, float *G) 
     G[i * ld + i] -= 1;
   }
   if (tall)
-    lip_team_gemm(t, LIP_N, LIP_N, z.rest, n, n, -2 * s, R, ld, X, n, 0, G + z.at, ld);
+    lip_team_gemm(t, LIP_N, LIP_N, z.rest, n, n, -2, R, ld, X, n, 0, G + z.at, ld);
   else
-    lip_team_gemm(t, LIP_N, LIP_N, n, z.rest, n, -2 * s, X, n, R, ld, 0, G + z.at, ld);
+    lip_team_gemm(t, LIP_N, LIP_N, n, z.rest, n, -2, X, n, R, ld, 0, G + z.at, ld);
 }
 
 static void pull(const lip_weight *w, const lip_team *t, const float *V, const float *G, float *dG, float *dV,
@@ -75,14 +80,14 @@ static void pull(const lip_weight *w, const lip_team *t, const float *V, const f
   const sizes z = sizes_of(w);
   const size_t n = z.n, ld = z.ld;
   const bool tall = w->M > w->N;
-  const float *X = w->keep, s = X[n * n], *R = V + z.at;
+  const float *X = w->keep, s = X[n * n], *R = (s < 1 ? X + n * n + 1 : V) + z.at;
   float *D2 = dG + z.at, *P = w->tmp, *dA = P + n * n, *dR = dV + z.at;
   const double along = s < 1 && accumulate != 0 ? lip_vec_dot(V, dV, w->M * w->N) : 0;
   (void)G;
   if (tall) /* D1 becomes dX / 2 */
-    lip_team_gemm(t, LIP_T, LIP_N, n, n, z.rest, -s, R, ld, D2, ld, 1, dG, ld);
+    lip_team_gemm(t, LIP_T, LIP_N, n, n, z.rest, -1, R, ld, D2, ld, 1, dG, ld);
   else
-    lip_team_gemm(t, LIP_N, LIP_T, n, n, z.rest, -s, D2, ld, R, ld, 1, dG, ld);
+    lip_team_gemm(t, LIP_N, LIP_T, n, n, z.rest, -1, D2, ld, R, ld, 1, dG, ld);
   lip_team_gemm(t, LIP_T, LIP_N, n, n, n, -2, X, n, dG, ld, 0, P, n);
   lip_team_gemm(t, LIP_N, LIP_T, n, n, n, 1, P, n, X, n, 0, dA, n);
   lip_team_fold(t, n, s, dA, n, -1, accumulate, dV, ld);
@@ -90,10 +95,10 @@ static void pull(const lip_weight *w, const lip_team *t, const float *V, const f
     lip_team_fold(t, n, 1, dA, n, 1, 0, P, n);
     if (tall) {
       lip_team_gemm(t, LIP_N, LIP_T, z.rest, n, n, -2 * s, D2, ld, X, n, accumulate, dR, ld);
-      lip_team_gemm(t, LIP_N, LIP_N, z.rest, n, n, s * s, R, ld, P, n, 1, dR, ld);
+      lip_team_gemm(t, LIP_N, LIP_N, z.rest, n, n, s, R, ld, P, n, 1, dR, ld);
     } else {
       lip_team_gemm(t, LIP_T, LIP_N, n, z.rest, n, -2 * s, X, n, D2, ld, accumulate, dR, ld);
-      lip_team_gemm(t, LIP_N, LIP_N, n, z.rest, n, s * s, P, n, R, ld, 1, dR, ld);
+      lip_team_gemm(t, LIP_N, LIP_N, n, z.rest, n, s, P, n, R, ld, 1, dR, ld);
     }
   }
   if (s < 1) lip_orthogonal_scale_pull(V, dV, w->M * w->N, along);

@@ -188,10 +188,11 @@ static lip_status plan(lip_weight *w, lip_err *err) {
 }
 
 /* to (n,m) = from, or its transpose if W is taller than wide; and back. */
-static void lay(const lip_weight *w, float s, const float *from, float *to) {
+static void lay(const lip_weight *w, double s, const float *from, float *to) {
   const bool tall = w->M > w->N;
   for (size_t i = 0; i < w->M; i++)
-    for (size_t j = 0; j < w->N; j++) to[tall ? j * w->M + i : i * w->N + j] = s * from[i * w->N + j];
+    for (size_t j = 0; j < w->N; j++)
+      to[tall ? j * w->M + i : i * w->N + j] = (float)(s * (double)from[i * w->N + j]);
 }
 
 static void put_back(const lip_weight *w, float beta, const float *from, float *to) {
@@ -206,7 +207,8 @@ static void put_back(const lip_weight *w, float beta, const float *from, float *
 static void g(const lip_weight *w, const lip_team *t, const float *V, float *G) {
   parts p = parts_of(w);
   const size_t n = p.n, m = p.m, s = n * n;
-  const float scale = lip_orthogonal_scale(V, w->M * w->N, MOST), *R = p.V + n;
+  const double scale = lip_orthogonal_scale(V, w->M * w->N, MOST);
+  const float *R = p.V + n;
   float *C = w->tmp, *Gt = C + s;
   lay(w, scale, V, p.V);
   const double length = fmin(sqrt(lip_vec_square_sum(p.V, n * m)), MOST);
@@ -230,7 +232,7 @@ static void g(const lip_weight *w, const lip_team *t, const float *V, float *G) 
   for (size_t i = 0; i < n; i++) C[i * n + i] += 1.5f;
   lip_team_gemm(t, LIP_N, LIP_N, n, m, n, 1, C, n, Gt, m, 0, Gt + n * m, m);
   put_back(w, 0, Gt + n * m, G);
-  p.numbers[0] = scale;
+  p.numbers[0] = (float)scale;
   p.numbers[1] = (float)p.of_a.q;
   p.numbers[2] = (float)p.of_h.q;
 }
@@ -261,7 +263,7 @@ static void pull(const lip_weight *w, const lip_team *t, const float *V, const f
   float *dE = w->tmp, *dD = dE + s, *dS = dD + s, *rest = dS + s, *D = dE + 7 * s, *back = D + n * m;
   const double along = p.numbers[0] < 1 && accumulate != 0 ? lip_vec_dot(V, dV, all) : 0;
   (void)G;
-  lay(w, p.numbers[0], dG, D);
+  lay(w, (double)p.numbers[0], dG, D);
   if (p.rest > 0)
     pull_rest(t, &p, D, dE, back, dD);
   else
