@@ -4,6 +4,7 @@
 
 #include "core/base/mem.h"
 #include "core/layer/form.h"
+#include "core/layer/same_shape.h"
 
 const char *const lip_inner_names[] = {"relu", "tanh", "sigmoid", "softplus", "none", NULL};
 
@@ -109,6 +110,16 @@ lip_status lip_inner_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err
   return lip_layer_bound(l->child[0], pq, upper, err);
 }
 
+/* With K the constant of the layer itself, which is less than what its parts suggest: |f(x)| <= |f(0)| + K |x|, and the executed
+ * f at the executed x~ is as far from f(x) as its own rounding there and K |x~ - x|. */
 void lip_inner_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
+  lip_deviation zero = {0, 0}, there = {lip_round_up(d->size + d->off), 0};
+  const double size = d->size, off = d->off;
+  double K;
   lip_layer_deviate(l->child[0], pq, d);
+  if (lip_layer_bound(l, pq, &K, NULL) || !(K < INFINITY)) return;
+  lip_layer_deviate(l->child[0], pq, &zero);
+  lip_layer_deviate(l->child[0], pq, &there);
+  d->size = fmin(d->size, lip_round_up(zero.size + K * size));
+  d->off = fmin(d->off, lip_round_up(there.off + K * off));
 }
