@@ -111,6 +111,19 @@ function T.test_certificates()
   for method, share in pairs(shares) do lu.assertTrue(share <= robust, method) end
 end
 
+-- The rounding of a layer grows with its constant, 1, not with those of its matrices: eight layers lose little by it.
+function T.test_rounding_of_deep_nets()
+  lu.skipIf(merciless, "training takes minutes under the merciless collector")
+  local data, test = points(600, 1), points(100, 5)
+  local layers = { input = 8, norm = 2, budget = 8, lip.dense { out = 32 } }
+  for i = 1, 8 do layers[#layers + 1] = i % 2 == 0 and lip.sll {} or lip.cpl { hidden = 20 } end
+  layers[#layers + 1] = lip.dense { out = 3 }
+  local net = trained(lip.net(layers), data, 10)
+  local float32, real = net:certify(test).radii, net:certify(test, { arithmetic = "real" }).radii
+  local sum, sum_real = float32:sum(), real:sum()
+  lu.assertTrue(sum > 0.98 * sum_real and sum < sum_real, ("%g of %g"):format(sum, sum_real))
+end
+
 function T.test_wrong_options_are_named()
   local function refused(text, options) lu.assertErrorMsgContains(text, lip.lbdn, options) end
   refused("lbdn expects a table of options, got number", 3)
