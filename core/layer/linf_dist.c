@@ -35,17 +35,25 @@
 
 typedef struct conf {
   size_t out;
-  double p; /* of linf_dist, when training begins */
-  double q; /* of sort_neuron */
+  double std; /* of the weights at the start */
+  double p;   /* of linf_dist, when training begins */
+  double q;   /* of sort_neuron */
   size_t terms;
   bool bias, shift;
   double momentum;
 } conf;
 
-#define OUT_OPTION                                                                                           \
+#define COMMON_OPTIONS                                                                                       \
+  {.name = "out",                                                                                            \
+   .type = LIP_OPT_SIZE,                                                                                     \
+   .offset = offsetof(conf, out),                                                                            \
+   .required = true,                                                                                         \
+   .low = 1,                                                                                                 \
+   .high = 1 << 24,                                                                                          \
+   .help = "number of output features"},                                                                     \
   {                                                                                                          \
-    .name = "out", .type = LIP_OPT_SIZE, .offset = offsetof(conf, out), .required = true, .low = 1,          \
-    .high = 1 << 24, .help = "number of output features"                                                     \
+    .name = "std", .type = LIP_OPT_REAL, .offset = offsetof(conf, std), .def = 0.3, .low = 0, .high = 1e6,   \
+    .help = "standard deviation of the points at the start: about that of the inputs"                        \
   }
 #define OFFSET_OPTIONS                                                                                       \
   {.name = "bias",                                                                                           \
@@ -63,7 +71,7 @@ typedef struct conf {
   }
 
 static const lip_opt dist_options[] = {
-    OUT_OPTION,
+    COMMON_OPTIONS,
     {.name = "p",
      .type = LIP_OPT_REAL,
      .offset = offsetof(conf, p),
@@ -76,7 +84,7 @@ static const lip_opt dist_options[] = {
 };
 
 static const lip_opt sort_options[] = {
-    OUT_OPTION,
+    COMMON_OPTIONS,
     {.name = "q",
      .type = LIP_OPT_REAL,
      .offset = offsetof(conf, q),
@@ -188,7 +196,7 @@ static void release(lip_layer *l) {
 static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   (void)err;
   const state *s = l->state;
-  lip_rng_fill_normal(rng, l->param[0].value, l->n_out * l->n_in, 0, 1);
+  lip_rng_fill_normal(rng, l->param[0].value, l->n_out * l->n_in, 0, (float)((const conf *)l->conf)->std);
   if (s->power >= 0) (void)log2_of(((const conf *)l->conf)->p, l->param[s->power].value);
   return LIP_OK;
 }

@@ -18,6 +18,16 @@ a tensor in place. Derivatives of derivatives are not offered.]],
 local y, pull = lip.grad.vjp(function(x, w) return x:matmul(w):tanh() end, x, w)
 local dx, dw = pull(dy)
 y is a tensor or a number; pull may be called several times, and the arguments must not change before.]],
+  ["net:power"] = [[
+local net = lip.net{ input = {1, 28, 28}, norm = "inf", lip.flatten(),
+  lip.linf_dist{out = 512, p = 8, bias = false, shift = true}, lip.linf_dist{out = 10, p = 8}, lip.scale{factor = -1} }
+lip.train(net, train, { loss = lip.loss.clipped_hinge{margin = 0.6, mix = 0.1}, on_batch = function(info)
+  local done = info.step / info.total
+  net:power(done < 0.9 and 2 ^ math.floor(3 + 7 * done / 0.9 + 0.5) or math.huge)
+end })
+The distances of the last layer, turned round, are the outputs. p is part of the weights: net:power reads and sets it, files
+keep it. For finite p the constant from norm inf is inputs^(1/p), for p infinite exactly 1. The running mean that `shift`
+subtracts follows p within some 1 / momentum batches, hence the last part of the training at p infinite.]],
   ["lip.loss.custom"] = [[
 local focal = lip.loss.custom(function(z, y) -- outputs (B, C), labels from 0
   local log_p = z:gather(y) - z:logsumexp(2)

@@ -89,7 +89,7 @@ static const variant variants[] = {
     {"linf_dist", {1, {40, 0, 0}}, {{"out", 7}, {"p", 8}, {"shift", 1}}, NULL},
     {"linf_dist", {1, {150, 0, 0}}, {{"out", 2}, {"p", 256}, {"bias", 0}}, NULL},
     {"linf_dist", {1, {150, 0, 0}}, {{"out", 9}, {"shift", 1}, {"bias", 0}}, NULL},
-    {"sort_neuron", {1, {37, 0, 0}}, {{"out", 5}, {"q", 0.2}, {"shift", 1}}, NULL},
+    {"sort_neuron", {1, {13, 0, 0}}, {{"out", 3}, {"q", 0.4}, {"shift", 1}}, NULL},
     {"sort_neuron", {1, {20, 0, 0}}, {{"out", 3}, {"terms", 3}, {"q", 1}}, NULL},
     {"anchor", {1, {6, 0, 0}}, {{"at", 0.7}, {"value", -2}}, NULL},
     {"sll", {1, {7, 0, 0}}, {{"hidden", 4}}, "tanh"},
