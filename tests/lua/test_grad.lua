@@ -205,6 +205,13 @@ function T.test_arguments()
   local _, a, b = lip.grad(function(p, q) return (p + q):sum() end)(x, w)
   a:fill(7)
   lu.assertEquals(b:totable(), { 1, 1 })
+  _, a, b = lip.grad(function(p, q) return p:sum(1) * 3 + (p + q):sum() end)(x, w)
+  lu.assertEquals({ a:totable(), b:totable() }, { { 4, 4 }, { 1, 1 } })
+  lip.grad(function(p)
+    p:detach():fill(9)
+    return p:sum()
+  end)(x)
+  lu.assertEquals(x:totable(), { 1, 2 })
   lu.assertEquals(lip.grad(function(p) return p:matmul(p) end)(x), 5) -- a product of vectors counts as a number
 end
 
@@ -226,6 +233,21 @@ function T.test_vjp()
   lu.assertFalse(rawequal(same, x))
   local dy = lip.ones(2, 2)
   lu.assertFalse(rawequal(identity(dy), dy))
+end
+
+-- Ctrl-C may come between any two instructions: what the call has left does not count in the next one.
+function T.test_a_pull_that_is_interrupted()
+  local x = lip.tensor(1, 2, 3)
+  local _, pull = lip.grad.vjp(function(t) return (t * t + t:exp()):tanh() * t end, x)
+  local want, interrupted = pull(lip.ones(3)):totable(), 0
+  for after = 20, 400, 20 do
+    debug.sethook(function() error "interrupted" end, "", after)
+    local done = pcall(pull, lip.ones(3))
+    debug.sethook()
+    if not done then interrupted = interrupted + 1 end
+    lu.assertEquals(pull(lip.ones(3)):totable(), want)
+  end
+  lu.assertTrue(interrupted > 3)
 end
 
 function T.test_memory_is_given_back()
@@ -314,6 +336,9 @@ function T.test_messages_about_results()
     return (lip.grad(function(u) return (u * t):sum() end)(x))
   end, x)
   complains("is itself being differentiated", function(t) return (lip.grad(function(u) return u:sum() end)(t)) end, x)
+  complains("derivatives of derivatives are not offered", function(t)
+    return (lip.grad(function(u) return lip.cat { u, t }:sum() end)(x))
+  end, x)
   local inner = lip.grad(function(t) -- of constants: as anywhere else
     local _, g = lip.grad(function(u) return u:square():sum() end)(lip.ones(2, 3))
     return (t * g):sum()
