@@ -233,19 +233,10 @@ typedef struct tally {
   double loss;
 } tally;
 
-/* Rows of z that are answered right: as net:evaluate has it. */
 static size_t count_right(const lip_tensor *z, const lip_tensor *labels) {
   size_t right = 0, C = z->shape[1];
-  for (size_t r = 0; r < z->shape[0]; r++) {
-    const float *row = z->data + r * C;
-    size_t best = C == 1 ? row[0] > 0 : 0;
-    bool nan = isnan(row[0]);
-    for (size_t j = 1; j < C; j++) {
-      nan = nan || isnan(row[j]);
-      if (row[j] > row[best]) best = j;
-    }
-    right += !nan && (float)best == labels->data[r];
-  }
+  for (size_t r = 0; r < z->shape[0]; r++)
+    right += (float)lip_outputs_answer(z->data + r * C, C) == labels->data[r];
   return right;
 }
 
@@ -278,8 +269,7 @@ static bool evaluate_rows(lua_State *L, size_t first, size_t last, bool labels, 
 static int own_evaluate(lua_State *L) {
   const lip_net *net = lipL_checknet(L, 1);
   const lip_dataset *d = lipL_checkdataset(L, 2);
-  const size_t C = net->root->n_out;
-  const bool labels = d->labels && d->classes <= (C > 1 ? C : 2);
+  const bool labels = d->labels && d->classes <= lip_net_classes(net);
   tally sum = {0};
   size_t batch = lipL_optfield_size(L, 3, "evaluate", "batch", 500);
   size_t limit = lipL_optfield_size(L, 3, "evaluate", "limit", d->n);
