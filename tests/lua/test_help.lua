@@ -214,7 +214,8 @@ end
 function tests.test_notes()
   local notes, seen = require "lip.help_notes", 0
   local x, w, y = lip.rand(1, { 4, 3 }), lip.rand(2, { 3, 2 }), lip.tensor(0, 1, 0, 1)
-  local world = setmetatable({ lip = lip, x = x, w = w, labels = y, dy = lip.ones(4, 2), data = lip.data.tensors(x, y),
+  local train = lip.data.tensors(lip.rand(3, { 8, 1, 28, 28 }), lip.tensor(0, 1, 2, 3, 4, 5, 6, 9))
+  local world = setmetatable({ lip = lip, train = train, x = x, w = w, labels = y, dy = lip.ones(4, 2), data = lip.data.tensors(x, y),
     net = lip.net { input = 3, norm = 2, lip.dense { out = 2 } } }, { __index = _G })
   help.each_line(function(section, name)
     local note = notes[section[2] .. name]
