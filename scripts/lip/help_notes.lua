@@ -45,4 +45,14 @@ local mse = lip.loss.explicit(function(z, y, x, net, gradient)
 end)
 As lip.loss.custom, with a gradient in z made by hand; gradient is false where the value is enough (net:evaluate). A plain
 function as option loss of lip.train is such a loss too, of z, y and x.]],
+  ["lip.weights"] = [[
+With weight = "aol" and the like the weight is K g(V): V is what is trained, K the layer's budget, g has norm 1 at most but
+for rounding. It is computed anew after every update, and everything else (bounds, certificates, files) is about the float32
+numbers that came out. net:project() takes off what rounding has left above the budget; training goes on from V.]],
+  ["net:weights"] = [[
+Of a layer whose weight is computed this is the weight in effect, and what is written to it stands until what it is computed
+from changes: "free" in net:parameters(). What is written there counts as soon as the net is used again.]],
+  ["net:project"] = [[
+true, and a text if a layer with trainable = false, which is left alone, is above its budget all the same: then net:bound() is
+what holds, and not the budget. nil, message, code where a weight is not finite.]],
 }
