@@ -14,6 +14,13 @@ const char *const lip_own_init_names[] = {"net", INITS};
 
 /* ---- specs ---- */
 
+void lip_projection_hold(const lip_projection *p, bool more) {
+  lip_projection *own = (lip_projection *)(uintptr_t)p; /* counted in memory of the owner's */
+  if (!p) return;
+  own->users += more ? 1 : (size_t)-1;
+  if (own->users == 0 && own->drop) own->drop(own);
+}
+
 lip_spec *lip_spec_new(const lip_layer_kind *kind) {
   lip_spec *s = lip_alloc(1, sizeof *s);
   if (!s) return NULL;
@@ -32,6 +39,7 @@ void lip_spec_free(lip_spec *s) {
   for (size_t i = 0; i < s->n_child; i++) lip_spec_free(s->child[i]);
   lip_free(s->child);
   const lip_layer_kind *kind = s->kind;
+  lip_projection_hold(s->projection, false);
   lip_conf_free(&kind->desc, s->conf);
   lip_free(s);
   if (kind->hold) kind->hold(kind, false);
@@ -42,6 +50,8 @@ lip_spec *lip_spec_copy(const lip_spec *spec) {
   if (!s) return NULL;
   s->kind = spec->kind;
   if (s->kind->hold) s->kind->hold(s->kind, true);
+  s->projection = spec->projection;
+  lip_projection_hold(s->projection, true);
   s->conf = lip_conf_copy(&spec->kind->desc, spec->conf);
   bool ok = s->conf != NULL;
   for (size_t i = 0; ok && i < spec->n_child; i++) {
@@ -123,6 +133,21 @@ static void stand_still(lip_layer *l) {
   }
 }
 
+/* Weights that are trained themselves and have a budget or could have one. */
+static lip_status choose_projection(lip_layer *l, const lip_projection *own, const lip_projection *common,
+                                    lip_err *err) {
+  const lip_param *w = &l->param[0];
+  if (l->n_param > 0 && l->project_units > 0 && !w->frozen && strcmp(w->name, "weight") == 0)
+    l->projection = own ? own : common;
+  else if (own && !l->still)
+    return lip_fail(
+        err, LIP_UNSUPPORTED,
+        "%s: option 'projection' is for a weight that is trained itself: this one is computed from "
+        "other numbers",
+        l->kind->desc.name);
+  return LIP_OK;
+}
+
 static lip_status check_shape(const lip_shape *s, size_t *size) {
   size_t n = 1;
   for (int i = 0; i < s->ndim; i++)
@@ -153,6 +178,7 @@ lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, l
     if (status) lip_fail(err, status, "%s: its output has no elements, or too many", kind->desc.name);
   }
   if (!status && l->own && !l->own->trainable) stand_still(l);
+  if (!status) status = choose_projection(l, spec->projection, plan->projection, err);
   l->params_by_unit = by_unit(l);
   l->x_row = l->n_in;
   l->y_row = l->n_out;

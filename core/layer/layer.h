@@ -22,6 +22,7 @@
 typedef struct lip_layer lip_layer;
 typedef struct lip_layer_kind lip_layer_kind;
 typedef struct lip_form lip_form; /* form.h */
+typedef struct lip_projection lip_projection;
 
 /* ---- a layer before it is planned: a plain value, what a script writes and a checkpoint stores ---- */
 
@@ -30,7 +31,8 @@ typedef struct lip_spec {
   void *conf;              /* options of the kind, owned */
   struct lip_spec **child; /* containers only, owned */
   size_t n_child;
-  size_t depth; /* containers inside each other, this one counted */
+  const lip_projection *projection; /* of this layer's weight, counted there; NULL: the net's */
+  size_t depth;                     /* containers inside each other, this one counted */
 } lip_spec;
 
 /* Specs and layers are walked by recursion: what no stack holds is refused. */
@@ -126,8 +128,10 @@ typedef struct lip_plan {
   lip_project_method method;
   lip_init init;
   uint64_t seed;
-  size_t next_id;   /* counts layers in order, containers included: the random stream of a layer */
-  bool anchored;    /* what is planned now stands inside an anchor */
+  size_t next_id; /* counts layers in order, containers included: the random stream of a layer */
+  bool anchored;  /* what is planned now stands inside an anchor */
+  const lip_projection
+      *projection;  /* of all weights whose layers have none of their own; NULL: the engine's */
   lip_fault *fault; /* where passes write down what failed; NULL: nobody asks */
 } lip_plan;
 
@@ -156,6 +160,8 @@ struct lip_layer {
   /* Its weights, or those of layers inside, are computed from trained numbers (`renew`, `pull`), or it stands inside such a
    * layer: updated after all gradients are there, prepared later. */
   bool computed;
+  /* What brings param[0] back in a step, in place of `project`; NULL: that does. */
+  const lip_projection *projection;
   bool still;        /* not trained: `grad`, `pull` and projections are not called */
   uint64_t seen;     /* set by the net: check sum of trained numbers as the last `renew` saw them */
   bool prepared;     /* set by the net: the weights are as they were when `prepare` saw all units */
@@ -332,6 +338,20 @@ struct lip_layer_kind {
 /* Registry: one row per kind, in the order of layers.def. */
 const lip_layer_kind *lip_layer_kind_at(size_t i); /* NULL past the end */
 const lip_layer_kind *lip_layer_kind_find(const char *name);
+
+/* A projection that is handed over: it takes the place of the engine's own inside of steps. Bounds never rely on it, and
+ * project_exact remains the engine's. */
+struct lip_projection {
+  /* What `value` becomes (of the shape of w, weight of a layer that has l->budget), on the thread that has called the net. On
+   * failure `value` may be anything. */
+  lip_status (*project)(const lip_projection *p, const lip_layer *l, const lip_param *w, float *value,
+                        lip_err *err);
+  const char *origin; /* where it stands, for people to read */
+  void *owner;
+  void (*drop)(lip_projection *p); /* the last spec or net that uses it is gone (optional) */
+  size_t users;
+};
+void lip_projection_hold(const lip_projection *p, bool more); /* accepts NULL */
 
 /* Builds and plans the layer of `spec` (borrowed, must outlive it). lip_layer_free releases. */
 lip_status lip_layer_new(const lip_spec *spec, const lip_shape *in, lip_pq pq, lip_plan *plan,

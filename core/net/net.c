@@ -110,6 +110,8 @@ static lip_status lay_out(lip_net *net, lip_err *err) {
   if (!net->weights || !net->grads || !net->decay || !net->leaf || !net->scratch)
     return lip_fail(err, LIP_MEMORY, "net: no memory for %zu parameters", net->n_params);
   lip_layer_leaves(net->root, net->leaf, net->n_leaf);
+  for (size_t i = 0; i < net->n_leaf; i++) net->projects_own |= net->leaf[i]->projection != NULL;
+  net->scripted = net->projects_own || net->root->on_caller;
   place_params(net, net->root);
   return LIP_OK;
 }
@@ -119,6 +121,7 @@ static lip_status lay_out(lip_net *net, lip_err *err) {
 static lip_status copy_conf(lip_net *net, const lip_net_conf *conf, lip_err *err) {
   const lip_reals *given = &conf->layer_budgets;
   net->conf = *conf;
+  lip_projection_hold(net->conf.projection, true);
   net->conf.layer_budgets = (lip_reals){0};
   if (!(conf->budget >= 0))
     return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got %g", lip_plain(conf->budget));
@@ -146,8 +149,11 @@ static lip_status plan_root(lip_net *net, lip_err *err) {
   lip_layer *root = lip_alloc(1, sizeof *root);
   if (!root) return lip_fail(err, LIP_MEMORY, "net: out of memory");
   net->root = root;
-  net->plan = (lip_plan){
-      .method = net->conf.method, .init = net->conf.init, .seed = net->conf.seed, .fault = &net->fault};
+  net->plan = (lip_plan){.method = net->conf.method,
+                         .init = net->conf.init,
+                         .seed = net->conf.seed,
+                         .projection = net->conf.projection,
+                         .fault = &net->fault};
   root->kind = net->spec->kind;
   root->plan = &net->plan;
   root->in = net->conf.input;
@@ -195,6 +201,8 @@ void lip_net_free(lip_net *net) {
   if (!net) return;
   lip_layer_free(net->root);
   lip_spec_free(net->spec);
+  lip_projection_hold(net->conf.projection, false);
+  lip_free(net->undo);
   lip_free(net->conf.layer_budgets.v);
   lip_free(net->weights);
   lip_free(net->grads);

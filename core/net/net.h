@@ -21,7 +21,8 @@ typedef struct lip_net_conf {
   double budget;           /* K, total, from input norm to the norm of the logits; INFINITY = unconstrained */
   lip_reals layer_budgets; /* n = 0: equal shares K^(1/n); else one per weighted layer, product <= budget */
   lip_project_method method;
-  size_t project_every; /* project after every k-th update; 0 = never inside step */
+  const lip_projection *projection; /* of weights inside of steps, NULL: the engine's own */
+  size_t project_every;             /* project after every k-th update; 0 = never inside step */
   lip_init init;
   uint64_t seed;
 } lip_net_conf;
@@ -63,6 +64,10 @@ typedef struct lip_net {
   uint64_t step;        /* updates done: random stream of dropout */
   lip_pairs *pairs;     /* bounds that the last loss took (net/pairs.h); NULL: none did */
   lip_fault fault;      /* plan.fault */
+  bool projects_own;    /* some layer has a projection that was handed over */
+  bool scripted;        /* that, or functions handed over in a layer: others may run inside of calls */
+  float *undo;          /* room for what a step changes, when projects_own */
+  size_t undo_room;
 } lip_net;
 
 /* Copies conf and specs. Errors name the layer ("layer 3 (dense): ..."). Owned: lip_net_free. */
@@ -111,8 +116,19 @@ lip_status lip_net_backward(lip_net *net, const float *dlogits, bool accumulate,
 /* One update of all weights from net->grads. LIP_NOT_FINITE when they are not, and then nothing has changed; LIP_STATE
  * when the optimiser belongs to another size; LIP_MEMORY. */
 lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err);
-/* Projects every layer onto its budget: the cheap form used in steps, or the rigorous one. */
+/* Projects every layer onto its budget: the cheap form used in steps (weights that have a projection handed over by that;
+ * lip_net_fault tells when one failed, and then nothing has changed), or the rigorous one. */
 void lip_net_project(lip_net *net);
+/* lip_net_update and, where conf.project_every says so, lip_net_project: both or neither. */
+lip_status lip_net_advance(lip_net *net, lip_optim *opt, lip_err *err);
+/* What lip_net_project does with all other weights. */
+void lip_net_project_rest(lip_net *net);
+/* For those two and the step: the projections that were handed over, into net->fault if one fails; room to take back what
+ * an update changes (LIP_MEMORY), the state to take back to, and back. opt may be NULL. Nothing where !projects_own. */
+lip_status lip_net_project_own(lip_net *net);
+lip_status lip_net_undo_reserve(lip_net *net, const lip_optim *opt, lip_err *err);
+void lip_net_undo_take(lip_net *net, const lip_optim *opt);
+void lip_net_undo(lip_net *net, lip_optim *opt);
 lip_status lip_net_project_exact(lip_net *net, lip_err *err);
 
 /* net->pairs for this way of bounding, as it is if it was made for it, else new. LIP_UNSUPPORTED names what cannot be

@@ -213,7 +213,7 @@ static void run_update(void *arg, const lip_worker *me) {
 
 /* Whether this layer's projection is not already part of the fused update. */
 static bool projects_apart(const job *j, const lip_layer *l) {
-  return l->project_units > 0 && !(j->fused && l->project_by_unit);
+  return l->project_units > 0 && !l->projection && !(j->fused && l->project_by_unit);
 }
 
 static bool needs_project(const job *j) {
@@ -312,7 +312,7 @@ static void run_fused(void *arg, const lip_worker *me) {
 }
 
 static bool can_fuse(const lip_net *net, const lip_optim *opt) {
-  if (isfinite(opt->clip_norm)) return false;
+  if (isfinite(opt->clip_norm) || net->projects_own) return false;
   for (size_t i = 0; i < net->n_leaf; i++) {
     const lip_layer *l = net->leaf[i];
     if (l->n_param > 0 && !l->params_by_unit && !l->computed && !l->still) return false;
@@ -371,11 +371,17 @@ static lip_status learn(job *j) {
     if (!lip_net_pull(net, 0)) return LIP_NOT_FINITE;
     j->which = REST;
   }
+  if (j->project) lip_net_undo_take(net, j->opt);
   run_by_units(j->fused ? run_fused : run_grads, j->B, j);
   if (!j->fused) {
     double norm = isfinite(j->opt->clip_norm) ? gradient_norm(net) : 0;
     if (norm > j->opt->clip_norm) j->scale = (float)(j->opt->clip_norm / norm);
     run_by_units(run_update, 0, j);
+  }
+  lip_status status = j->project ? lip_net_project_own(net) : LIP_OK;
+  if (status) {
+    lip_net_undo(net, j->opt);
+    return status;
   }
   if (j->project && needs_project(j)) run_by_units(run_project, 0, j);
   if (computed) lip_net_renew(net);
@@ -396,6 +402,7 @@ lip_status lip_net_step(lip_net *net, const float *x, const lip_targets *t, size
   lip_status status = lip_optim_reserve(opt, net->n_params, err);
   if (!status) status = lip_net_reserve(net, B, err);
   if (!status) status = lip_net_measure(net, loss, B, err);
+  if (!status) status = lip_net_undo_reserve(net, opt, err);
   if (status) return status;
   size_t every = net->conf.project_every;
   atomic_bool overflow = false, cancelled = false;
@@ -537,7 +544,7 @@ lip_status lip_net_update(lip_net *net, lip_optim *opt, lip_err *err) {
   return LIP_OK;
 }
 
-void lip_net_project(lip_net *net) {
+void lip_net_project_rest(lip_net *net) {
   job j = {.net = net};
   lip_net_touch(net);
   run_by_units(run_project, 0, &j);
