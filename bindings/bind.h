@@ -37,6 +37,7 @@ void lipL_open_rng(lua_State *L);
 void lipL_open_norm(lua_State *L);
 void lipL_open_spec(lua_State *L);
 void lipL_open_layer(lua_State *L);
+void lipL_open_projection(lua_State *L);
 void lipL_open_net(lua_State *L);
 void lipL_open_net_info(lua_State *L);
 void lipL_open_train(lua_State *L);
@@ -180,6 +181,7 @@ void lipL_enternet(lua_State *L, int idx, lip_net *net);
 /* Inputs and targets of a step where no function of a script can end or change them. What holds them is pushed. */
 const float *lipL_keeprows(lua_State *L, lip_net *net, const float *x, size_t B, lip_targets *t);
 
+const lip_projection *lipL_testprojection(lua_State *L, int idx); /* lent; NULL: something else */
 lip_spec *lipL_testdefinition(lua_State *L,
                               int idx); /* its spec with the default options, lent; NULL: something else */
 /* The spec or net at idx, made with user values (1, 2), keeps the definitions that it uses. */

@@ -3,9 +3,11 @@
  * Memory of the engine's side is counted by specs (lip_custom.specs) and outlives the userdata; the script's functions are
  * its user value, and every spec and net keeps the definitions that it uses as user values of its own. Should a finaliser
  * use a net whose definition has been finalised, its functions are gone, and the pass says so. */
+#include <stdio.h>
 #include <string.h>
 
 #include "bindings/bind_layer.h"
+#include "bindings/system/signal.h"
 
 static const char host_key, kinds_key, nets_key; /* of the registry */
 
@@ -76,8 +78,8 @@ static void push_registered(lua_State *L, const void *table, const void *key) {
   lua_remove(L, -2);
 }
 
-void lipL_pushfunctions(lua_State *L, const lipL_kind *k) {
-  push_registered(L, &kinds_key, k);
+void lipL_pushfunctions(lua_State *L, const void *key) {
+  push_registered(L, &kinds_key, key);
   if (lua_isuserdata(L, -1)) lua_getiuservalue(L, -1, 1);
 }
 
@@ -85,21 +87,32 @@ void lipL_pushnetof(lua_State *L, const lip_plan *plan) {
   push_registered(L, &nets_key, plan);
 }
 
+void lipL_keepkind(lua_State *L, const void *key) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &kinds_key);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, key);
+  lua_pop(L, 1);
+}
+
+/* Adds what is registered for key to the table on top of the stack. */
+static void keep_in(lua_State *L, const void *key) {
+  push_registered(L, &kinds_key, key);
+  lua_pushboolean(L, 1);
+  if (lua_isnil(L, -2))
+    lua_pop(L, 2);
+  else
+    lua_rawset(L, -3);
+}
+
 /* Adds the definitions that spec uses to the table on top of the stack. */
 static void collect(lua_State *L, const lip_spec *spec) {
-  if (lip_custom_of(spec->kind)) {
-    push_registered(L, &kinds_key, spec->kind);
-    lua_pushboolean(L, 1);
-    if (lua_isnil(L, -2))
-      lua_pop(L, 2);
-    else
-      lua_rawset(L, -3);
-  }
+  if (lip_custom_of(spec->kind)) keep_in(L, spec->kind);
+  if (spec->projection) keep_in(L, spec->projection);
   for (size_t i = 0; i < spec->n_child; i++) collect(L, spec->child[i]);
 }
 
 static bool uses_any(const lip_spec *spec) {
-  bool found = lip_custom_of(spec->kind) != NULL;
+  bool found = lip_custom_of(spec->kind) || spec->projection;
   for (size_t i = 0; !found && i < spec->n_child; i++) found = uses_any(spec->child[i]);
   return found;
 }
@@ -114,9 +127,12 @@ void lipL_keeplayers(lua_State *L, int idx, const lip_spec *spec) {
 }
 
 void lipL_keepnet(lua_State *L, int idx, const lip_net *net) {
-  if (!net->root->on_caller) return;
+  if (!net->scripted) return;
   idx = lua_absindex(L, idx);
-  lipL_keeplayers(L, idx, net->spec);
+  lua_newtable(L);
+  collect(L, net->spec);
+  if (net->conf.projection) keep_in(L, net->conf.projection);
+  lua_setiuservalue(L, idx, 1);
   lua_newtable(L); /* what passes leave for the way back, by layer */
   lua_setiuservalue(L, idx, 2);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &nets_key);
@@ -136,10 +152,7 @@ void lipL_listlayer(lua_State *L, lipL_kind *k) {
   k->next = k->host->named;
   k->host->named = k;
   k->listed = true;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &kinds_key);
-  lua_pushvalue(L, -2);
-  lua_rawsetp(L, -2, k);
-  lua_pop(L, 1);
+  lipL_keepkind(L, k);
   lua_getfield(L, LUA_REGISTRYINDEX, LIP_LAYER_T "s");
   lua_pushvalue(L, -2);
   lua_setfield(L, -2, name);
@@ -197,4 +210,52 @@ const float *lipL_keeprows(lua_State *L, lip_net *net, const float *x, size_t B,
   }
   memcpy(net->input, x, B * net->root->n_in * sizeof *x);
   return net->input;
+}
+
+/* ---- calling ---- */
+
+/* One line: an error that says where it was raised, behind the function's own place. */
+static lip_status say(lua_State *L, const char *what, const char *where, lip_err *err) {
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+  char raised[60];
+  if (text && lipL_sigint_seen() && strstr(text, "interrupted")) {
+    lipL_interrupt(L);
+    return lip_fail(err, LIP_CANCELLED, "cancelled by the user");
+  }
+  snprintf(raised, sizeof raised, "raised a %s", luaL_typename(L, -1));
+  if (!what) return lip_fail(err, LIP_STATE, "%.350s", text ? text : raised);
+  return lip_fail(err, LIP_STATE, "%s (%.100s): %.250s", what, where, text ? text : raised);
+}
+
+lip_status lipL_protect(lipL_host *host, lua_CFunction f, void *arg, const char *what, const char *where,
+                        lip_err *err) {
+  lua_State *L = host->L;
+  if (!L || !pthread_equal(host->thread, pthread_self()))
+    return lip_fail(err, LIP_STATE, "its functions run on the thread of the script only");
+  if (!lua_checkstack(L, LUA_MINSTACK)) return lip_fail(err, LIP_MEMORY, "no room to call its functions");
+  lua_pushcfunction(L, f);
+  lua_pushlightuserdata(L, arg);
+  const int status = lua_pcall(L, 1, 0, 0);
+  host->L = L; /* whatever ran meanwhile */
+  if (status == LUA_OK) return LIP_OK;
+  lip_status code =
+      status == LUA_ERRMEM ? lip_fail(err, LIP_MEMORY, "out of memory") : say(L, what, where, err);
+  lua_pop(L, 1);
+  return code;
+}
+
+void lipL_taketensor(lua_State *L, int idx, const char *what, int ndim, const size_t *shape, float *to) {
+  char want[100], got[100];
+  lip_shape_text(ndim, shape, want, sizeof want);
+  lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
+  if (!t)
+    luaL_error(L, "%s is to be a tensor of %s, got %s", what, want, lipL_typetext(L, idx, got, sizeof got));
+  if (!lipL_tensor_alive(L, idx)) luaL_error(L, "%s is a tensor whose memory is gone", what);
+  bool same = t->ndim == ndim;
+  for (int i = 0; same && i < ndim; i++) same = t->shape[i] == shape[i];
+  if (!same)
+    luaL_error(L, "%s is to be a tensor of %s, got one of %s", what, want,
+               lip_shape_text(t->ndim, t->shape, got, sizeof got));
+  lip_tensor whole = lip_tensor_wrap(to, ndim, shape);
+  lip_tensor_copy(&whole, t);
 }

@@ -7,6 +7,7 @@
 #include "bindings/bind.h"
 
 #define LIP_LAYER_T "lip.layer"
+#define LIP_PROJECTION_T "lip.projection"
 
 /* What a definition is asked; the names are those of its fields. */
 typedef enum lipL_asked {
@@ -52,8 +53,16 @@ typedef struct lipL_definition {
 /* The functions of the engine's side (bind_layer_run.c). */
 extern const lip_custom_ops lipL_layer_ops;
 
-/* Pushes the table of functions of k, or nil when its definition is gone. */
-void lipL_pushfunctions(lua_State *L, const lipL_kind *k);
+/* Pushes what the userdata registered for `key` (a lipL_kind, a projection) has as its user value, or nil when it is gone. */
+void lipL_pushfunctions(lua_State *L, const void *key);
+/* Registers the userdata on top of the stack for `key`; does not keep it alive. */
+void lipL_keepkind(lua_State *L, const void *key);
+/* f(lightuserdata arg) under protection on the thread that has called a net last. What it raises becomes the message "what
+ * (where): ..."; LIP_STATE, LIP_CANCELLED after Ctrl-C, LIP_MEMORY. */
+lip_status lipL_protect(lipL_host *host, lua_CFunction f, void *arg, const char *what, const char *where,
+                        lip_err *err);
+/* The numbers of the tensor at idx into `to`; raises, naming it `what`, unless it has that shape. */
+void lipL_taketensor(lua_State *L, int idx, const char *what, int ndim, const size_t *shape, float *to);
 /* The net that belongs to a plan, pushed, or nil. */
 void lipL_pushnetof(lua_State *L, const lip_plan *plan);
 

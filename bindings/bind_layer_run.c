@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "bindings/bind_tensor.h"
-#include "bindings/system/signal.h"
 
 /* One question. */
 typedef struct question {
@@ -28,35 +27,14 @@ typedef struct question {
 const char *const lipL_asked_names[LIPL_ASKED] = {"output",   "parameters", "init",     "forward",
                                                   "backward", "lipschitz",  "deviation"};
 
-/* ---- protection ---- */
-
-/* One line: an error that says where it was raised, behind the function's own place. */
-static lip_status say(const question *q, lua_State *L, lip_err *err) {
-  const char *name = lipL_asked_names[q->asked], *where = q->k->where[q->asked];
-  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-  const bool interrupted = text && lipL_sigint_seen() && strstr(text, "interrupted");
-  if (interrupted) {
-    lipL_interrupt(L);
-    return lip_fail(err, LIP_CANCELLED, "cancelled by the user");
-  }
-  if (!text) return lip_fail(err, LIP_STATE, "%s (%.100s): raised a %s", name, where, luaL_typename(L, -1));
-  return lip_fail(err, LIP_STATE, "%s (%.100s): %.250s", name, where, text);
-}
-
 static lip_status ask(lua_CFunction f, question *q, lip_err *err) {
-  lipL_host *host = q->k->host;
-  lua_State *L = host->L;
-  if (!L || !pthread_equal(host->thread, pthread_self()))
-    return lip_fail(err, LIP_STATE, "its functions run on the thread of the script only");
-  if (!lua_checkstack(L, LUA_MINSTACK)) return lip_fail(err, LIP_MEMORY, "no room to call its functions");
-  lua_pushcfunction(L, f);
-  lua_pushlightuserdata(L, q);
-  const int status = lua_pcall(L, 1, 0, 0);
-  host->L = L; /* whatever ran meanwhile */
-  if (status == LUA_OK) return LIP_OK;
-  lip_status code = status == LUA_ERRMEM ? lip_fail(err, LIP_MEMORY, "out of memory") : say(q, L, err);
-  lua_pop(L, 1);
-  return code;
+  lip_err why;
+  const lipL_kind *k = q->k;
+  lip_status status = lipL_protect(k->host, f, q, NULL, NULL, &why);
+  if (!status) return LIP_OK;
+  return status == LIP_STATE ? lip_fail(err, status, "%s (%.100s): %.250s", lipL_asked_names[q->asked],
+                                        k->where[q->asked], why.msg)
+                             : lip_fail(err, status, "%s", why.msg);
 }
 
 /* ---- arguments ---- */
@@ -132,27 +110,10 @@ static void push_context(lua_State *L, const question *q, bool fresh) {
 
 /* ---- answers ---- */
 
-/* The tensor at idx into `to`; raises unless it has that shape. */
-static void take(lua_State *L, int idx, const char *what, int ndim, const size_t *shape, float *to) {
-  char want[100], got[100];
-  lip_shape_text(ndim, shape, want, sizeof want);
-  lip_tensor *t = luaL_testudata(L, idx, LIP_TENSOR_T);
-  if (!t)
-    luaL_error(L, "%s is to be a tensor of %s, got %s", what, want, lipL_typetext(L, idx, got, sizeof got));
-  if (!lipL_tensor_alive(L, idx)) luaL_error(L, "%s is a tensor whose memory is gone", what);
-  bool same = t->ndim == ndim;
-  for (int i = 0; same && i < ndim; i++) same = t->shape[i] == shape[i];
-  if (!same)
-    luaL_error(L, "%s is to be a tensor of %s, got one of %s", what, want,
-               lip_shape_text(t->ndim, t->shape, got, sizeof got));
-  lip_tensor whole = lip_tensor_wrap(to, ndim, shape);
-  lip_tensor_copy(&whole, t);
-}
-
 static void take_rows(lua_State *L, int idx, const char *what, size_t rows, const lip_shape *s, float *to) {
   size_t shape[LIP_MAX_DIMS];
   const int ndim = rows_shape(rows, s, shape);
-  take(L, idx, what, ndim, shape, to);
+  lipL_taketensor(L, idx, what, ndim, shape, to);
 }
 
 /* The list of whole numbers > 0 on top of the stack, `most` of them at most. */
@@ -230,7 +191,7 @@ static int do_reset(lua_State *L) {
   } else {
     char what[100];
     snprintf(what, sizeof what, "'%.60s' at the start", p->name);
-    take(L, -1, what, p->ndim, p->shape, p->value);
+    lipL_taketensor(L, -1, what, p->ndim, p->shape, p->value);
   }
   for (size_t i = 0; i < n; i++)
     if (!isfinite(p->value[i])) luaL_error(L, "'%s' is not finite at the start", p->name);
@@ -282,7 +243,7 @@ static void take_gradients(lua_State *L, const question *q) {
     if (!p->frozen) {
       snprintf(what, sizeof what, "the gradient of '%.60s'", p->name);
       lua_getfield(L, -1, p->name);
-      take(L, -1, what, p->ndim, p->shape, to);
+      lipL_taketensor(L, -1, what, p->ndim, p->shape, to);
       lua_pop(L, 1);
     }
     to += lip_param_size(p);

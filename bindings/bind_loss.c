@@ -157,19 +157,22 @@ static bool cancelled(const lip_net *net) {
   return lip_cancel_raised(net->engine.cancel);
 }
 
-static int fail_cancelled(lua_State *L, const char *message) {
+static int fail_cancelled(lua_State *L, const lip_net *net, const char *message) {
+  const int failed = lipL_netfault(L, net); /* a layer written in Lua */
+  if (failed) return failed;
   lip_err err = {LIP_CANCELLED, ""};
   strncpy(err.msg, message, sizeof err.msg - 1);
   return lipL_fail(L, &err);
 }
 
-/* Outputs (B, C) of the rows at x (kept by the net for a backward pass), pushed; NULL: cancelled, nothing pushed. */
+/* Outputs (B, C) of the rows at x (kept by the net for a backward pass), pushed; NULL: cancelled, or a layer written in Lua
+ * failed, nothing pushed. */
 static lip_tensor *push_outputs(lua_State *L, lip_net *net, const float *x, size_t B, bool training) {
   lip_tensor *z = lipL_newtensor(L, 2, (size_t[]){B, net->root->n_out});
   lipL_reserve(L, net, B); /* after the tensor: making it may run a finaliser that uses this net */
   memcpy(net->input, x, B * net->root->n_in * sizeof(float));
   lip_net_forward(net, net->input, B, training);
-  if (cancelled(net)) {
+  if (cancelled(net) || net->fault.err.code) {
     lua_pop(L, 1);
     return NULL;
   }
@@ -179,13 +182,10 @@ static lip_tensor *push_outputs(lua_State *L, lip_net *net, const float *x, size
 
 /* From the gradient in z on top of the stack to the update, as lip_net_step does it. */
 static lip_status learn(lip_net *net, const float *dz, lip_optim *opt, double value, lip_err *err) {
-  const size_t every = net->conf.project_every;
   lip_status status = lip_net_backward(net, dz, false, false, err);
-  if (!status) status = lip_net_update(net, opt, err);
-  if (status) return status;
-  opt->loss = value;
-  if (every > 0 && opt->t % every == 0) lip_net_project(net);
-  return LIP_OK;
+  if (!status) status = lip_net_advance(net, opt, err);
+  if (!status) opt->loss = value;
+  return status;
 }
 
 /* net:step(x, y, opt, loss) with a loss that is a function */
@@ -197,7 +197,7 @@ static int own_step(lua_State *L) {
   lua_settop(L, 5);
   const float *x = lipL_checkrows(L, 2, net, &B);
   if (!push_outputs(L, net, x, B, true))
-    return fail_cancelled(L, "cancelled; the weights are as before this step");
+    return fail_cancelled(L, net, "cancelled; the weights are as before this step");
   const uint64_t pass = net->passes;
   lua_pushvalue(L, 3);
   lua_pushvalue(L, 2);
@@ -280,7 +280,7 @@ static int own_evaluate(lua_State *L) {
   lipL_checkfeatures(L, "evaluate", d, net);
   for (size_t i = 0; i < limit; i += batch) {
     size_t last = limit - i < batch ? limit : i + batch;
-    if (!evaluate_rows(L, i + 1, last, labels, &sum)) return fail_cancelled(L, "cancelled by the user");
+    if (!evaluate_rows(L, i + 1, last, labels, &sum)) return fail_cancelled(L, net, "cancelled by the user");
   }
   lua_newtable(L);
   lua_pushinteger(L, (lua_Integer)sum.n);

@@ -16,7 +16,7 @@ typedef struct net_box {
 static net_box *check_box(lua_State *L, int idx) {
   net_box *box = luaL_checkudata(L, idx, LIP_NET_T);
   if (!box->net) luaL_argerror(L, idx, "this net is closed");
-  if (box->net->root->on_caller) lipL_enternet(L, idx, box->net);
+  if (box->net->scripted) lipL_enternet(L, idx, box->net);
   lip_net_follow(box->net);
   return box;
 }
@@ -87,7 +87,7 @@ static const lip_opt net_opts[] = {
      .type = LIP_OPT_ENUM,
      FIELD(projection),
      .names = lip_project_method_names,
-     .help = "how weights are brought back onto their budget"},
+     .help = "how weights are brought back onto their budget; also a lip.projection(f)"},
     {.name = "project_every",
      .type = LIP_OPT_SIZE,
      FIELD(project_every),
@@ -189,6 +189,10 @@ static int net_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lipL_owntable(L, 1, read); /* which keeps the layers, whatever is asked of the script's own */
+  if (lua_getfield(L, 1, "projection") == LUA_TUSERDATA && (conf.projection = lipL_testprojection(L, -1))) {
+    lua_pushnil(L); /* the object stays on the stack, the engine's own projection is the default */
+    lua_setfield(L, 1, "projection");
+  }
   const net_options *o = lipL_checkconf(L, 1, &net_desc, own);
   check_path(L, 1, &conf.path);
   check_input(L, &o->input, &conf.input);
@@ -365,7 +369,7 @@ static int net_step(lua_State *L) {
       L, net,
       B); /* before the targets: nothing that runs a script's code may come between them and the step */
   lip_targets t = check_targets(L, 3, box, loss->kind->target, B, C);
-  if (net->root->on_caller) x = lipL_keeprows(L, net, x, B, &t);
+  if (net->scripted) x = lipL_keeprows(L, net, x, B, &t);
   const size_t pinned = lipL_pin(opt);
   lipL_pin(loss);
   const lip_status status = lip_net_step(net, x, &t, B, loss, opt, &value, &err);

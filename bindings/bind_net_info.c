@@ -146,7 +146,8 @@ static int net_info(lua_State *L) {
   lua_setfield(L, -2, "norm");
   lua_pushnumber(L, net->conf.budget);
   lua_setfield(L, -2, "budget");
-  lua_pushstring(L, lip_project_method_names[net->conf.method]);
+  lua_pushstring(L, net->conf.projection ? net->conf.projection->origin
+                                         : lip_project_method_names[net->conf.method]);
   lua_setfield(L, -2, "projection");
   lua_pushinteger(L, (lua_Integer)net->conf.project_every);
   lua_setfield(L, -2, "project_every");

@@ -63,6 +63,17 @@ static void add_children(lua_State *L, int idx, lip_spec *spec) {
   }
 }
 
+/* The option `projection` of a layer with a weight; pushes it. */
+static const lip_projection *check_projection(lua_State *L, int idx, const char *name) {
+  char got[80];
+  if (!lua_istable(L, idx) || lua_getfield(L, idx, "projection") == LUA_TNIL) return NULL;
+  const lip_projection *p = lipL_testprojection(L, -1);
+  if (!p)
+    luaL_error(L, "%s: option 'projection' expects one made by lip.projection(f), got %s", name,
+               lipL_typetext(L, -1, got, sizeof got));
+  return p;
+}
+
 int lipL_newspec(lua_State *L, int idx, const lip_layer_kind *kind) {
   const char *name = kind->desc.name, *prefix = kind->origin ? "" : "lip.";
   if (!lua_isnoneornil(L, idx) && !lua_istable(L, idx)) {
@@ -73,13 +84,18 @@ int lipL_newspec(lua_State *L, int idx, const lip_layer_kind *kind) {
   lua_settop(L, idx);
   if (lua_istable(L, idx) && !(kind->flags & LIP_LAYER_CONTAINER) && lua_rawlen(L, idx) > 0)
     return luaL_error(L, "%s: options are given by name, as in %s%s{name = value}", name, prefix, name);
-  const void *conf = lipL_checkconf(L, idx, &kind->desc, NULL);
+  static const char *const own[] = {"projection", NULL};
+  const bool weight = lip_opt_find(&kind->desc, "trainable") != NULL;
+  const lip_projection *projection = weight ? check_projection(L, idx, name) : NULL; /* stays on the stack */
+  const void *conf = lipL_checkconf(L, idx, &kind->desc, weight ? own : NULL);
   spec_box *box = lipL_newobject(L, LIP_SPEC_T, sizeof *box, 1);
   box->spec = lip_spec_new(kind);
   void *copy = box->spec ? lip_conf_copy(&kind->desc, conf) : NULL;
   if (!copy) return luaL_error(L, "%s: out of memory", name);
   lip_conf_free(&kind->desc, box->spec->conf);
   box->spec->conf = copy;
+  box->spec->projection = projection;
+  lip_projection_hold(projection, true);
   if (lua_istable(L, idx)) add_children(L, idx, box->spec);
   lipL_keeplayers(L, -1, box->spec);
   return 1;

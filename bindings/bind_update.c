@@ -11,11 +11,9 @@
 static int optim_step(lua_State *L) {
   lip_optim *o = lipL_checkoptim(L, 1);
   lip_net *net = lipL_checknet(L, 2);
-  const size_t every = net->conf.project_every;
   bool fresh = o->state == NULL;
   lip_err err;
-  if (lip_net_update(net, o, &err)) return lipL_fault(L, &err);
-  if (lua_toboolean(L, 3) && every > 0 && o->t % every == 0) lip_net_project(net);
+  if ((lua_toboolean(L, 3) ? lip_net_advance : lip_net_update)(net, o, &err)) return lipL_fault(L, &err);
   if (fresh) lipL_account(L, o->n * o->kind->slots * sizeof *o->state);
   lua_pushboolean(L, true);
   return 1;
@@ -47,6 +45,8 @@ static int net_project(lua_State *L) {
   lipL_checkfields(L, 2, "project", known);
   if (!lipL_optfield_bool(L, 2, "project", "exact", true)) {
     lip_net_project(net);
+    const int failed = lipL_netfault(L, net);
+    if (failed) return failed;
   } else if (lip_net_project_exact(net, &err)) {
     return lipL_fault(L, &err);
   }

@@ -27,6 +27,7 @@ local make = {
   ["lip.tensor"] = function() return lip.rand(1, {3, 4}) end,
   ["lip.rng"] = function() return lip.rng(1) end,
   ["lip.spec"] = function() return lip.dense {out = 3} end,
+  ["lip.projection"] = function() return lip.projection(function(w) return w end) end,
   ["lip.layer"] = function()
     return lip.layer {name = "itself", forward = function(x) return x end, backward = function(_, _, dy) return dy end}
   end,
