@@ -1,18 +1,20 @@
 -- How far must an image of a 0 be moved until a net takes it for an 8? One output, its sign the answer: the loss HKR pushes
 -- the two digits apart (the dual of their Wasserstein-1 distance) and asks for a margin with a hinge.
 --
---   lipwb experiments/zero_or_eight.lua [--set alpha=0.98] [--set epochs=20]
+--   lipwb experiments/zero_or_eight.lua [--set alpha=0.98] [--set epochs=20] [--set weight=projected]
 --
--- Expected (MNIST, two cores, 2 s): 99.33 % clean, 98.21 / 96.47 / 85.57 % certified at l_2 0.5 / 1 / 2, median radius 3.1,
--- distance of the two digits at least 6.08. Published for the same layers with Bjorck-orthogonal weights: 99.33 % and
--- 6.65. The distance is a proof: the mean output on the 8s less that on the 0s, divided by a bound of the net's constant,
+-- Expected (MNIST, two cores, 5 s): 99.33 % clean, 98.52 / 97.44 / 90.07 % certified at l_2 0.5 / 1 / 2, median radius 3.4,
+-- distance of the two digits at least 6.82; after 20 epochs 7.12; 20 epochs of weight=projected, 2 to 7 s: 99.33 % clean, 98.21 / 96.47 /
+-- 85.57 %, 3.1 and 6.08. Published for these layers with Bjorck-orthogonal weights: 99.33 % and 6.65. The distance
+-- is a proof: the mean output on the 8s less that on the 0s, divided by a bound of the net's constant,
 -- is below the Wasserstein-1 distance of the samples whatever was trained (up to the rounding of the mean).
 local lip = require "lip"
 
 local args = lip.args{
   alpha = { 0.98, "share of the hinge in the loss; 0 only estimates the distance", min = 0, max = 1 },
-  margin = { 1, "between the two digits", min = 0 }, epochs = { 20, "passes over the data", min = 1 },
-  lr = { 0.01, "rate of Adam at the start" }, seed = { 1, "of weights and shuffling" },
+  margin = { 1, "between the two digits", min = 0 }, epochs = { 10, "passes over the data", min = 1 },
+  lr = { 0.01, "rate of Adam at the start" },
+  weight = { "bjorck", "orthogonal, or as after a projection", choices = { "bjorck", "projected" } }, seed = { 1, "of weights and shuffling" },
   limit = { 0, "samples to choose from, 0: all" },
   data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
 }
@@ -30,9 +32,10 @@ local train, test, name = lip.data.main_dataset{ set = args.data, limit = args.l
 assert(train, test)
 train, test = pick(train), pick(test)
 
+local function dense(n) return lip.dense{ out = n, weight = args.weight } end
 local net = lip.net{ input = { 1, 28, 28 }, norm = 2, budget = 1, seed = args.seed, lip.flatten(),
-  lip.dense{ out = 128 }, lip.fullsort(), lip.dense{ out = 64 }, lip.fullsort(), lip.dense{ out = 32 }, lip.fullsort(),
-  lip.dense{ out = 1 } }
+  dense(128), lip.fullsort(), dense(64), lip.fullsort(), dense(32), lip.fullsort(),
+  dense(1) }
 local start = lip.time()
 assert(lip.train(net, train, { epochs = args.epochs, batch = 256, seed = args.seed, verbose = true,
   loss = lip.loss.hkr{ alpha = args.alpha, margin = args.margin }, opt = lip.optim.adam{ lr = args.lr },
