@@ -7,7 +7,7 @@ local check_options = require("lip.options").check
 
 local function refuse(name, expected, got)
   error(("lbdn: option '%s' expects %s, got %s"):format(name, expected,
-    type(got) == "number" and tostring(got) or type(got) == "string" and ("%q"):format(got) or type(got)), 3)
+    type(got) == "number" and tostring(got) or type(got) == "string" and ("%q"):format(got) or type(got)), 4)
 end
 
 -- The float32 number next to x.
@@ -34,7 +34,7 @@ end
 ---@param given table options; help "lbdn" lists them
 ---@return lip.net
 local function lbdn(given)
-  local o = check_options(given or {}, "lip.lbdn")
+  local o = check_options(given, "lip.lbdn")
   local gamma = check(o)
   local factor, widths = single(math.sqrt(gamma)), o.widths
   local net = { input = o.input, norm = 2, seed = o.seed, budgets = {}, lip.scale { factor = factor } }
@@ -48,4 +48,4 @@ local function lbdn(given)
   return lip.net(net)
 end
 
-return lbdn
+return require "lip.arguments".checked("lip.lbdn", "options options", lbdn)

@@ -126,7 +126,7 @@ end
 
 function T.test_wrong_options_are_named()
   local function refused(text, options) lu.assertErrorMsgContains(text, lip.lbdn, options) end
-  refused("lbdn expects a table of options, got number", 3)
+  refused("lip.lbdn: argument 1 (options) expects a table of options, got number 3", 3)
   refused("option 'widths' expects a table of whole numbers >= 1, got nil", { input = 3, outputs = 2 })
   refused("option 'widths' expects a table of whole numbers >= 1, got 2.5", { input = 3, widths = { 2.5 }, outputs = 2 })
   refused("option 'outputs' expects a whole number >= 1, got \"x\"", { input = 3, widths = {}, outputs = "x" })
