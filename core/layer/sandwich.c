@@ -1,6 +1,7 @@
 /* sandwich: y = K sqrt(2) A' Psi phi(sqrt(2) Psi^-1 B x + b), A (n, n), B (n, m), AA' + BB' = I, Psi = diag(exp(log_psi)),
  * slopes of phi in [0, 1]; with activation "none" y = K B x + b (Wang, Manchester 2023, section 3). K is the layer's budget,
- * 1 without one. Trained: X (n, n) and below it Y (m, n) ("free"), log_psi (n), b. By the Cayley transform
+ * 1 without one. Trained: X (n, n) and below it Y (m, n) ("free"; normal at first, whatever `init`), log_psi (n), b. By the
+ * Cayley transform
  *   Z = X - X' + Y'Y,  N = (I + Z)^-1,  A' = 2 N - I,  B = -2 N'Y'
  * where the symmetric part of I + Z is at least I, so that N exists for every X and Y.
  *
