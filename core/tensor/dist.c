@@ -47,6 +47,7 @@ typedef struct family {
 #define ADD(a, b) ((a) + (b))
 #define MUL(a, b) ((a) * (b))
 #define FMA FMA4
+#define HOLD HOLD4
 #define ABS(a) ((VEC4)((BITS4)(a)&0x7fffffff))
 LIP_INLINE VEC4 top4(VEC4 a, VEC4 b) {
   BITS4 p = (BITS4)a, q = (BITS4)b, less = p < q;
@@ -79,6 +80,7 @@ LIP_INLINE uint32_t lanes4(BITS4 m) {
 #undef ADD
 #undef MUL
 #undef FMA
+#undef HOLD
 #undef ABS
 #undef TOP
 #undef KEEP
@@ -101,6 +103,7 @@ LIP_INLINE uint32_t lanes4(BITS4 m) {
 #define ADD(a, b) _mm256_add_ps(a, b)
 #define MUL(a, b) _mm256_mul_ps(a, b)
 #define FMA FMA8
+#define HOLD HOLD8
 #define ABS(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
 #define TOP(a, b) _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))
 #define KEEP(t, f) _mm256_and_ps(_mm256_cmp_ps(t, f, _CMP_NLT_UQ), t)
@@ -124,6 +127,7 @@ LIP_INLINE uint32_t lanes4(BITS4 m) {
 #undef ADD
 #undef MUL
 #undef FMA
+#undef HOLD
 #undef ABS
 #undef TOP
 #undef KEEP
@@ -145,6 +149,7 @@ LIP_INLINE uint32_t lanes4(BITS4 m) {
 #define ADD(a, b) _mm512_add_ps(a, b)
 #define MUL(a, b) _mm512_mul_ps(a, b)
 #define FMA FMA16
+#define HOLD HOLD16
 #define ABS(a) _mm512_abs_ps(a)
 #define TOP(a, b) _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
 #define KEEP(t, f) _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, f, _CMP_NLT_UQ), t)

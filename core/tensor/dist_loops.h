@@ -1,7 +1,7 @@
 /* The loops of dist.c for one family of instructions, included once for each. It has been told TARGET, V (the vector), L (its
  * lanes), ROWS and COLS of a tile, GROUP (vectors that are passed over together) and the operations LOAD, STORE, ONE, SUB, MUL, FMA, ABS, TOP (the larger of two vectors of
  * bits that are not negative), KEEP(t, f): t where it is not below f, else 0; ANY(t, f): whether some lane is not below f;
- * SIGNED(v, d): v with the sign of d turned over; SAME(t, f), MORE(t, f): bits of lanes that are alike, where t is above f; FN(name). */
+ * SIGNED(v, d): v with the sign of d turned over; HOLD (the number is in a register); SAME(t, f), MORE(t, f): bits of lanes that are alike, where t is above f; FN(name). */
 
 /* Up to L numbers in front of zeros. */
 TARGET static inline V FN(part)(const float *p, size_t n) {
@@ -42,7 +42,10 @@ TARGET static void FN(tile)(size_t n, const float *x0, size_t rows, const float 
     UNROLL for (size_t c = 0; c < COLS; c++) b[c] = LOAD(w[c] + i);
     UNROLL for (size_t r = 0; r < ROWS; r++) {
       const V a = LOAD(x[r] + i);
-      UNROLL for (size_t c = 0; c < COLS; c++) acc[r][c] = TOP(acc[r][c], ABS(SUB(a, b[c])));
+      UNROLL for (size_t c = 0; c < COLS; c++) {
+        acc[r][c] = TOP(acc[r][c], ABS(SUB(a, b[c])));
+        HOLD(acc[r][c]); /* all differences at once would not fit */
+      }
     }
   }
   if (n % L) {

@@ -1,6 +1,6 @@
 /* What distances cost beside a product of matrices of the same size, on one thread:
  *   cmake --build build --target dist_bench && build/tests/dist_bench
- * x (128, 784), w (1024, 784), normal numbers. ratio: median time against that of lip_gemm, measured alternately in the same run. */
+ * x (128, 784), w (1024, 784), normal numbers. ratio: the least time against that of lip_gemm, measured alternately in the same run. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +91,7 @@ static void report(const char *name, piece *run, const arrays *a, int k) {
   }
   qsort(ours, RUNS, sizeof *ours, ascending);
   qsort(gemm, RUNS, sizeof *gemm, ascending);
-  printf("%-24s p = 2^%-2d %8.2f ms %8.2f\n", name, k, ours[RUNS / 2] * 1e3, ours[RUNS / 2] / gemm[RUNS / 2]);
+  printf("%-24s p = 2^%-2d %8.2f ms %8.2f\n", name, k, *ours * 1e3, *ours / *gemm);
 }
 
 int main(void) {
