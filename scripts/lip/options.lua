@@ -269,7 +269,7 @@ pairs = false -- also the constants of the differences of two outputs: true, or 
 outputs = all -- a list of outputs from 1 on: only the pairs with one of them (with ten outputs {3} takes a fifth of the time of all)
 seconds = 8 from norm inf, else 30 -- what the method may take; math.huge: until it has settled
 progress = a line on a terminal -- function({method=, done=, total=, seconds=}) twice a second at most; false: nothing
--> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, reason=, tried=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget; reason: what the method could not do and why, nil when it could; tried: of "best", {{method=, upper=, seconds=, reason=}, ...}]],
+-> { upper=, lower=, tightness=, slack=, method=, seconds=, pq=, pairs=, lower_pairs=, unknown=, assumed=, reason=, tried=, layers={{kind=, step=, upper=, budget=}, ...} }; tightness: lower / upper, slack: upper / budget; assumed: the layers written in Lua whose constants it takes at their word; reason: what the method could not do and why, nil when it could; tried: of "best", {{method=, upper=, seconds=, reason=}, ...}]],
   ["net:forward"] = [[
 training = false -- true or false: dropout is active, and backward may follow; plain true says the same
 arithmetic = float32 -- "double": sums and activations in double, rounded to float32 at the end
@@ -294,7 +294,7 @@ spec = none -- local: what is to hold of the outputs z in place of the label: {C
 proved = false -- local, one eps: also lower bounds of z_y - z_j all over the ball, (n, C), or of the rows of spec; -inf where nothing is known (by relaxation: a row that only a contradiction proves has a bound below 0)
 table = false -- also the margins to every class in the float32 pass, (n, C)
 tight = false -- all rows once more in double, not only those where rounding takes 1/8 of the radius
--> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, reason=, tried= }; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; radii: float32, rounded down: compare with reached, not with eps; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net. One output f answers by its sign (label 1 is f > 0, else 0; labels -1 and 1 are read as 0 and 1): radii are |f| / L, f = 0 a tie, C is 2]],
+-> { n=, clean=, certified={[eps]=}, reached=, radii=, margins=, table=, proved=, holds=, labels=, pairs=, method=, region=, p=, arithmetic=, assumed=, reason=, tried= }; assumed: as of net:bound; region: of local, what the sizes are of, such as "l_2 balls cut with the box {0, 1}"; reason, tried: as of net:bound; clean, certified: shares of the n rows; certified[eps] of a radius that was not asked for is an error; radii: float32, rounded down: compare with reached, not with eps; reached: how many of eps each row's radius reaches, whatever its label; with spec clean is the share of rows that it holds for, holds (n) says which (1, 0; -1: nobody can say), margins how far it is from being broken, and y is the label of the data, without data of labels that of the net. One output f answers by its sign (label 1 is f > 0, else 0; labels -1 and 1 are read as 0 and 1): radii are |f| / L, f = 0 a tie, C is 2]],
   ["net:ranges"] = [[
 p = the net's path -- norm of the ball, its first one
 box = none -- {from, to}, numbers or tensors of one input: only inputs between them count, ball and box together
@@ -331,7 +331,7 @@ steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
 limit = all -- the first so many rows only
 seed = 1 -- of the attack
--> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, region=, reason= }; region: as of net:certify; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
+-> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, region=, assumed=, reason= }; assumed, region: as of net:certify; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
   ["lip.attack"] = [[
 eps = required -- how far points may be from their input; a tensor of one input: scale of a ball of size 1
 scale = none -- a tensor of one input, s >= 0: distances and steps are ||(x' - x) / s||_p; 0 keeps an input where it is

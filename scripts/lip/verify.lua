@@ -112,7 +112,7 @@ local function verify(net, data, y, options)
   return { n = report.n, verified = count.verified / report.n, violated = count.violated / report.n,
     unproven = count.unproven / report.n, clean = clean / report.n, verdicts = verdicts, labels = report.labels,
     rows = rows, adversarial = points, p = report.p, eps = is_tensor(o.eps) and 1 or o.eps, region = report.region,
-    reason = report.reason }
+    reason = report.reason, assumed = report.assumed }
 end
 
 return arguments.checked("lip.verify", "net net, data rows", verify)

@@ -161,6 +161,38 @@ function T.test_the_same_bits_as_a_layer_of_the_engine()
   lu.assertTrue(some > 32)
   lu.assertEquals(a.assumed, { "layer 2 (as_relu)", "layer 3 (residual): layer 2 (as_relu)" })
   lu.assertNil(b.assumed)
+  lu.assertEquals(lip.verify(mine, x, y, { eps = 0.01 }).assumed, a.assumed)
+  lu.assertErrorMsgContains("a layer of the engine", function() lip.layer{ name = "chain", forward = print } end)
+end
+
+-- What lip.grad makes of forward gives the gradients that backward would.
+function T.test_without_backward()
+  local function bent(extra)
+    local d = { name = "bent", parameters = { gain = { 5, init = 0.7 } }, options = { beta = 2 },
+      forward = function(x, w, o) return x * w.gain + (o.beta * x):tanh() end }
+    for name, v in pairs(extra) do d[name] = v end
+    return lip.layer(d)
+  end
+  local x, y = batch(16)
+  local function train(layer)
+    local net, opt = net_of(layer), lip.optim.sgd{ lr = 0.1 }
+    for _ = 1, 3 do assert(net:step(x, y, opt, lip.loss.cross_entropy())) end
+    return net:parameters()
+  end
+  local by_grad = train(bent{})
+  local by_hand = train(bent{ backward = function(a, _, dy, w, o)
+    local t = (o.beta * a):tanh()
+    return dy * ((1 - t * t) * o.beta + w.gain), { gain = (dy * a):sum(1) }
+  end })
+  local gains = 0
+  for i, p in ipairs(by_grad) do
+    lu.assertTrue(p.value:allclose(by_hand[i].value, 1e-5), p.kind .. "." .. p.name)
+    gains = gains + (p.name == "gain" and p.value:allclose(lip.full({ 5 }, 0.7), 1e-4) and 0 or 1)
+  end
+  lu.assertEquals(gains, #by_grad, "they have been trained")
+  local net = net_of(bent{ forward = function(a) return a:sort(1) end })
+  lu.assertErrorMsgContains("layer 2 (bent): forward (tests/lua/test_layer.lua:", net.step, net, x, y, lip.optim.sgd(),
+    lip.loss.cross_entropy())
 end
 
 -- ---- training, saving, resuming ----

@@ -157,6 +157,29 @@ function T.test_every_user_of_a_net_hears_of_it()
   lu.assertStrContains(tostring(net), "inf")
 end
 
+-- A loss written in Lua sees no outputs of a pass that failed.
+function T.test_losses_written_in_lua()
+  local x, y = batch(8)
+  local net, opt, seen = make(), lip.optim.sgd(), 0
+  local loss = lip.loss.custom(function(z)
+    seen = seen + 1
+    return z:square():mean()
+  end)
+  assert(net:step(x, lip.tensor(y), opt, loss))
+  local data = lip.data.tensors(x, lip.tensor(y))
+  local before, calls = state_of(net, opt), seen
+  for _, where in ipairs { "forward", "backward" } do
+    now[where] = function() error "on purpose" end
+    lu.assertErrorMsgContains(place .. ": " .. where, net.step, net, x, lip.tensor(y), opt, loss)
+    assert_same(state_of(net, opt), before, where)
+    now[where] = nil
+  end
+  lu.assertEquals(seen, calls + 1)
+  now.forward = function() error "on purpose" end
+  lu.assertErrorMsgContains(place, net.evaluate, net, data, { loss = loss })
+  lu.assertEquals(seen, calls + 1)
+end
+
 -- Whatever a function asks of its own net is refused; of other nets it may ask.
 function T.test_the_same_net_from_inside()
   local x, y = batch(8)
