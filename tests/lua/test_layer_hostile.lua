@@ -379,7 +379,9 @@ function T.test_huge_shapes()
     return message
   end
   lu.assertStrContains(try { 1 << 30, 1 << 20 }, "too many")
-  lu.assertStrContains(try { 1 << 30, 1 << 9 }, "memory")
+  if not os.getenv "ASAN_OPTIONS" then -- which would end the program
+    lu.assertStrContains(try { 1 << 30, 1 << 9 }, "memory")
+  end
   local big = lip.layer{ name = "big", parameters = { p = { 1 << 30, 1 << 30, 1 << 30 } },
     forward = function(x) return x end, backward = function(x) return x end }
   lu.assertErrorMsgContains("too many", lip.net, { input = 2, norm = 2, budget = 1, big })
