@@ -18,18 +18,21 @@ local args = lip.args{
 local train, test, name = lip.data.main_dataset{ set = args.data, limit = args.limit }
 assert(train, test)
 
--- Trains for a time, the learning rate a cosine of it; seconds an epoch.
+-- Trains for a time: the learning rate is a cosine of it, and done() says which part has passed; seconds an epoch.
 local function train_for(net, seconds, options)
   local began, batches = lip.time(), 0
-  local function passed() return seconds > 0 and math.min(1, (lip.time() - began) / seconds) or 1 end
-  options.epochs, options.batch, options.seed = 10000, 256, args.seed
-  options.schedule = function() return 0.5 * (1 + math.cos(math.pi * passed())) end
-  options.on_batch = function()
+  local function done() return seconds > 0 and math.min(1, (lip.time() - began) / seconds) or 1 end
+  local o = options(done)
+  o.epochs, o.batch, o.seed = 10000, o.batch or 256, args.seed
+  o.schedule = function() return 0.5 * (1 + math.cos(math.pi * done())) end
+  local after = o.on_batch
+  o.on_batch = function(info)
     batches = batches + 1
-    return passed() < 1
+    if after then after(info) end
+    return done() < 1
   end
-  assert(lip.train(net, train, options))
-  return (lip.time() - began) / batches * math.ceil(#train / 256)
+  assert(lip.train(net, train, o))
+  return (lip.time() - began) / batches * math.ceil(#train / o.batch)
 end
 
 local rows, series = {}, {}
@@ -47,14 +50,19 @@ local function judge(title, net, radii, per_epoch)
   series[#series + 1] = { x = curve.x, y = curve.y, title = title }
 end
 
--- two logits move apart by at most sqrt 2 times the constant times the distance
-local function margin(eps) return lip.loss.cross_entropy{ temperature = 0.25, offset = math.sqrt(2) * eps } end
+-- Two logits move apart by at most sqrt 2 times the constant times the distance. The projected gradient method wants one rate
+-- for all weights of a row, the others bear Adam.
+local function margin(optimiser)
+  return function()
+    return { loss = lip.loss.cross_entropy{ temperature = 0.25, offset = math.sqrt(2) * 0.6 }, opt = optimiser }
+  end
+end
 local function momentum(lr) return lip.optim.sgd{ lr = lr, momentum = 0.95, nesterov = true } end
+local function adam(lr) return lip.optim.adam{ lr = lr } end
 
--- a weight for every layer, or what stands in place of two of them
 local dense = {
-  { "projected", lr = 0.1 }, { "aol", lr = 0.1 }, { "bjorck", lr = 0.1 }, { "cayley", lr = 0.1 }, { "exponential", lr = 0.1 },
-  { "bro", lr = 0.1 }, { "sll", lr = 0.1 }, { "cpl", lr = 0.1 }, { "sandwich", lr = 0.1 },
+  { "projected", momentum(0.1) }, { "aol", adam(0.01) }, { "bjorck", adam(0.01) }, { "cayley", adam(0.01) },
+  { "exponential", adam(0.01) }, { "bro", adam(0.01) }, { "sll", adam(0.005) }, { "cpl", adam(0.001) }, { "sandwich", adam(0.001) },
 }
 local function dense_net(kind)
   local common = { input = { 1, 28, 28 }, norm = 2, budget = 1, seed = args.seed, lip.flatten() }
@@ -69,7 +77,7 @@ local function dense_net(kind)
   return lip.net(common)
 end
 
-local conv = { { "projected", lr = 0.1 }, { "aol", lr = 0.1 }, { "rko", lr = 0.1 } }
+local conv = { { "projected", momentum(0.1) }, { "aol", adam(0.01) }, { "rko", adam(0.01) } }
 local function conv_net(weight)
   return lip.net{ input = { 1, 28, 28 }, norm = 2, budget = 1, seed = args.seed,
     lip.conv2d{ channels = 16, kernel = 4, stride = 2, padding = 1, weight = weight }, lip.maxmin(),
@@ -80,11 +88,27 @@ end
 local function wanted(what) return args.nets == "all" or args.nets == what end
 for _, row in ipairs(wanted "dense" and dense or {}) do
   local net = dense_net(row[1])
-  judge(row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, { loss = margin(0.6), opt = momentum(row.lr) }))
+  judge(row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, margin(row[2])))
 end
 for _, row in ipairs(wanted "conv" and conv or {}) do
   local net = conv_net(row[1])
-  judge("conv " .. row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, { loss = margin(0.6), opt = momentum(row.lr) }))
+  judge("conv " .. row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, margin(row[2])))
+end
+
+-- Distances to trained points: the exponent p of their norm rises from 8, where every difference has a gradient, to infinity,
+-- where the constant from norm inf is 1, while a fading share of cross entropy makes place for a hinge of the margin.
+if wanted "dist" then
+  local eps = 0.3
+  local net = lip.net{ input = { 1, 28, 28 }, norm = "inf", seed = args.seed, lip.flatten(),
+    lip.linf_dist{ out = 512, p = 8, bias = false, shift = true }, lip.linf_dist{ out = 512, p = 8, bias = false, shift = true },
+    lip.linf_dist{ out = 10, p = 8 }, lip.scale{ factor = -1 } } -- the nearest point has the largest output
+  local per_epoch = train_for(net, 60 * args.minutes, function(done)
+    local function part() return math.max(0, math.min(1, (done() - 0.1) / 0.8)) end
+    return { batch = 64, loss = lip.loss.clipped_hinge{ margin = 2 * eps, mix = 0.3, temperature = 1 / 3 },
+      anneal = { mix = function() return 0.01 ^ part() end }, opt = lip.optim.adam{ lr = 0.02, beta2 = 0.99, eps = 1e-10 },
+      on_batch = function() net:power(part() < 1 and 2 ^ math.floor(3 + 7 * part() + 0.5) or math.huge) end }
+  end)
+  judge("linf_dist", net, { 0.1, 0.3 }, per_epoch)
 end
 if args.plot ~= "" then
   lip.figures.draw(args.plot, lip.figures.radius(series, nil, { title = name .. ": certified accuracy", xlabel = "radius" }))

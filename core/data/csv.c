@@ -28,6 +28,7 @@ typedef struct scan {
   size_t line, column;
   size_t record_line; /* the line on which the record under way began */
   bool first;         /* the next field begins a record */
+  bool minus, other;  /* labels so far: -1, and others than -1 and 1 */
   lip_err *err;
 } scan;
 
@@ -245,8 +246,8 @@ static lip_status make_plan(const scan *s, const lip_csv_conf *conf, plan *p) {
 
 /* ---- the values ---- */
 
-static lip_status store(const scan *s, const lip_csv_conf *conf, const plan *p, const field *f,
-                        lip_dataset *d, size_t row) {
+static lip_status store(scan *s, const lip_csv_conf *conf, const plan *p, const field *f, lip_dataset *d,
+                        size_t row) {
   uint8_t role = p->role[s->column];
   size_t slot = p->slot[s->column];
   double v = 0;
@@ -259,7 +260,9 @@ static lip_status store(const scan *s, const lip_csv_conf *conf, const plan *p, 
   if (role == FEATURE) d->values[row * p->features + slot] = (float)v;
   if (role == TARGET) d->targets[row * d->target_width + slot] = (float)v;
   if (role == LABEL) {
-    if (!(v >= -1 && v < LIP_MAX_CLASSES && v == floor(v)))
+    s->minus = s->minus || v == -1;
+    s->other = s->other || fabs(v) != 1;
+    if (!(v >= -1 && v < LIP_MAX_CLASSES && v == floor(v)) || (s->minus && s->other))
       return fault(s, f, "is not a label (0, 1, 2, ..., or -1 and 1 alone)");
     d->labels[row] = (int32_t)v;
   }
@@ -315,7 +318,14 @@ lip_status lip_csv_load(const char *name, const char *path, const lip_csv_conf *
   *out = NULL;
   lip_status code = lip_read_file(path, SIZE_MAX / 4, &text, &n, digest, err);
   if (code) return code;
-  scan s = {text, text + n, path, conf->separator ? conf->separator : ',', 1, 0, 1, true, err};
+  scan s = {.p = text,
+            .end = text + n,
+            .path = path,
+            .separator = conf->separator ? conf->separator : ',',
+            .line = 1,
+            .record_line = 1,
+            .first = true,
+            .err = err};
   if (n >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) s.p += 3; /* byte order mark of UTF-8 */
   lip_number_enter();
   code = parse(name, &s, conf, &d);

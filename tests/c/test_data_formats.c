@@ -236,6 +236,8 @@ static void csv_faults_say_where(void **state) {
       {"1,2\n1 2,4\n", "line 2, column 1: '1 2'", false},
       {"0,2\n1.5,4\n", "line 2, column 1: '1.5' is not a label", true},
       {"0,2\n-1,4\n", "line 2, column 1: '-1' is not a label", true},
+      {"1,2\n-1,2\n2,4\n", "line 3, column 1: '2' is not a label", true},
+      {"-2,2\n1,4\n", "line 1, column 1: '-2' is not a label", true},
       {"0,2\n65536,4\n", "line 2, column 1", true},
       {"", "no data", false},
       {" \n\n", "no data", false},

@@ -254,8 +254,9 @@ static void npy_data_sets(void **state) {
     const char *dict, *bytes;
     size_t n;
   } wrong[] = {
-      {"{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }", "\1\2\3", 3},     /* counts disagree */
-      {"{'descr': '|i1', 'fortran_order': False, 'shape': (2,), }", "\1\xff", 2},     /* a negative label */
+      {"{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }", "\1\2\3", 3}, /* counts disagree */
+      {"{'descr': '|i1', 'fortran_order': False, 'shape': (2,), }", "\2\xff",
+       2}, /* -1 beside another than 1 */
       {"{'descr': '|i1', 'fortran_order': False, 'shape': (2, 2), }", "\1\1\1\1", 4}, /* two labels each */
       {"{'descr': '|u1', 'fortran_order': False, 'shape': (), }", "\1", 1},
   };

@@ -120,6 +120,20 @@ function tests.test_losses_side_by_side()
   end
 end
 
+-- A net for each kind of weight in the list of parametrisations that serves norm 2, and for each layer that bounds itself.
+function tests.test_layers_side_by_side()
+  local text, ok = run(("LIPWB_OFFLINE=1 LIPWB_GC_STRESS=0 %s --threads 1 %s/experiments/layers.lua --set seconds=0 "
+    .. "--set minutes=0 --set data=digits --set limit=300 --set plot= 2>&1"):format(quote(program), quote(root)))
+  lu.assertTrue(ok, text)
+  local rows = results(text)
+  lu.assertEquals(#rows, 13)
+  for _, row in ipairs(rows) do check_row(row, "layers.lua") end
+  for _, w in ipairs(lip.weights()) do
+    local serves = pcall(function() return lip.net{ input = 4, norm = 2, lip.dense{ out = 4, weight = w.name } } end)
+    if serves then lu.assertStrContains(text, "digits, " .. w.name .. ",") end
+  end
+end
+
 function tests.test_presets()
   for script, preset in pairs { mnist_linf = "robust", mnist_l2 = "far", mnist_certified = "far" } do
     local rows = results(run_small(("%s/experiments/%s.lua"):format(root, script), { preset = preset, limit = "300" }))
