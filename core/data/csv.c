@@ -281,6 +281,8 @@ static lip_status read_rows(scan s, const lip_csv_conf *conf, const plan *p, lip
       at.line = line;
       if (code == LIP_OK && !header) code = store(&at, conf, p, &f, d, row);
       if (code) return code;
+      s.minus = at.minus;
+      s.other = at.other;
     }
     skip = false;
     if (!header) row++;
