@@ -157,6 +157,8 @@ extern const luaL_Reg lipL_spec_methods[];
 lip_spec *lipL_checkelement(lua_State *L, const char *what, size_t i);
 lip_net *lipL_checknet(lua_State *L,
                        int idx); /* lent; raises on a net that failed to load, and on one that runs */
+/* The same for what runs or changes the net: raises also inside of a loss written in Lua that is being computed. */
+lip_net *lipL_checkidle(lua_State *L, int idx);
 /* After a pass or a bound: what a layer written in Lua could not do raises, or pushes nil, message, code: how many values;
  * 0: nothing went wrong. */
 int lipL_netfault(lua_State *L, const lip_net *net);

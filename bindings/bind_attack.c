@@ -225,7 +225,7 @@ static void fill_result(lua_State *L, const task *t, float *labels, float *found
  *   labels, found           (n) as executed, of the inputs and of the adversarial points
  *   margins                 (n) z_y - max z_j there; one output f counts as the logits 0 and f */
 static int attack(lua_State *L) {
-  task t = {.net = lipL_checknet(L, 1)};
+  task t = {.net = lipL_checkidle(L, 1)};
   lip_err err;
   prepare(L, &t);
   holder *h = lipL_newobject(L, LIP_ATTACK_T, sizeof *h, 0);

@@ -433,7 +433,7 @@ static void check_arguments(lua_State *L, maker *m) {
 /* net:certificate(path[, dataset | x[, y]], {method="product", p=, eps=, seconds=, limit=, arithmetic="float32"}) ->
  * true[, what the method could not do] | nil, message, code */
 static int net_certificate(lua_State *L) {
-  maker m = {.net = lipL_checknet(L, 1)};
+  maker m = {.net = lipL_checkidle(L, 1)};
   lip_err err;
   luaL_checktype(L, 2, LUA_TSTRING);
   const char *path = lipL_checkpath(L, 2);

@@ -438,7 +438,7 @@ static void set_region(lua_State *L, const task *t) {
  *   clean and certified need labels, or a spec
  * One output f answers with label 1 where f > 0, else 0; C is then 2, of the logits 0 and f. */
 static int net_certify(lua_State *L) {
-  task t = {.net = lipL_checknet(L, 1)};
+  task t = {.net = lipL_checkidle(L, 1)};
   lip_err err;
   bool labelled = prepare(L, &t);
   if (lip_certify_ready(&err)) return lipL_fail(L, &err);

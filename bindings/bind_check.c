@@ -135,7 +135,7 @@ static void set_count(lua_State *L, const char *name, size_t n) {
 static int check_certificate(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   const char *path = lipL_checkpath(L, 1);
-  lip_net *net = lipL_checknet(L, 2);
+  lip_net *net = lipL_checkidle(L, 2);
   lip_err err;
   lipL_rows rows;
   lua_settop(L, 3);

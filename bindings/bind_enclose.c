@@ -34,7 +34,7 @@ static void prepare(lua_State *L, task *t, const char *const *known) {
   lip_path path;
   lipL_box box;
   char got[80];
-  t->net = lipL_checknet(L, 1);
+  t->net = lipL_checkidle(L, 1);
   lua_settop(L, 4);
   const float *x = lipL_checkrows(L, 2, t->net, &B);
   if (B != 1) luaL_error(L, "%s: takes the ball around one input, got %d", t->what, (int)B);

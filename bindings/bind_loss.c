@@ -91,8 +91,8 @@ static int refuse(lua_State *L, int loss, const char *what) {
 }
 
 /* The loss at index `loss` of z, y, x and net, which are at the top of the stack and popped; pushes the gradient when it
- * is wanted. */
-static double call_loss(lua_State *L, int loss, bool gradient) {
+ * is wanted. `held` (or NULL) is a net whose last pass must stay as it is. */
+static double call_loss(lua_State *L, int loss, lip_net *held, bool gradient) {
   char a[80], b[80];
   int z = lua_gettop(L) - 3;
   lua_getiuservalue(L, loss, FUNCTION);
@@ -100,7 +100,10 @@ static double call_loss(lua_State *L, int loss, bool gradient) {
   lua_insert(L, z);
   lua_insert(L, z + 1);
   lua_pushboolean(L, gradient);
-  lua_call(L, 5, gradient ? 2 : 1);
+  if (held) held->held = true; /* the handle is on the stack, and cannot be closed meanwhile */
+  const int failed = lua_pcall(L, 5, gradient ? 2 : 1, 0);
+  if (held) held->held = false;
+  if (failed) lua_error(L);
   bool fits = lua_type(L, z + 1) == LUA_TNUMBER && (!gradient || luaL_testudata(L, z + 2, LIP_TENSOR_T));
   if (!fits)
     refuse(L, loss,
@@ -128,14 +131,14 @@ static double call_loss(lua_State *L, int loss, bool gradient) {
 static int own_value(lua_State *L) {
   lua_settop(L, 5);
   lipL_checktensor(L, 2);
-  lua_pushnumber(L, call_loss(L, 1, false));
+  lua_pushnumber(L, call_loss(L, 1, NULL, false));
   return 1;
 }
 
 static int own_gradient(lua_State *L) {
   lua_settop(L, 5);
   lipL_checktensor(L, 2);
-  lua_pushnumber(L, call_loss(L, 1, true));
+  lua_pushnumber(L, call_loss(L, 1, NULL, true));
   lua_insert(L, -2);
   return 2;
 }
@@ -190,7 +193,7 @@ static lip_status learn(lip_net *net, const float *dz, lip_optim *opt, double va
 
 /* net:step(x, y, opt, loss) with a loss that is a function */
 static int own_step(lua_State *L) {
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   lip_optim *opt = lipL_checkoptim(L, 4);
   lip_err err;
   size_t B;
@@ -202,7 +205,7 @@ static int own_step(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 1);
-  double value = call_loss(L, 5, true);
+  double value = call_loss(L, 5, net, true);
   net = lipL_checknet(L, 1); /* a function may do anything, but not this: */
   opt = lipL_checkoptim(L, 4);
   if (net->passes != pass || net->rows != B)
@@ -259,7 +262,7 @@ static bool evaluate_rows(lua_State *L, size_t first, size_t last, bool labels, 
   lua_pushvalue(L, y);
   lua_pushvalue(L, x);
   lua_pushvalue(L, 1);
-  sum->loss += call_loss(L, 4, false) * (double)B;
+  sum->loss += call_loss(L, 4, NULL, false) * (double)B;
   sum->n += B;
   lua_settop(L, top);
   return true;

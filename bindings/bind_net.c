@@ -25,9 +25,24 @@ lip_net *lipL_checknet(lua_State *L, int idx) {
   return check_box(L, idx)->net;
 }
 
+static net_box *check_idle_box(lua_State *L, int idx) {
+  net_box *box = check_box(L, idx);
+  if (box->net->held)
+    luaL_argerror(
+        L, idx,
+        "this net is in use: its loss is being computed from what its last pass has left. What else is "
+        "needed goes into x, or is found before the step");
+  return box;
+}
+
+lip_net *lipL_checkidle(lua_State *L, int idx) {
+  return check_idle_box(L, idx)->net;
+}
+
 static int net_gc(lua_State *L) {
   net_box *box = luaL_checkudata(L, 1, LIP_NET_T);
-  if (box->net && box->net->fault.running) return 0; /* asked for by one of its own layers */
+  if (box->net && (box->net->fault.running || box->net->held))
+    return 0; /* asked for by one of its own layers, or its loss */
   lip_net_free(box->net);
   lip_free(box->labels);
   *box = (net_box){0};
@@ -289,7 +304,7 @@ void lipL_reserve(lua_State *L, lip_net *net, size_t B) {
 /* net:forward(x[, training | {training=false, arithmetic="float32"}]) -> logits (B, n_out), a new tensor */
 static int net_forward(lua_State *L) {
   static const char *const known[] = {"training", "arithmetic", NULL};
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   size_t B;
   const float *x = lipL_checkrows(L, 2, net, &B);
   if (!lua_isnoneornil(L, 3) && !lua_istable(L, 3))
@@ -320,7 +335,7 @@ static int net_forward(lua_State *L) {
 /* net:backward(dlogits[, {accumulate=false, input_gradient=false}]) -> dx (B, n_in) or nothing */
 static int net_backward(lua_State *L) {
   static const char *const known[] = {"accumulate", "input_gradient", NULL};
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   const lip_tensor *dz = lipL_checktensor(L, 2);
   lip_err err;
   lipL_checkfields(L, 3, "backward", known);
@@ -347,13 +362,13 @@ static int net_backward(lua_State *L) {
 /* net:update(opt): one update from the gradients of the last backward */
 static int net_update(lua_State *L) {
   lip_err err;
-  if (lip_net_update(lipL_checknet(L, 1), lipL_checkoptim(L, 2), &err)) return lipL_fault(L, &err);
+  if (lip_net_update(lipL_checkidle(L, 1), lipL_checkoptim(L, 2), &err)) return lipL_fault(L, &err);
   return 0;
 }
 
 /* net:step(x, y, opt, loss) -> mean loss before the update | nil, message, code */
 static int net_step(lua_State *L) {
-  net_box *box = check_box(L, 1);
+  net_box *box = check_idle_box(L, 1);
   lip_net *net = box->net;
   lip_optim *opt = lipL_checkoptim(L, 4);
   const lip_loss *loss = lipL_checkloss(L, 5);
@@ -381,7 +396,7 @@ static int net_step(lua_State *L) {
 
 /* net:reset([seed]): back to initial weights */
 static int net_reset(lua_State *L) {
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   lua_Integer seed = luaL_optinteger(L, 2, (lua_Integer)net->conf.seed);
   lip_err err;
   luaL_argcheck(L, seed >= 0, 2, "a seed is a whole number >= 0");
@@ -395,7 +410,7 @@ static int net_reset(lua_State *L) {
  * is above 0, else 0 */
 static int net_predict(lua_State *L) {
   static const char *const known[] = {"arithmetic", NULL};
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   size_t B, C = net->root->n_out;
   const float *x = lipL_checkrows(L, 2, net, &B);
   if (!lua_isnoneornil(L, 3)) {
@@ -473,7 +488,7 @@ static void check_evaluation(lua_State *L, const lip_net *net, const lip_dataset
 /* net:evaluate(dataset, {batch=500, loss=, limit=}) -> {n=, accuracy=, loss=} | nil, message, code */
 static int net_evaluate(lua_State *L) {
   static const char *const known[] = {"batch", "loss", "limit", NULL};
-  net_box *box = check_box(L, 1);
+  net_box *box = check_idle_box(L, 1);
   lip_net *net = box->net;
   const lip_dataset *d = lipL_checkdataset(L, 2);
   const lip_loss *loss = NULL;

@@ -104,7 +104,7 @@ static bool visit_p(lip_layer *l, const double *to, double *least, lip_err *err)
 /* net:power() -> the exponent p of the layers that measure distances in norm p, the smallest of theirs; nil: there are none
  * net:power(p) gives it to all of them: a power of two up to 4096, or math.huge */
 static int net_power(lua_State *L) {
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   lip_err err = {LIP_OK, ""};
   const bool set = !lua_isnoneornil(L, 2);
   double least = INFINITY, to = set ? luaL_checknumber(L, 2) : 0;

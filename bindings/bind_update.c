@@ -10,7 +10,7 @@
  * an update: it projects when the net's project_every says so. One call, so that Ctrl-C cannot come in between. */
 static int optim_step(lua_State *L) {
   lip_optim *o = lipL_checkoptim(L, 1);
-  lip_net *net = lipL_checknet(L, 2);
+  lip_net *net = lipL_checkidle(L, 2);
   bool fresh = o->state == NULL;
   lip_err err;
   if ((lua_toboolean(L, 3) ? lip_net_advance : lip_net_update)(net, o, &err)) return lipL_fault(L, &err);
@@ -40,7 +40,7 @@ static int push_excess(lua_State *L, const lip_net *net) {
 /* net:project([{exact=false}]) -> true[, what is above its budget all the same] | nil, message, code */
 static int net_project(lua_State *L) {
   static const char *const known[] = {"exact", NULL};
-  lip_net *net = lipL_checknet(L, 1);
+  lip_net *net = lipL_checkidle(L, 1);
   lip_err err;
   lipL_checkfields(L, 2, "project", known);
   if (!lipL_optfield_bool(L, 2, "project", "exact", true)) {
@@ -86,7 +86,7 @@ static bool same_layout(const lip_net *a, const lip_net *b) {
 /* lip.restore(net, opt, saved_net, saved_opt): weights, dropout stream, warm starts, optimiser memory and count of updates as
  * saved; options (learning rate, decay, budget, ...) stay as they are in net and opt. */
 static int restore(lua_State *L) {
-  lip_net *net = lipL_checknet(L, 1), *from = lipL_checknet(L, 3);
+  lip_net *net = lipL_checkidle(L, 1), *from = lipL_checkidle(L, 3);
   lip_optim *opt = lipL_checkoptim(L, 2), *old = lipL_checkoptim(L, 4);
   lip_err err;
   if (!same_layout(net, from))

@@ -11,6 +11,7 @@ local args = lip.args{
   nets = { "all", "dense weights, convolutions, distance neurons, or all of them", choices = { "all", "dense", "conv", "dist" } },
   seconds = { 30, "training time of each dense or convolutional net; 0: one batch", min = 0 },
   minutes = { 3, "training time of the distance neurons", min = 0 },
+  clock = { "wall", "processor: its time over the threads, which neighbours disturb less", choices = { "wall", "processor" } },
   plot = { "layers.png", "figure; an empty name draws none" },
   seed = { 1, "of weights and shuffling" }, limit = { 0, "samples to train and to test on, 0: all" },
   data = { "any", "any: MNIST, or loudly the next best", choices = { "any", "mnist", "fashion-mnist", "digits" } },
@@ -18,10 +19,12 @@ local args = lip.args{
 local train, test, name = lip.data.main_dataset{ set = args.data, limit = args.limit }
 assert(train, test)
 
+local function now() return args.clock == "wall" and lip.time() or os.clock() / lip.threads() end
+
 -- Trains for a time: the learning rate is a cosine of it, and done() says which part has passed; seconds an epoch.
 local function train_for(net, seconds, options)
-  local began, batches = lip.time(), 0
-  local function done() return seconds > 0 and math.min(1, (lip.time() - began) / seconds) or 1 end
+  local began, batches = now(), 0
+  local function done() return seconds > 0 and math.min(1, (now() - began) / seconds) or 1 end
   local o = options(done)
   o.epochs, o.batch, o.seed = 10000, o.batch or 256, args.seed
   o.schedule = function() return 0.5 * (1 + math.cos(math.pi * done())) end
@@ -32,7 +35,7 @@ local function train_for(net, seconds, options)
     return done() < 1
   end
   assert(lip.train(net, train, o))
-  return (lip.time() - began) / batches * math.ceil(#train / o.batch)
+  return (now() - began) / batches * math.ceil(#train / o.batch)
 end
 
 local rows, series = {}, {}

@@ -65,8 +65,9 @@ typedef struct lip_net {
   lip_pairs *pairs;     /* bounds that the last loss took (net/pairs.h); NULL: none did */
   lip_fault fault;      /* plan.fault */
   bool projects_own;    /* some layer has a projection that was handed over */
-  bool scripted;        /* that, or functions handed over in a layer: others may run inside of calls */
-  float *undo;          /* room for what a step changes, when projects_own */
+  bool held; /* a function of the script's works with what the last pass has left: no use but to look at it */
+  bool scripted; /* that, or functions handed over in a layer: others may run inside of calls */
+  float *undo;   /* room for what a step changes, when projects_own */
   size_t undo_room;
 } lip_net;
 
