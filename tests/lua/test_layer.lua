@@ -1,6 +1,7 @@
 -- Layers written in Lua: among other layers, trained, bounded, certified, saved and resumed.
 local lu = require "luaunit"
 local lip = require "lip"
+local here = debug.getinfo(1, "S").short_src -- as messages name this file
 
 local T = {}
 
@@ -83,7 +84,7 @@ function T.test_shapes_and_parameters_are_checked()
   local function planned(message, extra, options)
     lu.assertErrorMsgContains(message, net_of, bend(extra), options)
   end
-  planned("layer 2 (bend): output (tests/lua/test_layer.lua:", { output = function() error "no" end })
+  planned("layer 2 (bend): output (" .. here .. ":", { output = function() error "no" end })
   planned("the output's shape is to be a list of 1 to 3 whole numbers > 0, got nil", { output = function() end })
   planned("element 1 is the number 0", { output = function() return { 0 } end })
   planned("element 2 is the number 1.5", { output = function() return { 1, 1.5 } end })
@@ -191,7 +192,7 @@ function T.test_without_backward()
   end
   lu.assertEquals(gains, #by_grad, "they have been trained")
   local net = net_of(bent{ forward = function(a) return a:sort(1) end })
-  lu.assertErrorMsgContains("layer 2 (bent): forward (tests/lua/test_layer.lua:", net.step, net, x, y, lip.optim.sgd(),
+  lu.assertErrorMsgContains("layer 2 (bent): forward (" .. here .. ":", net.step, net, x, y, lip.optim.sgd(),
     lip.loss.cross_entropy())
 end
 
@@ -313,7 +314,7 @@ function T.test_constants_of_the_script()
   end
   lu.assertEquals(seen[1], 1)
   lu.assertEquals(seen[#seen], math.huge)
-  lu.assertErrorMsgContains("layer 1 (bend): lipschitz (tests/lua/test_layer.lua:", upper, function() error "no" end)
+  lu.assertErrorMsgContains("layer 1 (bend): lipschitz (" .. here .. ":", upper, function() error "no" end)
   local def = bend{ lipschitz = function() error "no" end, deviation = false }
   lu.assertStrContains(tostring(lip.net{ input = 4, norm = 2, budget = math.huge, def }), "inf")
 end
@@ -343,7 +344,7 @@ function T.test_certificates_need_a_deviation()
     lu.assertEquals(positive(certify{ deviation = function() return bad end }), 0)
   end
   lu.assertTrue(positive(certify{ deviation = function(_, size, off) return 3 * off + 1e-6 * size + 1e-9 end }) > 12)
-  lu.assertErrorMsgContains("layer 2 (bend): deviation (tests/lua/test_layer.lua:", certify,
+  lu.assertErrorMsgContains("layer 2 (bend): deviation (" .. here .. ":", certify,
     { deviation = function() error "no" end })
   local unknown = certify{ lipschitz = false, deviation = false }
   lu.assertEquals(positive(unknown), 0)

@@ -2,6 +2,7 @@
 -- what it was before.
 local lu = require "luaunit"
 local lip = require "lip"
+local here = debug.getinfo(1, "S").short_src -- as messages name this file
 
 local T = {}
 
@@ -92,7 +93,7 @@ function T.test_a_failure_leaves_everything_as_it_was()
       now[where] = nil
       if case[3] then
         lu.assertFalse(ok, what)
-        lu.assertStrContains(value, place .. ": " .. where .. " (tests/lua/test_layer_hostile.lua:", false, what)
+        lu.assertStrContains(value, place .. ": " .. where .. " (" .. here .. ":", false, what)
         lu.assertStrContains(value, case[3], false, what)
       else
         lu.assertTrue(ok, what)

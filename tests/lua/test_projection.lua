@@ -1,6 +1,7 @@
 -- Projections written in Lua: in place of the engine's own inside of steps, and never what a bound relies on.
 local lu = require "luaunit"
 local lip = require "lip"
+local here = debug.getinfo(1, "S").short_src -- as messages name this file
 
 local T = {}
 
@@ -48,7 +49,7 @@ function T.test_of_a_net_and_of_a_layer()
   lu.assertEquals({ seen[1][1], seen[2][1] }, { { 6, 4 }, { 3, 6 } })
   lu.assertEquals(seen[1][2], net:info().layers[1].budget)
   for i = 1, 2 do lu.assertAlmostEquals(net:weights(i):norm(2), seen[i][2], 1e-5) end
-  lu.assertStrContains(net:info().projection, "tests/lua/test_projection.lua:")
+  lu.assertStrContains(net:info().projection, here .. ":")
   seen = {}
   net = make(nil, { out = 3, projection = frobenius(seen) })
   local plain = make()
@@ -139,7 +140,7 @@ function T.test_a_failure_takes_the_update_back()
       f = nil
       if case[3] then
         lu.assertFalse(ok, what)
-        lu.assertStrContains(message, "layer 3 (dense): projection (tests/lua/test_projection.lua:", false, what)
+        lu.assertStrContains(message, "layer 3 (dense): projection (" .. here .. ":", false, what)
         lu.assertStrContains(message, case[3], false, what)
       else
         lu.assertTrue(ok, what)
@@ -187,7 +188,7 @@ function T.test_misuse()
   lu.assertErrorMsgContains("for a weight that is trained itself", make, nil,
     { out = 3, weight = "bjorck", projection = frobenius() })
   local own = frobenius()
-  lu.assertStrContains(tostring(own), "lip.projection (tests/lua/test_projection.lua:")
+  lu.assertStrContains(tostring(own), "lip.projection (" .. here .. ":")
   debug.getmetatable(own).__gc(own)
   lu.assertEquals(tostring(own), "lip.projection (closed)")
   lu.assertErrorMsgContains("option 'projection'", make, { projection = own })
