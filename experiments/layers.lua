@@ -38,8 +38,8 @@ local function train_for(net, seconds, options)
   return (now() - began) / batches * math.ceil(#train / o.batch)
 end
 
-local rows, series = {}, {}
-local function judge(title, net, radii, per_epoch)
+local rows, panels = {}, {}
+local function judge(panel, title, net, radii, per_epoch)
   local bound, report = net:bound{ lower = true, data = test }, net:certify(test, { eps = radii })
   local text = ("result: %s, %-12s clean %.2f %%"):format(name, title .. ",", 100 * report.clean)
   rows["clean " .. title] = report.clean
@@ -49,8 +49,9 @@ local function judge(title, net, radii, per_epoch)
   end
   print(text .. (", constant in [%.4g, %.6g], %.2f s an epoch"):format(lip.round_down(bound.lower, 4),
     lip.round_up(bound.upper, 6), per_epoch))
-  local curve = lip.curve(report, test, { max = 2 })
-  series[#series + 1] = { x = curve.x, y = curve.y, title = title }
+  local curve = lip.curve(report, test, { max = radii[#radii] * 1.2 })
+  panels[panel] = panels[panel] or {}
+  table.insert(panels[panel], { x = curve.x, y = curve.y, title = title })
 end
 
 -- Two logits move apart by at most sqrt 2 times the constant times the distance. The projected gradient method wants one rate
@@ -65,17 +66,21 @@ local function adam(lr) return lip.optim.adam{ lr = lr } end
 
 local dense = {
   { "projected", momentum(0.1) }, { "aol", adam(0.01) }, { "bjorck", adam(0.01) }, { "cayley", adam(0.01) },
-  { "exponential", adam(0.01) }, { "bro", adam(0.01) }, { "sll", adam(0.005) }, { "cpl", adam(0.001) }, { "sandwich", adam(0.001) },
+  { "exponential", adam(0.01) }, { "bro", adam(0.01) }, { "frobenius", momentum(0.1) },
+  { "sll", adam(0.005) }, { "cpl", adam(0.001) }, { "sandwich", adam(0.001) },
 }
 local function dense_net(kind)
-  local common = { input = { 1, 28, 28 }, norm = 2, budget = 1, seed = args.seed, lip.flatten() }
+  local rows_alone = kind == "frobenius"
+  local common = { input = { 1, 28, 28 }, norm = rows_alone and "2->2->2->inf" or 2, budget = 1, seed = args.seed,
+    lip.flatten() }
   if kind == "sandwich" then
     return lip.lbdn{ input = { 1, 28, 28 }, widths = { 256, 256 }, outputs = 10, gamma = 1, seed = args.seed }
   elseif lip[kind] then -- a residual layer: of as many outputs as inputs
     return lip.net(table.move({ lip.dense{ out = 256 }, lip[kind](), lip[kind](), lip.dense{ out = 10 } }, 1, 4, 2, common))
   end
   for k, out in ipairs{ 256, 256, 10 } do
-    common[2 * k], common[2 * k + 1] = lip.dense{ out = out, weight = kind }, k < 3 and lip.maxmin() or nil
+    common[2 * k] = lip.dense{ out = out, weight = (k == 3 or not rows_alone) and kind or nil }
+    common[2 * k + 1] = k < 3 and lip.maxmin() or nil
   end
   return lip.net(common)
 end
@@ -91,11 +96,11 @@ end
 local function wanted(what) return args.nets == "all" or args.nets == what end
 for _, row in ipairs(wanted "dense" and dense or {}) do
   local net = dense_net(row[1])
-  judge(row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, margin(row[2])))
+  judge("dense, l_2", row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, margin(row[2])))
 end
 for _, row in ipairs(wanted "conv" and conv or {}) do
   local net = conv_net(row[1])
-  judge("conv " .. row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, margin(row[2])))
+  judge("convolutions, l_2", "conv " .. row[1], net, { 0.3, 1.58 }, train_for(net, args.seconds, margin(row[2])))
 end
 
 -- Distances to trained points: the exponent p of their norm rises from 8, where every difference has a gradient, to infinity,
@@ -111,9 +116,15 @@ if wanted "dist" then
       anneal = { mix = function() return 0.01 ^ part() end }, opt = lip.optim.adam{ lr = 0.02, beta2 = 0.99, eps = 1e-10 },
       on_batch = function() net:power(part() < 1 and 2 ^ math.floor(3 + 7 * part() + 0.5) or math.huge) end }
   end)
-  judge("linf_dist", net, { 0.1, 0.3 }, per_epoch)
+  judge("distances, l_inf", "linf_dist", net, { 0.1, 0.3 }, per_epoch)
 end
 if args.plot ~= "" then
-  lip.figures.draw(args.plot, lip.figures.radius(series, nil, { title = name .. ": certified accuracy", xlabel = "radius" }))
+  local list = {}
+  for _, title in ipairs{ "dense, l_2", "convolutions, l_2", "distances, l_inf" } do
+    if panels[title] then
+      list[#list + 1] = lip.figures.radius(panels[title], nil, { title = title, xlabel = "radius (pixels in [0, 1])" })
+    end
+  end
+  lip.figures.draw(args.plot, { title = name .. ": certified accuracy, the same time", columns = #list, panels = list })
 end
 return rows

@@ -126,7 +126,7 @@ function tests.test_layers_side_by_side()
     .. "--set minutes=0 --set data=digits --set limit=300 --set plot= 2>&1"):format(quote(program), quote(root)))
   lu.assertTrue(ok, text)
   local rows = results(text)
-  lu.assertEquals(#rows, 13)
+  lu.assertEquals(#rows, 14)
   for _, row in ipairs(rows) do check_row(row, "layers.lua") end
   for _, w in ipairs(lip.weights()) do
     local serves = pcall(function() return lip.net{ input = 4, norm = 2, lip.dense{ out = 4, weight = w.name } } end)
