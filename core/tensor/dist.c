@@ -65,29 +65,6 @@ LIP_INLINE uint32_t lanes4(BITS4 m) {
 #include "core/tensor/dist_loops.h"
 
 #if defined(LIP_X86)
-#undef TARGET
-#undef V
-#undef L
-#undef ROWS
-#undef COLS
-#undef GROUP
-#undef FN
-#undef LOAD
-#undef STORE
-#undef ZERO
-#undef ONE
-#undef SUB
-#undef ADD
-#undef MUL
-#undef FMA
-#undef HOLD
-#undef ABS
-#undef TOP
-#undef KEEP
-#undef ANY
-#undef SIGNED
-#undef SAME
-#undef MORE
 #define TARGET AVX2
 #define V VEC8
 #define L 8
@@ -113,28 +90,7 @@ LIP_INLINE uint32_t lanes4(BITS4 m) {
 #define MORE(t, f) ((uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(t, f, _CMP_GT_OQ)))
 #include "core/tensor/dist_loops.h"
 
-#undef TARGET
-#undef V
-#undef L
-#undef ROWS
-#undef GROUP
-#undef FN
-#undef LOAD
-#undef STORE
-#undef ZERO
-#undef ONE
-#undef SUB
-#undef ADD
-#undef MUL
-#undef FMA
-#undef HOLD
-#undef ABS
-#undef TOP
-#undef KEEP
-#undef ANY
-#undef SIGNED
-#undef SAME
-#undef MORE
+#define COLS 4
 #define TARGET AVX512
 #define V VEC16
 #define L 16

@@ -1,7 +1,12 @@
-/* The loops of dist.c for one family of instructions, included once for each. It has been told TARGET, V (the vector), L (its
- * lanes), ROWS and COLS of a tile, GROUP (vectors that are passed over together) and the operations LOAD, STORE, ONE, SUB, MUL, FMA, ABS, TOP (the larger of two vectors of
- * bits that are not negative), KEEP(t, f): t where it is not below f, else 0; ANY(t, f): whether some lane is not below f;
- * SIGNED(v, d): v with the sign of d turned over; HOLD (the number is in a register); SAME(t, f), MORE(t, f): bits of lanes that are alike, where t is above f; FN(name). */
+/* The loops of dist.c for one family of instructions, included once for each. It has been told TARGET, V (the vector), L
+ * (its lanes), ROWS and COLS of a tile, GROUP (vectors that are passed over together), FN(name), and the operations
+ *   LOAD, STORE, ZERO, ONE, SUB, ADD, MUL, FMA, ABS
+ *   HOLD(v)         the number is in a register
+ *   TOP(a, b)       the larger of two vectors of bits that are not negative
+ *   KEEP(t, f)      t where it is not below f, else 0        ANY(t, f)    whether some lane is not below f
+ *   SIGNED(v, d)    v with the sign of d turned over
+ *   SAME(t, f)      bits of lanes that are alike             MORE(t, f)   where t is above f
+ * All of them are forgotten at the end. */
 
 /* Up to L numbers in front of zeros. */
 TARGET static inline V FN(part)(const float *p, size_t n) {
@@ -179,3 +184,27 @@ TARGET static void FN(spread_rest)(const lip_dist_terms *t, int k, size_t n, con
 
 static const family FN(family) = {ROWS,      COLS,      GROUP *L, L,          FN(tile),
                                   FN(place), FN(above), FN(sum),  FN(spread), FN(spread_rest)};
+
+#undef TARGET
+#undef V
+#undef L
+#undef ROWS
+#undef COLS
+#undef GROUP
+#undef FN
+#undef LOAD
+#undef STORE
+#undef ZERO
+#undef ONE
+#undef SUB
+#undef ADD
+#undef MUL
+#undef FMA
+#undef HOLD
+#undef ABS
+#undef TOP
+#undef KEEP
+#undef ANY
+#undef SIGNED
+#undef SAME
+#undef MORE
