@@ -97,7 +97,7 @@ static const variant variants[] = {
     {"cpl", {1, {7, 0, 0}}, {{"hidden", 3}}, "relu"},
     {"cpl", {1, {4, 0, 0}}, {{"hidden", 9}}, "softplus"},
     {"sandwich", {1, {9, 0, 0}}, {{"out", 3}}, "none"},
-    {"sandwich", {1, {2, 0, 0}}, {{"out", 7}}, "sigmoid"},
+    {"sandwich", {1, {2, 0, 0}}, {{"out", 5}}, "sigmoid"},
     {"sandwich", {1, {5, 0, 0}}, {{"out", 1}}, "relu"},
 };
 
