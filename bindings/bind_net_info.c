@@ -84,34 +84,26 @@ static int net_deviation(lua_State *L) {
   return 1;
 }
 
-/* The exponents of all layers that have one: the smallest; false: there is none, or a new one was refused. */
-static bool visit_p(lip_layer *l, const double *to, double *least, lip_err *err) {
-  bool some = false;
-  if (l->kind->p) {
-    if (to && l->kind->set_p(l, *to, err)) return false;
-    const double p = l->kind->p(l);
-    if (!(p >= *least)) *least = p;
-    some = true;
-  }
-  for (size_t i = 0; i < l->n_child; i++) {
-    const bool inside = visit_p(l->child[i], to, least, err);
-    if (err->code) return false;
-    some = some || inside;
-  }
-  return some;
+static void least_p(const lip_layer *l, double *least) {
+  const double p = l->kind->p ? l->kind->p(l) : INFINITY;
+  if (!(p >= *least)) *least = p;
+  for (size_t i = 0; i < l->n_child; i++) least_p(l->child[i], least);
 }
 
 /* net:power() -> the exponent p of the layers that measure distances in norm p, the smallest of theirs; nil: there are none
- * net:power(p) gives it to all of them: a power of two up to 4096, or math.huge */
+ * net:power(p) gives it to all of them: a power of two up to 4096, or math.huge; the budget is shared out again */
 static int net_power(lua_State *L) {
-  lip_net *net = lipL_checkidle(L, 1);
-  lip_err err = {LIP_OK, ""};
-  const bool set = !lua_isnoneornil(L, 2);
-  double least = INFINITY, to = set ? luaL_checknumber(L, 2) : 0;
-  const bool some = visit_p(net->root, set ? &to : NULL, &least, &err);
-  if (err.code) return luaL_argerror(L, 2, err.msg);
-  if (set && !some) return luaL_error(L, "power: no layer of this net measures distances in norm p");
-  if (set) lip_net_touch(net);
+  lip_net *net = lipL_checknet(L, 1);
+  lip_err err;
+  double least = INFINITY;
+  const bool some = lip_net_power(net) > 0;
+  if (!lua_isnoneornil(L, 2)) {
+    const double p = luaL_checknumber(L, 2);
+    if (!some) return luaL_error(L, "power: no layer of this net measures distances in norm p");
+    lipL_calledfrom(L);
+    if (lip_net_set_power(net, p, &err)) return luaL_argerror(L, 2, err.msg);
+  }
+  least_p(net->root, &least);
   if (some)
     lua_pushnumber(L, least);
   else

@@ -104,8 +104,10 @@ static int restore(lua_State *L) {
   else
     memset(opt->state, 0, bytes);
   opt->t = old->t;
+  lipL_calledfrom(L);
   lip_net_touch(net);
   memcpy(net->weights, from->weights, net->n_params * sizeof *net->weights);
+  lip_net_follow_power(net);
   if (lip_net_recall(net, &err)) return lipL_fault(L, &err);
   lip_layer_copy_warm(net->root, from->root);
   net->step = from->step;

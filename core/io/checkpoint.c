@@ -415,6 +415,7 @@ static lip_status read_weights(reading *r, lip_err *err) {
   lip_status status = LIP_OK;
   for (size_t i = 0; !status && i < r->n_param; i++)
     status = fill(r, r->named[i].name, r->named[i].param, r->named[i].param->value, err);
+  if (!status) lip_net_follow_power(r->net);
   if (!status) status = lip_net_recall(r->net, err);
   if (!status) status = read_warms(r, err);
   if (!status) status = read_pairs(r, err);

@@ -107,6 +107,7 @@ enum { OUTER = 16, BLOCK = OUTER * LIP_DIST_ITEMS };
 
 typedef struct state {
   int bias, mean, power; /* which parameter; -1: there is none */
+  float log2_p;          /* as it was set last: while there are no values */
   size_t terms;          /* sort_neuron: K and q_k; else 0 */
   float q[LIP_DIST_TERMS];
   float *size; /* (OUT) max |w_j| as `prepare` has left it */
@@ -120,7 +121,7 @@ static const state *state_of(const lip_layer *l) {
 static int power_of(const lip_layer *l) {
   const state *s = l->state;
   if (s->power < 0) return 0;
-  const float v = l->param[s->power].value ? l->param[s->power].value[0] : 0;
+  const float v = l->param[s->power].value ? l->param[s->power].value[0] : s->log2_p;
   if (isnan(v)) return -1;
   return v >= 0.5f && v < (float)LIP_DIST_MOST + 0.5f ? (int)lrintf(v) : 0;
 }
@@ -140,7 +141,7 @@ static lip_status plan(lip_layer *l, const conf *c, const char *name, size_t ter
                     lip_shape_describe(&l->in, shape, sizeof shape));
   }
   state *s = l->state = lip_alloc(1, sizeof *s);
-  if (s) *s = (state){-1, -1, -1, terms, {0}, lip_alloc(c->out, sizeof *s->size)};
+  if (s) *s = (state){-1, -1, -1, 0, terms, {0}, lip_alloc(c->out, sizeof *s->size)};
   if (!s || !s->size) return lip_fail(err, LIP_MEMORY, "%s: no memory for %zu outputs", name, c->out);
   l->out = (lip_shape){1, {c->out, 0, 0}};
   lip_layer_add_param(l, "weight", 2, (size_t[]){c->out, l->in.dim[0]}, false);
@@ -170,8 +171,11 @@ static lip_status dist_plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip
     return lip_fail(err, LIP_OPTION, "linf_dist: option 'p' expects 2, 4, 8, ... 4096 or infinity, got %g",
                     c->p);
   lip_status status = plan(l, c, "linf_dist", 0, err);
-  if (!status) ((state *)l->state)->power = add_param(l, "log2_p", 1, true);
-  return status;
+  if (status) return status;
+  state *s = l->state;
+  s->power = add_param(l, "log2_p", 1, true);
+  s->log2_p = log2_p;
+  return LIP_OK;
 }
 
 static lip_status sort_plan(lip_layer *l, const lip_spec *spec, lip_plan *p, lip_err *err) {
@@ -193,12 +197,19 @@ static void release(lip_layer *l) {
   lip_free(s);
 }
 
-static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
-  (void)err;
-  const state *s = l->state;
-  lip_rng_fill_normal(rng, l->param[0].value, l->n_out * l->n_in, 0, (float)((const conf *)l->conf)->std);
-  if (s->power >= 0) (void)log2_of(((const conf *)l->conf)->p, l->param[s->power].value);
+static lip_status set_p(lip_layer *l, double p, lip_err *err) {
+  float log2_p;
+  if (!log2_of(p, &log2_p))
+    return lip_fail(err, LIP_OPTION, "expected 2, 4, 8, ... 4096 or infinity, got %g", p);
+  state *s = l->state;
+  s->log2_p = l->param[s->power].value[0] = log2_p;
   return LIP_OK;
+}
+
+static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
+  const conf *c = l->conf;
+  lip_rng_fill_normal(rng, l->param[0].value, l->n_out * l->n_in, 0, (float)c->std);
+  return state_of(l)->power >= 0 ? set_p(l, c->p, err) : LIP_OK;
 }
 
 static void prepare(lip_layer *l, size_t u0, size_t u1) {
@@ -209,14 +220,6 @@ static void prepare(lip_layer *l, size_t u0, size_t u1) {
 static double p_of(const lip_layer *l) {
   const int k = power_of(l);
   return k > 0 ? ldexp(1, k) : k == 0 ? (double)INFINITY : (double)NAN;
-}
-
-static lip_status set_p(lip_layer *l, double p, lip_err *err) {
-  float log2_p;
-  if (!log2_of(p, &log2_p))
-    return lip_fail(err, LIP_OPTION, "expected 2, 4, 8, ... 4096 or infinity, got %g", p);
-  l->param[state_of(l)->power].value[0] = log2_p;
-  return LIP_OK;
 }
 
 /* ---- passes ---- */
@@ -500,14 +503,11 @@ static double from(const lip_layer *l, lip_p p) {
   return p == LIP_PINF || state_of(l)->terms || isinf(K) ? K : 1;
 }
 
-static bool weights_finite(const lip_layer *l) {
-  const float *w = l->param[0].value;
-  return !w || lip_vec_all_finite(w, l->n_out * l->n_in);
-}
-
 static lip_status bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
   (void)err;
-  const double ones = lip_ones_norm(l->n_out, pq.q), K = weights_finite(l) ? from(l, pq.p) : (double)INFINITY;
+  const float *w = l->param[0].value;
+  const bool finite = !w || lip_vec_all_finite(w, l->n_out * l->n_in);
+  const double ones = lip_ones_norm(l->n_out, pq.q), K = finite ? from(l, pq.p) : (double)INFINITY;
   return lip_constant_bound(pq, ones == 1 ? K : lip_round_up(K * ones), upper);
 }
 

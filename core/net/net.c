@@ -14,68 +14,6 @@ static size_t rounded(size_t n) {
   return (n + ROUND - 1) / ROUND * ROUND;
 }
 
-/* ---- budgets ---- */
-
-/* One share per weighted layer; a total of 0 becomes what they and the fixed constants amount to. */
-static lip_status check_given(lip_net *net, lip_err *err) {
-  const lip_reals *given = &net->conf.layer_budgets;
-  double product;
-  size_t weighted;
-  lip_status status = lip_chain_fixed(net->root, &product, &weighted, err);
-  if (status) return status;
-  if (given->n != weighted)
-    return lip_fail(err, LIP_OPTION, "net: budgets has %zu entries for %zu weighted layers", given->n,
-                    weighted);
-  for (size_t i = 0; i < given->n; i++) product *= given->v[i];
-  if (net->conf.budget == 0) net->conf.budget = net->root->budget = product * (1 + 1e-12);
-  if (!(product <= net->conf.budget * (1 + 1e-12)))
-    return lip_fail(err, LIP_OPTION, "net: the product of budgets is %g, more than the total budget %g",
-                    product, net->conf.budget);
-  return LIP_OK;
-}
-
-/* What the layers' own options say: a total of 0 becomes what they and the fixed constants amount to. */
-static lip_status check_own(lip_net *net, lip_err *err) {
-  double product;
-  size_t weighted, own = 0;
-  lip_status status = lip_chain_fixed(net->root, &product, &weighted, err);
-  for (size_t i = 0; !status && i < net->root->n_child; i++) {
-    const lip_layer *l = net->root->child[i];
-    const double budget = lip_layer_own_budget(l);
-    if (budget == 0) continue;
-    if (net->conf.layer_budgets.n > 0)
-      return lip_fail(
-          err, LIP_OPTION,
-          "net: layer %zu (%s) has a budget of its own (%g), and the net's option budgets gives it "
-          "one too: leave out either",
-          i + 1, l->kind->desc.name, budget);
-    if (isinf(budget) && isfinite(net->conf.budget))
-      return lip_fail(err, LIP_OPTION, "net: layer %zu (%s) has an infinite budget, the net one of %g", i + 1,
-                      l->kind->desc.name, net->conf.budget);
-    product *= budget;
-    own++;
-  }
-  if (status || own < weighted || own == 0) return status;
-  if (net->conf.budget == 0) net->conf.budget = net->root->budget = product * (1 + 1e-12);
-  if (!(product <= net->conf.budget * (1 + 1e-12)))
-    return lip_fail(err, LIP_OPTION,
-                    "net: the product of the layers' budgets is %g, more than the total budget %g", product,
-                    net->conf.budget);
-  return LIP_OK;
-}
-
-static lip_status share_budget(lip_net *net, lip_err *err) {
-  lip_status status = check_own(net, err);
-  if (status) return status;
-  if (net->conf.budget == 0 && net->conf.layer_budgets.n == 0)
-    return lip_fail(err, LIP_OPTION, "net: budget must be > 0, got 0");
-  if (net->conf.layer_budgets.n == 0) return lip_chain_share_budget(net->root, net->conf.budget, err);
-  status = check_given(net, err);
-  for (size_t i = 0; !status && i < net->conf.layer_budgets.n; i++)
-    status = lip_layer_set_budget(lip_net_weighted_layer(net, i), net->conf.layer_budgets.v[i], err);
-  return status;
-}
-
 /* ---- layout ---- */
 
 static size_t count_params(lip_net *net, lip_layer *l, size_t offset) {
@@ -186,7 +124,7 @@ lip_status lip_net_new(const lip_net_conf *conf, lip_spec *const *layers, size_t
   lip_status status = copy_conf(net, conf, err);
   if (!status) status = copy_specs(net, layers, n, err);
   if (!status) status = plan_root(net, err);
-  if (!status) status = share_budget(net, err);
+  if (!status) status = lip_net_share(net, err);
   if (!status) status = lay_out(net, err);
   if (!status) status = lip_net_reserve(net, 1, err);
   if (!status) status = lip_net_reset(net, conf->seed, err);
@@ -289,6 +227,7 @@ lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err) {
   memset(net->weights, 0, net->n_params * sizeof(float));
   memset(net->grads, 0, net->n_params * sizeof(float));
   lip_status status = lip_layer_reset(net->root, seed, err);
+  if (!status && lip_net_power(net)) status = lip_net_share(net, err); /* exponents have gone back, too */
   if (status) return status;
   lip_net_renew(net);
   return project_exact(net, true, err);
@@ -320,18 +259,4 @@ lip_status lip_net_copy_pairs(lip_net *to, const lip_net *from, lip_err *err) {
     memcpy(mine.data, other.data, mine.n * (mine.wide ? sizeof(double) : sizeof(float)));
   }
   return status;
-}
-
-/* ---- looking inside ---- */
-
-lip_layer *lip_net_weighted_layer(const lip_net *net, size_t i) {
-  for (size_t k = 0; k < net->root->n_child; k++)
-    if (lip_layer_weighted(net->root->child[k]) && i-- == 0) return net->root->child[k];
-  return NULL;
-}
-
-size_t lip_net_weighted(const lip_net *net) {
-  size_t n = 0;
-  while (lip_net_weighted_layer(net, n)) n++;
-  return n;
 }

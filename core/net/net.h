@@ -85,6 +85,16 @@ void lip_net_forgive(lip_net *net);
  * was. Every call below that takes B needs B <= capacity. */
 lip_status lip_net_reserve(lip_net *net, size_t B, lip_err *err);
 
+/* Shares conf.budget out to the layers, by what these take themselves as they are now. Fails when that leaves too little. */
+lip_status lip_net_share(lip_net *net, lip_err *err);
+/* How many layers measure distances in a norm p that can be set, at any depth (layer.h, `p`). */
+size_t lip_net_power(const lip_net *net);
+/* p of all of them; another one shares the budget out again, and renews computed weights. LIP_OPTION when they cannot have
+ * that p, or what it leaves of the budget is too little, LIP_MEMORY: nothing has changed. */
+lip_status lip_net_set_power(lip_net *net, double p, lip_err *err);
+/* The same for what weights of a file or another net say that have been put in place: to be called before lip_net_recall. */
+void lip_net_follow_power(lip_net *net);
+
 /* Weights back to their initial values for `seed`; projects them exactly. */
 lip_status lip_net_reset(lip_net *net, uint64_t seed, lip_err *err);
 

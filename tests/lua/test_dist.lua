@@ -43,6 +43,66 @@ function T.test_the_exponent_is_read_and_set()
     { input = { 1, 2, 2 }, norm = "inf", lip.linf_dist { out = 2 } })
 end
 
+-- What the neurons take of the budget, 4 each from 16 inputs at p = 2, the layer behind them has to make up for, whichever
+-- way p came about: an option, net:power, a file, net:reset.
+function T.test_the_budget_is_met_at_every_exponent()
+  local function made(p, weight)
+    return lip.net { input = 16, norm = "inf", budget = 2, seed = 3, lip.linf_dist { out = 16, p = p }, lip.chain {
+      lip.linf_dist { out = 8, p = p } }, lip.dense { out = 3, weight = weight } }
+  end
+  local function at(net, p, share)
+    assert(net:project())
+    lu.assertEquals(net:power(), p)
+    lu.assertAlmostEquals(net:info().layers[3].budget, share, 1e-9)
+    lu.assertTrue(net:bound().upper <= 2 and net:bound().upper > 0, net:bound().upper)
+  end
+  local path = os.tmpname()
+  for _, weight in ipairs { "projected", "nonnegative" } do
+    local net = made(2, weight)
+    at(net, 2, 2 / 16)
+    net:power(inf)
+    at(net, inf, 2)
+    net:weights(1):fill(1)
+    at(net, inf, 2)
+    assert(net:save(path))
+    at(assert(lip.load(path)), inf, 2)
+    net:power(2)
+    at(net, 2, 2 / 16)
+    assert(net:save(path))
+    at(assert(lip.load(path)), 2, 2 / 16)
+    net:power(inf)
+    net:reset()
+    at(net, 2, 2 / 16)
+    local other = made(inf)
+    other:power(2)
+    at(other, 2, 2 / 16)
+  end
+  os.remove(path)
+end
+
+-- Computed weights are K g(V) for the share K that they have now.
+function T.test_computed_weights_follow_their_share()
+  local net = lip.net { input = 16, norm = "inf", budget = 2, seed = 3, lip.linf_dist { out = 8, p = 2 },
+    lip.sandwich { out = 3, activation = "none" } }
+  local function size(p)
+    net:power(p)
+    for _, one in ipairs(net:parameters()) do
+      if one.name == "weight" and one.layer > 2 then return one.value:norm() end
+    end
+  end
+  lu.assertAlmostEquals(size(inf) / size(2), 4, 1e-5)
+end
+
+-- Where nothing is left of the budget the exponent stays what it was, and so do all shares.
+function T.test_an_exponent_that_takes_too_much_is_refused()
+  local net = lip.net { input = 16, norm = "inf", budget = 2, lip.linf_dist { out = 16 }, lip.dense { out = 5, budget = 1.5 },
+    lip.dense { out = 3, budget = 1 } }
+  lu.assertErrorMsgContains("more than the total budget 2", net.power, net, 2)
+  lu.assertEquals(net:power(), inf)
+  lu.assertEquals(net:info().layers[2].budget, 1.5)
+  lu.assertEquals(net:power(1024), 1024)
+end
+
 -- With weights of 0 and p infinite a neuron is the norm of its input.
 function T.test_values()
   local net = net_of(lip.linf_dist { out = 2, bias = false })
