@@ -400,7 +400,6 @@ static int net_reset(lua_State *L) {
   lua_Integer seed = luaL_optinteger(L, 2, (lua_Integer)net->conf.seed);
   lip_err err;
   luaL_argcheck(L, seed >= 0, 2, "a seed is a whole number >= 0");
-  lipL_calledfrom(L);
   if (lip_net_reset(net, (uint64_t)seed, &err)) return lipL_fault(L, &err);
   return 0;
 }

@@ -100,7 +100,6 @@ static int net_power(lua_State *L) {
   if (!lua_isnoneornil(L, 2)) {
     const double p = luaL_checknumber(L, 2);
     if (!some) return luaL_error(L, "power: no layer of this net measures distances in norm p");
-    lipL_calledfrom(L);
     if (lip_net_set_power(net, p, &err)) return luaL_argerror(L, 2, err.msg);
   }
   least_p(net->root, &least);
@@ -229,6 +228,7 @@ static int net_tostring(lua_State *L) {
   else
     add_number(&b, "%10.6g", lip_digits_up(net->conf.budget, 6));
   add_number(&b, " %12.8g", lip_digits_up(upper, 8));
+  if (!lip_net_within(net, upper)) luaL_addstring(&b, "  above the budget");
   const lip_layer *l;
   for (size_t i = 0; (l = lip_custom_assumed(net->root, i)) != NULL; i++) {
     char place[200];

@@ -19,13 +19,17 @@ static int optim_step(lua_State *L) {
   return 1;
 }
 
+static double constant_of(const lip_layer *l) {
+  double upper;
+  return lip_layer_bound(l, l->pq, &upper, NULL) ? INFINITY : upper;
+}
+
 /* Pushes a text about the first layer that is not trained, so not projected either, and above its budget; 0: there is none. */
-static int push_excess(lua_State *L, const lip_net *net) {
+static int push_untrained(lua_State *L, const lip_net *net) {
   for (size_t i = 0; i < net->n_leaf; i++) {
     const lip_layer *l = net->leaf[i];
-    double upper;
     if (!l->still || isinf(l->budget)) continue;
-    if (lip_layer_bound(l, l->pq, &upper, NULL)) upper = INFINITY;
+    const double upper = constant_of(l);
     if (upper <= l->budget) continue;
     char text[200];
     lip_snprintf(text, sizeof text,
@@ -37,13 +41,61 @@ static int push_excess(lua_State *L, const lip_net *net) {
   return 0;
 }
 
-/* net:project([{exact=false}]) -> true[, what is above its budget all the same] | nil, message, code */
+/* Layers whose constant is not what the shares were made for: those above their share, and above 1 those that have none. */
+static void add_layers(luaL_Buffer *b, const lip_net *net) {
+  const char *before = ": ";
+  for (size_t i = 0; i < net->root->n_child; i++) {
+    const lip_layer *l = net->root->child[i];
+    const bool weighted = lip_layer_weighted(l);
+    const double upper = constant_of(l);
+    char text[200];
+    if (upper <= (weighted ? l->budget * (1 + 0x1p-30) : 1)) continue;
+    lip_snprintf(text, sizeof text, "%slayer %zu (%s), step %s, has %g", before, i + 1, l->kind->desc.name,
+                 lip_pq_name(l->pq), lip_plain(lip_digits_up(upper, 6)));
+    luaL_addstring(b, text);
+    if (weighted)
+      lip_snprintf(text, sizeof text, " for a share of %g", l->budget);
+    else
+      lip_snprintf(text, sizeof text, " and takes no budget");
+    luaL_addstring(b, text);
+    before = ", ";
+  }
+}
+
+/* Pushes a text about a net that is above its budget after a projection of all layers: which of them are to blame, and what
+ * can be done; 0: it is within. */
+static int push_excess(lua_State *L, const lip_net *net) {
+  double upper;
+  char text[200];
+  luaL_Buffer b;
+  if (lip_chain_bound(net->root, &upper, NULL)) upper = INFINITY;
+  if (lip_net_within(net, upper)) return 0;
+  luaL_buffinit(L, &b);
+  lip_snprintf(text, sizeof text, "the net has the constant %g, more than its budget %g",
+               lip_plain(lip_digits_up(upper, 6)), net->conf.budget);
+  luaL_addstring(&b, text);
+  add_layers(&b, net);
+  if (lip_net_weighted(net) == 0) luaL_addstring(&b, " (none of its layers takes a share)");
+  if (isinf(upper))
+    lip_snprintf(text, sizeof text, "; of this net only budget = math.huge can be asked");
+  else
+    lip_snprintf(text, sizeof text, "; what helps is a budget of %g%s, or a norm in which they have less",
+                 lip_digits_up(upper, 6),
+                 lip_net_weighted(net) > 0 ? "" : ", a dense or conv2d layer that makes up for them");
+  luaL_addstring(&b, text);
+  luaL_pushresult(&b);
+  return 1;
+}
+
+/* net:project([{exact=false}]) -> true[, what is above its budget all the same] | nil, message, code. What the net as a whole
+ * has is asked only after the exact projection: it costs as much. */
 static int net_project(lua_State *L) {
   static const char *const known[] = {"exact", NULL};
   lip_net *net = lipL_checkidle(L, 1);
   lip_err err;
   lipL_checkfields(L, 2, "project", known);
-  if (!lipL_optfield_bool(L, 2, "project", "exact", true)) {
+  const bool exact = lipL_optfield_bool(L, 2, "project", "exact", true);
+  if (!exact) {
     lip_net_project(net);
     const int failed = lipL_netfault(L, net);
     if (failed) return failed;
@@ -51,7 +103,10 @@ static int net_project(lua_State *L) {
     return lipL_fault(L, &err);
   }
   lua_pushboolean(L, 1);
-  return 1 + push_excess(L, net);
+  if (push_untrained(L, net)) return 2;
+  if (!exact) return 1;
+  const int n = push_excess(L, net), failed = lipL_netfault(L, net);
+  return failed ? failed : 1 + n;
 }
 
 /* ---- resuming ---- */
@@ -104,7 +159,6 @@ static int restore(lua_State *L) {
   else
     memset(opt->state, 0, bytes);
   opt->t = old->t;
-  lipL_calledfrom(L);
   lip_net_touch(net);
   memcpy(net->weights, from->weights, net->n_params * sizeof *net->weights);
   lip_net_follow_power(net);

@@ -87,6 +87,8 @@ lip_status lip_net_reserve(lip_net *net, size_t B, lip_err *err);
 
 /* Shares conf.budget out to the layers, by what these take themselves as they are now. Fails when that leaves too little. */
 lip_status lip_net_share(lip_net *net, lip_err *err);
+/* Whether a constant of the net is within conf.budget, but for what rounding adds to a product of shares. */
+bool lip_net_within(const lip_net *net, double upper);
 /* How many layers measure distances in a norm p that can be set, at any depth (layer.h, `p`). */
 size_t lip_net_power(const lip_net *net);
 /* p of all of them; another one shares the budget out again, and renews computed weights. LIP_OPTION when they cannot have

@@ -94,6 +94,10 @@ lip_status lip_net_share(lip_net *net, lip_err *err) {
   return status;
 }
 
+bool lip_net_within(const lip_net *net, double upper) {
+  return upper <= net->conf.budget * (1 + 0x1p-30);
+}
+
 /* ---- exponents ---- */
 
 /* Into (`set`: from) p, the exponents of the layers of the tree that have one, in order; p NULL: only their number. */

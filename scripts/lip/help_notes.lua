@@ -53,6 +53,7 @@ numbers that came out. net:project() takes off what rounding has left above the 
 Of a layer whose weight is computed this is the weight in effect, and what is written to it stands until what it is computed
 from changes: "free" in net:parameters(). What is written there counts as soon as the net is used again.]],
   ["net:project"] = [[
-true, and a text if a layer with trainable = false, which is left alone, is above its budget all the same: then net:bound() is
-what holds, and not the budget. nil, message, code where a weight is not finite.]],
+true, and a text if the net is above its budget all the same: then net:bound() is what holds, and not the budget. It names the
+layers to blame, one with trainable = false, which is left alone, or one that takes no budget, as linf_dist does, and has more
+than the others make up for. exact = false looks at the former only. nil, message, code where a weight is not finite.]],
 }

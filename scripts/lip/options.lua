@@ -24,7 +24,7 @@ on_epoch = none -- function(info) after every epoch; false stops
 checkpoint = none -- file, written after every epoch, at the end, and when cancelled
 checkpoint_every = 0 -- also after every so many updates; 0: never
 resume = false -- go on from the checkpoint if the file exists
-verbose = false -- print one line per epoch
+verbose = false -- print one line per epoch, and at the end if the net is above its budget all the same
 -> { epochs=, steps=, seconds=, loss=, history={info, ...}, stopped=, resumed= }, or nil, message, code]],
   ["lip.lbdn"] = [[
 input = required -- shape of one sample, as of lip.net

@@ -472,7 +472,7 @@ function run:loop()
   return true
 end
 
---- The exact projection; true | nil, message, code. Once more changes nothing.
+--- The exact projection; true[, what is above its budget all the same] | nil, message, code. Once more changes nothing.
 function run:settle()
   self.settling = true -- from here on the weights are not those to go on from
   if self.net:info().budget == math.huge then return true end
@@ -484,6 +484,7 @@ function run:whole()
   local done, message, code = self:loop()
   if code == "cancelled" then return done, message, code end -- first the checkpoint
   local ok, why, failure = self:settle()
+  if ok and why and self.o.verbose then io.write("train: ", why, "\n") end
   if ok or done == nil then return done, message, code end
   return nil, "train: " .. why, failure
 end

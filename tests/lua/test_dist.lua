@@ -80,6 +80,40 @@ function T.test_the_budget_is_met_at_every_exponent()
   os.remove(path)
 end
 
+-- Who takes no share can make a net miss its budget; then the net says so, and whose constants these are.
+function T.test_a_budget_that_is_not_met_is_told_of()
+  local function told(text, options)
+    local net = lip.net(options)
+    local done, what = net:project()
+    lu.assertTrue(done)
+    lu.assertEquals(tostring(net):match "total.-\n?$":find "above the budget" ~= nil, text ~= nil)
+    if not text then return lu.assertNil(what) end
+    lu.assertStrContains(what, text)
+    lu.assertTrue(net:bound().upper > net:info().budget)
+    lu.assertNil(select(2, net:project { exact = false })) -- who asks for the cheap one does not wait for the bound
+  end
+  local D, L = lip.dense, lip.linf_dist
+  told("the net has the constant 2.00001, more than its budget 1: layer 1 (linf_dist), step 2->2, has 2.00001 and takes no budget",
+    { input = 8, norm = 2, L { out = 4 } })
+  told("what helps is a budget of 2.00001, a dense or conv2d layer that makes up for them", { input = 8, norm = 2, L { out = 4 } })
+  told("has the constant 4.00001", { input = 8, norm = 1, L { out = 4 } })
+  told("the net has the constant 1, more than its budget 0.5 (none of its layers takes a share)",
+    { input = 8, norm = "inf", budget = 0.5, L { out = 4 } })
+  told("layer 2 (chain), step 2->2, has 2.00001 and takes no budget",
+    { input = 8, norm = 2, L { out = 1 }, lip.chain { L { out = 4 } } })
+  told(nil, { input = 8, norm = "inf", L { out = 4 } })
+  told(nil, { input = 8, norm = 2, L { out = 4 }, D { out = 3 } })
+  told(nil, { input = 8, norm = "inf", budget = 0.5, L { out = 4 }, D { out = 3 } })
+  told(nil, { input = 8, norm = 2, budget = inf, L { out = 4 } })
+  -- a product is rounded up even where it is exact
+  local net = lip.net { input = 1, norm = "inf", budgets = { 2, 3 }, D { out = 1 }, D { out = 1 } }
+  net:weights(1):fill(2)
+  net:weights(2):fill(3)
+  lu.assertEquals(select("#", net:project()), 1)
+  lu.assertTrue(net:info().budget == 6 and net:bound().upper > 6 and net:bound().upper < 6 + 1e-14)
+  lu.assertStrMatches(tostring(net):match "[^\n]*$", " +total +%d+  inf +6 +6[%d.]*")
+end
+
 -- Computed weights are K g(V) for the share K that they have now.
 function T.test_computed_weights_follow_their_share()
   local net = lip.net { input = 16, norm = "inf", budget = 2, seed = 3, lip.linf_dist { out = 8, p = 2 },

@@ -181,4 +181,24 @@ function T:test_own_files_are_left_alone()
   lu.assertErrorMsgContains("resume expects true or false", lip.load, self.path, { resume = 1 })
 end
 
+-- A budget that no projection reaches: with verbose a run says so, once, at its end.
+function T:test_a_run_tells_of_a_budget_that_is_not_met()
+  local function told(norm, verbose)
+    local net = lip.net { input = 8, norm = norm, budget = BUDGET, seed = 3, lip.linf_dist { out = 5 }, lip.linf_dist { out = 2 } }
+    local file <close> = assert(io.open(self.path, "w"))
+    local before = io.output()
+    io.output(file)
+    local ok, why = pcall(lip.train, net, points(50, 8), options { verbose = verbose })
+    io.output(before)
+    lu.assertTrue(ok, why)
+    file:flush()
+    return outside.slurp(self.path)
+  end
+  local text = told(2, true)
+  lu.assertEquals(select(2, text:gsub("more than its budget", "")), 1)
+  lu.assertStrMatches(text, ".*\ntrain: the net has the constant [%d.]+, more than its budget 1.5: layer 1 [^\n]*\n")
+  lu.assertNotStrContains(told("inf", true), "budget")
+  lu.assertEquals(told(2, false), "")
+end
+
 return T
