@@ -130,6 +130,7 @@ typedef struct lip_plan {
   uint64_t seed;
   size_t next_id; /* counts layers in order, containers included: the random stream of a layer */
   bool anchored;  /* what is planned now stands inside an anchor */
+  bool bounded;   /* the net has a finite budget */
   const lip_projection
       *projection;  /* of all weights whose layers have none of their own; NULL: the engine's */
   lip_fault *fault; /* where passes write down what failed; NULL: nobody asks */

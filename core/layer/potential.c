@@ -14,8 +14,18 @@ static const lip_potential *of(const lip_layer *l) {
   return l->state;
 }
 
+static bool is_euclidean(lip_pq pq) {
+  return pq.p == LIP_P2 && pq.q >= LIP_P2;
+}
+
 lip_status lip_potential_plan(lip_layer *l, size_t size, lip_plan *plan, lip_err *err) {
   const lip_potential_conf *conf = l->conf;
+  if (plan->bounded && !is_euclidean(l->pq))
+    return lip_fail(
+        err, LIP_UNSUPPORTED,
+        "%s: has the constant 1 from norm 2 only, and nothing limits it from others; this step is %s: "
+        "that suits a net in norm 2, or one of budget math.huge",
+        l->kind->desc.name, lip_pq_name(l->pq));
   lip_potential *m = l->state = lip_alloc(1, size);
   if (!m) return lip_fail(err, LIP_MEMORY, "%s: out of memory", l->kind->desc.name);
   m->n = l->n_in;
@@ -84,7 +94,7 @@ static lip_status norm_of(const lip_layer *l, double *s, lip_err *err) {
 }
 
 lip_status lip_potential_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {
-  const bool euclidean = pq.p == LIP_P2 && pq.q >= LIP_P2;
+  const bool euclidean = is_euclidean(pq);
   double s = INFINITY;
   *upper = INFINITY;
   if (!lip_pq_tractable(pq)) return LIP_OK;

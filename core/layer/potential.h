@@ -36,7 +36,8 @@ typedef struct lip_potential {
   size_t h, n; /* A is (h, n) */
 } lip_potential;
 
-/* Plans everything but what is trained beside the bias; l->state becomes `size` bytes that begin with a lip_potential. */
+/* Plans everything but what is trained beside the bias. LIP_UNSUPPORTED for steps from another norm in a net that has a
+ * budget: it could not be met. l->state becomes `size` bytes that begin with a lip_potential. */
 lip_status lip_potential_plan(lip_layer *l, size_t size, lip_plan *plan, lip_err *err);
 /* A (h, n) and, behind a training pass, its gradient. */
 float *lip_potential_matrix(const lip_layer *l);

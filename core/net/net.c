@@ -90,6 +90,7 @@ static lip_status plan_root(lip_net *net, lip_err *err) {
   net->plan = (lip_plan){.method = net->conf.method,
                          .init = net->conf.init,
                          .seed = net->conf.seed,
+                         .bounded = isfinite(net->conf.budget),
                          .projection = net->conf.projection,
                          .fault = &net->fault};
   root->kind = net->spec->kind;
