@@ -46,6 +46,7 @@ function callback.own(what, level, f, ...)
   if results[1] then return table.unpack(results, 2, results.n) end
   local message = results[2]
   if lip.interrupted() or type(message) ~= "string" then error(message, 0) end
+  message = without_position(message, f) or message
   error((message:gsub("^%l+: ", what .. ": ", 1)), level + 1)
 end
 

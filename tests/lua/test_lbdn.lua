@@ -33,7 +33,7 @@ function T.test_gamma_is_proved_after_training()
     local gamma, activation = case[1], case[2]
     local net = trained(lip.lbdn { input = 8, widths = { 24, 24 }, outputs = 3, gamma = gamma, activation = activation }, data)
     local product = net:bound().upper
-    lu.assertTrue(product <= gamma * (1 + 1e-9) and product >= 0.9 * gamma, ("%g for %g"):format(product, gamma))
+    lu.assertTrue(product <= gamma and product >= 0.9 * gamma, ("%g for %g"):format(product, gamma))
     for _, method in ipairs { "recursion", "multiplier", "best" } do
       local b = net:bound { method = method, lower = method == "best" }
       lu.assertTrue(b.upper <= gamma * (1 + 1e-3), ("%s: %.9g for %g"):format(method, b.upper, gamma))
@@ -124,15 +124,62 @@ function T.test_rounding_of_deep_nets()
   lu.assertTrue(sum > 0.98 * sum_real and sum < sum_real, ("%g of %g"):format(sum, sum_real))
 end
 
+-- The constant 1 of sll and cpl is one in norm 2, and nothing else limits them.
+function T.test_other_norms_need_a_net_without_a_budget()
+  for _, layer in ipairs { lip.sll {}, lip.cpl { hidden = 3 } } do
+    for norm, step in pairs { inf = "inf->inf", ["1"] = "1->1", ["1->inf"] = "1->1" } do
+      local list = { input = 8, norm = norm, layer, lip.dense { out = 3 } }
+      lu.assertErrorMsgContains("has the constant 1 from norm 2 only, and nothing limits it from others; this step is " .. step,
+        lip.net, list)
+      list.budget = math.huge
+      lu.assertTrue(lip.net(list):bound().upper > 1)
+    end
+    local net = lip.net { input = 8, norm = "1->2->inf", budget = 3, lip.dense { out = 5 }, layer, lip.dense { out = 3 } }
+    lu.assertEquals(select("#", net:project()), 1)
+    lu.assertTrue(net:bound().upper <= 3)
+  end
+  -- sandwich has a share, and is brought within it in every norm
+  local net = lip.net { input = 8, norm = "inf", budget = 3, lip.sandwich { out = 5 }, lip.sandwich { out = 4, activation = "none" } }
+  lu.assertEquals(select("#", net:project()), 1)
+  lu.assertTrue(net:bound().upper <= 3)
+end
+
+-- gamma is the budget, and shown as that.
+function T.test_gamma_is_the_budget()
+  for _, gamma in ipairs { 2, 1, 3, 0.7, 10, 1e-12, 1e12 } do
+    local net = lip.lbdn { input = 8, widths = { 24, 24 }, outputs = 3, gamma = gamma }
+    lu.assertEquals(net:info().budget, gamma)
+    lu.assertEquals(select("#", net:project()), 1)
+    lu.assertTrue(net:bound().upper <= gamma)
+  end
+  local shown = tostring(lip.lbdn { input = 8, widths = { 24 }, outputs = 3, gamma = 2 })
+  lu.assertStrMatches(shown:match "[^\n]*$", " +total +%d+  2 +2 +[%d.]+")
+end
+
 function T.test_wrong_options_are_named()
-  local function refused(text, options) lu.assertErrorMsgContains(text, lip.lbdn, options) end
+  local function refused(text, options)
+    local line = debug.getinfo(2, "l").currentline -- a message that names no line of lipwb, but this one
+    lu.assertErrorMsgContains(text, lip.lbdn, options)
+    local function call()
+      local net = lip.lbdn(options)
+      return net
+    end
+    local _, message = pcall(call)
+    lu.assertEquals(tonumber(message:match "^tests/lua/test_lbdn.lua:(%d+): l"), debug.getinfo(call, "S").linedefined + 1,
+      ("%s (line %d)"):format(message, line))
+  end
   refused("lip.lbdn: argument 1 (options) expects a table of options, got number 3", 3)
   refused("option 'widths' expects a table of whole numbers >= 1, got nil", { input = 3, outputs = 2 })
+  refused("lbdn: takes options by name and no layers of its own, got lip.spec at 1", { lip.relu {}, input = 3, widths = { 2 }, outputs = 2 })
+  refused("lbdn: takes options by name and no layers of its own, got number at 2", { input = 3, widths = { 2 }, outputs = 2, [2] = 7 })
+  refused("option 'gamma' expects a number from 1e-12 to 1e12, got 0", { input = 3, widths = {}, outputs = 2, gamma = 0 })
+  refused("lbdn: option 'input' expects a list of numbers, got \"x\"", { input = "x", widths = { 2 }, outputs = 2 })
+  refused("lbdn: option 'seed' expects", { input = 3, widths = { 2 }, outputs = 2, seed = "x" })
   refused("option 'widths' expects a table of whole numbers >= 1, got 2.5", { input = 3, widths = { 2.5 }, outputs = 2 })
   refused("option 'outputs' expects a whole number >= 1, got \"x\"", { input = 3, widths = {}, outputs = "x" })
   refused("option 'gamma' expects a number from 1e-12 to 1e12, got -1", { input = 3, widths = {}, outputs = 2, gamma = -1 })
   refused("unknown option 'width', did you mean 'widths'?", { input = 3, width = {}, outputs = 2 })
-  refused("sandwich: option 'activation' expects one of", { input = 3, widths = { 2 }, outputs = 2, activation = "abs" })
+  refused("lbdn: option 'activation' expects one of", { input = 3, widths = { 2 }, outputs = 2, activation = "abs" })
   refused("option 'input' is required", { widths = { 2 }, outputs = 2 })
   lu.assertErrorMsgContains("(sll): expects a flat input, got 1x2x3: put a flatten layer before it", lip.net,
     { input = { 1, 2, 3 }, norm = 2, lip.sll {}, lip.flatten {}, lip.dense { out = 2 } })
