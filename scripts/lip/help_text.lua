@@ -180,7 +180,7 @@ digits(options) -- digits drawn by a procedure
 idx(images, labels, options) -- a pair of IDX files, plain or gzip; bytes become x/255
 csv(path, options) -- a table of numbers in a text file
 npy(x, y, options) -- a pair of NumPy files; bytes of x become x/255
-tensors(x, y, options) -- tensors as a data set
+tensors(x, y, options) -- tensors as a data set; y: labels (n) from 0, or -1 and 1; or values (n, T)
 cifar10(folder) -- CIFAR-10, binary version
 cifar100(folder) -- CIFAR-100, binary version
 download(urls, path, sha256) -- fetches a file and checks it]] },

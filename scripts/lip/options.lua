@@ -215,7 +215,7 @@ channels = guessed -- of an array of four sides, as in lip.data.idx; (N, H, W) a
 -> as they are; lip.load_npy, which reads an array and not samples, scales nothing; labels -1 and 1 alone become 0 and 1, and it is said]],
   ["lip.data.tensors"] = [[
 channels = guessed -- of a tensor of four sides, as in lip.data.idx
--> a data set that shares the tensors (images whose channels stand last are copied); labels -1 and 1 alone become 0 and 1]],
+-> a data set that shares the tensors (images whose channels stand last are copied); labels (n) that are -1 and 1 alone become 0 and 1, without a note; y of shape (n, T), T = 1 too, are values]],
   ["lip.data.csv"] = [[
 label = none -- column of whole numbers 0, 1, 2, ...: its name, or its number from 1
 target = none -- column of values, or a list of columns

@@ -114,6 +114,20 @@ local function sides(shape)
   return table.concat(list, "x")
 end
 
+-- What to do about data that has something else than the loss needs.
+local function advice(dataset, has, outputs)
+  if has == "labels" then
+    return outputs == 1 and ": for a net of one output take lip.loss.hkr() or lip.loss.bce()"
+      or ": take lip.loss.cross_entropy()"
+  end
+  local values = dataset:targets()
+  local column = dataset:info().targets == 1 and values:all_finite()
+  for _, v in ipairs(column and values:flatten():totable() or {}) do
+    if v ~= math.floor(v) then return ": take lip.loss.mse()" end
+  end
+  return ": take lip.loss.mse()" .. (column and ", or if these are labels, flatten them: y:flatten()" or "")
+end
+
 --- Raises on the caller's line when net, data and loss cannot work together, before anything is trained.
 local function check_data(net, dataset, loss, what)
   local info, shape = dataset:info(), net:info()
@@ -133,12 +147,14 @@ local function check_data(net, dataset, loss, what)
   local has = info.targets and "values" or info.classes and "labels"
   if wants ~= has then
     refuse("has %s, the loss %s needs %s%s", has or "neither labels nor values", loss:name(), wants,
-      has == "values" and ": take lip.loss.mse()" or has and ": take lip.loss.cross_entropy()" or "")
+      has and advice(dataset, has, outputs) or "")
   end
+  local function labels() return dataset:labels():min(), info.classes - 1 end
   if has == "labels" and outputs == 1 and info.classes > 2 then
-    refuse("has labels from 0 to %d, a net of one output answers with two: labels 0 and 1, or -1 and 1", info.classes - 1)
+    refuse("has labels from %d to %d, a net of one output answers with two: labels 0 and 1, or -1 and 1", labels())
   elseif has == "labels" and info.classes > math.max(outputs, 2) then
-    refuse("has labels from 0 to %d, the net %d outputs (labels count from 0)", info.classes - 1, outputs)
+    local least, most = labels()
+    refuse("has labels from %d to %d, the net %d outputs (labels count from 0)", least, most, outputs)
   elseif has == "values" and info.targets ~= outputs then
     refuse("has %d values for each sample, the net %d outputs", info.targets, outputs)
   end

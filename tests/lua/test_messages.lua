@@ -61,6 +61,20 @@ function tests.test_data_that_does_not_fit_the_net()
   complains({ "has values", "cross_entropy needs labels", "lip.loss.mse()" }, lip.train, net(), valued)
   complains({ "has labels", "mse needs values", "lip.loss.cross_entropy()" }, lip.train, net(), labelled,
     { loss = lip.loss.mse() })
+  complains({ "has labels", "mse needs values", "one output take lip.loss.hkr() or lip.loss.bce()" }, lip.train, net(1),
+    labelled, { loss = lip.loss.mse() })
+  local column, half = lip.tensor { { 0 }, { 1 }, { 1 }, { 0 }, { 1 }, { 0 } }, lip.full({ 6, 1 }, 0.5)
+  complains({ "has values", "if these are labels, flatten them: y:flatten()" }, lip.train, net(),
+    lip.data.tensors(x, column))
+  complains({ "needs labels: take lip.loss.mse()\n" }, function(...) -- the end of the message
+    local ok, message = pcall(lip.train, ...)
+    if not ok then error(message .. "\n", 2) end
+  end, net(), lip.data.tensors(x, half))
+  lu.assertNotNil(lip.train(net(), lip.data.tensors(x, column:flatten()), { epochs = 1 }))
+  local from_1 = lip.data.tensors(x, { 1, 2, 1, 2, 1, 2 })
+  complains({ "labels from 1 to 2", "2 outputs", "count from 0" }, lip.train, net(), from_1)
+  complains({ "labels from 1 to 2", "one output", "labels 0 and 1, or -1 and 1" }, lip.train, net(1), from_1,
+    { loss = lip.loss.hkr() })
   complains({ "neither labels nor values" }, lip.train, net(), lip.data.tensors(x))
   complains({ "2 values", "3 outputs" }, lip.train, net(3), valued, { loss = lip.loss.mse() })
   -- what fits is taken, and what a function makes of the batch is its own affair
