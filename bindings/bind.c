@@ -185,7 +185,7 @@ void lipL_setoption(lua_State *L, int idx, const lip_desc *desc, void *conf, con
   idx = lua_absindex(L, idx);
   const lip_opt *opt = lip_opt_find(desc, name);
   if (!opt) {
-    lip_opt_unknown(desc, name, &err);
+    lip_opt_unknown(desc, NULL, name, &err);
     lipL_raise(L, &err);
     return;
   }
@@ -217,24 +217,6 @@ static bool in_list(const char *name, const char *const *list) {
   return false;
 }
 
-/* Raises; the names that the caller reads itself are known too. */
-static void unknown_option(lua_State *L, const lip_desc *desc, const char *name, const char *const *own) {
-  lip_err err;
-  lip_opt_unknown(desc, name, &err);
-  size_t n = strlen(err.msg);
-  if (!own || n == 0 || err.msg[n - 1] != ')') lipL_raise(L, &err);
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  luaL_addlstring(&b, err.msg, n - 1);
-  for (; *own; own++) {
-    luaL_addstring(&b, ", ");
-    luaL_addstring(&b, *own);
-  }
-  luaL_addchar(&b, ')');
-  luaL_pushresult(&b);
-  luaL_error(L, "%s", lua_tostring(L, -1));
-}
-
 void *lipL_checkconf(lua_State *L, int idx, const lip_desc *desc, const char *const *ignore) {
   enum { MAX_OPTIONS = 64 };
   bool given[MAX_OPTIONS] = {false};
@@ -250,7 +232,11 @@ void *lipL_checkconf(lua_State *L, int idx, const lip_desc *desc, const char *co
       if (lua_type(L, -2) == LUA_TSTRING) {
         const char *name = lua_tostring(L, -2);
         if (!in_list(name, ignore)) {
-          if (!lip_opt_find(desc, name)) unknown_option(L, desc, name, ignore);
+          if (!lip_opt_find(desc, name)) { /* the names that the caller reads itself are known too */
+            lip_err err;
+            lip_opt_unknown(desc, ignore, name, &err);
+            lipL_raise(L, &err);
+          }
           lipL_setoption(L, -1, desc, box->conf, name);
           given[lip_opt_find(desc, name) - desc->opts] = true;
         }
@@ -361,7 +347,9 @@ void lipL_checkfields(lua_State *L, int idx, const char *what, const char *const
         luaL_addstring(&b, *k);
       }
       luaL_pushresult(&b);
-      luaL_error(L, "%s: unknown option '%s' (known: %s)", what, lua_tostring(L, -3), lua_tostring(L, -1));
+      const char *name = lua_tostring(L, -3), *near = lip_opt_nearest(NULL, known, name);
+      luaL_error(L, "%s: unknown option '%s'%s%s%s (known: %s)", what, name, near ? ", did you mean '" : "",
+                 near ? near : "", near ? "'?" : "", lua_tostring(L, -1));
     }
     lua_pop(L, 1);
   }

@@ -84,10 +84,51 @@ static void join(char *out, size_t size, const char *word) {
   if (n < size) snprintf(out + n, size - n, "%s%s", n ? ", " : "", word);
 }
 
-lip_status lip_opt_unknown(const lip_desc *desc, const char *name, lip_err *err) {
-  char known[256] = "";
+enum { MAX_WORD = 60 };
+
+/* Edit distance (Levenshtein 1966), a row at a time; two neighbours exchanged count two. b has up to MAX_WORD letters. */
+static size_t distance(const char *a, const char *b) {
+  size_t row[MAX_WORD + 1];
+  const size_t n = strlen(b);
+  for (size_t j = 0; j <= n; j++) row[j] = j;
+  for (; *a; a++) {
+    size_t diagonal = row[0]++;
+    for (size_t j = 1; j <= n; j++) {
+      size_t best = diagonal + (*a != b[j - 1]);
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      diagonal = row[j];
+      row[j] = best;
+    }
+  }
+  return row[n];
+}
+
+static void nearer(const char *name, const char *known, const char **best, size_t *least) {
+  if (strlen(known) > MAX_WORD) return;
+  const size_t d = distance(name, known);
+  if (*best && d >= *least) return;
+  *best = known;
+  *least = d;
+}
+
+const char *lip_opt_nearest(const lip_desc *desc, const char *const *more, const char *name) {
+  const size_t n = strlen(name), enough = n / 3 > 2 ? n / 3 : 2;
+  const char *best = NULL;
+  size_t least = 0;
+  if (n > MAX_WORD) return NULL;
+  for (const lip_opt *o = desc ? desc->opts : NULL; o && o->name; o++) nearer(name, o->name, &best, &least);
+  for (; more && *more; more++) nearer(name, *more, &best, &least);
+  return best && least < n && least <= enough ? best : NULL;
+}
+
+lip_status lip_opt_unknown(const lip_desc *desc, const char *const *more, const char *name, lip_err *err) {
+  char known[240] = "", hint[MAX_WORD + 20] = "";
   for (const lip_opt *o = desc->opts; o && o->name; o++) join(known, sizeof known, o->name);
-  return lip_fail(err, LIP_OPTION, "%s: unknown option '%.60s' (known: %s)", desc->name, name,
+  for (const char *const *m = more; m && *m; m++) join(known, sizeof known, *m);
+  const char *near = lip_opt_nearest(desc, more, name);
+  if (near) snprintf(hint, sizeof hint, ", did you mean '%s'?", near);
+  return lip_fail(err, LIP_OPTION, "%s: unknown option '%.60s'%s (known: %s)", desc->name, name, hint,
                   known[0] ? known : "none");
 }
 
@@ -122,7 +163,7 @@ static lip_status check_range(const lip_desc *desc, const lip_opt *o, double v, 
 
 lip_status lip_conf_set_number(const lip_desc *desc, void *conf, const char *name, double v, lip_err *err) {
   const lip_opt *o = lip_opt_find(desc, name);
-  if (!o) return lip_opt_unknown(desc, name, err);
+  if (!o) return lip_opt_unknown(desc, NULL, name, err);
   if (o->type == LIP_OPT_REALS) return lip_conf_set_reals(desc, conf, name, &v, 1, err);
   if (o->type == LIP_OPT_ENUM) { /* {1, 2, "inf"} is natural for norms */
     char word[32];
@@ -144,7 +185,7 @@ lip_status lip_conf_set_number(const lip_desc *desc, void *conf, const char *nam
 
 lip_status lip_conf_set_bool(const lip_desc *desc, void *conf, const char *name, bool v, lip_err *err) {
   const lip_opt *o = lip_opt_find(desc, name);
-  if (!o) return lip_opt_unknown(desc, name, err);
+  if (!o) return lip_opt_unknown(desc, NULL, name, err);
   if (o->type != LIP_OPT_BOOL) return lip_opt_wrong_type(desc, o, v ? "true" : "false", err);
   *(bool *)member(o, conf) = v;
   return LIP_OK;
@@ -153,7 +194,7 @@ lip_status lip_conf_set_bool(const lip_desc *desc, void *conf, const char *name,
 lip_status lip_conf_set_text(const lip_desc *desc, void *conf, const char *name, const char *v,
                              lip_err *err) {
   const lip_opt *o = lip_opt_find(desc, name);
-  if (!o) return lip_opt_unknown(desc, name, err);
+  if (!o) return lip_opt_unknown(desc, NULL, name, err);
   if (o->type == LIP_OPT_ENUM)
     for (int i = 0; o->names[i]; i++)
       if (strcmp(o->names[i], v) == 0) {
@@ -168,7 +209,7 @@ lip_status lip_conf_set_text(const lip_desc *desc, void *conf, const char *name,
 lip_status lip_conf_set_reals(const lip_desc *desc, void *conf, const char *name, const double *v, size_t n,
                               lip_err *err) {
   const lip_opt *o = lip_opt_find(desc, name);
-  if (!o) return lip_opt_unknown(desc, name, err);
+  if (!o) return lip_opt_unknown(desc, NULL, name, err);
   if (o->type != LIP_OPT_REALS) return lip_opt_wrong_type(desc, o, "a list", err);
   for (size_t i = 0; i < n; i++)
     if (check_range(desc, o, v[i], err)) return err ? err->code : LIP_OPTION;

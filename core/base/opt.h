@@ -63,8 +63,11 @@ lip_status lip_conf_set_text(const lip_desc *desc, void *conf, const char *name,
 lip_status lip_conf_set_reals(const lip_desc *desc, void *conf, const char *name, const double *v, size_t n,
                               lip_err *err);
 
-/* Writers of the unknown-option and wrong-type messages, for callers that see other types. */
-lip_status lip_opt_unknown(const lip_desc *desc, const char *name, lip_err *err);
+/* What a misspelt name may have meant: of the options of desc (or NULL) and of `more` (NULL at its end; or NULL) the one
+ * with the least edit distance, up to a third of its letters or 2, and below all of them. NULL: none is near. */
+const char *lip_opt_nearest(const lip_desc *desc, const char *const *more, const char *name);
+/* Writers of the unknown-option and wrong-type messages, for callers that see other types; `more` as above. */
+lip_status lip_opt_unknown(const lip_desc *desc, const char *const *more, const char *name, lip_err *err);
 lip_status lip_opt_wrong_type(const lip_desc *desc, const lip_opt *opt, const char *got, lip_err *err);
 
 /* A set of names given so far; lip_conf_complete fails naming the first required option that is missing.

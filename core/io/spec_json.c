@@ -93,7 +93,7 @@ static lip_status reals_from_json(const lip_json *v, const char *what, lip_reals
 static lip_status set_option(const lip_desc *desc, void *conf, const char *name, const lip_json *v,
                              lip_err *err) {
   const lip_opt *o = lip_opt_find(desc, name);
-  if (!o) return lip_opt_unknown(desc, name, err);
+  if (!o) return lip_opt_unknown(desc, NULL, name, err);
   const char *text;
   double number;
   bool flag;

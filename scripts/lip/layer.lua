@@ -2,6 +2,7 @@
 -- takes for granted; what the functions return is checked there, at every call.
 local lip = require "lip.core"
 local callback = require "lip.callback"
+local nearest = require "lip.nearest"
 local shown = require "lip.shown"
 
 local fields = {
@@ -45,7 +46,9 @@ local function check_fields(d)
   table.sort(known)
   for name, v in pairs(d) do
     local kinds = fields[name]
-    if not kinds then refuse("unknown option '%s' (known: %s)", tostring(name), table.concat(known, ", ")) end
+    if not kinds then
+      refuse("unknown option '%s'%s (known: %s)", tostring(name), nearest.hint(name, known), table.concat(known, ", "))
+    end
     if not ("|" .. kinds .. "|"):find("|" .. type(v) .. "|", 1, true) then
       refuse("option '%s' expects a %s, got %s", name, kinds:gsub("|", " or a "), came(v))
     end
@@ -96,7 +99,8 @@ local function describe_parameter(parameters, name, input, o)
   local p = parameter_of(parameters, name, input, o)
   for key in pairs(p) do
     if math.type(key) ~= "integer" and not known_of_parameter[key] then
-      error(("'%s' has an unknown option '%s' (known: decay, init, trained)"):format(name, tostring(key)), 0)
+      error(("'%s' has an unknown option '%s'%s (known: decay, init, trained)"):format(name, tostring(key),
+        nearest.hint(key, { "decay", "init", "trained" })), 0)
     end
   end
   local sizes = table.move(p, 1, #p, 1, {})

@@ -15,7 +15,7 @@ local function distance(a, b)
   return row[#b]
 end
 
---- The known name that differs least, or nil when none is near.
+--- The known name that differs least, or nil when none is near (or none shares a letter). core/base/opt.c says the same.
 ---@param name string
 ---@param names string[]
 local function nearest(name, names)
@@ -24,7 +24,16 @@ local function nearest(name, names)
     local d = distance(name, known)
     if not best or d < best_distance then best, best_distance = known, d end
   end
-  return best and best_distance <= math.max(2, #name // 3) and best or nil
+  return best and best_distance < #name and best_distance <= math.max(2, #name // 3) and best or nil
 end
 
-return nearest
+--- ", did you mean 'x'?" for messages, or an empty text.
+---@param name any
+---@param names string[]
+---@return string
+local function hint(name, names)
+  local near = type(name) == "string" and #name <= 60 and nearest(name, names)
+  return near and (", did you mean '%s'?"):format(near) or ""
+end
+
+return setmetatable({ hint = hint }, { __call = function(_, name, names) return nearest(name, names) end })

@@ -405,9 +405,8 @@ function options.check(given, name, group)
   for i, row in ipairs(options.of(name)[group or 1]) do known[row.name], list[i] = true, row.name end
   for key in next, given do
     if type(key) == "string" and not known[key] then
-      local near = nearest(key, list)
-      error(("%s: unknown option '%s'%s (known: %s)"):format(what, key,
-        near and (", did you mean '%s'?"):format(near) or "", table.concat(list, ", ")), 3)
+      error(("%s: unknown option '%s'%s (known: %s)"):format(what, key, nearest.hint(key, list),
+        table.concat(list, ", ")), 3)
     end
   end
   return given

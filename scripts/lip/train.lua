@@ -9,6 +9,7 @@
 -- The options stand in lip.options: help "train" prints them.
 local lip = require "lip.core"
 local callback = require "lip.callback"
+local nearest = require "lip.nearest"
 local shown = require "lip.shown"
 local known = require "lip.train_progress"
 
@@ -67,7 +68,8 @@ local function check_options(given)
       local known = {}
       for k in pairs(kinds) do known[#known + 1] = k end
       table.sort(known)
-      error(("train: unknown option '%s' (known: %s)"):format(tostring(name), table.concat(known, ", ")), 3)
+      error(("train: unknown option '%s'%s (known: %s)"):format(tostring(name), nearest.hint(name, known),
+        table.concat(known, ", ")), 3)
     end
     local uncalled = type(v) == "function" and constructor(v)
     if uncalled or not fits(kind, name, v) then

@@ -83,6 +83,26 @@ function tests.test_data_that_does_not_fit_the_net()
   lu.assertNotNil(lip.train(net(), others, { epochs = 1, augment = function(a) return a, { 0, 1, 0, 1, 0, 1 } end }))
 end
 
+-- The same guess in C and in Lua, and all known names after it.
+function tests.test_misspelt_options()
+  complains({ "dense: unknown option 'wieght', did you mean 'weight'? (known: out, bias, weight, " }, lip.dense,
+    { out = 2, wieght = "aol" })
+  complains({ "hkr: unknown option 'margn', did you mean 'margin'? (known: alpha, margin)" }, lip.loss.hkr, { margn = 1 })
+  complains({ "adam: unknown option 'lt', did you mean 'lr'? (known: lr, " }, lip.optim.adam, { lt = 1 })
+  complains({ "cosine: unknown option 'warmap', did you mean 'warmup'?" }, lip.schedule.cosine, { warmap = 1 })
+  complains({ "net: unknown option 'inptu', did you mean 'input'? (known: input, " }, lip.net, { inptu = 3 }) -- the binding's
+  complains({ "net: unknown option 'budgte', did you mean 'budget'?" }, lip.net, { budgte = 3 }) -- and the engine's
+  complains({ "cross_entropy: unknown option 'x' (known: temperature, offset)" }, lip.loss.cross_entropy, { x = 1 })
+  local distant = ("out"):rep(100)
+  complains({ "dense: unknown option 'outout", "out' (known: out, bias" }, lip.dense, { [distant] = 1 })
+  local own = lip.layer { name = "softsign_of_messages", options = { scale = 1 }, forward = function(a) return a end }
+  complains({ "unknown option 'scael', did you mean 'scale'? (known: scale)" }, own, { scael = 1 })
+  complains({ "unknown option 'foward', did you mean 'forward'? (known: " }, lip.layer, { foward = 1 })
+  complains({ "train: unknown option 'epoch', did you mean 'epochs'? (known: " }, lip.train, net(), labelled, { epoch = 3 })
+  complains({ "csv: unknown option 'seperator', did you mean 'separator'? (known: " }, lip.data.csv, "x", { seperator = 1 })
+  complains({ "lbdn: unknown option 'width', did you mean 'widths'?" }, lip.lbdn, { width = {} })
+end
+
 function tests.test_data_sets()
   complains({ "label 2", "0.5" }, lip.data.tensors, x, { 0, 0.5, 0, 0, 0, 0 })
   complains({ "6 labels", "got 2" }, lip.data.tensors, x, { 0, 1 })
@@ -120,7 +140,7 @@ function tests.test_functions_in_tables_say_their_names()
   says({ "#2 to 'lip.file.rename'", "to: string expected, got boolean" }, lip.file.rename, "x", true)
   says({ "#2 to 'lip.file.write'", "text: string expected, got table" }, lip.file.write, "x", {})
   says({ "#2 to 'lip.file.append'", "text: string expected, got nil" }, lip.file.append, "x", nil)
-  says({ "file.append: unknown option 'sunc' (known: sync, below)" }, lip.file.append, "x", "y", { sunc = true })
+  says({ "file.append: unknown option 'sunc', did you mean 'sync'? (known: sync, below)" }, lip.file.append, "x", "y", { sunc = true })
   says({ "file.append", "'sync'" }, lip.file.append, "x", "y", { sync = 1 })
   says({ "file.stat: unknown option 'links' (known: follow, below)" }, lip.file.stat, "x", { links = true })
   says({ "#1 to 'lip.process.spawn'" }, lip.process.spawn)

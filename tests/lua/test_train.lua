@@ -40,7 +40,7 @@ function Registry.test_every_row_is_listed_and_can_be_made()
 end
 
 function Registry.test_wrong_options_raise()
-  raises("unknown option 'temprature' (known: temperature, offset)", lip.loss.cross_entropy, { temprature = 1 })
+  raises("unknown option 'temprature', did you mean 'temperature'? (known: temperature, offset)", lip.loss.cross_entropy, { temprature = 1 })
   raises("[1e-06, 1e+06]", lip.loss.cross_entropy, { temperature = 0 })
   raises("known: none", lip.loss.mse, { x = 1 })
   raises("given by name", lip.optim.adam, { 0.1 })
@@ -279,7 +279,7 @@ function Train.test_wrong_arguments_raise()
   local data, net = points(100, 1), new_net()
   raises("expects a net", lip.train, 1, data)
   raises("expects a data set", lip.train, net, { 1, 2 })
-  raises("unknown option 'epoch' (known: anneal, augment, batch, ", lip.train, net, data, { epoch = 3 })
+  raises("unknown option 'epoch', did you mean 'epochs'? (known: anneal, augment, batch, ", lip.train, net, data, { epoch = 3 })
   raises("'epochs' expects a whole number >= 1, got 0", lip.train, net, data, { epochs = 0 })
   raises("'batch' expects a whole number >= 1, got 1.5", lip.train, net, data, { batch = 1.5 })
   raises("'loss' expects a loss such as lip.loss.cross_entropy(), or a function, got lip.optim", lip.train, net, data,

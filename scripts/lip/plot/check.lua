@@ -1,4 +1,5 @@
 --- What a figure may hold: raises on the line that called lip.plot.
+local nearest = require "lip.nearest"
 local options = require "lip.options"
 local shown = require "lip.shown"
 
@@ -77,7 +78,7 @@ local function fields(t, what, ...)
   if type(t) ~= "table" then refuse("%s is a table, got %s", what, type(t)) end
   for key, value in next, t do
     if type(key) == "string" and not known[key] then
-      refuse("%s: unknown option '%s' (known: %s)", what, key, table.concat(names, ", "))
+      refuse("%s: unknown option '%s'%s (known: %s)", what, key, nearest.hint(key, names), table.concat(names, ", "))
     end
     local kind = kinds[key]
     if kind and not kind[1](value) then
