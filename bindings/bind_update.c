@@ -1,5 +1,6 @@
 /* Optimisers and nets together: one update, what follows it, and going on from a checkpoint. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bindings/bind.h"
@@ -138,14 +139,65 @@ static bool same_layout(const lip_net *a, const lip_net *b) {
   return true;
 }
 
+typedef struct difference {
+  char text[400];
+} difference;
+
+/* As layers_differ, for what the two themselves learn and keep. */
+static bool params_differ(const lip_layer *here, const lip_layer *there, const char *where, difference *d) {
+  const char *kind = here->kind->desc.name;
+  for (size_t k = 0; k < here->n_param; k++) {
+    const lip_param *p = &here->param[k], *q = lip_layer_param(there, p->name);
+    char mine[64], saved[64];
+    if (q && p->ndim == q->ndim && memcmp(p->shape, q->shape, (size_t)p->ndim * sizeof *p->shape) == 0)
+      continue;
+    if (q)
+      snprintf(d->text, sizeof d->text, "%s (%s): its %s is %s there, %s here", where, kind, p->name,
+               lip_shape_text(q->ndim, q->shape, saved, sizeof saved),
+               lip_shape_text(p->ndim, p->shape, mine, sizeof mine));
+    else
+      snprintf(d->text, sizeof d->text, "%s (%s): it has no %s there", where, kind, p->name);
+    return true;
+  }
+  for (size_t k = 0; k < there->n_param; k++) {
+    if (lip_layer_param(here, there->param[k].name)) continue;
+    snprintf(d->text, sizeof d->text, "%s (%s): it has no %s here", where, kind, there->param[k].name);
+    return true;
+  }
+  return false;
+}
+
+/* Writes the first difference of two layers, `here` and `there`, called `where`; false when there is none to tell. */
+static bool layers_differ(const lip_layer *here, const lip_layer *there, const char *where, difference *d) {
+  if (!same_kind(here->kind, there->kind)) {
+    snprintf(d->text, sizeof d->text, "%s is %s there, %s here", where, there->kind->desc.name,
+             here->kind->desc.name);
+    return true;
+  }
+  if (params_differ(here, there, where, d)) return true;
+  for (size_t i = 0; i < here->n_child && i < there->n_child; i++) {
+    char inside[300];
+    lip_snprintf(inside, sizeof inside, "%s%slayer %zu", where, where[0] ? ", inside " : "", i + 1);
+    if (layers_differ(here->child[i], there->child[i], inside, d)) return true;
+  }
+  if (here->n_child == there->n_child) return false;
+  snprintf(d->text, sizeof d->text, "%s%s has other layers there: %zu, here %zu", where,
+           where[0] ? "" : "the net", there->n_child, here->n_child);
+  return true;
+}
+
 /* lip.restore(net, opt, saved_net, saved_opt): weights, dropout stream, warm starts, optimiser memory and count of updates as
  * saved; options (learning rate, decay, budget, ...) stay as they are in net and opt. */
 static int restore(lua_State *L) {
   lip_net *net = lipL_checkidle(L, 1), *from = lipL_checkidle(L, 3);
   lip_optim *opt = lipL_checkoptim(L, 2), *old = lipL_checkoptim(L, 4);
   lip_err err;
-  if (!same_layout(net, from))
-    return luaL_error(L, "restore: the saved net has other layers or shapes than this one");
+  if (!same_layout(net, from)) {
+    difference d;
+    const bool told = layers_differ(net->root, from->root, "", &d);
+    return luaL_error(L, "restore: the saved net has other layers or shapes than this one%s%s",
+                      told ? ": " : "", told ? d.text : "");
+  }
   if (opt->kind != old->kind)
     return luaL_error(L, "restore: the saved optimiser is %s, this one is %s", old->kind->desc.name,
                       opt->kind->desc.name);

@@ -409,6 +409,23 @@ function Resume:test_the_wrong_file_is_refused()
     { checkpoint = self.path, resume = true, batch = 30, seed = 9, opt = lip.optim.amsgrad() })
   raises("saved optimiser is amsgrad, this one is sgd", long_run,
     { checkpoint = self.path, resume = true, opt = lip.optim.sgd() })
+  -- the first layer that differs, and in what
+  local function differs(expected, mine, saved)
+    local function made(layers)
+      layers.input, layers.norm = 4, 2
+      return lip.net(layers), lip.optim.sgd()
+    end
+    local net, opt = made(mine)
+    raises("other layers or shapes than this one: " .. expected, lip.restore, net, opt, made(saved))
+  end
+  local dense, relu = lip.dense { out = 3 }, lip.relu()
+  differs("layer 2 is groupsort there, relu here", { dense, relu, dense }, { dense, lip.groupsort { size = 3 }, dense })
+  differs("layer 3 (dense): its weight is 4x3 there, 3x3 here", { dense, relu, dense }, { dense, relu, lip.dense { out = 4 } })
+  differs("layer 1 (dense): it has no free here", { dense }, { lip.dense { out = 3, weight = "cayley" } })
+  differs("layer 1 (dense): it has no bias there", { dense }, { lip.dense { out = 3, bias = false } })
+  differs("the net has other layers there: 1, here 2", { dense, relu }, { dense })
+  differs("layer 2, inside layer 1 (dense): its weight is 2x3 there, 3x3 here",
+    { dense, lip.chain { dense }, dense }, { dense, lip.chain { lip.dense { out = 2 } }, dense })
   local file = assert(io.open(self.path, "wb"))
   file:write "no checkpoint"
   file:close()
