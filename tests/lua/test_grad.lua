@@ -316,6 +316,27 @@ function T.test_messages_about_operations()
   end, x)
 end
 
+-- Functions that know nothing of derivatives complain as they do; what to write stands behind it.
+function T.test_messages_about_other_functions()
+  local x = lip.ones(2, 3)
+  complains("(number expected, got lip.traced): math.log cannot be differentiated, the method can: x:sum():log() for "
+    .. "math.log(x:sum())", function(t) local s = math.log(t:sum()) return s end, x)
+  complains("math.atan cannot be differentiated, methods of its argument can: x:exp()", function(t)
+    local s = math.atan(t:sum())
+    return s
+  end, x)
+  local net = lip.net { input = 3, norm = 2, lip.dense { out = 2 } }
+  complains("got lip.traced): net:forward cannot be differentiated through; net:backward gives", function(t)
+    return net:forward(t):sum()
+  end, x)
+  complains("got lip.traced): only operators and methods of what is differentiated", function(t)
+    return lip.loss.mse():value(t, t)
+  end, x)
+  complains("bad argument #1 to 'mine' (number expected, got nil)\0", function() -- the end: no word of ours
+    error "bad argument #1 to 'mine' (number expected, got nil)\0"
+  end, x)
+end
+
 function T.test_messages_about_results()
   local x = lip.ones(2, 3)
   local function at(f) return ("lip.grad: f (%s:%d) "):format(here, debug.getinfo(f, "S").linedefined) end

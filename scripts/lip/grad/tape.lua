@@ -50,6 +50,24 @@ local function fail(format, ...)
 end
 tape.fail = fail
 
+local methods_of_numbers = { abs = true, exp = true, log = true, sqrt = true }
+
+-- What to write where a function that knows nothing of derivatives was given a value that has them.
+local function hint(message)
+  local name, wanted = message:match "bad argument #%d+ to '([%w_.]+)' %((.-) expected, got lip%.traced%)"
+  name = name and name:match "[%w_]+$"
+  if wanted == "number" and rawget(math, name) then
+    return (": math.%s cannot be differentiated, %s"):format(name, methods_of_numbers[name]
+      and ("the method can: x:sum():%s() for math.%s(x:sum())"):format(name, name)
+      or "methods of its argument can: x:exp(), x:log(), x:sqrt(), x:tanh(), ...; help \"grad\"")
+  elseif name == "forward" then
+    return ": net:forward cannot be differentiated through; net:backward gives the gradients of a net, its input's too"
+  elseif name then
+    return ": only operators and methods of what is differentiated can be differentiated; x:detach() is a constant"
+  end
+  return ""
+end
+
 --- What an error in the function that begins at `where` says: what is raised on a line of these files stands on the
 --- script's. Called where the error is (xpcall).
 function tape.handler(message, where)
@@ -60,7 +78,7 @@ function tape.handler(message, where)
   end
   local source, text = message:match "^([^\n]-):%d+: (.*)$"
   if own[source] then return position() .. text end
-  return message:find "^lip%.grad: " and where .. ": " .. message or message
+  return message:find "^lip%.grad: " and where .. ": " .. message or message .. hint(message)
 end
 
 function tape.is_traced(x)
