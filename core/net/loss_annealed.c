@@ -36,8 +36,10 @@ static const lip_opt annealed_options[] = {
     {0}};
 static const lip_opt clipped_options[] = {
     REAL(clipped_conf, margin, true, 1, 1e-6, 1e6, "M: margin at which the hinge becomes 0"),
-    REAL(clipped_conf, clip, false, 1, 0, 1e6, "largest hinge"),
-    REAL(clipped_conf, mix, false, 0, 0, 1e6, "factor of the cross entropy that is added"),
+    REAL(clipped_conf, clip, false, 1, 0, 1e6,
+         "largest hinge: rows beyond it (at 1 all wrong answers) have no gradient but that of mix"),
+    REAL(clipped_conf, mix, false, 0, 0, 1e6,
+         "factor of the cross entropy that is added: above 0, wrong answers are learnt from"),
     REAL(clipped_conf, temperature, false, 1, 1e-6, 1e6, "T of the cross entropy"),
     {0}};
 static const lip_opt bce_options[] = {

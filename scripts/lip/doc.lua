@@ -33,6 +33,11 @@ local function add_function_options(out, name)
   out[#out + 1] = found.gives and "\nreturns " .. found.gives .. "\n" or ""
 end
 
+local function add_note(out, name)
+  local note = notes[name]
+  if note then out[#out + 1] = "\n```\n" .. note .. "\n```\n" end
+end
+
 local function markdown()
   local out = { "# lipwb " .. lip.version }
   for _, registry in ipairs(help.registries()) do
@@ -40,6 +45,7 @@ local function markdown()
     for _, row in ipairs(registry[3]) do
       out[#out + 1] = ("\n### `%s%s{...}`\n%s"):format(registry[2], row.name, row.help)
       add_options(out, row.options)
+      add_note(out, registry[2] .. row.name)
     end
   end
   local last
@@ -54,8 +60,7 @@ local function markdown()
       out[#out + 1] = ""
     end
     add_function_options(out, section[2] .. name)
-    local note = notes[section[2] .. name]
-    if note then out[#out + 1] = "\n```\n" .. note .. "\n```\n" end
+    add_note(out, section[2] .. name)
   end)
   return table.concat(out, "\n") .. "\n"
 end

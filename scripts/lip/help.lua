@@ -4,6 +4,7 @@ local lip = require "lip"
 local sections = require "lip.help_text"
 local function_options = require "lip.options"
 local notes = require "lip.help_notes"
+local field_words = require "lip.help_words"
 
 local help = {}
 
@@ -112,9 +113,15 @@ local function print_function_options(name)
   if found and found.gives then print("  returns " .. found.gives) end
 end
 
+local function print_note(name)
+  local note = notes[name]
+  if note then print("  " .. note:gsub("\n", "\n  ")) end
+end
+
 local function print_row(prefix, row)
   print(("%s%s{...}  %s"):format(prefix, row.name, row.help))
   print_options(row.options)
+  print_note(prefix .. row.name)
 end
 
 -- Prints the section of a type's methods; false when there is none.
@@ -216,8 +223,7 @@ local function print_word(word)
       found = found + 1
       if section[3] == "lip" and rawget(lip, name .. "_options") then print_options(lip[name .. "_options"]()) end
       print_function_options(section[2] .. name)
-      local note = notes[section[2] .. name]
-      if note then print("  " .. note:gsub("\n", "\n  ")) end
+      print_note(section[2] .. name)
     end
   end)
   if not owner then
@@ -285,9 +291,53 @@ local topics = {
   runs = "what a store holds: lipwb runs --help, lipwb report --help",
 }
 
+-- Words of the field that lead to what there is; the number found.
+local function print_field_word(word)
+  local found = 0
+  for _, row in ipairs(field_words) do
+    if (" " .. row[1] .. " "):find(" " .. word .. " ", 1, true) then
+      print(("%s: %s"):format(word, row[2]))
+      print_names("see help of:", row[3])
+      found = found + 1
+    end
+  end
+  return found
+end
+
+-- What takes the option `word` of the engine ("nesterov"), or `word` as a choice of an option ("bjorck"); the number found.
+local function print_taken(word)
+  local places, about, found = {}, {}, 0
+  for _, w in ipairs(rawget(lip, "weights") and lip.weights() or {}) do about[w.name] = w.help end
+  local function visit(owner, options)
+    for _, o in ipairs(options) do
+      local key = o.name == word and ("option %s: %s"):format(word, o.help)
+      for _, choice in ipairs(o.choices or {}) do
+        if choice == word then
+          key = ("%s = %q: %s"):format(o.name, word, o.name == "weight" and about[word] or "a choice of " .. o.help)
+        end
+      end
+      if key and not places[key] then
+        places[key], places[#places + 1] = {}, key
+      end
+      if key then table.insert(places[key], owner) end
+    end
+  end
+  for _, registry in ipairs(registries()) do
+    for _, row in ipairs(registry[3]) do visit(registry[2] .. row.name, row.options) end
+  end
+  if rawget(lip, "net_options") then visit("lip.net", lip.net_options()) end
+  for _, key in ipairs(places) do
+    print(key)
+    print_names("of:", places[key])
+    if key:find "^weight = " then print_note "lip.weights" end
+    found = found + 1
+  end
+  return found
+end
+
 -- A method of the bounds or of the attacks ("multiplier", "apgd"), names with the word `word` in them and options; when
--- there is none of these, names with these letters in them. The number found.
-local function print_related(word)
+-- there is none of these, and nothing was found `before`, names with these letters in them. The number found.
+local function print_related(word, before)
   local rows = {}
   if topics[word] then rows[1] = { word, topics[word] } end
   for _, list in ipairs { "bound_methods", "attacks" } do
@@ -302,7 +352,7 @@ local function print_related(word)
   end)
   print_columns(rows)
   local found = #rows + print_options_about(word)
-  if found > 0 or #word <= 2 then return found end
+  if found + before > 0 or #word <= 2 then return found end
   each_line(function(section, name, arguments, text)
     if name:find(word, 1, true) then rows[#rows + 1] = { section[2] .. name .. arguments, text } end
   end)
@@ -312,11 +362,11 @@ end
 
 local function show(what)
   if type(what) == "string" then
-    if print_word(what) == 0 then
-      local module = lip[what:gsub("^lip%.", "")]
-      local known = module ~= nil and print_word(what) > 0 or print_related(what) > 0
-      if not known then unknown(("'%s'"):format(what)) end
-    end
+    local named = print_word(what)
+    if named == 0 and lip[what:gsub("^lip%.", "")] ~= nil then named = print_word(what) end
+    local found = named + print_taken(what) + print_field_word(what)
+    if named == 0 then found = found + print_related(what, found) end
+    if found == 0 then unknown(("'%s'"):format(what)) end
   elseif type(what) == "userdata" then
     local meta = debug.getmetatable(what)
     local type_name = meta and meta.__name or "userdata"

@@ -28,6 +28,9 @@ end })
 The distances of the last layer, turned round, are the outputs. p is part of the weights: net:power reads and sets it, files
 keep it. For finite p the constant from norm inf is inputs^(1/p), for p infinite exactly 1. The running mean that `shift`
 subtracts follows p within some 1 / momentum batches, hence the last part of the training at p infinite.]],
+  ["lip.loss.clipped_hinge"] = [[
+Where the hinge is clipped its slope is 0: with clip = 1, its default, every row that is answered wrongly. With mix = 0 a net
+that starts with most answers wrong learns little: give mix, which may fade (lip.train{anneal = {mix = ...}}), or a larger clip.]],
   ["lip.loss.custom"] = [[
 local focal = lip.loss.custom(function(z, y) -- outputs (B, C), labels from 0
   local log_p = z:gather(y) - z:logsumexp(2)
@@ -48,7 +51,9 @@ function as option loss of lip.train is such a loss too, of z, y and x.]],
   ["lip.weights"] = [[
 With weight = "aol" and the like the weight is K g(V): V is what is trained, K the layer's budget, g has norm 1 at most but
 for rounding. It is computed anew after every update, and everything else (bounds, certificates, files) is about the float32
-numbers that came out. net:project() takes off what rounding has left above the budget; training goes on from V.]],
+numbers that came out. net:project() takes off what rounding has left above the budget; training goes on from V.
+A step of a dense net 784-256-256-10 in norm 2, batch 256, takes so many times that with projected weights: frobenius and
+nonnegative 1.03, aol 1.6, bjorck and bro 2.3, cayley 2.5, exponential 8.7. Wider layers cost more, but with bro.]],
   ["net:weights"] = [[
 Of a layer whose weight is computed this is the weight in effect, and what is written to it stands until what it is computed
 from changes: "free" in net:parameters(). What is written there counts as soon as the net is used again.]],

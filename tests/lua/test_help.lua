@@ -136,6 +136,63 @@ function tests.test_weights_are_explained_where_they_are_taken()
   end
 end
 
+-- What stands in an option of something else leads there, whether something is called so or not.
+function tests.test_choices_and_options_lead_to_what_takes_them()
+  for _, w in ipairs(lip.weights()) do
+    local text = printed(help, w.name)
+    lu.assertStrContains(text, ("weight = %q: %s"):format(w.name, w.help))
+    for layer, fits in pairs { ["lip.dense"] = w.dense, ["lip.conv2d"] = w.conv } do
+      lu.assertEquals(text:find(layer, 1, true) ~= nil, fits, w.name)
+    end
+  end
+  local bro = printed(help, "exponential") -- a schedule and a weight
+  lu.assertStrContains(bro, "lip.schedule.exponential{...}")
+  lu.assertStrContains(bro, 'weight = "exponential"')
+  lu.assertStrContains(bro, "exponential 8.7") -- and what it costs
+  lu.assertStrContains(printed(help, "nesterov"), "of: lip.optim.sgd")
+  lu.assertStrContains(printed(help, "margin"), "of: lip.loss.hkr lip.loss.lse_hkr")
+  lu.assertStrContains(printed(help, "rowwise"), "of: lip.net")
+  lu.assertStrContains(printed(help, "seed"), "lip.train, option seed") -- of functions as before
+  lu.assertStrContains(printed(help, "multiplier"), "one of lip.bound_methods()")
+  local function each_choice(owner, options)
+    for _, o in ipairs(options) do
+      for _, choice in ipairs(o.choices or {}) do
+        local text = printed(help, choice)
+        lu.assertStrContains(text, ("%s = %q"):format(o.name, choice))
+        lu.assertStrContains(text, owner)
+      end
+    end
+  end
+  for _, registry in ipairs(help.registries()) do
+    for _, row in ipairs(registry[3]) do each_choice(registry[2] .. row.name, row.options) end
+  end
+  each_choice("lip.net", lip.net_options())
+end
+
+-- Words of the field: each leads to names that help() knows, and none hides what is called so.
+function tests.test_words_of_the_field()
+  local seen, names = {}, 0
+  for _, row in ipairs(require "lip.help_words") do
+    lu.assertEquals(#row, 3)
+    for word in row[1]:gmatch "%S+" do
+      lu.assertNil(seen[word], word .. " stands twice")
+      seen[word] = true
+      local text = printed(help, word)
+      lu.assertStrContains(text, word .. ": " .. row[2])
+      for _, name in ipairs(row[3]) do
+        lu.assertStrContains(text, " " .. name)
+        lu.assertNil(printed(help, name):find("nothing is known about '" .. name, 1, true), name)
+        names = names + 1
+      end
+    end
+  end
+  lu.assertTrue(names > 60)
+  lu.assertStrContains(printed(help, "orthonormal"), "cayley")
+  lu.assertStrContains(printed(help, "wasserstein"), "loss.hkr")
+  lu.assertStrContains(printed(help, "robust"), "certify")
+  lu.assertNil(printed(help, "obust"):find("robust:", 1, true)) -- whole words
+end
+
 -- help() and the functions themselves agree on the options: each is called with one that does not exist.
 function tests.test_functions_show_their_options()
   lu.skipIf(not rawget(lip, "net"), "no nets in this build")
@@ -230,6 +287,16 @@ function tests.test_notes()
     assert(load(table.concat(code, "\n"), "=" .. name, "t", world))()
     seen = seen + 1
   end)
+  for _, registry in ipairs(help.registries()) do -- these are words alone
+    for _, row in ipairs(registry[3]) do
+      local note = notes[registry[2] .. row.name]
+      if note then
+        lu.assertStrContains(printed(help, registry[2] .. row.name), note:match "[^\n]+")
+        lu.assertStrContains(lip.doc(), note)
+        seen = seen + 1
+      end
+    end
+  end
   local all = 0
   for _ in pairs(notes) do all = all + 1 end
   lu.assertEquals(seen, all)
