@@ -44,6 +44,9 @@ end
 
 local checked = arguments.checked("lip.grad", "f callable", grad)
 
-return setmetatable({ vjp = arguments.checked("lip.grad.vjp", "f callable", vjp) }, {
+-- Loaded by the first call: it is needed while something is written.
+local function check(...) return require "lip.grad.check"(...) end
+
+return setmetatable({ check = arguments.checked("lip.grad.check", "f something", check), vjp = arguments.checked("lip.grad.vjp", "f callable", vjp) }, {
   __call = function(_, ...) return checked(...) end,
 })

@@ -14,6 +14,14 @@ At kinks: abs and norm 1 have slope 0 at 0, relu 0 at 0, clamp 1 at its limits, 
 equals go to the first, max, min and norm math.huge to the lowest index, equals in sort as they stand (it is stable).
 Slopes that are infinite or NaN stay so, also behind where(): a slope of 0 times infinity is NaN. Nothing in f may change
 a tensor in place. Derivatives of derivatives are not offered.]],
+  ["lip.grad.check"] = [[
+local off = lip.grad.check(function(x, w) return x:matmul(w):tanh():sum() end, x, w)
+assert(lip.grad.check(lip.loss.custom(function(z) return z:square():mean() end), x, labels) < 0.01)
+A function as lip.grad takes it; a loss, with outputs and targets; or what lip.layer made (with options or without), with
+inputs (rows, shape...): then its backward, and that of its parameters, is what is checked. Every element is moved, one after
+the other, so take small tensors, and the same result for the same arguments. Numbers are float32: right gradients of smooth
+functions are off by some 0.001 of the largest slope, wrong ones by far more; at kinks, and where a slope is not finite, a
+difference means nothing. A forward that draws at random (c.seed) is to draw the same again.]],
   ["lip.grad.vjp"] = [[
 local y, pull = lip.grad.vjp(function(x, w) return x:matmul(w):tanh() end, x, w)
 local dx, dw = pull(dy)

@@ -108,6 +108,7 @@ grad(f) -- the function with its gradients: value, dx, dw = lip.grad(f)(x, w); h
 train(net, data, options) -- trains for some epochs; help "train" lists the options
 curve(report, data, options) -- certified accuracy against radius, from what net:certify returned]] },
   { "Derivatives", "lip.grad.", "lip.grad", [[
+check(f, ...) -- how far its gradients are from central differences, relatively: of functions, losses, layers
 vjp(f, ...) -- f(...), and a function from a gradient of that to those of the arguments: for layers]] },
   { "Norms", "lip.", "lip", [[
 bound(net, options) -- net:bound(options)

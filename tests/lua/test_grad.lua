@@ -316,6 +316,48 @@ function T.test_messages_about_operations()
   end, x)
 end
 
+-- The check of gradients sees a factor, a sign and a gradient that is missing, in x and in parameters.
+function T.test_check()
+  local check, x, w = lip.grad.check, lip.randn(1, { 3, 4 }), lip.randn(2, { 4, 2 })
+  local function f(a, b, c) return (a:matmul(b.w):tanh() * c):sum() end
+  lu.assertTrue(check(f, x, { w = w, name = "w" }, 3) < 0.005)
+  lu.assertEquals(check(function(t) return (t * 0):sum() end, x), 0)
+  local before = { x:totable(), w:totable() }
+  lu.assertTrue(check(f, x, { w = w }, 100) < 0.005)
+  lu.assertEquals({ x:totable(), w:totable() }, before) -- nothing of the caller's is moved
+  lu.assertTrue(check(function(t) return (t * t:detach()):sum() end, x) > 0.4) -- half of the slope is kept back
+  lu.assertEquals(check(function(t) return (t - t:detach()):abs():sqrt():sum() end, lip.ones(2)), inf) -- no number
+  -- losses
+  local z, y = lip.randn(3, { 5, 3 }), lip.tensor(0, 1, 2, 1, 0)
+  lu.assertTrue(check(lip.loss.cross_entropy(), z, y) < 0.005)
+  local function explicit(factor)
+    return lip.loss.explicit(function(out) return out:square():mean(), out * (factor / out:size()) end)
+  end
+  lu.assertTrue(check(explicit(2), z, y) < 0.005)
+  lu.assertTrue(check(explicit(1), z, y) > 0.4)
+  lu.assertTrue(check(explicit(-2), z, y) > 0.9)
+  -- layers
+  local n = 0
+  local function layer(dx, dgain)
+    n = n + 1
+    return lip.layer { name = "checked" .. n, options = { a = 2 }, parameters = { gain = { 4, init = 0.5 } },
+      forward = function(t, p, o) return t:square() * p.gain * o.a end,
+      backward = dx and function(t, _, dy, p, o)
+        return dy * t * p.gain * (2 * o.a * dx), { gain = (dy * t:square()):sum(1) * (o.a * dgain) }
+      end }
+  end
+  lu.assertTrue(check(layer(), x) < 0.005)
+  lu.assertTrue(check(layer(1, 1), x) < 0.005)
+  lu.assertTrue(check(layer(1, 1) { a = 3 }, x) < 0.005)
+  lu.assertTrue(check(layer(0.5, 1), x) > 0.4)
+  lu.assertTrue(check(layer(-1, 1) { a = 3 }, x) > 0.9)
+  lu.assertTrue(check(layer(1, 2), x) > 0.4)
+  lu.assertTrue(check(layer(1, 0), x) > 0.9)
+  raises("lip.grad.check: argument 1 (f) expects a function, a loss or a layer, got number", check, 3)
+  raises("lip.grad.check: argument 2 (z) expects a tensor of outputs, got nil", check, lip.loss.mse())
+  raises("argument 2 (x) expects a tensor of inputs (rows, shape...), got a tensor of 1 dimensions", check, layer(), lip.ones(3))
+end
+
 -- Functions that know nothing of derivatives complain as they do; what to write stands behind it.
 function T.test_messages_about_other_functions()
   local x = lip.ones(2, 3)
