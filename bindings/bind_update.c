@@ -88,26 +88,30 @@ static int push_excess(lua_State *L, const lip_net *net) {
   return 1;
 }
 
-/* net:project([{exact=false}]) -> true[, what is above its budget all the same] | nil, message, code. What the net as a whole
+/* net:project([{exact=false, script=true}]) -> true[, what is above its budget all the same] | nil, message, code. What the net as a whole
  * has is asked only after the exact projection: it costs as much. */
 static int net_project(lua_State *L) {
-  static const char *const known[] = {"exact", NULL};
+  static const char *const known[] = {"exact", "script", NULL};
   lip_net *net = lipL_checkidle(L, 1);
   lip_err err;
+  lip_status status = LIP_OK;
   lipL_checkfields(L, 2, "project", known);
   const bool exact = lipL_optfield_bool(L, 2, "project", "exact", true);
-  if (!exact) {
+  const bool script = lipL_optfield_bool(L, 2, "project", "script", true);
+  if (!exact && !script)
+    return luaL_error(L, "project: options 'exact' and 'script' are both false: at most one of them can be");
+  if (!exact)
     lip_net_project(net);
-    const int failed = lipL_netfault(L, net);
-    if (failed) return failed;
-  } else if (lip_net_project_exact(net, &err)) {
-    return lipL_fault(L, &err);
-  }
+  else
+    status = (script ? lip_net_project_scripted : lip_net_project_exact)(net, &err);
+  const int failed = lipL_netfault(L, net);
+  if (failed) return failed;
+  if (status) return lipL_fault(L, &err);
   lua_pushboolean(L, 1);
   if (push_untrained(L, net)) return 2;
   if (!exact) return 1;
-  const int n = push_excess(L, net), failed = lipL_netfault(L, net);
-  return failed ? failed : 1 + n;
+  const int n = push_excess(L, net), again = lipL_netfault(L, net);
+  return again ? again : 1 + n;
 }
 
 /* ---- resuming ---- */

@@ -340,8 +340,8 @@ struct lip_layer_kind {
 const lip_layer_kind *lip_layer_kind_at(size_t i); /* NULL past the end */
 const lip_layer_kind *lip_layer_kind_find(const char *name);
 
-/* A projection that is handed over: it takes the place of the engine's own inside of steps. Bounds never rely on it, and
- * project_exact remains the engine's. */
+/* A projection that is handed over: it takes the place of the engine's own inside of steps, and comes before project_exact
+ * when a net is projected at the script's word. Bounds never rely on it, and project_exact remains the engine's. */
 struct lip_projection {
   /* What `value` becomes (of the shape of w, weight of a layer that has l->budget), on the thread that has called the net. On
    * failure `value` may be anything. */

@@ -1,4 +1,4 @@
-/* An update with the projection behind it, both or neither; and the projection alone. */
+/* An update with the projection behind it, both or neither; and the projections alone. */
 #include "core/net/net.h"
 
 lip_status lip_net_advance(lip_net *net, lip_optim *opt, lip_err *err) {
@@ -32,4 +32,14 @@ void lip_net_project(lip_net *net) {
     lip_net_project_rest(net);
   else
     lip_net_undo(net, NULL);
+}
+
+lip_status lip_net_project_scripted(lip_net *net, lip_err *err) {
+  lip_status status = lip_net_undo_reserve(net, NULL, err);
+  if (status) return status;
+  lip_net_touch(net);
+  lip_net_undo_take(net, NULL);
+  status = lip_net_project_own(net) ? lip_net_fault(net, err) : lip_net_project_exact(net, err);
+  if (status) lip_net_undo(net, NULL);
+  return status;
 }

@@ -143,6 +143,9 @@ lip_status lip_net_undo_reserve(lip_net *net, const lip_optim *opt, lip_err *err
 void lip_net_undo_take(lip_net *net, const lip_optim *opt);
 void lip_net_undo(lip_net *net, lip_optim *opt);
 lip_status lip_net_project_exact(lip_net *net, lip_err *err);
+/* The projections that were handed over, then lip_net_project_exact: both or neither where there are any, and what the former
+ * could not do is in net->fault too. LIP_MEMORY, and what those say. */
+lip_status lip_net_project_scripted(lip_net *net, lip_err *err);
 
 /* net->pairs for this way of bounding, as it is if it was made for it, else new. LIP_UNSUPPORTED names what cannot be
  * bounded; LIP_MEMORY. */

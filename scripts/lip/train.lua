@@ -490,18 +490,23 @@ function run:loop()
   return true
 end
 
---- The exact projection; true[, what is above its budget all the same] | nil, message, code. Once more changes nothing.
-function run:settle()
+--- The exact projection; true[, what is above its budget all the same] | nil, message, code. With `script` projections of the
+--- script's come first, and what one raises is passed on behind that of the engine. Without it once more changes nothing.
+function run:settle(script)
   self.settling = true -- from here on the weights are not those to go on from
-  if self.net:info().budget == math.huge then return true end
-  return self.net:project()
+  local bounded = self.net:info().budget < math.huge
+  if not bounded and not script then return true end
+  local ok, done, message, code = pcall(self.net.project, self.net, { script = script })
+  if bounded and not (ok and done) then self.net:project{ script = false } end
+  if not ok then error(done, 0) end
+  return done, message, code
 end
 
 --- The loop, and what follows however it ended. A failure of the projection counts only where nothing failed before.
 function run:whole()
   local done, message, code = self:loop()
   if code == "cancelled" then return done, message, code end -- first the checkpoint
-  local ok, why, failure = self:settle()
+  local ok, why, failure = self:settle(done ~= nil)
   if ok and why and self.o.verbose then io.write("train: ", why, "\n") end
   if ok or done == nil then return done, message, code end
   return nil, "train: " .. why, failure
@@ -531,7 +536,7 @@ function run:protected()
   end
   self.opt:lr(self.rate)
   for _, m in ipairs(self.moving) do self.o.loss:option(m.name, m.base) end
-  if not ok or code == "cancelled" then self:settle() end
+  if not ok or code == "cancelled" then self:settle(false) end
   if not ok then error(done, 0) end
   return done, message, code
 end

@@ -78,6 +78,74 @@ function T.test_bounds_never_rely_on_it()
   lu.assertTrue(net:bound().upper <= 1)
 end
 
+-- In loops of one's own net:project() is the script's function and then the engine's exact projection.
+function T.test_loops_of_ones_own()
+  local x, y = batch(16)
+  local loss, opt, asked, failing = lip.loss.cross_entropy(), lip.optim.sgd{ lr = 0.5 }, 0, nil
+  local own = lip.projection(function(w, budget)
+    asked = asked + 1
+    if failing then error "on purpose" end
+    return w:mul(budget / w:norm(2) / 2) -- half of what is allowed
+  end)
+  local net = make{ projection = own, project_every = 0 }
+  local _, dz = loss:gradient(net:forward(x, true), y)
+  net:backward(dz)
+  assert(opt:step(net))
+  lu.assertEquals(asked, 0)
+  lu.assertTrue(net:project())
+  lu.assertEquals(asked, 2)
+  for i = 1, 2 do lu.assertAlmostEquals(net:weights(i):norm(2), net:info().layers[1].budget / 2, 1e-5) end
+  lu.assertTrue(net:bound().upper <= 1 / 4 + 1e-6)
+  net:weights(1):fill(1)
+  lu.assertTrue(net:project{ script = false })
+  lu.assertEquals(asked, 2)
+  lu.assertTrue(net:bound().layers[1].upper <= net:info().layers[1].budget)
+  net:weights(1):fill(1)
+  local before = weights(net)
+  failing = true
+  lu.assertErrorMsgContains("layer 1 (dense): projection (tests/lua/test_projection.lua:", net.project, net)
+  assert_same(weights(net), before, "failed")
+  lu.assertErrorMsgContains("both false", net.project, net, { exact = false, script = false })
+  local nan = make{ project_every = 0, projection = lip.projection(function(w) return w:mul(0 / 0) end) }
+  before = weights(nan)
+  local ok, message, code = nan:project()
+  lu.assertEquals({ ok, code }, { nil, "not_finite" })
+  lu.assertStrContains(message, "layer 1 (dense): projection gave NaN or infinity")
+  assert_same(weights(nan), before, "NaN")
+end
+
+-- However lip.train ends, and whatever the script's function does at its end.
+function T.test_training_ends_bounded()
+  local x, y = batch(16)
+  local data, asked = lip.data.tensors(x, lip.tensor(y)), 0
+  local function train(f, more)
+    local net = make{ project_every = 0, projection = lip.projection(f) }
+    local options = { epochs = 3, batch = 8, opt = lip.optim.sgd{ lr = 1 } }
+    for name, v in pairs(more or {}) do options[name] = v end
+    local result = table.pack(pcall(lip.train, net, data, options))
+    lu.assertTrue(net:bound().upper <= 1)
+    return table.unpack(result, 1, 4)
+  end
+  local ok, done = train(function(w)
+    asked = asked + 1
+    return w
+  end)
+  lu.assertTrue(ok, tostring(done))
+  lu.assertEquals(done.steps, 6)
+  lu.assertEquals(asked, 2)
+  local message
+  ok, message = train(function() error "on purpose" end)
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "projection (tests/lua/test_projection.lua:")
+  ok, message = train(function() error "not this one" end, { on_batch = function() error "the first" end })
+  lu.assertFalse(ok)
+  lu.assertStrContains(message, "the first")
+  local code
+  ok, done, message, code = train(function(w) return w:mul(0 / 0) end)
+  lu.assertEquals({ ok, done, code }, { true, nil, "not_finite" })
+  lu.assertStrContains(message, "layer 1 (dense): projection gave NaN or infinity")
+end
+
 -- A projection that is the engine's own gives what the engine gives, in one piece and in several.
 function T.test_the_same_as_the_engine()
   local function rows(w, budget) -- of norm inf: every row in the ball of l_1
