@@ -63,7 +63,12 @@ static void add_children(lua_State *L, int idx, lip_spec *spec) {
   }
 }
 
-/* The option `projection` of a layer with a weight; pushes it. */
+/* Layers with a weight that may be trained itself take the option `projection`, which files do not hold: it is no part of conf. */
+static bool takes_projection(const lip_layer_kind *kind) {
+  return lip_opt_find(&kind->desc, "weight") != NULL;
+}
+
+/* That option; pushes it. */
 static const lip_projection *check_projection(lua_State *L, int idx, const char *name) {
   char got[80];
   if (!lua_istable(L, idx) || lua_getfield(L, idx, "projection") == LUA_TNIL) return NULL;
@@ -85,7 +90,7 @@ int lipL_newspec(lua_State *L, int idx, const lip_layer_kind *kind) {
   if (lua_istable(L, idx) && !(kind->flags & LIP_LAYER_CONTAINER) && lua_rawlen(L, idx) > 0)
     return luaL_error(L, "%s: options are given by name, as in %s%s{name = value}", name, prefix, name);
   static const char *const own[] = {"projection", NULL};
-  const bool weight = lip_opt_find(&kind->desc, "trainable") != NULL;
+  const bool weight = takes_projection(kind);
   const lip_projection *projection = weight ? check_projection(L, idx, name) : NULL; /* stays on the stack */
   const void *conf = lipL_checkconf(L, idx, &kind->desc, weight ? own : NULL);
   spec_box *box = lipL_newobject(L, LIP_SPEC_T, sizeof *box, 1);
@@ -182,6 +187,20 @@ static int spec_tostring(lua_State *L) {
   return 1;
 }
 
+/* The option `projection` in the list of options on top of the stack. */
+static void add_projection(lua_State *L) {
+  lua_createtable(L, 0, 4);
+  lua_pushliteral(L, "projection");
+  lua_setfield(L, -2, "name");
+  lua_pushliteral(L, "lip.projection");
+  lua_setfield(L, -2, "type");
+  lua_pushliteral(L, "how this weight is brought back in steps: a lip.projection(f); none: as the net says");
+  lua_setfield(L, -2, "help");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "required");
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
 /* lip.layers() -> { {name=, help=, options={...}, container=, weighted=}, ... } in the order of layers.def */
 static int list_layers(lua_State *L) {
   const lip_layer_kind *kind;
@@ -193,6 +212,7 @@ static int list_layers(lua_State *L) {
     lua_pushstring(L, kind->desc.help);
     lua_setfield(L, -2, "help");
     lipL_pushoptions(L, &kind->desc);
+    if (takes_projection(kind)) add_projection(L);
     lua_setfield(L, -2, "options");
     lua_pushboolean(L, (kind->flags & LIP_LAYER_CONTAINER) != 0);
     lua_setfield(L, -2, "container");

@@ -70,6 +70,7 @@ end
 local function default_text(option)
   local v = option.default
   if option.required then return "required" end
+  if v == nil then return "none" end
   if type(v) == "table" then return #v == 0 and "{}" or "{" .. table.concat(v, ", ") .. "}" end
   if type(v) == "number" then return v == math.huge and "math.huge" or ("%.10g"):format(v) end
   return tostring(v)

@@ -56,6 +56,19 @@ local mse = lip.loss.explicit(function(z, y, x, net, gradient)
 end)
 As lip.loss.custom, with a gradient in z made by hand; gradient is false where the value is enough (net:evaluate). A plain
 function as option loss of lip.train is such a loss too, of z, y and x.]],
+  ["lip.projection"] = [[
+local frobenius = lip.projection(function(w, budget) -- at most `budget` in the norm 2
+  local size = w:norm(2)
+  return size > budget and w:mul(budget / size) or w
+end)
+local net = lip.net{ input = 784, norm = 2, budget = 1, projection = frobenius,
+  lip.dense{out = 64}, lip.maxmin(), lip.dense{out = 10} }
+An option of nets (every weight that is trained itself) and of lip.dense and lip.conv2d (this one). w is a copy of the weight,
+(OUT, IN), of a convolution (OUT, IN / groups, kh, kw); budget is the layer's share of the net's, math.huge if there is none.
+f returns a tensor of the same shape. It runs after every project_every-th update (net:step, lip.train, opt:step(net, true)), in
+net:project{exact = false}, and in net:project(), which brings what f gave exactly inside the budget. Between these its result
+stands as it is: not brought back inside, and net:bound() says how far it is above. lip.train ends with net:project().
+When f raises or gives NaN the update is taken back too. Files do not hold f, and lip.load says so.]],
   ["lip.weights"] = [[
 With weight = "aol" and the like the weight is K g(V): V is what is trained, K the layer's budget, g has norm 1 at most but
 for rounding. It is computed anew after every update, and everything else (bounds, certificates, files) is about the float32
@@ -66,6 +79,7 @@ nonnegative 1.03, aol 1.6, bjorck and bro 2.3, cayley 2.5, exponential 8.7. Wide
 Of a layer whose weight is computed this is the weight in effect, and what is written to it stands until what it is computed
 from changes: "free" in net:parameters(). What is written there counts as soon as the net is used again.]],
   ["net:project"] = [[
+What lip.projection(f) asks for comes first, then the engine's exact projection. Both or neither: f may fail.
 true, and a text if the net is above its budget all the same: then net:bound() is what holds, and not the budget. It names the
 layers to blame, one with trainable = false, which is left alone, or one that takes no budget, as linf_dist does, and has more
 than the others make up for. exact = false looks at the former only. nil, message, code where a weight is not finite.]],

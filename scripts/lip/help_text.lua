@@ -97,7 +97,7 @@ load(path, options) -- a saved network, its optimiser and progress; nil, message
 inspect(path) -- what a saved file says about itself
 layers() -- the kinds of layers as data
 layer{name = ..., forward = ..., ...} -- a kind of layer written in Lua; help "layer" lists what it takes
-projection(f) -- f(w, budget) is what a weight becomes in a step: an option of nets and layers
+projection(f) -- f(w, budget) is what a weight becomes in a step; help "projection"
 layer_kind(definition) -- what lip.layer calls
 weights() -- choices of the option weight as data
 restore(net, optim, saved_net, saved_optim) -- takes over the state of a saved run, exactly

@@ -127,6 +127,26 @@ function tests.test_layers_show_their_options()
   end
 end
 
+-- Of exactly the layers that take one.
+function tests.test_layers_show_their_projection()
+  local own = lip.projection(function(w) return w end)
+  for _, row in ipairs(lip.layers()) do
+    local options = { projection = own }
+    for _, o in ipairs(row.options) do
+      if o.required then options[o.name] = o.choices and o.choices[1] or 4 end
+    end
+    local _, message = pcall(lip[row.name], options)
+    local known = not tostring(message):find("unknown option 'projection'", 1, true)
+    lu.assertEquals(printed(help, lip[row.name]):find("projection = none", 1, true) ~= nil, known, row.name)
+    if row.name == "dense" or row.name == "conv2d" then lu.assertTrue(known, row.name) end
+  end
+  lu.assertErrorMsgContains("projection", lip.dense, { nothing = 1 })
+  local text = printed(help, lip.projection)
+  for _, part in ipairs { "(OUT, IN)", "(OUT, IN / groups, kh, kw)", "share", "project_every", "net:project()" } do
+    lu.assertStrContains(text, part)
+  end
+end
+
 function tests.test_weights_are_explained_where_they_are_taken()
   local dense, conv = printed(help, lip.dense), printed(help, lip.conv2d)
   for _, w in ipairs(lip.weights()) do

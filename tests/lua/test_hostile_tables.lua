@@ -489,6 +489,7 @@ function T.test_constructors()
       for _, option in ipairs(row.options) do
         options[option.name] = option.default == nil and 3 or decoded(encoded(option.default))
         if option.type == "number[]" then options[option.name] = { 1, 2 } end
+        if option.type == "lip.projection" then options[option.name] = lip.projection(function(w) return w end) end
       end
       return options
     end
