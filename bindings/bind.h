@@ -184,6 +184,9 @@ void lipL_enternet(lua_State *L, int idx, lip_net *net);
 const float *lipL_keeprows(lua_State *L, lip_net *net, const float *x, size_t B, lip_targets *t);
 
 const lip_projection *lipL_testprojection(lua_State *L, int idx); /* lent; NULL: something else */
+/* Where the projections of a net's weights stand that a script has made, "net: a.lua:3, layer 3 (dense): b.lua:1", pushed; NULL
+ * and nil when there are none. */
+const char *lipL_projectedtext(lua_State *L, const lip_net *net);
 lip_spec *lipL_testdefinition(lua_State *L,
                               int idx); /* its spec with the default options, lent; NULL: something else */
 /* The spec or net at idx, made with user values (1, 2), keeps the definitions that it uses. */

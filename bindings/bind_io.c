@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/plain.h"
 #include "core/io/safetensors.h"
 
 /* ---- saving ---- */
@@ -75,19 +76,22 @@ static int net_save(lua_State *L) {
     if (lua_getfield(L, 3, "progress") != LUA_TNIL) progress = check_progress(L, lua_gettop(L));
   }
   const char *assumed = lipL_assumedtext(L, net); /* stays on the stack */
+  const char *projected = lipL_projectedtext(L, net);
   if (lip_bound_product(net, &bound, &err)) return lipL_fault(L, &err);
   if (isfinite(bound.upper)) lip_snprintf(number, sizeof number, "%.17g", bound.upper);
-  const char *const extra[] = {"bound",
-                               number,
-                               "bound_method",
-                               bound.method /* static text */,
-                               "bound_norm",
-                               lip_pq_name(bound.pq),
-                               "writer",
-                               "lipwb " LIP_VERSION,
-                               assumed ? "bound_assumed" : NULL,
-                               assumed,
-                               NULL};
+  const char *extra[16] = {"bound",        number,
+                           "bound_method", bound.method /* static text */,
+                           "bound_norm",   lip_pq_name(bound.pq),
+                           "writer",       "lipwb " LIP_VERSION}; /* NULL behind them */
+  size_t n = 8;
+  if (assumed) {
+    extra[n++] = "bound_assumed";
+    extra[n++] = assumed;
+  }
+  if (projected) {
+    extra[n++] = "projection";
+    extra[n] = projected;
+  }
   lip_bound_free(&bound);
   if (lip_checkpoint_save(path, net, opt, progress.present ? &progress : NULL, extra, &err))
     return lipL_fault(L, &err);
@@ -135,6 +139,20 @@ static void push_progress(lua_State *L, const lip_progress *p) {
   }
 }
 
+/* Files do not hold functions: whoever goes on from here has the engine's projection. */
+static void warn_projection(const char *path, const lip_safetensors *file) {
+  const char *by = lip_safetensors_meta(file, "projection");
+  char text[600];
+  if (!by) return;
+  snprintf(
+      text, sizeof text,
+      "load: %.200s was projected by a function of a script (%.250s), which files do not hold: this net has "
+      "the engine's projection",
+      path, by);
+  const size_t n = lip_str_plain(text, text, strlen(text), false);
+  fprintf(stderr, "lipwb: WARNING: %.*s\n", (int)n, text);
+}
+
 /* lip.load(path[, {resume = true}]) -> net, optimizer or nil, progress or nil | nil, message, code */
 static int load(lua_State *L) {
   static const char *const known[] = {"resume", NULL};
@@ -146,8 +164,12 @@ static int load(lua_State *L) {
   bool resume = lua_istable(L, 2) && check_flag(L, 2, "load: option ", "resume");
   loaded *r = lipL_newobject(L, LOADED_T, sizeof *r, 0);
   lipL_calledfrom(L);
+  if (lip_safetensors_open(path, &r->file, &err)) return lipL_fault(L, &err);
   lip_status status = (resume ? lip_checkpoint_resume : lip_checkpoint_load)(path, engine, &r->net, &r->opt,
                                                                              &r->progress, &err);
+  if (!status && !resume) warn_projection(path, r->file);
+  lip_safetensors_close(r->file);
+  r->file = NULL;
   if (status) return lipL_fault(L, &err);
   lip_net *net = r->net;
   lip_optim *opt = r->opt;

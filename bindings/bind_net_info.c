@@ -126,7 +126,9 @@ static size_t count_numbers(const lip_layer *l) {
   return n;
 }
 
-/* Of a layer with weights also whether it is trained. net:info() -> {parameters=, norm=, budget=, projection=, project_every=, init=, seed=, input=, output=, layers={...}} */
+/* net:info() -> {parameters=, norm=, budget=, projection=, projected_by=, project_every=, init=, seed=, input=, output=,
+ * layers={...}}; projected_by: where projections written in Lua stand, nil when there are none. Of a layer with weights also
+ * whether it is trained. */
 static int net_info(lua_State *L) {
   const lip_net *net = lipL_checknet(L, 1);
   char path[256];
@@ -140,6 +142,8 @@ static int net_info(lua_State *L) {
   lua_pushstring(L, net->conf.projection ? net->conf.projection->origin
                                          : lip_project_method_names[net->conf.method]);
   lua_setfield(L, -2, "projection");
+  lipL_projectedtext(L, net);
+  lua_setfield(L, -2, "projected_by");
   lua_pushinteger(L, (lua_Integer)net->conf.project_every);
   lua_setfield(L, -2, "project_every");
   lua_pushstring(L, lip_init_names[net->conf.init]);

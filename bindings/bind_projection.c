@@ -7,6 +7,7 @@
 
 #include "bindings/bind_layer.h"
 #include "core/base/mem.h"
+#include "core/base/plain.h"
 
 typedef struct own {
   lip_projection core; /* first */
@@ -45,6 +46,26 @@ static int projection_tostring(lua_State *L) {
   else
     lua_pushliteral(L, "lip.projection (closed)");
   return 1;
+}
+
+const char *lipL_projectedtext(lua_State *L, const lip_net *net) {
+  char place[200];
+  bool common = false;
+  lua_pushnil(L);
+  for (size_t i = 0; i < net->n_leaf; i++) {
+    const lip_layer *l = net->leaf[i];
+    const lip_projection *p = l->projection;
+    const bool of_net = p && p == net->conf.projection;
+    if (!p || (of_net && common)) continue;
+    common = common || of_net;
+    if (of_net || !lip_layer_place(net->root, l, place, sizeof place)) snprintf(place, sizeof place, "net");
+    if (lua_isnil(L, -1))
+      lua_pushfstring(L, "%s: %s", place, p->origin);
+    else
+      lua_pushfstring(L, "%s, %s: %s", lua_tostring(L, -1), place, p->origin);
+    lua_replace(L, -2);
+  }
+  return lua_tostring(L, -1);
 }
 
 /* ---- in a step ---- */
@@ -97,6 +118,7 @@ static int projection_new(lua_State *L) {
     snprintf(p->where, sizeof p->where, "written in C");
   else
     snprintf(p->where, sizeof p->where, "%s:%d", ar.short_src, ar.linedefined);
+  p->where[lip_str_plain(p->where, p->where, strlen(p->where), false)] = '\0'; /* files hold it, as UTF-8 */
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, 2, 1);
   lipL_keepkind(L, p);

@@ -351,6 +351,13 @@ local function factor_of(self, what, schedule, step)
   return factor
 end
 
+--- What is not finite may come from a projection of the script's: until net:project() nothing brings back what it gives.
+function run:suspects(message)
+  local by = self.net:info().projected_by
+  if not by then return message end
+  return ("%s; the weights have a projection of the script's (%s), which may let them grow"):format(message, by)
+end
+
 --- The options of the loss that move, as update `step` (from 0) has them. They follow from that number alone, so that a run
 --- which goes on has the same ones.
 function run:anneal(step)
@@ -380,7 +387,7 @@ function run:batch()
   else
     value, message, code = self:step_at_once(x, y)
   end
-  if not value then return nil, message, code end
+  if not value then return nil, code == "not_finite" and self:suspects(message) or message, code end
   self:count(self.step + 1, value)
   self.step = self.step + 1
   return value

@@ -2,6 +2,7 @@
 local lu = require "luaunit"
 local lip = require "lip"
 local here = debug.getinfo(1, "S").short_src -- as messages name this file
+local outside = require "support_program"
 
 local T = {}
 
@@ -103,7 +104,7 @@ function T.test_loops_of_ones_own()
   net:weights(1):fill(1)
   local before = weights(net)
   failing = true
-  lu.assertErrorMsgContains("layer 1 (dense): projection (tests/lua/test_projection.lua:", net.project, net)
+  lu.assertErrorMsgContains("layer 1 (dense): projection (" .. here .. ":", net.project, net)
   assert_same(weights(net), before, "failed")
   lu.assertErrorMsgContains("both false", net.project, net, { exact = false, script = false })
   local nan = make{ project_every = 0, projection = lip.projection(function(w) return w:mul(0 / 0) end) }
@@ -136,7 +137,7 @@ function T.test_training_ends_bounded()
   local message
   ok, message = train(function() error "on purpose" end)
   lu.assertFalse(ok)
-  lu.assertStrContains(message, "projection (tests/lua/test_projection.lua:")
+  lu.assertStrContains(message, "projection (" .. here .. ":")
   ok, message = train(function() error "not this one" end, { on_batch = function() error "the first" end })
   lu.assertFalse(ok)
   lu.assertStrContains(message, "the first")
@@ -280,6 +281,63 @@ function T.test_files()
   local loaded = assert(lip.load(dir .. "/b"))
   lu.assertEquals(loaded:info().projection, "euclidean")
   lip.file.remove_tree(dir)
+end
+
+-- lip.load says whose projection is gone; what goes on with it has nothing to say.
+function T.test_loading_warns()
+  local dir = assert(lip.file.temporary())
+  local status, out, err, name = outside.script([[
+local lip = require "lip"
+local dir = ]] .. ("%q"):format(dir) .. [[
+
+local own = lip.projection(function(w) return w:mul(0.5) end)
+local function make(o, layer)
+  return lip.net{ input = 4, norm = 2, budget = 1, projection = o, lip.dense{ out = 6 }, lip.residual{
+    lip.dense{ out = 6, projection = layer } } }
+end
+assert(make():save(dir .. "/plain"))
+assert(make(own):save(dir .. "/net"))
+assert(make(own, lip.projection(print)):save(dir .. "/both"))
+local data = lip.data.tensors(lip.randn(lip.rng(1), 16, 4), lip.tensor{ 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3 })
+for epochs = 1, 2 do
+  assert(lip.train(make(own), data, { epochs = epochs, batch = 8, checkpoint = dir .. "/run", resume = true }))
+end
+assert(lip.load(dir .. "/plain"))
+assert(lip.load(dir .. "/run", { resume = true }))
+io.stderr:write "now\n"
+for _, what in ipairs{ "net", "both", "run" } do
+  local net = assert(lip.load(dir .. "/" .. what))
+  assert(net:save(dir .. "/again"))
+  print(lip.inspect(dir .. "/" .. what).metadata.projection, lip.inspect(dir .. "/again").metadata.projection)
+end
+]])
+  lip.file.remove_tree(dir)
+  lu.assertEquals(status, 0, err)
+  local warning = "lipwb: WARNING: load: %s/%s was projected by a function of a script (%s), which files do not hold: "
+    .. "this net has the engine's projection\n"
+  local net = "net: " .. name .. ":3"
+  local both = net .. ", layer 2 (residual): layer 1 (dense): written in C"
+  lu.assertEquals(err, "now\n" .. warning:format(dir, "net", net) .. warning:format(dir, "both", both)
+    .. warning:format(dir, "run", net))
+  lu.assertEquals(out, ("%s\tnil\n%s\tnil\n%s\tnil\n"):format(net, both, net))
+end
+
+-- A loss that is not finite may be the projection's doing.
+function T.test_training_names_it_where_the_loss_is_not_finite()
+  local x, y = batch(16)
+  local data = lip.data.tensors(x, lip.tensor(y))
+  local function fail(projection, loss)
+    local net = make{ projection = projection, budget = 1 }
+    local done, message, code = lip.train(net, data, { epochs = 40, batch = 8, loss = loss })
+    lu.assertEquals({ done, code }, { nil, "not_finite" })
+    return message
+  end
+  local growing = lip.projection(function(w) return w:mul(1e4) end)
+  local own = "a projection of the script's (net: " .. here .. ":"
+  lu.assertStrContains(fail(growing), own)
+  local function nan(z) return 0 / 0, z end
+  lu.assertStrContains(fail(growing, nan), own)
+  lu.assertNil(fail(nil, nan):find("projection", 1, true))
 end
 
 return T
