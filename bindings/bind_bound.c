@@ -103,7 +103,7 @@ static void add_assumed(lua_State *L, int list, int row, luaL_Buffer *b) {
 /* One line per layer, the interval below; works on whatever a script has made of the table. */
 static int bound_tostring(lua_State *L) {
   enum { LAYERS = 2, TRIED, ASSUMED, ROW };
-  char line[100 + LIP_REASON], text[LIP_REASON];
+  char line[500], text[400];
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_getfield(L, 1, "layers");
@@ -122,6 +122,8 @@ static int bound_tostring(lua_State *L) {
   double lower = field_number(L, 1, "lower"), slack = field_number(L, 1, "slack");
   if (!isnan(slack)) add_cell(&b, "  (%.6g of the budget)", lip_digits_up(slack, 6));
   if (!isnan(lower)) add_cell(&b, "\n     attained from below: %.9g", lip_digits_down(lower, 9));
+  if (!isnan(lower) && lua_istable(L, ASSUMED))
+    luaL_addstring(&b, ", by the deviation that the script states");
   snprintf(line, sizeof line, "\n     unknown: the layer '%.60s' states no constant for this norm",
            field_text(L, 1, "unknown", "", text, sizeof text));
   if (*text) luaL_addstring(&b, line);
@@ -235,13 +237,46 @@ static bool opt_pairs(lua_State *L, int idx, size_t C, const bool **only) {
   return listed || all;
 }
 
+/* ---- words that points refute ---- */
+
+/* Whether two points are farther apart behind the net than the words of a script allow: then nothing that rests on them is left,
+ * and a text that says so is pushed. `low` (C, C) may be NULL. */
+static bool refuted(lua_State *L, lipL_cert *h, const lip_net *net, double lower, const double *low) {
+  const size_t C = net->root->n_out;
+  double attained = lower, stated = h->found.upper;
+  size_t i = 0, j = 0;
+  char between[80] = "", text[200];
+  if (!lip_custom_assumed(net->root, 0)) return false;
+  for (size_t k = 0; low && !(attained > stated) && k < C * C; k++)
+    if (low[k] > h->found.pair[k]) {
+      i = k / C;
+      j = k % C;
+      attained = low[k];
+      stated = h->found.pair[k];
+      snprintf(between, sizeof between, " in the difference of outputs %zu and %zu", i + 1, j + 1);
+    }
+  if (!(attained > stated)) return false;
+  h->found.upper = INFINITY;
+  for (size_t k = 0; h->found.pair && k < C * C; k++)
+    if (k / C != k % C) h->found.pair[k] = INFINITY;
+  for (size_t k = 0; k < h->found.n_tried; k++) h->found.tried[k].upper = INFINITY;
+  lip_snprintf(text, sizeof text, "refuted: two points attain %.9g%s, more than %.9g by the word of ",
+               lip_plain(lip_digits_down(attained, 9)), between, lip_plain(lip_digits_up(stated, 9)));
+  lua_pushstring(L, text);
+  lipL_assumedtext(L, net);
+  lua_pushliteral(L, ": lipschitz or deviation is too small");
+  lua_concat(L, 3);
+  return true;
+}
+
 /* net:bound([{method="product", p=, pairs=false, outputs=, seconds=, lower=false, data=, points=256}]) -> {upper=, lower=,
  * tightness=, slack=, method=, seconds=, unknown=, reason=, tried=, pq=, pairs=, lower_pairs=, layers={...}}
  *   upper      of the Lipschitz constant by the method, along the norm path (p: along another one), rounded up
  *   pairs      (C, C) the same for z_i - z_j; infinite where not asked for
  *   lower      a quotient that two points attain, rounded down; tightness = lower / upper; lower_pairs with pairs=true
  *   seconds    of the method, without the search for lower
- *   assumed    the layers whose constants rest on the script's word; absent when there are none
+ *   assumed    the layers whose constants rest on the script's word, and `lower` on what they say of rounding; absent when
+ *              there are none. Where lower is above upper that word is refuted: upper is infinite, and reason says so
  *   reason     what the method could not do, and why; absent when it could
  *   tried      of "best": {{method=, upper=, seconds=, reason=}, ...}
  *   progress   function({method=, done=, total=, seconds=}), twice a second at most; false: no line on a
@@ -294,6 +329,8 @@ static int net_bound(lua_State *L) {
   failed = lipL_netfault(L, net);
   if (failed) return failed;
   lipL_checkweights(L, "bound", net, before);
+  const bool nothing = search && refuted(L, h, net, lower, low);
+  const int why = lua_gettop(L);
   lua_createtable(L, 0, 10);
   lipL_setnumber(L, "upper", h->found.upper);
   if (search) {
@@ -307,6 +344,10 @@ static int net_bound(lua_State *L) {
   lipL_settext(L, "pq", lip_pq_name(h->bound.pq));
   if (h->found.upper == INFINITY && h->bound.unknown) lipL_settext(L, "unknown", h->bound.unknown);
   lipL_setreasons(L, &h->found);
+  if (nothing) {
+    lua_pushvalue(L, why);
+    lua_setfield(L, -2, "reason");
+  }
   lipL_setassumed(L, net);
   if (pairs) {
     lipL_pushpairs(L, h->found.pair, net->root->n_out, false);

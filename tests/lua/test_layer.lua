@@ -319,6 +319,42 @@ function T.test_constants_of_the_script()
   lu.assertStrContains(tostring(lip.net{ input = 4, norm = 2, budget = math.huge, def }), "inf")
 end
 
+-- Points that are farther apart behind a net than a script says: then its word is no bound.
+function T.test_constants_that_points_refute()
+  local function times(k, ...)
+    local factors = lip.tensor{ ... }
+    return lip.layer{ name = "times", lipschitz = k, deviation = 1e-6, forward = function(x) return x * factors end }
+  end
+  local function net(layer, ...)
+    return lip.net{ input = 2, norm = 2, budget = math.huge, layer, lip.residual{ layer }, ... }
+  end
+  local true_word = net(times(3, 3, 1)):bound{ lower = true, pairs = true }
+  lu.assertTrue(true_word.upper >= 6 and true_word.upper < 6.01 and true_word.lower > 5.9)
+  lu.assertNil(true_word.reason)
+  lu.assertStrContains(tostring(true_word), "by the deviation that the script states")
+  local small = net(times(2, 3, 1))
+  lu.assertTrue(small:bound().upper < 3.01) -- nobody has looked
+  local b = small:bound{ lower = true, pairs = true }
+  lu.assertEquals({ b.upper, b.tightness, b.pairs:get(1, 2), b.pairs:get(1, 1) }, { math.huge, 0, math.huge, 0 })
+  lu.assertTrue(b.lower > 5.9 and b.lower < math.huge)
+  lu.assertStrMatches(b.reason, "refuted: two points attain 5%.9%d+, more than 3%.0%d+ by the word of "
+    .. "layer 1 %(times%), layer 2 %(residual%): layer 1 %(times%): lipschitz or deviation is too small")
+  lu.assertStrContains(tostring(b), b.reason)
+  lu.assertEquals(small:bound{ lower = true, method = "best" }.tried[1].upper, math.huge)
+  lu.assertEquals(lip.bound(lip.net{ input = 2, norm = 2, budget = 3, times(2, 3, 1) }, { lower = true }).slack, math.huge)
+  -- in one pair only
+  local last = lip.net{ input = 2, norm = 2, budget = math.huge, times(1, 10, 1), lip.dense{ out = 3 } }
+  local w = last:weights(1)
+  w:fill(0)
+  w:set(1, 1, 1 / 128)
+  w:set(2, 2, 1)
+  local without, with = last:bound{ lower = true }, last:bound{ lower = true, pairs = { { 1, 3 } } }
+  lu.assertTrue(without.upper < 1.01 and without.lower <= without.upper)
+  lu.assertEquals(with.upper, math.huge)
+  lu.assertStrMatches(with.reason, "refuted: two points attain 0%.0781%d+ in the difference of outputs 1 and 3, "
+    .. "more than 0%.0078%d+ by the word of layer 1 %(times%): .*")
+end
+
 function T.test_certificates_need_a_deviation()
   local x, y = batch(24)
   local function certify(extra, options)
