@@ -165,7 +165,7 @@ function T.test_wrong_options_are_named()
       return net
     end
     local _, message = pcall(call)
-    lu.assertEquals(tonumber(message:match "^tests/lua/test_lbdn.lua:(%d+): l"), debug.getinfo(call, "S").linedefined + 1,
+    lu.assertEquals(tonumber(message:match "test_lbdn%.lua:(%d+): l"), debug.getinfo(call, "S").linedefined + 1,
       ("%s (line %d)"):format(message, line))
   end
   refused("lip.lbdn: argument 1 (options) expects a table of options, got number 3", 3)
