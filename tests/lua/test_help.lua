@@ -174,12 +174,16 @@ function tests.test_choices_and_options_lead_to_what_takes_them()
   lu.assertStrContains(printed(help, "rowwise"), "of: lip.net")
   lu.assertStrContains(printed(help, "seed"), "lip.train, option seed") -- of functions as before
   lu.assertStrContains(printed(help, "multiplier"), "one of lip.bound_methods()")
+  local n, stride = 0, os.getenv "LIPWB_GC_STRESS" == "1" and 13 or 1 -- a merciless collector looks at some of them
   local function each_choice(owner, options)
     for _, o in ipairs(options) do
       for _, choice in ipairs(o.choices or {}) do
+        n = n + 1
+        if n % stride > 0 then goto next end
         local text = printed(help, choice)
         lu.assertStrContains(text, ("%s = %q"):format(o.name, choice))
         lu.assertStrContains(text, owner)
+        ::next::
       end
     end
   end
@@ -191,12 +195,13 @@ end
 
 -- Words of the field: each leads to names that help() knows, and none hides what is called so.
 function tests.test_words_of_the_field()
-  local seen, names = {}, 0
+  local seen, words, names, stride = {}, 0, 0, os.getenv "LIPWB_GC_STRESS" == "1" and 13 or 1
   for _, row in ipairs(require "lip.help_words") do
     lu.assertEquals(#row, 3)
     for word in row[1]:gmatch "%S+" do
       lu.assertNil(seen[word], word .. " stands twice")
-      seen[word] = true
+      seen[word], words = true, words + 1
+      if words % stride > 0 then goto next end
       local text = printed(help, word)
       lu.assertStrContains(text, word .. ": " .. row[2])
       for _, name in ipairs(row[3]) do
@@ -204,9 +209,10 @@ function tests.test_words_of_the_field()
         lu.assertNil(printed(help, name):find("nothing is known about '" .. name, 1, true), name)
         names = names + 1
       end
+      ::next::
     end
   end
-  lu.assertTrue(names > 60)
+  lu.assertTrue(names > 60 / stride)
   lu.assertStrContains(printed(help, "orthonormal"), "cayley")
   lu.assertStrContains(printed(help, "wasserstein"), "loss.hkr")
   lu.assertStrContains(printed(help, "robust"), "certify")
