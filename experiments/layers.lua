@@ -4,7 +4,10 @@
 --
 --   lipwb experiments/layers.lua [--set nets=all] [--set seconds=30] [--set minutes=3] [--plot FILE]
 --
--- Expected (MNIST, two cores):
+-- Expected (MNIST, two cores, 9 minutes; --set clock=processor on a busy machine), clean / certified at l_2 0.3 / 1.58: projected
+-- 98.7 / 96.8 / 39.2 %, bjorck 98.7 / 96.8 / 41.7, the other orthogonal weights 98.2 to 98.6 / 96.1 to 96.7 / 36.6 to 38.5, aol 98.1 /
+-- 95.8 / 34.0, lbdn (sandwich) 98.4 / 95.9 / 30.9, sll 98.0 / 94.8 / 24.4, cpl 98.1 / 95.0 / 21.9; convolutions 97.2 / 92.6 / 12.0,
+-- rko 96.4 / 90.8 / 10.0, aol 96.4 / 90.5 / 9.0. Distances, 3 minutes: 96.6 %, 94.9 and 87.4 % at l_inf 0.1 and 0.3.
 local lip = require "lip"
 
 local args = lip.args{
@@ -51,7 +54,8 @@ local function judge(panel, title, net, radii, per_epoch)
     lip.round_up(bound.upper, 6), per_epoch))
   local curve = lip.curve(report, test, { max = radii[#radii] * 1.2 })
   panels[panel] = panels[panel] or {}
-  table.insert(panels[panel], { x = curve.x, y = curve.y, title = title })
+  local list = panels[panel]
+  list[#list + 1] = { x = curve.x, y = curve.y, title = title, dash = #list >= 7 and 2 or nil } -- there are seven colours
 end
 
 -- Two logits move apart by at most sqrt 2 times the constant times the distance. The projected gradient method wants one rate
@@ -123,6 +127,7 @@ if args.plot ~= "" then
   for _, title in ipairs{ "dense, l_2", "convolutions, l_2", "distances, l_inf" } do
     if panels[title] then
       list[#list + 1] = lip.figures.radius(panels[title], nil, { title = title, xlabel = "radius (pixels in [0, 1])" })
+      list[#list].key = "bottom left"
     end
   end
   lip.figures.draw(args.plot, { title = name .. ": certified accuracy, the same time", columns = #list, panels = list })

@@ -41,7 +41,7 @@ end
 
 --- Certified accuracy against radius, and above it what an attack leaves standing. Both are about the same rows: an
 -- attacked accuracy below the certified one contradicts the certificate and is an error.
----@param curve table {x=, y=, title=} from lip.curve, in per cent, or a list of such
+---@param curve table {x=, y=, title=, dash=} from lip.curve, in per cent, or a list of such
 ---@param attack? table {x = radii, y = per cent still right, title=} or a list, the k-th belonging to the k-th curve
 ---@param options? table help "figures.radius"
 function figures.radius(curve, attack, options)
@@ -52,7 +52,7 @@ function figures.radius(curve, attack, options)
   local series = {}
   for k, c in ipairs(curves) do
     local colour = single and blue or panel.palette[(k - 1) % #panel.palette + 1]
-    series[#series + 1] = { x = c.x, y = c.y, title = c.title or "certified", colour = colour }
+    series[#series + 1] = { x = c.x, y = c.y, title = c.title or "certified", colour = colour, dash = c.dash }
     local a = attacks[k]
     if a then
       local x, y = numbers(a.x), numbers(a.y)
