@@ -180,7 +180,7 @@ for _, kind in ipairs(lip.layers()) do
   for _, o in ipairs(kind.options) do options[o.name] = o.required and 2 or nil end
   for _, input in ipairs { 4, { 1, 4, 4 }, { 4, 4, 4 } } do
     ok, net = pcall(function()
-      return lip.net { input = input, norm = "inf", seed = 1, made and made {} or lip[kind.name](options),
+      return lip.net { input = input, norm = (kind.name == "sll" or kind.name == "cpl") and 2 or "inf", seed = 1, made and made {} or lip[kind.name](options),
         lip.flatten {}, lip.dense { out = 3 } }
     end)
     if ok then break end
