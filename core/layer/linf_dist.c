@@ -564,36 +564,22 @@ static void interval(const lip_layer *l, const double *low, const double *high, 
   }
 }
 
+#define KIND                                                                                                 \
+  .release = release, .reset = reset, .forward = forward, .wide = wide, .backward = backward, .grad = grad,  \
+  .prepare = prepare, .bound = bound, .interval = interval, .deviate = deviate
+
 const lip_layer_kind lip_layer_linf_dist = {
     .desc = {"linf_dist", "distances to trained points in norm p, which training raises to infinity",
              dist_options, sizeof(conf)},
     .plan = dist_plan,
-    .release = release,
-    .reset = reset,
-    .forward = forward,
-    .wide = wide,
-    .backward = backward,
-    .grad = grad,
-    .prepare = prepare,
-    .bound = bound,
-    .interval = interval,
+    KIND,
     .p = p_of,
     .set_p = set_p,
-    .deviate = deviate,
 };
 
 const lip_layer_kind lip_layer_sort_neuron = {
     .desc = {"sort_neuron", "weighted sums of the largest differences to trained points", sort_options,
              sizeof(conf)},
     .plan = sort_plan,
-    .release = release,
-    .reset = reset,
-    .forward = forward,
-    .wide = wide,
-    .backward = backward,
-    .grad = grad,
-    .prepare = prepare,
-    .bound = bound,
-    .interval = interval,
-    .deviate = deviate,
+    KIND,
 };

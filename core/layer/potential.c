@@ -74,13 +74,13 @@ void lip_potential_clear(const lip_layer *l) {
 
 /* ---- constants ---- */
 
-/* Whether what is stored is -2 A' to the bit; a script may have changed either. NaN is not. */
+/* Whether what is stored is -2 A' to the bit, and a number; a script may have changed either. */
 static bool is_symmetric(const lip_layer *l) {
   const size_t h = of(l)->h, n = of(l)->n;
   const float *A = lip_potential_matrix(l), *C = lip_inner_second(l)->param[0].value;
   for (size_t i = 0; i < h; i++)
     for (size_t j = 0; j < n; j++)
-      if (C[j * h + i] != -2 * A[i * n + j]) return false;
+      if (C[j * h + i] != -2 * A[i * n + j] || isinf(C[j * h + i])) return false;
   return true;
 }
 

@@ -174,16 +174,18 @@ local function trained(net, kind)
   return net, { optimizer = opt }
 end
 
--- Required options without a line of their own get 2; the first input that a kind takes.
+-- Required options without a line of their own get 2; the first input and norm that a kind takes.
 for _, kind in ipairs(lip.layers()) do
   local options, made, ok, net = { kind.container and lip.relu {} or nil }, layers[kind.name], nil, nil
   for _, o in ipairs(kind.options) do options[o.name] = o.required and 2 or nil end
-  for _, input in ipairs { 4, { 1, 4, 4 }, { 4, 4, 4 } } do
-    ok, net = pcall(function()
-      return lip.net { input = input, norm = (kind.name == "sll" or kind.name == "cpl") and 2 or "inf", seed = 1, made and made {} or lip[kind.name](options),
-        lip.flatten {}, lip.dense { out = 3 } }
-    end)
-    if ok then break end
+  local function net_of(input, norm)
+    return lip.net { input = input, norm = norm, seed = 1, made and made {} or lip[kind.name](options), lip.flatten {},
+      lip.dense { out = 3 } }
+  end
+  for _, norm in ipairs { "inf", "2" } do
+    for _, input in ipairs { 4, { 1, 4, 4 }, { 4, 4, 4 } } do
+      if not ok then ok, net = pcall(net_of, input, norm) end
+    end
   end
   if not ok then error(("no seed for layer %s: give it options here (%s)"):format(kind.name, net)) end
   add("layer_" .. kind.name, net)
