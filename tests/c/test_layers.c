@@ -1,4 +1,4 @@
-/* Every row of layers.def against the contract: shapes, splitting, gradients, projections, bounds, executed error, memory;
+/* Every row of layers.def against the contract: shapes, splitting, gradients, projections, bounds, executed error;
  * with its default options (support_layer.h: spec_by_rule) and the variants of support_layer_cases.c. */
 #include <math.h>
 #include <setjmp.h>
@@ -13,50 +13,9 @@
 
 #include "core/base/mem.h"
 #include "core/layer/conv_norm.h"
-#include "support_layer.h"
+#include "support_layer_table.h"
 
-static test_case cases[LAYER_CASES];
-static size_t n_cases;
-static const lip_pq steps[] = {{LIP_P1, LIP_P1}, {LIP_P1, LIP_P2},   {LIP_P1, LIP_PINF},
-                               {LIP_P2, LIP_P2}, {LIP_P2, LIP_PINF}, {LIP_PINF, LIP_PINF}};
-enum { STEPS = sizeof steps / sizeof *steps };
 static const lip_pq plain = {LIP_P2, LIP_P2};
-
-static bool plans(const test_case *c, lip_pq pq, lip_project_method method, lip_init init, double budget,
-                  size_t B, rig *r) {
-  return rig_open(r, c->spec, &c->in, pq, method, init, budget, B, NULL) == LIP_OK;
-}
-
-static int make_cases(void **state) {
-  (void)state;
-  n_cases = layer_cases(cases, LAYER_CASES);
-  assert_true(n_cases > 0); /* 0: a kind or variant could not be planned; the message is above */
-  return 0;
-}
-
-static int free_cases(void **state) {
-  (void)state;
-  for (size_t i = 0; i < n_cases; i++) lip_spec_free(cases[i].spec);
-  return 0;
-}
-
-static const char *name_of(const test_case *c) {
-  static char text[100];
-  char shape[64];
-  snprintf(text, sizeof text, "%s on %s", c->spec->kind->desc.name,
-           lip_shape_describe(&c->in, shape, sizeof shape));
-  return text;
-}
-
-#define REQUIRE(c, ok, ...)                                                                                  \
-  do {                                                                                                       \
-    if (!(ok)) {                                                                                             \
-      print_error("%s: ", name_of(c));                                                                       \
-      print_error(__VA_ARGS__);                                                                              \
-      print_error("\n");                                                                                     \
-      fail();                                                                                                \
-    }                                                                                                        \
-  } while (0)
 
 /* Rows of n values at least 1/30 apart and 1/60 away from 0: steps of 1/128 meet no kink of a layer that compares them. */
 static void fill_spread(float *x, size_t B, size_t n, uint64_t seed) {
@@ -70,24 +29,19 @@ static void fill_spread(float *x, size_t B, size_t n, uint64_t seed) {
   free(order);
 }
 
-static void fill_normal(float *x, size_t n, uint64_t seed, float size) {
-  lip_rng rng = lip_rng_new(seed, LIP_RNG_USER, 1);
-  lip_rng_fill_normal(&rng, x, n, 0, size);
-}
-
 /* ---- shapes and splitting ---- */
 
 static void forward_fills_its_rows_and_no_others(void **state) {
   (void)state;
-  for (size_t i = 0; i < n_cases; i++) {
-    const test_case *c = &cases[i];
+  for (size_t i = 0; i < n_layer_cases; i++) {
+    const test_case *c = &layer_case[i];
     rig r;
     enum { B = 21 };
     if (c->spec->kind->flags & LIP_LAYER_ALIAS) continue;
-    assert_true(plans(c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, B, &r));
+    assert_true(case_plans(c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, B, &r));
     size_t n = B * r.l->n_out;
     REQUIRE(c, r.l->n_out == lip_shape_size(&r.l->out) && r.l->n_in == lip_shape_size(&c->in), "sizes");
-    fill_normal(r.x, B * r.l->n_in, 3, 1);
+    case_fill(r.x, B * r.l->n_in, 3, 1);
     for (size_t k = 0; k < n; k++) r.y[k] = NAN;
     rig_forward(&r);
     float *whole = malloc(n * sizeof *whole);
@@ -162,17 +116,17 @@ static void compare_parameters(const test_case *c, rig *r, bool *done) {
 
 static void gradients_match_central_differences(void **state) {
   (void)state;
-  for (size_t i = 0; i < n_cases; i++) {
-    const test_case *c = &cases[i];
+  for (size_t i = 0; i < n_layer_cases; i++) {
+    const test_case *c = &layer_case[i];
     rig r;
-    assert_true(plans(c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 2, &r));
+    assert_true(case_plans(c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 2, &r));
     size_t n_in = r.B * r.l->n_in, n = n_in + r.n_params;
     float *dx = malloc(n_in * sizeof *dx);
     bool *done = calloc(n, sizeof *done);
     for (size_t k = 0; k < r.n_params; k++) r.weights[k] += 0.01f * (float)(k % 7); /* biases away from 0 */
     for (uint64_t input = 0; input < 6; input++) {
       fill_spread(r.x, r.B, r.l->n_in, 10 * i + input);
-      fill_normal(r.dy, r.B * r.l->n_out, 50 + i, 1);
+      case_fill(r.dy, r.B * r.l->n_out, 50 + i, 1);
       rig_forward(&r);
       rig_backward(&r);
       rig_grad(&r, 0);
@@ -190,13 +144,13 @@ static void gradients_match_central_differences(void **state) {
 static void backward_and_grad_may_be_split(void **state) {
   (void)state;
   enum { B = 21 };
-  for (size_t i = 0; i < n_cases; i++) {
-    const test_case *c = &cases[i];
+  for (size_t i = 0; i < n_layer_cases; i++) {
+    const test_case *c = &layer_case[i];
     rig r;
     if (c->spec->kind->flags & LIP_LAYER_ALIAS) continue;
-    assert_true(plans(c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, B, &r));
-    fill_normal(r.x, B * r.l->n_in, 5, 1);
-    fill_normal(r.dy, B * r.l->n_out, 6, 1);
+    assert_true(case_plans(c, plain, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, B, &r));
+    case_fill(r.x, B * r.l->n_in, 5, 1);
+    case_fill(r.dy, B * r.l->n_out, 6, 1);
     rig_forward(&r);
     rig_backward(&r);
     rig_grad(&r, 0);
@@ -248,16 +202,6 @@ static size_t weight_size(const lip_layer *l) {
   return n;
 }
 
-static double bound_of(const test_case *c, const lip_layer *l, lip_pq pq) {
-  double upper = NAN;
-  lip_err err;
-  lip_status status = lip_layer_bound(l, pq, &upper, &err);
-  REQUIRE(c, status == LIP_OK || (status == LIP_UNSUPPORTED && !lip_pq_tractable(pq)), "bound: status %d",
-          status);
-  REQUIRE(c, upper >= 0, "bound %g", upper);
-  return upper;
-}
-
 /* Random feasible points: none may be nearer to `before` than the projection `l` now holds. */
 static void nothing_nearer(const test_case *c, lip_layer *l, const float *before, double K) {
   size_t n = weight_size(l);
@@ -265,9 +209,9 @@ static void nothing_nearer(const test_case *c, lip_layer *l, const float *before
   memcpy(found, w, n * sizeof *found);
   double best = distance(before, found, n);
   for (uint64_t t = 0; t < 60; t++) {
-    fill_normal(w, n, 900 + t, t % 3 ? 0.05f : 1);
+    case_fill(w, n, 900 + t, t % 3 ? 0.05f : 1);
     for (size_t i = 0; i < n; i++) w[i] = (t % 3 == 1 ? found[i] : before[i]) + w[i]; /* near either point */
-    double k = bound_of(c, l, l->pq);
+    double k = case_bound(c, l, l->pq);
     if (k > K)
       for (size_t i = 0; i < n; i++) w[i] = (float)((double)w[i] * (K / k));
     REQUIRE(c, distance(before, w, n) >= best * (1 - 1e-5), "%s: a feasible point is nearer",
@@ -294,18 +238,18 @@ static void check_projection(const test_case *c, rig *r, lip_project_method meth
     if (l->project_units == 0) continue;
     size_t n = weight_size(l);
     float *w = l->param[0].value, *before = malloc(2 * n * sizeof *before), *once = before + n;
-    fill_normal(w, n, 31, 1);
+    case_fill(w, n, 31, 1);
     memcpy(before, w, n * sizeof *w);
     l->budget = INFINITY;
     REQUIRE(c, lip_layer_project_exact(l, &err) == LIP_OK && memcmp(w, before, n * sizeof *w) == 0,
             "an infinite budget changes weights");
-    l->budget = 2 * bound_of(c, l, l->pq);
+    l->budget = 2 * case_bound(c, l, l->pq);
     if (has_exact_set(l)) l->kind->project(l, 0, l->project_units, r->scratch);
     REQUIRE(c, memcmp(w, before, n * sizeof *w) == 0, "%s: projection moves what is inside",
             lip_pq_name(l->pq));
     l->budget = K;
     REQUIRE(c, lip_layer_project_exact(l, &err) == LIP_OK, "exact projection failed");
-    double now = bound_of(c, l, l->pq);
+    double now = case_bound(c, l, l->pq);
     REQUIRE(c, now <= K, "%s %s: bound %.17g above the budget %g", lip_pq_name(l->pq),
             lip_project_method_names[method], now, K);
     REQUIRE(c, now > 0.5 * K || !has_exact_set(l), "%s: bound %g far below the budget %g", lip_pq_name(l->pq),
@@ -321,12 +265,13 @@ static void check_projection(const test_case *c, rig *r, lip_project_method meth
 static void projections_are_feasible_idempotent_and_nearest(void **state) {
   (void)state;
   size_t checked = 0;
-  for (size_t i = 0; i < n_cases; i++)
-    for (size_t s = 0; s < STEPS; s++)
+  for (size_t i = 0; i < n_layer_cases; i++)
+    for (size_t s = 0; s < LAYER_STEPS; s++)
       for (int m = 0; m < LIP_PROJECT_METHODS; m++) {
         rig r;
-        if (!plans(&cases[i], steps[s], (lip_project_method)m, LIP_INIT_HE, INFINITY, 1, &r)) continue;
-        check_projection(&cases[i], &r, (lip_project_method)m);
+        if (!case_plans(&layer_case[i], layer_step[s], (lip_project_method)m, LIP_INIT_HE, INFINITY, 1, &r))
+          continue;
+        check_projection(&layer_case[i], &r, (lip_project_method)m);
         checked += r.l->project_units > 0;
         rig_close(&r);
       }
@@ -335,24 +280,24 @@ static void projections_are_feasible_idempotent_and_nearest(void **state) {
 
 static void projection_may_be_split(void **state) {
   (void)state;
-  for (size_t i = 0; i < n_cases; i++)
-    for (size_t s = 0; s < STEPS; s++) {
+  for (size_t i = 0; i < n_layer_cases; i++)
+    for (size_t s = 0; s < LAYER_STEPS; s++) {
       rig r[2];
-      const test_case *c = &cases[i];
-      bool ok = plans(c, steps[s], LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r[0]);
+      const test_case *c = &layer_case[i];
+      bool ok = case_plans(c, layer_step[s], LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r[0]);
       if (!ok) continue;
-      assert_true(plans(c, steps[s], LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r[1]));
+      assert_true(case_plans(c, layer_step[s], LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r[1]));
       for (int k = 0; k < 2; k++)
         for (size_t f = 0; f < r[k].n_leaf; f++) {
           lip_layer *l = r[k].leaf[f];
           if (l->project_units == 0) continue;
           l->budget = 0.3;
-          fill_normal(l->param[0].value, weight_size(l), 77, 1);
+          case_fill(l->param[0].value, weight_size(l), 77, 1);
           size_t take = k == 0 ? l->project_units : 1;
           for (size_t u = 0; u < l->project_units; u += take) l->kind->project(l, u, u + take, r[k].scratch);
         }
       REQUIRE(c, memcmp(r[0].weights, r[1].weights, r[0].n_params * sizeof(float)) == 0,
-              "%s: projection by units gives other bits", lip_pq_name(steps[s]));
+              "%s: projection by units gives other bits", lip_pq_name(layer_step[s]));
       rig_close(&r[0]);
       rig_close(&r[1]);
     }
@@ -362,21 +307,21 @@ static void projection_may_be_split(void **state) {
 static void budgets_are_met(void **state) {
   (void)state;
   size_t met = 0;
-  for (size_t i = 0; i < n_cases; i++)
-    for (size_t s = 0; s < STEPS; s++)
+  for (size_t i = 0; i < n_layer_cases; i++)
+    for (size_t s = 0; s < LAYER_STEPS; s++)
       for (int init = 0; init <= LIP_INIT_ON_BALL; init++) {
         rig r;
         lip_err err;
-        const test_case *c = &cases[i];
+        const test_case *c = &layer_case[i];
         const double K = 1.5;
         if (!lip_spec_weighted(c->spec)) continue;
-        if (!plans(c, steps[s], LIP_EUCLIDEAN, (lip_init)init, K, 1, &r)) continue;
+        if (!case_plans(c, layer_step[s], LIP_EUCLIDEAN, (lip_init)init, K, 1, &r)) continue;
         for (int random = 0; random < 2; random++) {
-          if (random) fill_normal(r.weights, r.n_params, 123, 1);
+          if (random) case_fill(r.weights, r.n_params, 123, 1);
           for (size_t k = 0; k < r.n_leaf; k++)
             assert_int_equal(lip_layer_project_exact(r.leaf[k], &err), LIP_OK);
-          double now = bound_of(c, r.l, steps[s]);
-          REQUIRE(c, now <= K, "%s: bound %.17g above the budget %g", lip_pq_name(steps[s]), now, K);
+          double now = case_bound(c, r.l, layer_step[s]);
+          REQUIRE(c, now <= K, "%s: bound %.17g above the budget %g", lip_pq_name(layer_step[s]), now, K);
           met++;
         }
         rig_close(&r);
@@ -455,26 +400,26 @@ static double steepest_slope(rig *r, lip_pq pq, uint64_t seed) {
 static void bounds_are_never_below_a_slope(void **state) {
   (void)state;
   size_t finite = 0, tight = 0;
-  for (size_t i = 0; i < n_cases; i++) {
-    const test_case *c = &cases[i];
-    for (size_t s = 0; s < STEPS; s++) {
+  for (size_t i = 0; i < n_layer_cases; i++) {
+    const test_case *c = &layer_case[i];
+    for (size_t s = 0; s < LAYER_STEPS; s++) {
       rig r;
-      lip_pq own = {steps[s].p, steps[s].p};
-      if (!plans(c, own, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 2, &r)) continue;
-      fill_normal(r.weights, r.n_params, 400 + i, 0.5f);
-      double upper = bound_of(c, r.l, steps[s]), slope = steepest_slope(&r, steps[s], i);
+      lip_pq own = {layer_step[s].p, layer_step[s].p};
+      if (!case_plans(c, own, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 2, &r)) continue;
+      case_fill(r.weights, r.n_params, 400 + i, 0.5f);
+      double upper = case_bound(c, r.l, layer_step[s]), slope = steepest_slope(&r, layer_step[s], i);
       /* float32's rounding of y over steps of at least 1/4 of the norm */
-      REQUIRE(c, slope <= upper * (1 + 2e-5), "%s: slope %.9g above the bound %.9g", lip_pq_name(steps[s]),
-              slope, upper);
+      REQUIRE(c, slope <= upper * (1 + 2e-5), "%s: slope %.9g above the bound %.9g",
+              lip_pq_name(layer_step[s]), slope, upper);
       finite += isfinite(upper) ? 1 : 0;
       tight += slope > 0.95 * upper;
-      lip_pq down = {steps[s].q, steps[s].p};
-      if (down.p != down.q) REQUIRE(c, isinf(bound_of(c, r.l, down)), "%s has a bound", lip_pq_name(down));
+      lip_pq down = {layer_step[s].q, layer_step[s].p};
+      if (down.p != down.q) REQUIRE(c, isinf(case_bound(c, r.l, down)), "%s has a bound", lip_pq_name(down));
       rig_close(&r);
     }
   }
-  assert_true(finite >= 6 * n_cases * 9 / 10); /* these kinds have a constant for nearly everything */
-  assert_true(tight >= finite / 2);            /* and the search finds most of them */
+  assert_true(finite >= 6 * n_layer_cases * 9 / 10); /* these kinds have a constant for nearly everything */
+  assert_true(tight >= finite / 2);                  /* and the search finds most of them */
 }
 
 /* ---- error of the float32 pass ---- */
@@ -482,18 +427,18 @@ static void bounds_are_never_below_a_slope(void **state) {
 static void deviations_cover_the_executed_error(void **state) {
   (void)state;
   size_t compared = 0;
-  for (size_t i = 0; i < n_cases; i++) {
-    const test_case *c = &cases[i];
-    for (size_t s = 0; s < STEPS; s++) {
+  for (size_t i = 0; i < n_layer_cases; i++) {
+    const test_case *c = &layer_case[i];
+    for (size_t s = 0; s < LAYER_STEPS; s++) {
       rig r;
-      lip_pq pq = steps[s], own = {pq.p, pq.p};
-      if (!plans(c, own, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r)) continue;
-      fill_normal(r.weights, r.n_params, 500 + i, 0.7f);
+      lip_pq pq = layer_step[s], own = {pq.p, pq.p};
+      if (!case_plans(c, own, LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r)) continue;
+      case_fill(r.weights, r.n_params, 500 + i, 0.7f);
       size_t n = r.l->n_in, m = r.l->n_out;
       double *x = malloc((n + 2 * m) * sizeof *x), *y = x + n, *e = y + m;
       for (uint64_t t = 0; t < 40; t++) {
         const float size = t % 4 == 0 ? 30.0f : t % 4 == 1 ? 1e-3f : 1;
-        fill_normal(r.x, n, 600 + t, size);
+        case_fill(r.x, n, 600 + t, size);
         for (size_t k = 0; k < n; k++) x[k] = (double)r.x[k];
         lip_deviation d = {norm_d(x, n, pq.p) * (1 + 1e-12), 0};
         if (t % 2) { /* the executed input is a little off already */
@@ -529,73 +474,7 @@ static void deviations_cover_the_executed_error(void **state) {
       rig_close(&r);
     }
   }
-  assert_true(compared >= 6 * 40 * n_cases * 8 / 10);
-}
-
-/* ---- memory ---- */
-
-static void every_failing_allocation_is_survived(void **state) {
-  (void)state;
-  for (size_t i = 0; i < n_cases; i++) {
-    for (size_t s = 0; s < STEPS; s++)
-      for (size_t nth = 1;; nth++) {
-        rig r;
-        lip_err err = {LIP_OK, ""};
-        size_t before = lip_mem_used();
-        lip_mem_fail_nth(nth);
-        lip_status status =
-            rig_open(&r, cases[i].spec, &cases[i].in, steps[s], LIP_EUCLIDEAN, LIP_INIT_ON_BALL, 2, 1, &err);
-        bool failed = lip_mem_failed();
-        lip_mem_fail_nth(0);
-        if (failed && status == LIP_OK) { /* something optional went without it */
-          rig_close(&r);
-        } else if (status == LIP_OK) {
-          rig_close(&r);
-          break;
-        } else {
-          if (!failed) break; /* this step of the path is not for this kind */
-          REQUIRE(&cases[i], status == LIP_MEMORY && err.code == LIP_MEMORY, "allocation %zu: %s", nth,
-                  err.msg);
-        }
-        REQUIRE(&cases[i], lip_mem_used() == before, "allocation %zu leaks", nth);
-      }
-  }
-}
-
-static void bound_and_exact_projection_survive_failing_allocations(void **state) {
-  (void)state;
-  for (size_t i = 0; i < n_cases; i++)
-    for (size_t s = 0; s < STEPS; s++) {
-      rig r;
-      const test_case *c = &cases[i];
-      if (!plans(c, steps[s], LIP_EUCLIDEAN, LIP_INIT_HE, INFINITY, 1, &r)) continue;
-      fill_normal(r.weights, r.n_params, 3, 1);
-      double honest = bound_of(c, r.l, steps[s]);
-      bool failed = true;
-      for (size_t nth = 1; failed; nth++) {
-        double upper = 0;
-        lip_err err;
-        lip_mem_fail_nth(nth);
-        lip_status status = lip_layer_bound(r.l, steps[s], &upper, &err);
-        failed = lip_mem_failed();
-        lip_mem_fail_nth(0);
-        REQUIRE(c, upper >= honest * (1 - 1e-9), "bound %g too small without memory", upper);
-        REQUIRE(c, status == LIP_OK || (failed && status == LIP_MEMORY), "bound: status %d", status);
-      }
-      for (size_t k = 0; k < r.n_leaf; k++) {
-        failed = true;
-        for (size_t nth = 1; failed; nth++) {
-          lip_err err;
-          r.leaf[k]->budget = 0.5 / (double)nth;
-          lip_mem_fail_nth(nth);
-          lip_status status = lip_layer_project_exact(r.leaf[k], &err);
-          failed = lip_mem_failed();
-          lip_mem_fail_nth(0);
-          REQUIRE(c, status == LIP_OK || (failed && status == LIP_MEMORY), "projection: status %d", status);
-        }
-      }
-      rig_close(&r);
-    }
+  assert_true(compared >= 6 * 40 * n_layer_cases * 8 / 10);
 }
 
 int main(void) {
@@ -608,8 +487,6 @@ int main(void) {
       cmocka_unit_test(budgets_are_met),
       cmocka_unit_test(bounds_are_never_below_a_slope),
       cmocka_unit_test(deviations_cover_the_executed_error),
-      cmocka_unit_test(every_failing_allocation_is_survived),
-      cmocka_unit_test(bound_and_exact_projection_survive_failing_allocations),
   };
-  return cmocka_run_group_tests(tests, make_cases, free_cases);
+  return cmocka_run_group_tests(tests, make_layer_cases, free_layer_cases);
 }
