@@ -11,23 +11,9 @@
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/tensor/inverse.h"
+#include "support_team.h"
 
 static lip_rng rng;
-
-static lip_team new_team(size_t threads) {
-  lip_team t = {.each = (lip_gemm_scratch() + 64) / 64 * 64};
-  lip_err err = {0};
-  t.pool = lip_pool_new(threads, &err);
-  t.scratch = lip_alloc(threads, t.each);
-  assert_non_null(t.pool);
-  assert_non_null(t.scratch);
-  return t;
-}
-
-static void free_team(lip_team *t) {
-  lip_pool_free(t->pool);
-  lip_free(t->scratch);
-}
 
 static float *floats(size_t n) {
   float *x = lip_alloc(n + 1, sizeof *x);
