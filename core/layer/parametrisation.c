@@ -118,15 +118,10 @@ lip_status lip_weight_reset(lip_weight *w, lip_layer *l, lip_rng *rng, lip_err *
   return LIP_OK;
 }
 
-/* K, or the next float32 number below it. */
-static float factor(const lip_layer *l) {
-  return isfinite(l->budget) ? lip_float_down(l->budget) : 1;
-}
-
 void lip_weight_renew(lip_weight *w, lip_layer *l, const lip_team *team) {
   if (!w->kind) return;
   const size_t n = w->M * w->N;
-  const float k = factor(l);
+  const float k = lip_budget_factor(l->budget);
   float *W = l->param[0].value;
   w->kind->g(w, team, l->param[w->param].value, w->G);
   memcpy(W, w->G, n * sizeof *W);
@@ -137,7 +132,7 @@ void lip_weight_renew(lip_weight *w, lip_layer *l, const lip_team *team) {
 void lip_weight_pull(const lip_weight *w, lip_layer *l, const lip_team *team, float accumulate) {
   if (!w->kind) return;
   const size_t n = w->M * w->N;
-  const float k = factor(l);
+  const float k = lip_budget_factor(l->budget);
   float *dW = l->param[0].grad;
   const lip_param *V = &l->param[w->param];
   if (k != 1) lip_vec_scale(dW, k, n);
@@ -149,18 +144,17 @@ void lip_weight_pull(const lip_weight *w, lip_layer *l, const lip_team *team, fl
 
 /* ---- the budget ---- */
 
-/* Rounding of the scaled numbers to float32 may leave them a little outside: then more is taken off, until it holds. */
 lip_status lip_weight_project_exact(const lip_weight *w, lip_layer *l, lip_err *err) {
   const size_t n = w->M * w->N;
   float *W = l->param[0].value;
   double upper, margin = 0x1p-22;
   if (isinf(l->budget)) return LIP_OK;
   lip_status status = lip_layer_bound(l, l->pq, &upper, err);
-  for (; !status && upper > l->budget; margin *= 2) {
+  while (!status && upper > l->budget) {
     if (!lip_vec_all_finite(W, n))
       return lip_fail(err, LIP_NOT_FINITE, "%s: a weight is NaN or infinite: not projected",
                       l->kind->desc.name);
-    const double scale = isfinite(upper) && margin < 0.5 ? l->budget / upper * (1 - margin) : 0x1p-64;
+    const double scale = lip_shrink(upper, l->budget, &margin);
     for (size_t i = 0; i < n; i++) W[i] = (float)((double)W[i] * scale);
     status = lip_layer_bound(l, l->pq, &upper, err);
   }

@@ -117,8 +117,8 @@ lip_status lip_potential_project_exact(lip_layer *l, lip_err *err) {
     return lip_fail(err, LIP_NOT_FINITE, "%s: a weight is NaN or infinite: not projected",
                     l->kind->desc.name);
   lip_status status = norm_of(l, &s, err);
-  for (; !status && s > 1; margin *= 2) {
-    const double by = isfinite(s) && margin < 0.5 ? (1 - margin) / s : 0x1p-64;
+  while (!status && s > 1) {
+    const double by = lip_shrink(s, 1, &margin);
     for (size_t i = 0; i < size; i++) A[i] = (float)((double)A[i] * by);
     status = norm_of(l, &s, err);
   }

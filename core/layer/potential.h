@@ -52,5 +52,10 @@ void lip_potential_clear(const lip_layer *l);
 lip_status lip_potential_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
 lip_status lip_potential_project_exact(lip_layer *l, lip_err *err);
 double lip_potential_multipliers(const lip_layer *l, double *lambda);
+#define LIP_POTENTIAL_KIND                                                                                   \
+  .release = lip_inner_release, .bind = lip_inner_bind, .forward = lip_chain_forward,                        \
+  .backward = lip_chain_backward, .project_exact = lip_potential_project_exact,                              \
+  .bound = lip_potential_bound, .form = lip_inner_form, .multipliers = lip_potential_multipliers,            \
+  .deviate = lip_inner_deviate
 
 #endif

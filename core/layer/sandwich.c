@@ -84,11 +84,6 @@ static lip_status reset(lip_layer *l, lip_rng *rng, lip_err *err) {
   return LIP_OK;
 }
 
-/* K, or the next float32 number below it. */
-static float factor(const lip_layer *l) {
-  return isfinite(l->budget) ? lip_float_down(l->budget) : 1;
-}
-
 /* N into the first square. */
 static void invert(const lip_layer *l, const lip_team *team) {
   const size_t n = l->n_out, m = l->n_in;
@@ -104,7 +99,7 @@ static void invert(const lip_layer *l, const lip_team *team) {
 
 static void renew(lip_layer *l, const lip_team *team) {
   const size_t n = l->n_out, m = l->n_in;
-  const float K = factor(l), *Y = l->param[FREE].value + n * n, *N = square(l, 0);
+  const float K = lip_budget_factor(l->budget), *Y = l->param[FREE].value + n * n, *N = square(l, 0);
   float *D = lip_inner_first(l)->param[0].value;
   invert(l, team);
   lip_team_gemm(team, LIP_T, LIP_T, n, m, n, -2 * (bent(l) ? (float)ROOT2 : K), N, n, Y, n, 0, D, m);
@@ -124,7 +119,7 @@ static void renew(lip_layer *l, const lip_team *team) {
 /* dlog_psi; E = dB in place of the gradient of D, F = dA' in the third square. */
 static void pull_scales(lip_layer *l, float accumulate) {
   const size_t n = l->n_out, m = l->n_in;
-  const float K = factor(l), *D = lip_inner_first(l)->param[0].value, *p = psi(l);
+  const float K = lip_budget_factor(l->budget), *D = lip_inner_first(l)->param[0].value, *p = psi(l);
   const float *C = lip_inner_second(l)->param[0].value, *dC = lip_inner_second(l)->param[0].grad;
   float *E = lip_inner_first(l)->param[0].grad, *F = square(l, 2), *d = l->param[LOG_PSI].grad;
   if (accumulate == 0) memset(d, 0, n * sizeof *d);
@@ -160,7 +155,7 @@ static void pull(lip_layer *l, const lip_team *team, float accumulate) {
   if (bent(l))
     pull_scales(l, accumulate);
   else
-    lip_vec_scale(E, factor(l), n * m);
+    lip_vec_scale(E, lip_budget_factor(l->budget), n * m);
   if (bent(l))
     for (size_t i = 0; i < n * n; i++) dN[i] = 2 * other[i];
   lip_team_gemm(team, LIP_T, LIP_T, n, n, m, -2, Y, n, E, m, bent(l) ? 1 : 0, dN, n);
@@ -246,8 +241,8 @@ static lip_status project_exact(lip_layer *l, lip_err *err) {
   if (!is_finite(first) || (second && !is_finite(second)))
     return lip_fail(err, LIP_NOT_FINITE, "sandwich: a weight is NaN or infinite: not projected");
   lip_status status = lip_layer_bound(l, l->pq, &upper, err);
-  for (; !status && upper > l->budget; margin *= 2) {
-    const double by = isfinite(upper) && margin < 0.5 ? l->budget / upper * (1 - margin) : 0x1p-64;
+  while (!status && upper > l->budget) {
+    const double by = lip_shrink(upper, l->budget, &margin);
     scale_weights(first, second ? sqrt(by) : by);
     if (second) scale_weights(second, sqrt(by));
     status = lip_layer_bound(l, l->pq, &upper, err);

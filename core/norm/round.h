@@ -51,6 +51,18 @@ static inline float lip_float_down(double x) {
   return f;
 }
 
+/* Factor for numbers whose bound is `upper` > limit, less than limit / upper by `margin`, which is doubled: rounding of what is
+ * scaled may leave a little above the limit, and then more is taken off, until it holds. An infinite bound tells nothing. */
+static inline double lip_shrink(double upper, double limit, double *margin) {
+  const double by = isfinite(upper) && *margin < 0.5 ? limit / upper * (1 - *margin) : 0x1p-64;
+  *margin *= 2;
+  return by;
+}
+/* What weights of norm 1 are multiplied by: the budget or the float below it, 1 where there is none. */
+static inline float lip_budget_factor(double budget) {
+  return isfinite(budget) ? lip_float_down(budget) : 1;
+}
+
 /* Training threads run with denormals flushed; norms and projections are exact about them, so they work in the
  * default environment (FE_DFL_ENV clears flush-to-zero and sets round-to-nearest) and put the caller's back. */
 static inline void lip_ieee_enter(fenv_t *saved) {
