@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/run.h"
 
@@ -238,5 +239,6 @@ const lip_layer_kind lip_layer_chain = {
     .set_budget = lip_chain_share_budget,
     .bound = chain_bound,
     .form = lip_chain_form,
+    .emit = lip_emit_chain,
     .deviate = chain_deviate,
 };

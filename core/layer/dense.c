@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/base/mem.h"
+#include "core/layer/emit.h"
 #include "core/layer/init.h"
 #include "core/layer/parametrisation.h"
 #include "core/norm/lanes.h"
@@ -273,6 +274,14 @@ static void dense_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->size = (norm * d->size + bias) * up;
 }
 
+static size_t dense_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_add(e,
+                      &(lip_emit_step){.op = LIP_EMIT_DENSE,
+                                       .out = l->out,
+                                       .u.dense = {.W = l->param[0].value, .b = bias_of(l)}},
+                      &x, 1);
+}
+
 const lip_layer_kind lip_layer_dense = {
     .desc = {"dense", "fully connected: y = W x + b", options, sizeof(dense_conf)},
     .flags = LIP_LAYER_WEIGHTED,
@@ -290,6 +299,7 @@ const lip_layer_kind lip_layer_dense = {
     .project_exact = dense_project_exact,
     .warm = dense_warm,
     .bound = dense_bound,
+    .emit = dense_emit,
     .matrix = dense_matrix,
     .matrix_grad = dense_matrix_grad,
     .deviate = dense_deviate,

@@ -22,6 +22,7 @@
 typedef struct lip_layer lip_layer;
 typedef struct lip_layer_kind lip_layer_kind;
 typedef struct lip_form lip_form; /* form.h */
+typedef struct lip_emit lip_emit; /* emit.h */
 typedef struct lip_projection lip_projection;
 
 /* ---- a layer before it is planned: a plain value, what a script writes and a checkpoint stores ---- */
@@ -315,6 +316,9 @@ struct lip_layer_kind {
   void (*diagonal)(const lip_layer *l, size_t k, float amb[3]);
   bool (*exchange)(const lip_layer *l, size_t round, uint32_t *mate);
   bool (*form)(const lip_layer *l, lip_form *f);
+  /* Appends to `e` what the layer executes outside training, and returns the value of y where x is that of x (emit.h).
+   * (optional: no other format can have it) */
+  size_t (*emit)(const lip_layer *l, lip_emit *e, size_t x);
   /* (with form) Multipliers of bound/lmi.h for the units that its form bends, in their order, with which the layer proves a
    * constant 2 -> 2 by itself: fills lambda, returns about that constant. Only a hint: nothing rests on it. (optional) */
   double (*multipliers)(const lip_layer *l, double *lambda);

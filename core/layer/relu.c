@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 static lip_status relu_plan(lip_layer *l, const lip_spec *spec, lip_plan *plan, lip_err *err) {
@@ -52,6 +53,11 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
   lip_two_slopes_range(0, 1, from, to, r);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_MAP, .out = l->out, .u.map = {.f = LIP_EMIT_RELU}},
+                      &x, 1);
+}
+
 const lip_layer_kind lip_layer_relu = {
     .desc = {"relu", "y = max(x, 0)", NULL, 0},
     .flags =
@@ -63,5 +69,6 @@ const lip_layer_kind lip_layer_relu = {
     .bound = relu_bound,
     .slopes = lip_rising_slopes,
     .range = range,
+    .emit = emit,
     .deviate = relu_deviate,
 };
