@@ -81,13 +81,14 @@ local function step_fault(path, header)
   end
 end
 
--- the one file (a pattern) that may include each foreign header
+-- the one file that may include each foreign header, or the few that a pattern names
 local homes = {
   ["blis.h"] = "^core/tensor/[%w_]*blis[%w_]*%.c$",
   ["zlib.h"] = "^core/data/gz%.c$",
   ["sqlite3.h"] = "^bindings/system/db%.c$",
   ["jansson.h"] = "^core/io/json%.c$",
   ["lapacke.h"] = "^core/tensor/linalg%.c$",
+  ["onnx.pb-c.h"] = { "^core/exchange/graph_read[%w_]*%.c$", "^core/exchange/onnx_write[%w_]*%.c$" },
   ["histedit.h"] = "^bindings/program/line%.c$",
 }
 
@@ -293,6 +294,9 @@ function tests.test_the_core_has_no_circles()
   lu.skipIf(not text, why)
   local list = name_members(objects(text), "core/")
   lu.assertTrue(#list > 80, #list .. " members")
+  for _, object in ipairs(list) do -- made of the schema at build time
+    if object.name == "onnx.pb-c.c" then object.name = "core/exchange/onnx.pb-c.c" end
+  end
   local graph, steps, faults = calls(list), 0, {}
   for path, targets in pairs(graph) do
     lu.assertStrContains(path, "core/")
@@ -362,7 +366,11 @@ function tests.test_foreign_headers_have_one_home()
   for _, inc in ipairs(includes()) do
     local path, header = inc[1], inc[2]:match "[^/]*$"
     local home = homes[header]
-    if home then
+    if type(home) == "table" then
+      local one
+      for _, pattern in ipairs(home) do one = one or path:match(pattern) end
+      if not one then faults[#faults + 1] = path .. " includes " .. header end
+    elseif home then
       if not path:match(home) then faults[#faults + 1] = path .. " includes " .. header end
       found[header] = found[header] or path
       if found[header] ~= path and header ~= "blis.h" then
