@@ -47,7 +47,8 @@ typedef struct lip_graph_attribute {
 typedef struct lip_graph_value {
   const char *name;
   const lip_graph_tensor *constant; /* NULL: computed, or an input */
-  bool shaped;                      /* the file states ndim and dim (inputs and outputs do, mostly) */
+  int type;                         /* ONNX's number of the element type (1: float32); 0: not stated */
+  bool shaped; /* the file states ndim and dim; asked of inputs and outputs alone, which do, mostly */
   int ndim;
   int64_t dim[LIP_GRAPH_DIMS]; /* -1: left open */
 } lip_graph_value;
@@ -76,12 +77,21 @@ typedef struct lip_graph_conf {
   bool round; /* doubles that are no float32 are rounded to nearest, not refused */
 } lip_graph_conf;
 
+/* A file, unpacked, and the files beside it may have that many bytes at most (protobuf itself ends at twice as many). */
+#define LIP_GRAPH_LIMIT ((size_t)1 << 30)
+
 /* Plain or gzip; weights may stand in files beside it (never outside of its folder). Refused, LIP_FORMAT with the reason:
- * what is no ONNX file, cut, cyclic, has a value that nobody computes or two nodes do, more numbers than bytes.
- * LIP_UNSUPPORTED: opsets outside 7..22, types of constants other than those named above, operators of other domains.
- * LIP_NOT_FOUND, LIP_IO, LIP_MEMORY. Nothing is allocated that the size of the file does not warrant. */
+ * what is no ONNX file, cut, cyclic, has a value that nobody computes or two nodes do, more numbers than bytes, a constant
+ * that is not finite. LIP_UNSUPPORTED: opsets outside 7..22, operators of other domains, constants of other types, or that
+ * are no float32 while conf->round is off. LIP_NOT_FOUND, LIP_IO, LIP_MEMORY. Nothing is allocated that the size of the
+ * file (and of those beside it) does not warrant. `Constant` nodes, and `Identity` of constants, are gone: their outputs
+ * are constants. The caller owns *out (NULL after a failure). */
 lip_status lip_graph_open(const char *path, const lip_graph_conf *conf, lip_graph **out, lip_err *err);
 void lip_graph_free(lip_graph *g); /* accepts NULL */
+
+/* "node 'name' (Op)", or of one without a name "node (Op) of 'its output'", for messages. Returns `text`. */
+#define LIP_GRAPH_NODE_TEXT 160
+const char *lip_graph_node_text(const lip_graph *g, const lip_graph_node *n, char text[LIP_GRAPH_NODE_TEXT]);
 
 /* The attribute of that name, or NULL. Lent. */
 const lip_graph_attribute *lip_graph_attribute_of(const lip_graph_node *n, const char *name);
