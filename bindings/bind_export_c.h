@@ -1,0 +1,10 @@
+/* The part of net:export that writes C. */
+#ifndef LIP_BIND_EXPORT_C_H
+#define LIP_BIND_EXPORT_C_H
+
+#include "bindings/bind.h"
+
+/* net:export{c = folder, name =[, weights = "const"][, inputs =]} -> true | nil, message, code */
+int lipL_export_c(lua_State *L);
+
+#endif
