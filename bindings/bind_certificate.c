@@ -205,7 +205,11 @@ static void list_contents(const lipL_certificate *c, lip_array *array, size_t *n
     const void *data = *slot((lipL_certificate *)(uintptr_t)c, i); /* only read */
     dims_of(c, i, dim);
     if (!data || dim[0] == 0 || dim[1] == 0) continue;
-    array[(*n)++] = (lip_array){fields[i].name, fields[i].wide, fields[i].ndim, {dim[0], dim[1]}, data, 0};
+    array[(*n)++] = (lip_array){.name = fields[i].name,
+                                .wide = fields[i].wide,
+                                .ndim = fields[i].ndim,
+                                .shape = {dim[0], dim[1]},
+                                .data = data};
   }
   for (size_t i = 0; i < LIP_KEYS; i++) pair[i] = (lip_pair){keys[i], c->key[i]};
 }

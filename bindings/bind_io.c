@@ -194,7 +194,7 @@ static int inspect(lua_State *L) {
   lip_err err;
   lip_pair pair;
   loaded *r = lipL_newobject(L, LOADED_T, sizeof *r, 0);
-  if (lip_safetensors_open(path, &r->file, &err)) return lipL_fault(L, &err);
+  if (lip_safetensors_open_any(path, &r->file, &err)) return lipL_fault(L, &err);
   lua_newtable(L);
   lua_newtable(L);
   for (size_t i = 0; lip_safetensors_pair(r->file, i, &pair); i++) {
@@ -208,7 +208,7 @@ static int inspect(lua_State *L) {
     lua_newtable(L);
     lua_pushstring(L, a->name);
     lua_setfield(L, -2, "name");
-    lua_pushstring(L, a->wide ? "F64" : "F32");
+    lua_pushstring(L, a->type);
     lua_setfield(L, -2, "type");
     lua_newtable(L);
     for (int k = 0; k < a->ndim; k++) {

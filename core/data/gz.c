@@ -16,8 +16,10 @@ static const size_t deflate_limit = 1032;
 
 struct lip_reader {
   const char *path;
-  int fd;
-  size_t size;   /* of the file on disk */
+  int fd;                     /* -1: of bytes in memory */
+  const unsigned char *bytes; /* those that are still to come, and how many */
+  size_t left;
+  size_t size;   /* of the file on disk, or of the bytes in memory */
   size_t handed; /* bytes handed out */
   bool packed, inflating, ended;
   z_stream z;
@@ -40,6 +42,13 @@ static void z_give(voidpf unused, voidpf block) {
 static lip_status fill(lip_reader *r, lip_err *err) {
   if (r->at < r->have) return LIP_OK;
   r->at = r->have = 0;
+  if (r->fd < 0) {
+    r->have = r->left < INPUT ? r->left : INPUT;
+    if (r->have > 0) memcpy(r->input, r->bytes, r->have);
+    r->bytes += r->have;
+    r->left -= r->have;
+    return LIP_OK;
+  }
   ssize_t got;
   do got = read(r->fd, r->input, INPUT);
   while (got < 0 && errno == EINTR);
@@ -85,10 +94,21 @@ lip_status lip_reader_open(const char *path, lip_reader **out, lip_err *err) {
   return LIP_OK;
 }
 
+lip_status lip_reader_of(const char *name, const void *bytes, size_t n, lip_reader **out, lip_err *err) {
+  lip_reader *r = *out = lip_alloc(1, sizeof *r);
+  if (!r) return lip_fail(err, LIP_MEMORY, "%s: out of memory", name);
+  r->path = name;
+  r->fd = -1;
+  r->bytes = bytes;
+  r->left = r->size = n;
+  lip_sha256_init(&r->hash);
+  return LIP_OK;
+}
+
 void lip_reader_close(lip_reader *r) {
   if (!r) return;
   if (r->inflating) inflateEnd(&r->z);
-  close(r->fd);
+  if (r->fd >= 0) close(r->fd);
   lip_free(r);
 }
 

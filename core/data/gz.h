@@ -14,6 +14,8 @@ typedef struct lip_reader lip_reader;
 /* Opens a regular file. LIP_NOT_FOUND, LIP_IO, LIP_MEMORY. Owned by the caller: lip_reader_close (accepts NULL).
  * `path` must outlive the reader (messages name it). */
 lip_status lip_reader_open(const char *path, lip_reader **out, lip_err *err);
+/* The same over n bytes in memory, read as they are (never unpacked); these and `name` must outlive the reader. LIP_MEMORY. */
+lip_status lip_reader_of(const char *name, const void *bytes, size_t n, lip_reader **out, lip_err *err);
 void lip_reader_close(lip_reader *r);
 const char *lip_reader_path(const lip_reader *r);
 

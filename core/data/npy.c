@@ -5,6 +5,7 @@
 #include "core/base/atomic.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
+#include "core/data/values.h"
 
 enum { MAX_HEADER = 10000 }; /* NumPy itself refuses longer ones (max_header_size) */
 
@@ -72,11 +73,12 @@ static lip_status take_descr(scan *s, lip_npy *f) {
   bool order = d[0] == '<' || d[0] == '>' || d[0] == '=' || (d[0] == '|' && f->item == 1);
   bool whole =
       (f->kind == 'i' || f->kind == 'u') && (f->item == 1 || f->item == 2 || f->item == 4 || f->item == 8);
-  bool real = f->kind == 'f' && (f->item == 4 || f->item == 8);
+  bool real = f->kind == 'f' && (f->item == 2 || f->item == 4 || f->item == 8);
   if (order && (whole || real || (f->kind == 'b' && f->item == 1))) return LIP_OK;
   return lip_fail(s->err, LIP_FORMAT,
-                  "%s: values of type '%s' are not supported (f4, f8, i1 to i8, u1 to u8, b1 are)%s", s->path,
-                  d, f->kind == 'O' ? ": objects would have to be unpickled, which can run any program" : "");
+                  "%s: values of type '%s' are not supported (f2, f4, f8, i1 to i8, u1 to u8, b1 are)%s",
+                  s->path, d,
+                  f->kind == 'O' ? ": objects would have to be unpickled, which can run any program" : "");
 }
 
 static lip_status take_shape(scan *s, lip_npy *f) {
@@ -140,7 +142,7 @@ static lip_status read_header(lip_npy *f, lip_err *err) {
   if (s) return s;
   if (memcmp(head, "\x93NUMPY", 6) != 0)
     return lip_fail(err, LIP_FORMAT, "%s: not an NPY file%s", path,
-                    memcmp(head, "PK", 2) == 0 ? " but an archive (NPZ): unpack it" : "");
+                    memcmp(head, "PK", 2) == 0 ? " but an archive (NPZ): read it with lip.tensors" : "");
   if (head[6] < 1 || head[6] > 3 || head[7] != 0)
     return lip_fail(err, LIP_FORMAT, "%s: NPY version %d.%d is not known", path, head[6], head[7]);
   size_t digits = head[6] == 1 ? 2 : 4, n = 0;
@@ -166,35 +168,21 @@ lip_status lip_npy_open(const char *path, lip_npy *f, lip_err *err) {
   return s;
 }
 
+lip_status lip_npy_open_bytes(const char *name, const void *bytes, size_t n, lip_npy *f, lip_err *err) {
+  *f = (lip_npy){0};
+  lip_status s = lip_reader_of(name, bytes, n, &f->reader, err);
+  if (s) return s;
+  s = read_header(f, err);
+  if (s) lip_npy_close(f);
+  return s;
+}
+
 void lip_npy_close(lip_npy *f) {
   lip_reader_close(f->reader);
   f->reader = NULL;
 }
 
 /* ---- values ---- */
-
-static float value_of(const lip_npy *f, const uint8_t *p) {
-  uint64_t v = 0;
-  size_t n = f->item;
-  bool big = f->swap == little_endian();
-  for (size_t i = 0; i < n; i++) v = v << 8 | p[big ? i : n - 1 - i];
-  if (f->kind == 'f' && n == 4) {
-    uint32_t bits = (uint32_t)v;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-  }
-  if (f->kind == 'f') {
-    double x;
-    memcpy(&x, &v, sizeof x);
-    return (float)x;
-  }
-  if (f->kind == 'b') return v != 0;
-  if (f->kind == 'u') return (float)v;
-  uint64_t sign =
-      UINT64_C(1) << (8 * n - 1); /* two's complement: flip the sign bit, then subtract its weight */
-  return v & sign ? -(float)(((~v) & (sign - 1)) + 1) : (float)v;
-}
 
 /* Where the k-th value of a column-major file belongs in row-major order, kept up to date step by step. */
 typedef struct place {
@@ -227,12 +215,13 @@ static lip_status read_some(lip_npy *f, void *to, bool bytes, size_t n, lip_err 
   if (bytes || (f->kind == 'f' && f->item == sizeof(float) && !f->swap))
     return lip_reader_exact(f->reader, to, n * f->item, "values", err);
   uint8_t piece[8192];
+  const lip_number type = {f->kind, f->item, f->swap == little_endian()};
   size_t step = sizeof piece / f->item;
   for (size_t at = 0; at < n; at += step) {
     size_t take = n - at < step ? n - at : step;
     lip_status s = lip_reader_exact(f->reader, piece, take * f->item, "values", err);
     if (s) return s;
-    for (size_t i = 0; i < take; i++) ((float *)to)[at + i] = value_of(f, piece + i * f->item);
+    if (!lip_numbers_to_float(&type, piece, take, (float *)to + at)) f->rounded = true;
   }
   return LIP_OK;
 }

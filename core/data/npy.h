@@ -14,9 +14,10 @@
 typedef struct lip_npy {
   lip_reader *reader;
   char kind;   /* 'f' float, 'i' signed, 'u' unsigned, 'b' truth value */
-  size_t item; /* bytes of one value: 1, 2, 4, 8 (floats: 4, 8) */
+  size_t item; /* bytes of one value: 1, 2, 4, 8 (floats: 2, 4, 8) */
   bool swap;   /* the file's byte order is not this machine's */
   bool fortran;
+  bool rounded; /* some value that was read is no float32 */
   int ndim;
   size_t shape[LIP_MAX_DIMS];
   size_t count; /* product of shape */
@@ -25,6 +26,8 @@ typedef struct lip_npy {
 /* LIP_NOT_FOUND, LIP_IO, LIP_MEMORY; LIP_FORMAT also for types that are not numbers (objects, structures, text) and for
  * more than LIP_MAX_DIMS dimensions. `path` must outlive *f. After a failure *f needs no close (but takes one). */
 lip_status lip_npy_open(const char *path, lip_npy *f, lip_err *err);
+/* The same of n bytes in memory, which must outlive it; `name` stands in messages. */
+lip_status lip_npy_open_bytes(const char *name, const void *bytes, size_t n, lip_npy *f, lip_err *err);
 /* All values, as float32 in row-major order whatever the file's type and order, into to (count). */
 lip_status lip_npy_read(lip_npy *f, float *to, lip_err *err);
 /* The same into a block of its own, which grows as the values come from a packed file: no header is believed about

@@ -24,7 +24,7 @@ size_t lip_array_size(const lip_array *a) {
 }
 
 static size_t width(const lip_array *a) {
-  return a->wide ? 8 : 4;
+  return a->item ? a->item : a->wide ? 8 : 4;
 }
 
 /* ---- writing ---- */
@@ -50,7 +50,11 @@ static bool set_shape(lip_json *entry, const lip_array *a) {
 static bool add_entry(lip_json *header, const lip_array *a, uint64_t *offset) {
   lip_json *entry = lip_json_new_object();
   uint64_t end = *offset + (uint64_t)lip_array_size(a) * width(a);
-  bool ok = entry && lip_json_set(entry, "dtype", lip_json_new_text(a->wide ? "F64" : "F32")) &&
+  bool ok = entry &&
+            lip_json_set(entry, "dtype",
+                         lip_json_new_text(a->type   ? a->type
+                                           : a->wide ? "F64"
+                                                     : "F32")) &&
             set_shape(entry, a) && set_offsets(entry, *offset, end);
   *offset = end;
   if (ok) return lip_json_set(header, a->name, entry);
@@ -165,6 +169,7 @@ lip_status lip_safetensors_save(const char *path, const lip_array *array, size_t
 struct lip_safetensors {
   int fd;
   char *path;
+  bool any;              /* types that are not our own too */
   uint64_t bytes, start; /* of the file; where the arrays begin */
   lip_json *header;      /* names and metadata are lent from it */
   lip_array *array;      /* sorted by begin */
@@ -247,6 +252,52 @@ static lip_status bad(const lip_safetensors *f, const char *name, const char *wh
   return lip_fail(err, LIP_FORMAT, "%.180s: array \"%.80s\": %s", f->path, name, what);
 }
 
+/* Type and size of the numbers of an array; false: not one of those that are read here. */
+static bool known_type(const lip_safetensors *f, const char *dtype, lip_array *a) {
+  static const struct {
+    const char *name;
+    size_t item;
+  } known[] = {{"F32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"I16", 2},
+               {"I8", 1},  {"U64", 8}, {"U32", 4}, {"U16", 2},  {"U8", 1},  {"BOOL", 1}};
+  const size_t n = f->any ? sizeof known / sizeof *known : 2;
+  for (size_t i = 0; i < n; i++) {
+    if (strcmp(known[i].name, dtype) != 0) continue;
+    a->type = known[i].name;
+    a->item = known[i].item;
+    a->wide = i == 1;
+    return true;
+  }
+  return false;
+}
+
+static lip_status bad_type(const lip_safetensors *f, const char *name, const char *dtype, lip_err *err) {
+  if (!f->any) return bad(f, name, "its dtype is not F32 or F64", err);
+  return lip_fail(
+      err, LIP_FORMAT,
+      "%.150s: array \"%.80s\": its dtype is %.20s, not one of F64, F32, F16, BF16, I8 to I64, U8 to "
+      "U64, BOOL: save it as float32",
+      f->path, name, dtype);
+}
+
+static lip_status read_shape(const lip_safetensors *f, const char *name, const lip_json *shape, lip_array *a,
+                             size_t *bytes, lip_err *err) {
+  if (!shape || lip_json_typeof(shape) != LIP_JSON_ARRAY || lip_json_size(shape) > 4)
+    return bad(f, name,
+               f->any ? "its shape is not a list of at most four sizes (reshape it before it is saved)"
+                      : "its shape is not a list of at most four sizes",
+               err);
+  a->ndim = (int)lip_json_size(shape);
+  *bytes = width(a);
+  for (int i = 0; i < a->ndim; i++) {
+    uint64_t d;
+    if (!lip_json_whole(lip_json_at(shape, (size_t)i), &d) || d > SIZE_MAX)
+      return bad(f, name, "a size of its shape is not a whole number", err);
+    a->shape[i] = (size_t)d;
+    if (!lip_mul_fits(*bytes, a->shape[i], bytes)) return bad(f, name, "its shape is too large", err);
+  }
+  return LIP_OK;
+}
+
 /* One entry of the header; *end is one past its last byte. */
 static lip_status read_entry(const lip_safetensors *f, const char *name, const lip_json *entry, lip_array *a,
                              uint64_t *end, lip_err *err) {
@@ -255,19 +306,10 @@ static lip_status read_entry(const lip_safetensors *f, const char *name, const l
   a->name = name;
   if (strlen(name) > LIP_SAFETENSORS_MAX_NAME) return bad(f, name, "its name is too long", err);
   if (!lip_json_text(lip_json_get(entry, "dtype"), &dtype)) return bad(f, name, "it has no dtype", err);
-  a->wide = strcmp(dtype, "F64") == 0;
-  if (!a->wide && strcmp(dtype, "F32") != 0) return bad(f, name, "its dtype is not F32 or F64", err);
-  if (!shape || lip_json_typeof(shape) != LIP_JSON_ARRAY || lip_json_size(shape) > 4)
-    return bad(f, name, "its shape is not a list of at most four sizes", err);
-  a->ndim = (int)lip_json_size(shape);
-  size_t bytes = width(a);
-  for (int i = 0; i < a->ndim; i++) {
-    uint64_t d;
-    if (!lip_json_whole(lip_json_at(shape, (size_t)i), &d) || d > SIZE_MAX)
-      return bad(f, name, "a size of its shape is not a whole number", err);
-    a->shape[i] = (size_t)d;
-    if (!lip_mul_fits(bytes, a->shape[i], &bytes)) return bad(f, name, "its shape is too large", err);
-  }
+  if (!known_type(f, dtype, a)) return bad_type(f, name, dtype, err);
+  size_t bytes;
+  lip_status status = read_shape(f, name, shape, a, &bytes, err);
+  if (status) return status;
   if (!offsets || lip_json_size(offsets) != 2 || !lip_json_whole(lip_json_at(offsets, 0), &a->begin) ||
       !lip_json_whole(lip_json_at(offsets, 1), end))
     return bad(f, name, "data_offsets is not a pair of whole numbers", err);
@@ -331,11 +373,12 @@ static lip_status read_entries(lip_safetensors *f, lip_err *err) {
   return LIP_OK;
 }
 
-lip_status lip_safetensors_open(const char *path, lip_safetensors **out, lip_err *err) {
+static lip_status open_as(const char *path, bool any, lip_safetensors **out, lip_err *err) {
   *out = NULL;
   lip_safetensors *f = lip_alloc(1, sizeof *f);
   if (!f) return lip_fail(err, LIP_MEMORY, "%.200s: no memory to open it", path);
   f->fd = -1;
+  f->any = any;
   lip_status status = open_file(path, f, err);
   if (!status) status = read_header(f, err);
   if (!status) status = read_entries(f, err);
@@ -345,6 +388,14 @@ lip_status lip_safetensors_open(const char *path, lip_safetensors **out, lip_err
   }
   *out = f;
   return LIP_OK;
+}
+
+lip_status lip_safetensors_open(const char *path, lip_safetensors **out, lip_err *err) {
+  return open_as(path, false, out, err);
+}
+
+lip_status lip_safetensors_open_any(const char *path, lip_safetensors **out, lip_err *err) {
+  return open_as(path, true, out, err);
 }
 
 uint64_t lip_safetensors_bytes(const lip_safetensors *f) {

@@ -69,6 +69,13 @@ f returns a tensor of the same shape. It runs after every project_every-th updat
 net:project{exact = false}, and in net:project(), which brings what f gave exactly inside the budget. Between these its result
 stands as it is: not brought back inside, and net:bound() says how far it is above. lip.train ends with net:project().
 When f raises or gives NaN the update is taken back too. Files do not hold f, and lip.load says so.]],
+  ["lip.tensors"] = [[
+Example: local arrays, info = assert(lip.tensors "resnet.safetensors"); print(arrays["fc.weight"])
+Reads files of other programs: safetensors (F64, F32, F16, BF16, I8 to I64, U8 to U64, BOOL) and NumPy's NPZ, packed or not, of
+up to four dimensions. Numbers that are no float32 become the nearest one; info.rounded lists the arrays where that
+happened, info.order all names as they stand in the file, info.types[name] what the numbers were. The file is told by its
+contents, not by its name. Files of torch.save are programs, and refused: write safetensors.torch.save_file(model.state_dict(),
+"net.safetensors") in Python. Of something that is wrong: nil, message, code.]],
   ["lip.weights"] = [[
 With weight = "aol" and the like the weight is K g(V): V is what is trained, K the layer's budget, g has norm 1 at most but
 for rounding. It is computed anew after every update, and everything else (bounds, certificates, files) is about the float32

@@ -95,6 +95,7 @@ net_options() -- the options of lip.net as data
 lbdn(options) -- a net of constant at most gamma for any weights; help "lbdn"
 load(path, options) -- a saved network, its optimiser and progress; nil, message, code on failure
 inspect(path) -- what a saved file says about itself
+tensors(path) -- arrays of a safetensors or NPZ file by their names; help "tensors"
 layers() -- the kinds of layers as data
 layer{name = ..., forward = ..., ...} -- a kind of layer written in Lua; help "layer" lists what it takes
 projection(f) -- f(w, budget) is what a weight becomes in a step; help "projection"

@@ -89,6 +89,7 @@ local homes = {
   ["jansson.h"] = "^core/io/json%.c$",
   ["lapacke.h"] = "^core/tensor/linalg%.c$",
   ["onnx.pb-c.h"] = { "^core/exchange/graph_read[%w_]*%.c$", "^core/exchange/onnx_write[%w_]*%.c$" },
+  ["zip.h"] = "^core/exchange/npz%.c$",
   ["histedit.h"] = "^bindings/program/line%.c$",
 }
 

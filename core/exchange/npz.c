@@ -1,0 +1,218 @@
+#include "core/exchange/npz.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zip.h>
+
+#include "core/base/file.h"
+#include "core/base/mem.h"
+#include "core/data/npy.h"
+
+/* Deflate's best, and what its first block may cost beside. */
+enum { DEFLATE = 1032, SLACK = 1024 };
+
+struct lip_npz {
+  const char *path; /* lent while it is read */
+  zip_t *zip;
+  size_t bytes;  /* of the file */
+  size_t packed; /* of the members seen so far */
+  size_t plain;  /* the same, unpacked */
+  lip_npz_array *array;
+  size_t n;
+};
+
+void lip_npz_close(lip_npz *f) {
+  if (!f) return;
+  if (f->zip) zip_discard(f->zip);
+  for (size_t i = 0; f->array && i < f->n; i++) {
+    lip_free(f->array[i].name);
+    lip_free(f->array[i].value);
+  }
+  lip_free(f->array);
+  lip_free(f);
+}
+
+static lip_status no_memory(const lip_npz *f, lip_err *err) {
+  return lip_fail(err, LIP_MEMORY, "%.200s: no memory to read it", f->path);
+}
+
+static lip_status bad(const lip_npz *f, const char *member, const char *what, lip_err *err) {
+  return lip_fail(err, LIP_FORMAT, "%.160s: member \"%.80s\" %s", f->path, member, what);
+}
+
+/* ---- one member ---- */
+
+/* What the archive says of member i: proved to be something that can be unpacked, and that the file can hold. */
+static lip_status look(lip_npz *f, size_t i, zip_stat_t *st, lip_err *err) {
+  const zip_uint64_t need =
+      ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
+  if (zip_stat_index(f->zip, i, 0, st) != 0 || (st->valid & need) != need)
+    return lip_fail(err, LIP_FORMAT, "%.200s: member %zu of the archive is damaged", f->path, i + 1);
+  const size_t len = strlen(st->name);
+  if (len >= 8 && strcmp(st->name + len - 8, "data.pkl") == 0)
+    return lip_fail(
+        err, LIP_FORMAT,
+        "%.150s: a file of torch.save, a Python pickle, which can run any program: save it in Python with "
+        "safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")",
+        f->path);
+  if (st->encryption_method != ZIP_EM_NONE) return bad(f, st->name, "is encrypted", err);
+  if (st->comp_method != ZIP_CM_STORE && st->comp_method != ZIP_CM_DEFLATE)
+    return bad(f, st->name, "is packed in another way than numpy.savez and savez_compressed do", err);
+  if (len <= 4 || strcmp(st->name + len - 4, ".npy") != 0)
+    return bad(f, st->name, "is no array (NAME.npy)", err);
+  if (st->comp_size > f->bytes - f->packed)
+    return bad(f, st->name, "lies outside the file, or on another", err);
+  f->packed += st->comp_size;
+  const bool stored = st->comp_method == ZIP_CM_STORE;
+  if (stored ? st->size != st->comp_size : st->size / DEFLATE > st->comp_size + SLACK / DEFLATE)
+    return bad(f, st->name, "says that it has more bytes than can be unpacked from the file", err);
+  if (st->size > LIP_NPZ_MAX_BYTES - f->plain)
+    return lip_fail(err, LIP_FORMAT, "%.200s: unpacks to more than %zu bytes", f->path, LIP_NPZ_MAX_BYTES);
+  f->plain += st->size;
+  return LIP_OK;
+}
+
+/* Its bytes, believed as they come: of a packed member the block begins with what is likely and doubles. */
+static lip_status unpack(const lip_npz *f, zip_file_t *file, const zip_stat_t *st, unsigned char **out,
+                         lip_err *err) {
+  size_t size = st->size, likely = 8 * st->comp_size + 4096, room = size < likely ? size : likely, at = 0;
+  unsigned char *block = *out = lip_alloc(room, 1), end;
+  if (!block) return no_memory(f, err);
+  for (;;) {
+    const zip_int64_t got = at < room ? zip_fread(file, block + at, room - at) : zip_fread(file, &end, 1);
+    if (got < 0 && zip_error_code_zip(zip_file_get_error(file)) == ZIP_ER_MEMORY) return no_memory(f, err);
+    if (got < 0) return bad(f, st->name, "is damaged (its bytes or their checksum)", err);
+    if (got == 0) break;
+    if (at == size) return bad(f, st->name, "unpacks to more bytes than it says", err);
+    if (at == room) { /* `end` is the first byte behind what fits */
+      room = size / 2 > room ? 2 * room : size;
+      block = lip_realloc(*out, room, 1);
+      if (!block) return no_memory(f, err);
+      *out = block;
+      block[at++] = end;
+    } else {
+      at += (size_t)got;
+    }
+  }
+  return at == size ? LIP_OK : bad(f, st->name, "unpacks to fewer bytes than it says", err);
+}
+
+static void type_text(const lip_npy *npy, char *out, size_t size) {
+  if (npy->kind == 'b')
+    snprintf(out, size, "BOOL");
+  else
+    snprintf(out, size, "%c%zu", npy->kind == 'f' ? 'F' : npy->kind == 'i' ? 'I' : 'U', 8 * npy->item);
+}
+
+static lip_status parse(const lip_npz *f, const char *member, const void *bytes, size_t n, lip_npz_array *a,
+                        lip_err *err) {
+  char what[260];
+  lip_npy npy;
+  snprintf(what, sizeof what, "%.160s: member \"%.80s\"", f->path, member);
+  lip_status status = lip_npy_open_bytes(what, bytes, n, &npy, err);
+  if (!status) status = lip_npy_take(&npy, &a->value, err);
+  if (!status) {
+    a->ndim = npy.ndim;
+    memcpy(a->shape, npy.shape, sizeof a->shape);
+    a->n = npy.count;
+    a->rounded = npy.rounded;
+    type_text(&npy, a->type, sizeof a->type);
+  }
+  lip_npy_close(&npy);
+  return status;
+}
+
+static lip_status read_member(lip_npz *f, size_t i, lip_err *err) {
+  zip_stat_t st;
+  lip_npz_array *a = &f->array[i];
+  lip_status status = look(f, i, &st, err);
+  if (status) return status;
+  a->name = lip_strdup(st.name);
+  if (!a->name) return no_memory(f, err);
+  a->name[strlen(a->name) - 4] = '\0';
+  zip_file_t *file = zip_fopen_index(f->zip, i, 0);
+  if (!file) return bad(f, st.name, "cannot be read (damaged, or no memory)", err);
+  unsigned char *bytes;
+  status = unpack(f, file, &st, &bytes, err);
+  zip_fclose(file);
+  if (!status) status = parse(f, st.name, bytes, st.size, a, err);
+  lip_free(bytes);
+  return status;
+}
+
+/* ---- the archive ---- */
+
+static int by_text(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static lip_status check_names(const lip_npz *f, lip_err *err) {
+  const char **name = lip_alloc(f->n, sizeof *name);
+  lip_status status = LIP_OK;
+  if (!name) return no_memory(f, err);
+  for (size_t i = 0; i < f->n; i++) name[i] = f->array[i].name;
+  qsort((void *)name, f->n, sizeof *name, by_text);
+  for (size_t i = 1; !status && i < f->n; i++)
+    if (strcmp(name[i - 1], name[i]) == 0) status = bad(f, name[i], "is there twice", err);
+  lip_free((void *)name);
+  return status;
+}
+
+static lip_status open_zip(lip_npz *f, lip_err *err) {
+  int fd, code = 0;
+  lip_status status = lip_file_open(f->path, &fd, &f->bytes, err);
+  if (status) return status;
+  f->zip = zip_fdopen(fd, ZIP_RDONLY, &code); /* takes fd when it works */
+  if (f->zip) return LIP_OK;
+  close(fd);
+  if (code == ZIP_ER_MEMORY) return no_memory(f, err);
+  zip_error_t why;
+  zip_error_init_with_code(&why, code);
+  status = lip_fail(err, LIP_FORMAT, "%.200s: not an NPZ archive, or damaged (%.80s)", f->path,
+                    zip_error_strerror(&why));
+  zip_error_fini(&why);
+  return status;
+}
+
+static lip_status read_all(lip_npz *f, lip_err *err) {
+  lip_status status = open_zip(f, err);
+  if (status) return status;
+  const zip_int64_t n = zip_get_num_entries(f->zip, 0);
+  /* an entry of the directory has 46 bytes */
+  if (n < 0 || (size_t)n > f->bytes / 46)
+    return lip_fail(err, LIP_FORMAT, "%.200s: the archive says that it has more members than it can hold",
+                    f->path);
+  f->array = lip_alloc((size_t)n, sizeof *f->array);
+  if (!f->array) return no_memory(f, err);
+  f->n = (size_t)n;
+  for (size_t i = 0; !status && i < f->n; i++) status = read_member(f, i, err);
+  return status ? status : check_names(f, err);
+}
+
+lip_status lip_npz_open(const char *path, lip_npz **out, lip_err *err) {
+  *out = NULL;
+  lip_npz *f = lip_alloc(1, sizeof *f);
+  if (!f) return lip_fail(err, LIP_MEMORY, "%.200s: no memory to open it", path);
+  f->path = path;
+  lip_status status = read_all(f, err);
+  if (status) {
+    lip_npz_close(f);
+    return status;
+  }
+  zip_discard(f->zip);
+  f->zip = NULL;
+  f->path = NULL;
+  *out = f;
+  return LIP_OK;
+}
+
+size_t lip_npz_count(const lip_npz *f) {
+  return f->n;
+}
+
+const lip_npz_array *lip_npz_at(const lip_npz *f, size_t i) {
+  return &f->array[i];
+}
