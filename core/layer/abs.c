@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 LIP_HOT static void abs_forward(float *restrict y, const float *restrict x, size_t n) {
@@ -37,6 +38,10 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
   lip_two_slopes_range(-1, 1, from, to, r);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_map(e, l, x, LIP_EMIT_ABS, 0);
+}
+
 const lip_layer_kind lip_layer_abs = {
     .desc = {"abs", "absolute value; keeps the norm of gradients", NULL, 0},
     .flags = LIP_LAYER_EITHER_ORDER,
@@ -47,5 +52,6 @@ const lip_layer_kind lip_layer_abs = {
     .bound = lip_unit_bound,
     .slopes = slopes,
     .range = range,
+    .emit = emit,
     .deviate = lip_exact_deviate,
 };

@@ -18,6 +18,7 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/layer/branches.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
@@ -220,6 +221,19 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   lip_check_overflow(d);
 }
 
+static size_t constant(lip_emit *e, const float *v, const lip_shape *shape) {
+  return lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_CONSTANT, .out = *shape, .u.constant = {.v = v}},
+                      NULL, 0);
+}
+
+/* f is executed at the point too: written out twice. */
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  static const float by[] = {1, -1, 1};
+  const size_t y = lip_emit_layer(e, inside(l), x);
+  const size_t there = lip_emit_layer(e, inside(l), constant(e, point(l), &l->in));
+  return lip_emit_sum(e, l, (size_t[]){y, there, constant(e, value(l), &l->out)}, 3, by);
+}
+
 const lip_layer_kind lip_layer_anchor = {
     .desc = {"anchor",
              "layers in sequence, moved so that one point has a given output: anchor{at = 0, dense{out = 8}, "
@@ -234,5 +248,6 @@ const lip_layer_kind lip_layer_anchor = {
     .set_budget = set_budget,
     .bound = bound,
     .form = form,
+    .emit = emit,
     .deviate = deviate,
 };

@@ -18,6 +18,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 #include "core/layer/window.h"
 #include "core/norm/opnorm.h"
@@ -223,6 +224,11 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->size = lip_round_up(norm * d->size);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const average *a = l->state;
+  return lip_window_emit(l, e, x, LIP_EMIT_MEAN, &a->g, a->w);
+}
+
 const lip_layer_kind lip_layer_avg_pool2d = {
     .desc = {"avg_pool2d", "mean over windows, zeros around the image counted", lip_window_options,
              sizeof(lip_window_conf)},
@@ -235,5 +241,6 @@ const lip_layer_kind lip_layer_avg_pool2d = {
     .wide = wide,
     .bound = bound,
     .matrix = matrix,
+    .emit = emit,
     .deviate = deviate,
 };

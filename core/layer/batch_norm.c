@@ -19,6 +19,7 @@
 
 #include "core/base/simd.h"
 #include "core/layer/diagonal.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -183,6 +184,15 @@ static void project(lip_layer *l, size_t u0, size_t u1, void *scratch) {
   }
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const size_t C = l->units;
+  float *a = lip_emit_take(e, 2 * C, sizeof *a);
+  if (!a) return 0;
+  for (size_t c = 0; c < C; c++) fused(l, c, &a[c], &a[C + c]);
+  return lip_emit_add(
+      e, &(lip_emit_step){.op = LIP_EMIT_AFFINE, .out = l->out, .u.affine = {.a = a, .b = a + C}}, &x, 1);
+}
+
 const lip_layer_kind lip_layer_batch_norm = {
     .desc = {"batch_norm", "normalises channels over the batch; as used, a factor and an offset by channel",
              options, sizeof(conf)},
@@ -199,5 +209,6 @@ const lip_layer_kind lip_layer_batch_norm = {
     .slopes = lip_diagonal_slopes,
     .range = lip_diagonal_range,
     .diagonal = lip_diagonal_unit,
+    .emit = emit,
     .deviate = lip_diagonal_deviate,
 };

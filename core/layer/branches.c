@@ -127,6 +127,12 @@ bool lip_branches_form(const lip_layer *l, lip_form *f) {
   return true;
 }
 
+size_t *lip_branches_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  size_t *y = lip_emit_take(e, l->n_child, sizeof *y);
+  for (size_t i = 0; y && i < l->n_child; i++) y[i] = lip_emit_layer(e, l->child[i], x);
+  return y;
+}
+
 /* ---- constants ---- */
 
 double lip_join_norm(double a, double b, lip_p q) {

@@ -3,6 +3,7 @@
 #ifndef LIP_LAYER_BRANCHES_H
 #define LIP_LAYER_BRANCHES_H
 
+#include "core/layer/emit.h"
 #include "core/layer/layer.h"
 
 /* The n layers of `specs` (borrowed) as the next child of `l`, a chain that makes the step l->pq. `l->child` has room. */
@@ -25,6 +26,8 @@ void lip_branches_backward(const lip_layer *l, const lip_pass *pass);
 
 /* The first part of a `form`: from x on top to the outputs of all branches, the first one deepest. */
 bool lip_branches_form(const lip_layer *l, lip_form *f);
+/* What the branches make of value x, (n_child) that live as long as the list; NULL after a failure (emit.h). */
+size_t *lip_branches_emit(const lip_layer *l, lip_emit *e, size_t x);
 
 /* >= || (w_1 L_1, ..., w_n L_n) ||_join, L_i the constants pq of the branches, rounded up; INFINITY when one is unknown.
  * w (n), not 0, signs do not matter; or NULL: all 1. */

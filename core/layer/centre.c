@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "core/layer/diagonal.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -99,6 +100,11 @@ static void grad(const lip_layer *l, const lip_pass *pass, size_t u0, size_t u1)
   if (pass->done) pass->done(pass->done_arg, u0, u1);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_add(
+      e, &(lip_emit_step){.op = LIP_EMIT_AFFINE, .out = l->out, .u.affine = {.m = l->param[0].value}}, &x, 1);
+}
+
 const lip_layer_kind lip_layer_centre = {
     .desc = {"centre", "subtracts a mean by channel", options, sizeof(conf)},
     .plan = plan,
@@ -111,5 +117,6 @@ const lip_layer_kind lip_layer_centre = {
     .slopes = lip_diagonal_slopes,
     .range = lip_diagonal_range,
     .diagonal = lip_diagonal_unit,
+    .emit = emit,
     .deviate = lip_diagonal_deviate,
 };

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/layer/branches.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
@@ -88,6 +89,11 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   *d = all;
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const size_t *y = lip_branches_emit(l, e, x);
+  return y ? lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_JOIN, .out = l->out}, y, l->n_child) : 0;
+}
+
 const lip_layer_kind lip_layer_concat = {
     .desc = {"concat", "branches over one input, their outputs end to end: concat{chain{}, dense{out = 8}}",
              NULL, 0},
@@ -99,5 +105,6 @@ const lip_layer_kind lip_layer_concat = {
     .set_budget = set_budget,
     .bound = bound,
     .form = form,
+    .emit = emit,
     .deviate = deviate,
 };

@@ -16,6 +16,7 @@
 #include "core/base/mem.h"
 #include "core/layer/conv_map.h"
 #include "core/layer/conv_norm.h"
+#include "core/layer/emit.h"
 #include "core/layer/parametrisation.h"
 #include "core/layer/same_shape.h"
 #include "core/tensor/conv.h"
@@ -407,10 +408,27 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->size = lip_round_up(norm * d->size + bias);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const lip_conv *c = l->state;
+  const lip_axis v = lip_patches_y(&c->at), h = lip_patches_x(&c->at);
+  return lip_emit_add(e,
+                      &(lip_emit_step){.op = LIP_EMIT_CONV,
+                                       .out = l->out,
+                                       .u.conv = {.W = l->param[0].value,
+                                                  .b = bias_of(l),
+                                                  .groups = c->groups,
+                                                  .kernel = {v.kernel, h.kernel},
+                                                  .stride = {v.stride, h.stride},
+                                                  .padding = {v.padding, h.padding},
+                                                  .dilation = {v.dilation, h.dilation}}},
+                      &x, 1);
+}
+
 #define KIND                                                                                                 \
   .flags = LIP_LAYER_WEIGHTED, .release = release, .reset = reset, .forward = forward, .backward = backward, \
   .wide = wide, .grad = grad, .renew = renew, .pull = pull, .project = project,                              \
-  .project_exact = project_exact, .warm = warm, .bound = bound, .matrix = matrix, .deviate = deviate
+  .project_exact = project_exact, .warm = warm, .bound = bound, .matrix = matrix, .emit = emit,              \
+  .deviate = deviate
 
 const lip_layer_kind lip_layer_conv2d = {
     .desc = {"conv2d", "two-dimensional convolution", options, sizeof(conf)},

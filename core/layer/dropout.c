@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -98,6 +99,12 @@ static void backward(const lip_layer *l, const lip_pass *pass) {
     multiply(l->dx + at, l->dy + at, l->kept + at, n);
 }
 
+/* Outside training it passes everything on. */
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  (void)l, (void)e;
+  return x;
+}
+
 const lip_layer_kind lip_layer_dropout = {
     .desc = {"dropout", "sets values to zero at random in training", options, sizeof(conf)},
     .flags = LIP_LAYER_RANDOM,
@@ -108,5 +115,6 @@ const lip_layer_kind lip_layer_dropout = {
     .bound = lip_unit_bound,
     .slopes = lip_identity_slopes, /* outside training it passes everything on */
     .range = lip_identity_range,
+    .emit = emit,
     .deviate = lip_exact_deviate,
 };

@@ -48,6 +48,29 @@ size_t lip_emit_add(lip_emit *e, const lip_emit_step *step, const size_t *x, siz
   return e->n++;
 }
 
+size_t lip_emit_map(lip_emit *e, const lip_layer *l, size_t x, lip_emit_function f, double parameter) {
+  return lip_emit_add(
+      e, &(lip_emit_step){.op = LIP_EMIT_MAP, .out = l->out, .u.map = {.f = f, .parameter = parameter}}, &x,
+      1);
+}
+
+static bool same_shape(const lip_shape *a, const lip_shape *b) {
+  bool same = a->ndim == b->ndim;
+  for (int k = 0; same && k < a->ndim; k++) same = a->dim[k] == b->dim[k];
+  return same;
+}
+
+size_t lip_emit_sum(lip_emit *e, const lip_layer *l, const size_t *x, size_t n, const float *weight) {
+  size_t *own = lip_emit_take(e, n, sizeof *own);
+  for (size_t i = 0; own && !e->status && i < n; i++)
+    own[i] = same_shape(&e->step[x[i]].out, &l->out)
+                 ? x[i]
+                 : lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_RESHAPE, .out = l->out}, &x[i], 1);
+  if (!own) return 0;
+  return lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_SUM, .out = l->out, .u.sum = {.weight = weight}},
+                      own, n);
+}
+
 size_t lip_emit_layer(lip_emit *e, const lip_layer *l, size_t x) {
   if (e->status) return 0;
   const lip_layer *outer = e->layer;

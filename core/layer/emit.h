@@ -11,16 +11,17 @@
 #include "core/layer/layer.h"
 
 typedef enum lip_emit_op {
-  LIP_EMIT_INPUT,   /* value 0, the sample */
-  LIP_EMIT_DENSE,   /* y = W x + b */
-  LIP_EMIT_CONV,    /* a convolution of {C, H, W}, or of {C, L} with one row */
-  LIP_EMIT_MAP,     /* y_k = f(x_k) */
-  LIP_EMIT_AFFINE,  /* y_c = a_c (x_c - m_c) + b_c for channel c, every place of it */
+  LIP_EMIT_INPUT,    /* value 0, the sample */
+  LIP_EMIT_CONSTANT, /* the same numbers whatever the sample: a point at which layers are executed too */
+  LIP_EMIT_DENSE,    /* y = W x + b */
+  LIP_EMIT_CONV,     /* a convolution of {C, H, W}, or of {C, L} with one row */
+  LIP_EMIT_MAP,      /* y_k = f(x_k) */
+  LIP_EMIT_AFFINE, /* y_c = a_c (x_c - m_c) + b_c for channel c, every place of it: a difference, a product, a sum */
   LIP_EMIT_POOL,    /* windows of every channel */
-  LIP_EMIT_SORT,    /* groups of neighbouring channels in order, place by place */
+  LIP_EMIT_SORT,    /* groups of neighbouring channels in order, place by place: compared, not computed */
   LIP_EMIT_MOVE,    /* y_i = x[from[i]], or 0 */
   LIP_EMIT_RESHAPE, /* the same numbers in another shape */
-  LIP_EMIT_SUM,     /* y = sum of weight_i x_i, from the first on */
+  LIP_EMIT_SUM,     /* y = sum of weight_i x_i, all of one shape, from the first on */
   LIP_EMIT_JOIN     /* end to end along the first dimension */
 } lip_emit_op;
 
@@ -34,9 +35,9 @@ typedef enum lip_emit_function {
 } lip_emit_function;
 
 typedef enum lip_emit_pool {
-  LIP_EMIT_MAX,
-  LIP_EMIT_MEAN, /* the sum times the float32 number 1 / (kernel kernel); zeros around the image count */
-  LIP_EMIT_L2    /* the root of the sum of squares */
+  LIP_EMIT_MAX, /* of the pixels inside the image, of which every window has one */
+  LIP_EMIT_MEAN, /* the sum of products with `factor`, or the sum times it, or the sum divided by kernel[0] kernel[1] */
+  LIP_EMIT_L2 /* the root of the sum of squares, which must be in double: in float32 they vanish or overflow */
 } lip_emit_pool;
 
 #define LIP_EMIT_ZERO UINT32_MAX /* in `from`: the value is 0 */
@@ -49,6 +50,9 @@ typedef struct lip_emit_step {
   lip_shape out;
   union {
     struct {
+      const float *v; /* (n_out) */
+    } constant;
+    struct {
       const float *W, *b; /* (n_out, n_in) and (n_out) or NULL */
     } dense;
     struct {
@@ -60,11 +64,13 @@ typedef struct lip_emit_step {
       double parameter; /* a float32 number */
     } map;
     struct {
-      const float *a, *m, *b; /* (channels); m and b may be NULL: no such operation */
+      const float *a, *m, *b; /* (channels), or NULL: no such operation */
     } affine;
     struct {
       lip_emit_pool how;
-      size_t kernel[2], stride[2], padding[2];
+      size_t kernel[2], stride[2],
+          padding[2]; /* down, across; pixels outside of the image are 0 or do not count */
+      float factor;   /* of means: the largest float32 number that is at most 1 / (kernel[0] kernel[1]) */
     } pool;
     struct {
       size_t size; /* of a group */
@@ -107,6 +113,11 @@ size_t lip_emit_add(lip_emit *e, const lip_emit_step *step, const size_t *x, siz
 void *lip_emit_take(lip_emit *e, size_t n, size_t size);
 /* Gives up: why, for people to read. */
 void lip_emit_refuse(lip_emit *e, const char *why);
+/* y_k = f(x_k). */
+size_t lip_emit_map(lip_emit *e, const lip_layer *l, size_t x, lip_emit_function f, double parameter);
+/* The sum of n values of the size of l->out, which are reshaped first should their shapes differ; weight (n), lent, or
+ * NULL. */
+size_t lip_emit_sum(lip_emit *e, const lip_layer *l, const size_t *x, size_t n, const float *weight);
 /* All children one after the other. */
 size_t lip_emit_chain(const lip_layer *l, lip_emit *e, size_t x);
 

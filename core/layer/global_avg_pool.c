@@ -12,6 +12,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 enum { MOST_PIXELS = 1 << 29, LANES = 16 };
@@ -112,6 +113,17 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   d->size = lip_round_up(norm * d->size);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const size_t H = l->in.dim[1], W = l->in.dim[2];
+  return lip_emit_add(
+      e,
+      &(lip_emit_step){
+          .op = LIP_EMIT_POOL,
+          .out = l->out,
+          .u.pool = {.how = LIP_EMIT_MEAN, .kernel = {H, W}, .stride = {H, W}, .factor = weight(l)}},
+      &x, 1);
+}
+
 const lip_layer_kind lip_layer_global_avg_pool = {
     .desc = {"global_avg_pool", "mean of every channel", NULL, 0},
     .plan = plan,
@@ -121,5 +133,6 @@ const lip_layer_kind lip_layer_global_avg_pool = {
     .wide = wide,
     .bound = bound,
     .matrix = matrix,
+    .emit = emit,
     .deviate = deviate,
 };

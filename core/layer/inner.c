@@ -1,4 +1,5 @@
 #include "core/layer/inner.h"
+#include "core/layer/emit.h"
 
 #include <math.h>
 
@@ -104,6 +105,10 @@ void lip_inner_bind(lip_layer *l) {
 
 bool lip_inner_form(const lip_layer *l, lip_form *f) {
   return f->through(f, l->child[0]);
+}
+
+size_t lip_inner_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_layer(e, l->child[0], x);
 }
 
 lip_status lip_inner_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err) {

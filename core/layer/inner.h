@@ -32,6 +32,7 @@ lip_layer *lip_inner_second(const lip_layer *l);
 void lip_inner_bind(lip_layer *l);
 bool lip_inner_form(const lip_layer *l, lip_form *f);
 lip_status lip_inner_bound(const lip_layer *l, lip_pq pq, double *upper, lip_err *err);
+size_t lip_inner_emit(const lip_layer *l, lip_emit *e, size_t x);
 void lip_inner_deviate(const lip_layer *l, lip_pq pq, lip_deviation *d);
 
 #endif

@@ -17,6 +17,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 #include "core/layer/window.h"
 
@@ -132,6 +133,10 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   lip_check_overflow(d);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_window_emit(l, e, x, LIP_EMIT_L2, l->state, 1);
+}
+
 const lip_layer_kind lip_layer_l2_pool2d = {
     .desc = {"l2_pool2d", "Euclidean norm of windows", lip_window_options, sizeof(lip_window_conf)},
     .flags = LIP_LAYER_EITHER_ORDER,
@@ -142,5 +147,6 @@ const lip_layer_kind lip_layer_l2_pool2d = {
     .backward = backward,
     .wide = wide,
     .bound = bound,
+    .emit = emit,
     .deviate = deviate,
 };

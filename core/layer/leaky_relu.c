@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -89,6 +90,10 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   lip_check_overflow(d);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_map(e, l, x, LIP_EMIT_LEAKY_RELU, (double)slope_of(l));
+}
+
 const lip_layer_kind lip_layer_leaky_relu = {
     .desc = {"leaky_relu", "x above zero, slope * x below", options, sizeof(conf)},
     .flags = LIP_LAYER_EITHER_ORDER,
@@ -99,5 +104,6 @@ const lip_layer_kind lip_layer_leaky_relu = {
     .bound = bound,
     .slopes = slopes,
     .range = range,
+    .emit = emit,
     .deviate = deviate,
 };

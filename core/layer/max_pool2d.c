@@ -13,6 +13,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 #include "core/layer/window.h"
@@ -203,6 +204,10 @@ static bool form(const lip_layer *l, lip_form *f) {
   return known;
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_window_emit(l, e, x, LIP_EMIT_MAX, l->state, 1);
+}
+
 const lip_layer_kind lip_layer_max_pool2d = {
     .desc = {"max_pool2d", "largest value of windows", lip_window_options, sizeof(lip_window_conf)},
     .flags = LIP_LAYER_EITHER_ORDER,
@@ -214,5 +219,6 @@ const lip_layer_kind lip_layer_max_pool2d = {
     .wide = wide,
     .bound = bound,
     .form = form,
+    .emit = emit,
     .deviate = deviate,
 };

@@ -17,6 +17,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
@@ -103,21 +104,36 @@ static void matrix(const lip_layer *l, float *W, float *b) {
     for (size_t i = 0; i < k->n; i++) W[(k->to + i * k->step_to) * l->n_in + k->from + i * k->step_from] = 1;
 }
 
-static bool form(const lip_layer *l, lip_form *f) {
+/* from (n_out): where each value comes from, UINT32_MAX where it is 0. */
+static void origins(const lip_layer *l, uint32_t *from) {
   const moves *m = l->state;
-  uint32_t *from = lip_alloc(l->n_out, sizeof *from);
-  if (!from) return f->no_memory(f);
-  memset(from, 0xff, l->n_out * sizeof *from); /* LIP_FORM_ZERO */
+  memset(from, 0xff, l->n_out * sizeof *from);
   for (const run *k = m->run; k < m->run + m->n; k++)
     for (size_t i = 0; i < k->n; i++) from[k->to + i * k->step_to] = (uint32_t)(k->from + i * k->step_from);
+}
+
+static bool form(const lip_layer *l, lip_form *f) {
+  uint32_t *from = lip_alloc(l->n_out, sizeof *from);
+  if (!from) return f->no_memory(f);
+  origins(l, from);
   bool known = f->gather(f, from, l->n_out);
   lip_free(from);
   return known;
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  uint32_t *from = lip_emit_take(e, l->n_out, sizeof *from);
+  if (!from) return 0;
+  origins(l, from);
+  return lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_MOVE, .out = l->out, .u.move = {.from = from}}, &x,
+                      1);
+}
+
+_Static_assert(LIP_EMIT_ZERO == UINT32_MAX && LIP_FORM_ZERO == UINT32_MAX, "origins fills with these");
+
 #define MOVES                                                                                                \
   .release = release, .forward = forward, .backward = backward, .wide = wide, .bound = lip_unit_bound,       \
-  .matrix = matrix, .form = form, .deviate = lip_exact_deviate
+  .matrix = matrix, .form = form, .emit = emit, .deviate = lip_exact_deviate
 
 static lip_status want_image(const lip_layer *l, lip_err *err) {
   char shape[64];

@@ -56,6 +56,6 @@ double lip_potential_multipliers(const lip_layer *l, double *lambda);
   .release = lip_inner_release, .bind = lip_inner_bind, .forward = lip_chain_forward,                        \
   .backward = lip_chain_backward, .project_exact = lip_potential_project_exact,                              \
   .bound = lip_potential_bound, .form = lip_inner_form, .multipliers = lip_potential_multipliers,            \
-  .deviate = lip_inner_deviate
+  .emit = lip_inner_emit, .deviate = lip_inner_deviate
 
 #endif

@@ -54,8 +54,7 @@ static void range(const lip_layer *l, size_t k, double from, double to, lip_rang
 }
 
 static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
-  return lip_emit_add(e, &(lip_emit_step){.op = LIP_EMIT_MAP, .out = l->out, .u.map = {.f = LIP_EMIT_RELU}},
-                      &x, 1);
+  return lip_emit_map(e, l, x, LIP_EMIT_RELU, 0);
 }
 
 const lip_layer_kind lip_layer_relu = {

@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
@@ -174,6 +175,14 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   lip_check_overflow(d);
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const weights w = weights_of(l);
+  const bool mix = ((const conf *)l->conf)->mode == MIX;
+  float *by = mix ? lip_emit_take(e, 2, sizeof *by) : NULL;
+  if (by) by[0] = w.a, by[1] = w.b;
+  return lip_emit_sum(e, l, (size_t[]){x, lip_emit_chain(l, e, x)}, 2, by);
+}
+
 const lip_layer_kind lip_layer_residual = {
     .desc = {"residual",
              "adds or mixes the input to what the layers inside make of it: residual{dense{out = 8}, relu{}}",
@@ -186,5 +195,6 @@ const lip_layer_kind lip_layer_residual = {
     .set_budget = set_budget,
     .bound = bound,
     .form = form,
+    .emit = emit,
     .deviate = deviate,
 };

@@ -276,5 +276,6 @@ const lip_layer_kind lip_layer_sandwich = {
     .bound = bound,
     .form = lip_inner_form,
     .multipliers = multipliers,
+    .emit = lip_inner_emit,
     .deviate = lip_inner_deviate,
 };

@@ -9,6 +9,7 @@
 
 #include "core/base/mem.h"
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 
 typedef struct conf {
@@ -177,9 +178,26 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   lip_check_overflow(d);
 }
 
+static bool all_are(const float *v, size_t n, float what) {
+  for (size_t c = 0; c < n; c++)
+    if (v[c] != what) return false;
+  return true;
+}
+
+/* Without a product by 1 or a difference from 0 everywhere, which change nothing. */
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  const size_t C = l->in.dim[0];
+  return lip_emit_add(e,
+                      &(lip_emit_step){.op = LIP_EMIT_AFFINE,
+                                       .out = l->out,
+                                       .u.affine = {.a = all_are(slopes(l), C, 1) ? NULL : slopes(l),
+                                                    .m = all_are(means(l), C, 0) ? NULL : means(l)}},
+                      &x, 1);
+}
+
 #define KIND                                                                                                 \
   .plan = plan, .release = release, .forward = forward, .backward = backward, .wide = wide, .bound = bound,  \
-  .slopes = unit_slopes, .range = range, .diagonal = unit_map, .deviate = deviate
+  .slopes = unit_slopes, .range = range, .diagonal = unit_map, .emit = emit, .deviate = deviate
 
 const lip_layer_kind lip_layer_scale = {
     .desc = {"scale", "fixed map factor * (x - mean) / std by channel", options, sizeof(conf)},

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 #include "core/tensor/smooth.h"
 
@@ -182,6 +183,18 @@ static void softplus_range(const lip_layer *l, size_t k, double from, double to,
   r->curve = 1;
 }
 
+static size_t tanh_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_map(e, l, x, LIP_EMIT_TANH, 0);
+}
+
+static size_t sigmoid_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_map(e, l, x, LIP_EMIT_SIGMOID, 0);
+}
+
+static size_t softplus_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return lip_emit_map(e, l, x, LIP_EMIT_SOFTPLUS, (double)beta_of(l));
+}
+
 const lip_layer_kind lip_layer_tanh = {
     .desc = {"tanh", "hyperbolic tangent", NULL, 0},
     .plan = lip_same_shape_plan,
@@ -190,6 +203,7 @@ const lip_layer_kind lip_layer_tanh = {
     .bound = lip_unit_bound,
     .slopes = lip_rising_slopes,
     .range = tanh_range,
+    .emit = tanh_emit,
     .deviate = tanh_deviate,
 };
 
@@ -201,6 +215,7 @@ const lip_layer_kind lip_layer_sigmoid = {
     .bound = sigmoid_bound,
     .slopes = sigmoid_slopes,
     .range = sigmoid_range,
+    .emit = sigmoid_emit,
     .deviate = sigmoid_deviate,
 };
 
@@ -212,5 +227,6 @@ const lip_layer_kind lip_layer_softplus = {
     .bound = lip_unit_bound,
     .slopes = lip_rising_slopes,
     .range = softplus_range,
+    .emit = softplus_emit,
     .deviate = softplus_deviate,
 };

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "core/base/simd.h"
+#include "core/layer/emit.h"
 #include "core/layer/same_shape.h"
 #include "core/tensor/lanesort.h"
 
@@ -231,6 +232,22 @@ static bool sort_exchange(const lip_layer *l, size_t round, uint32_t *mate) {
   return exchange(group_size(l), C, S, round, mate);
 }
 
+static size_t sort_steps(const lip_layer *l, lip_emit *e, size_t x, size_t size, bool descending) {
+  return lip_emit_add(e,
+                      &(lip_emit_step){.op = LIP_EMIT_SORT,
+                                       .out = l->out,
+                                       .u.sort = {.size = size, .descending = descending}},
+                      &x, 1);
+}
+
+static size_t maxmin_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return sort_steps(l, e, x, 2, true);
+}
+
+static size_t sort_emit(const lip_layer *l, lip_emit *e, size_t x) {
+  return sort_steps(l, e, x, group_size(l), false);
+}
+
 const lip_layer_kind lip_layer_maxmin = {
     .desc = {"maxmin", "sorts pairs of channels: larger first", NULL, 0},
     .flags = LIP_LAYER_DESCENDING | LIP_LAYER_EITHER_ORDER,
@@ -240,6 +257,7 @@ const lip_layer_kind lip_layer_maxmin = {
     .wide = maxmin_wide,
     .bound = lip_unit_bound,
     .exchange = maxmin_exchange,
+    .emit = maxmin_emit,
     .deviate = lip_exact_deviate,
 };
 
@@ -254,6 +272,7 @@ const lip_layer_kind lip_layer_groupsort = {
     .bound = lip_unit_bound,
     .exchange = sort_exchange,
     .interval = sort_interval,
+    .emit = sort_emit,
     .deviate = lip_exact_deviate,
 };
 
@@ -268,5 +287,6 @@ const lip_layer_kind lip_layer_fullsort = {
     .bound = lip_unit_bound,
     .exchange = sort_exchange,
     .interval = sort_interval,
+    .emit = sort_emit,
     .deviate = lip_exact_deviate,
 };

@@ -13,6 +13,7 @@
 #include "core/base/mem.h"
 #include "core/base/simd.h"
 #include "core/layer/branches.h"
+#include "core/layer/emit.h"
 #include "core/layer/form.h"
 #include "core/layer/same_shape.h"
 
@@ -131,6 +132,11 @@ static void deviate(const lip_layer *l, lip_pq pq, lip_deviation *d) {
   *d = all;
 }
 
+static size_t emit(const lip_layer *l, lip_emit *e, size_t x) {
+  size_t *y = lip_branches_emit(l, e, x);
+  return y ? lip_emit_sum(e, l, y, l->n_child, weights(l)) : 0;
+}
+
 const lip_layer_kind lip_layer_sum = {
     .desc =
         {"sum",
@@ -145,5 +151,6 @@ const lip_layer_kind lip_layer_sum = {
     .set_budget = set_budget,
     .bound = bound,
     .form = form,
+    .emit = emit,
     .deviate = deviate,
 };

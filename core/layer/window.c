@@ -107,3 +107,16 @@ lip_window_count lip_window_plane(const lip_window *g) {
 double lip_root(double m, lip_p q) {
   return q == LIP_P1 ? m : q == LIP_PINF || m == 1 ? 1 : m == 0 ? 0 : lip_round_up(sqrt(m));
 }
+
+size_t lip_window_emit(const lip_layer *l, lip_emit *e, size_t x, lip_emit_pool how, const lip_window *g,
+                       float factor) {
+  return lip_emit_add(e,
+                      &(lip_emit_step){.op = LIP_EMIT_POOL,
+                                       .out = l->out,
+                                       .u.pool = {.how = how,
+                                                  .kernel = {g->kernel, g->kernel},
+                                                  .stride = {g->stride, g->stride},
+                                                  .padding = {g->padding, g->padding},
+                                                  .factor = factor}},
+                      &x, 1);
+}

@@ -2,6 +2,7 @@
 #ifndef LIP_LAYER_WINDOW_H
 #define LIP_LAYER_WINDOW_H
 
+#include "core/layer/emit.h"
 #include "core/layer/layer.h"
 
 typedef struct lip_window_conf {
@@ -42,6 +43,10 @@ typedef struct lip_window_view {
   lip_window_side x, y;
 } lip_window_view;
 lip_window_view lip_window_view_of(const lip_layer *l);
+
+/* What such a layer computes, written down (emit.h); `factor` is that of means. */
+size_t lip_window_emit(const lip_layer *l, lip_emit *e, size_t x, lip_emit_pool how, const lip_window *g,
+                       float factor);
 
 /* m^(1/q), rounded up. */
 double lip_root(double m, lip_p q);
