@@ -32,8 +32,29 @@ void lip_c_plan_free(lip_c_plan *p);
 
 /* ---- the source under way ---- */
 
-/* Functions that the source carries where a step needs them (c_helper.c). */
-typedef enum lip_c_helper { LIP_C_COPY, LIP_C_DENSE, LIP_C_RELU, LIP_C_HELPERS } lip_c_helper;
+/* Functions that the source carries where a step needs them (c_helper.c), in the order in which they stand there. */
+typedef enum lip_c_helper {
+  LIP_C_COPY,
+  LIP_C_PATCH,
+  LIP_C_RELU,
+  LIP_C_LEAKY,
+  LIP_C_ABS,
+  LIP_C_MAC, /* smooth functions */
+  LIP_C_EXP,
+  LIP_C_TANH,
+  LIP_C_SIGMOID,
+  LIP_C_SOFTPLUS,
+  LIP_C_AFFINE,
+  LIP_C_MAX,
+  LIP_C_MEAN,
+  LIP_C_ROOT,
+  LIP_C_UP,
+  LIP_C_DOWN,
+  LIP_C_MOVE,
+  LIP_C_SCALE,
+  LIP_C_ADD,
+  LIP_C_HELPERS
+} lip_c_helper;
 
 typedef struct lip_c {
   lip_net *net;
@@ -42,9 +63,13 @@ typedef struct lip_c {
   lip_c_plan plan;
   size_t constants; /* bytes of them */
   bool needs[LIP_C_HELPERS];
-  lip_str tables; /* definitions of constants */
-  lip_str body;   /* statements of _run */
-  bool finite;    /* no constant so far was NaN or infinite */
+  bool windows;      /* some step looks through windows */
+  bool narrow;       /* places of values fit in 16 bits */
+  size_t patch, sum; /* numbers of the scratch for convolutions */
+  lip_str tables;    /* definitions of constants */
+  lip_str functions; /* those with constants of one step in them */
+  lip_str body;      /* statements of _run */
+  bool finite;       /* no constant so far was NaN or infinite */
 } lip_c;
 
 /* ---- text (c_text.c) ---- */
@@ -59,8 +84,8 @@ void lip_c_float(lip_str *to, float v);
 void lip_c_double(lip_str *to, double v);
 /* static const float NAME_WHATi[n] = {...}; in c->tables. */
 void lip_c_floats(lip_c *c, const char *what, size_t i, const float *v, size_t n);
-/* The same of whole numbers. */
-void lip_c_wholes(lip_c *c, const char *what, size_t i, const uint32_t *v, size_t n);
+/* The same of places of values: static const NAME_place NAME_fromi[n]. */
+void lip_c_places(lip_c *c, size_t i, const uint32_t *v, size_t n);
 
 /* Where value i stands, as an expression of type float * or const float *. buf is filled and returned. */
 #define LIP_C_EXPRESSION 40
@@ -68,10 +93,24 @@ const char *lip_c_at(const lip_c *c, size_t i, char buf[LIP_C_EXPRESSION]);
 
 /* ---- parts ---- */
 
+/* Channels, height and width of a value; what has one dimension fewer has one row. */
+void lip_c_image(const lip_shape *s, size_t dim[3]);
+/* How a window moves, each down and across; dilation may be NULL. */
+typedef struct lip_c_steps {
+  const size_t *kernel, *stride, *padding, *dilation;
+} lip_c_steps;
+/* Table g of step i: what the helpers know of windows. */
+void lip_c_window(lip_c *c, size_t i, const size_t in[3], const size_t out[3], const lip_c_steps *steps);
+
 /* Whether a step of this kind may write over its first input (c_step.c). */
 bool lip_c_in_place(lip_emit_op op);
 /* Tables and statements of step i. LIP_UNSUPPORTED, LIP_MEMORY. */
 lip_status lip_c_step(lip_c *c, size_t i, lip_err *err);
+/* The same of two kinds (c_product.c). */
+lip_status lip_c_dense(lip_c *c, const lip_emit_step *s, size_t i, lip_err *err);
+lip_status lip_c_conv(lip_c *c, const lip_emit_step *s, size_t i, lip_err *err);
+/* Types that helpers and tables need. */
+void lip_c_types(const lip_c *c, lip_str *to);
 /* The functions that are needed, in an order in which they may stand (c_helper.c). */
 void lip_c_helpers(const lip_c *c, lip_str *to);
 /* Tables of the self-test, and its functions in `to` (c_test.c). Runs the net. LIP_NOT_FINITE, LIP_MEMORY, LIP_CANCELLED. */

@@ -65,8 +65,14 @@ static lip_status write_header(const lip_c *c, lip_str *to, lip_err *err) {
       sha256);
   lip_c_putf(c, to,
              "/* Working memory, of the caller; what is in it before a run does not matter. */\n"
-             "typedef struct @_scratch {\n  float room[%zuU];\n} @_scratch;\n\n",
+             "typedef struct @_scratch {\n  float room[%zuU];\n",
              c->plan.room > 0 ? c->plan.room : 1);
+  if (c->patch > 0)
+    lip_c_putf(c, to,
+               "  float patch[%zuU]; /* what one place of a convolution sees, and what it makes of that */\n"
+               "  float sum[%zuU];\n",
+               c->patch, c->sum);
+  lip_c_put(c, to, "} @_scratch;\n\n");
   lip_c_put(c, to,
             "/* y = net(x); arrays may not overlap. 0, or 1 when an output is NaN or infinite. */\n"
             "int @_run(const float x[$_N], float y[$_M], @_scratch *s);\n");
@@ -89,7 +95,9 @@ static lip_status write_header(const lip_c *c, lip_str *to, lip_err *err) {
 static void write_checks(const lip_c *c, lip_str *to) {
   lip_c_put(c, to,
             "/* Written by lipwb; @.h says what is in it. */\n"
-            "#include \"@.h\"\n\n#include <float.h>\n#include <stdint.h>\n");
+            "#include \"@.h\"\n\n#include <float.h>\n");
+  if (c->needs[LIP_C_MAC] || c->needs[LIP_C_ROOT]) lip_c_put(c, to, "#include <math.h>\n");
+  lip_c_put(c, to, "#include <stdint.h>\n");
   if (c->conf->progmem) lip_c_put(c, to, "\n#include <avr/pgmspace.h>\n");
   lip_c_put(c, to,
             "\n"
@@ -119,7 +127,7 @@ static void write_run(const lip_c *c, lip_str *to) {
   lip_c_put(c, to,
             "int @_run(const float x[$_N], float y[$_M], @_scratch *s)\n{\n"
             "  size_t j;\n  int result = 0;\n");
-  if (c->plan.room == 0) lip_c_put(c, to, "  (void)s;\n");
+  if (c->plan.room == 0 && c->patch == 0) lip_c_put(c, to, "  (void)s;\n");
   lip_str_add(to, c->body.text, c->body.len);
   if (c->plan.copied) lip_c_put(c, to, "  @_copy(y, x, $_M);\n");
   lip_c_put(c, to,
@@ -164,13 +172,15 @@ static lip_status write_source(lip_c *c, lip_str *to, lip_err *err) {
   lip_str tests = {0};
   lip_status status = lip_c_selftest(c, &tests, err);
   write_checks(c, to);
+  lip_c_types(c, to);
   if (c->tables.text) lip_str_add(to, c->tables.text, c->tables.len);
   lip_str_puts(to, "\n");
   lip_c_helpers(c, to);
+  if (c->functions.text) lip_str_add(to, c->functions.text, c->functions.len);
   write_run(c, to);
   write_label(c, to);
   if (tests.text) lip_str_add(to, tests.text, tests.len);
-  if (tests.failed || c->tables.failed || c->body.failed) to->failed = true;
+  if (tests.failed || c->tables.failed || c->functions.failed || c->body.failed) to->failed = true;
   lip_str_free(&tests);
   return status;
 }
@@ -220,13 +230,16 @@ static lip_status write_all(lip_c *c, lip_err *err) {
 }
 
 lip_status lip_c_write(lip_net *net, const lip_c_conf *conf, lip_err *err) {
-  lip_c c = {.net = net, .conf = conf, .finite = true};
+  lip_c c = {.net = net, .conf = conf, .finite = true, .narrow = true};
   lip_status status = lip_c_name(conf->name, err);
   if (status) return status;
   status = lip_emit_init(&c.emit, net->root, err);
   if (!status) status = lip_c_plan_init(&c.plan, &c.emit, err);
+  for (size_t i = 0; !status && i < c.emit.n; i++)
+    if (c.plan.value[i].size >= UINT16_MAX) c.narrow = false;
   if (!status) status = write_all(&c, err);
   lip_str_free(&c.tables);
+  lip_str_free(&c.functions);
   lip_str_free(&c.body);
   lip_c_plan_free(&c.plan);
   lip_emit_free(&c.emit);

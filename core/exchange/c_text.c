@@ -43,7 +43,7 @@ void lip_c_put(const lip_c *c, lip_str *to, const char *text) {
     if (sign == '$')
       for (const char *q = name; *q; q++) lip_str_add(to, &(char){(char)toupper((unsigned char)*q)}, 1);
     if ((sign == '^' || sign == '~') && c->conf->progmem) {
-      lip_str_puts(to, sign == '^' ? "pgm_read_float(&" : "pgm_read_dword(&");
+      lip_str_puts(to, sign == '^' ? "pgm_read_float(&" : c->narrow ? "pgm_read_word(&" : "pgm_read_dword(&");
       reading = true;
     }
     if (sign == ']') {
@@ -113,13 +113,15 @@ void lip_c_floats(lip_c *c, const char *what, size_t i, const float *v, size_t n
   c->constants += 4 * n;
 }
 
-void lip_c_wholes(lip_c *c, const char *what, size_t i, const uint32_t *v, size_t n) {
+void lip_c_places(lip_c *c, size_t i, const uint32_t *v, size_t n) {
   lip_str *to = &c->tables;
-  open_table(c, "uint32_t", what, i, n);
+  open_table(c, "@_place", "from", i, n);
   for (size_t k = 0; k < n && !to->failed; k++)
-    lip_str_printf(to, "%s%luU%s", k % 12 == 0 ? "\n  " : " ", (unsigned long)v[k], k + 1 < n ? "," : "");
+    lip_str_printf(to, "%s%luU%s", k % 12 == 0 ? "\n  " : " ",
+                   (unsigned long)(c->narrow && v[k] == LIP_EMIT_ZERO ? UINT16_MAX : v[k]),
+                   k + 1 < n ? "," : "");
   lip_str_puts(to, "\n};\n");
-  c->constants += 4 * n;
+  c->constants += (c->narrow ? 2 : 4) * n;
 }
 
 const char *lip_c_at(const lip_c *c, size_t i, char buf[LIP_C_EXPRESSION]) {
