@@ -12,7 +12,7 @@ static const char copy[] = "static void @_copy(float *y, const float *x, size_t 
 
 static const char patch[] =
     "/* What place (r, q) sees of every channel, zeros around the image. */\n"
-    "static void @_patch(float *restrict to, const float *restrict x, const @_window *g, size_t channels,\n"
+    "static void @_patch(float *to, const float *x, const @_window *g, size_t channels,\n"
     "  size_t r, size_t q)\n"
     "{\n"
     "  size_t c;\n"
@@ -156,8 +156,7 @@ static const char affine[] =
 
 /* Loops over all windows; `start`, `each` (of pixel v) and `end` make up what is taken of one. */
 #define WINDOWS(name, arguments, start, each, end)                                                           \
-  "static void @_" name                                                                                      \
-  "(float *restrict y, const float *restrict x, const @_window *g, size_t channels" arguments ")\n"          \
+  "static void @_" name "(float *y, const float *x, const @_window *g, size_t channels" arguments ")\n"      \
   "{\n"                                                                                                      \
   "  size_t n = 0U;\n"                                                                                       \
   "  size_t c;\n"                                                                                            \
@@ -198,7 +197,7 @@ static const char mean_pool[] = WINDOWS("mean_pool", ", float weight", "        
 /* In parts of the largest, so that no square overflows or vanishes: kernel kernel / 2 + 3 roundings as the layer states, a
  * quotient taking one, a square one more, both halved by the root, and the root and the last product one each. */
 static const char l2_pool[] =
-    "static void @_l2_pool(float *restrict y, const float *restrict x, const @_window *g, size_t channels)\n"
+    "static void @_l2_pool(float *y, const float *x, const @_window *g, size_t channels)\n"
     "{\n"
     "  size_t n = 0U;\n"
     "  size_t c;\n"
@@ -265,15 +264,14 @@ static const char l2_pool[] =
 static const char sort_up[] = SORT("sort_up", "a > b");
 static const char sort_down[] = SORT("sort_down", "a < b");
 
-static const char move[] =
-    "static void @_move(float *restrict y, const float *restrict x, const @_place *from, size_t n)\n"
-    "{\n"
-    "  size_t i;\n"
-    "  for (i = 0U; i < n; i++) {\n"
-    "    const @_place at = ~from[i];\n"
-    "    y[i] = (at != $_NOWHERE) ? x[at] : 0.0F;\n"
-    "  }\n"
-    "}\n";
+static const char move[] = "static void @_move(float *y, const float *x, const @_place *from, size_t n)\n"
+                           "{\n"
+                           "  size_t i;\n"
+                           "  for (i = 0U; i < n; i++) {\n"
+                           "    const @_place at = ~from[i];\n"
+                           "    y[i] = (at != $_NOWHERE) ? x[at] : 0.0F;\n"
+                           "  }\n"
+                           "}\n";
 
 static const char scale[] = "static void @_scale(float *y, const float *x, float weight, size_t n)\n"
                             "{\n"

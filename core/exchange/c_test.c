@@ -135,24 +135,27 @@ static lip_status write_tables(lip_c *c, const samples *s, lip_err *err) {
 }
 
 static const char arithmetic[] =
-    "/* Whether sums round to nearest, ties to even, and none is left out. */\n"
-    "static int @_rounds(void)\n"
+    "/* 0 when sums round to nearest, ties to even, and denormal numbers are kept; else 1. */\n"
+    "static int @_arithmetic(void)\n"
     "{\n"
     "  volatile float one = 1.0F;\n"
     "  volatile float half = 0x1p-24F; /* half of what follows 1 */\n"
     "  volatile float more = 0x1.8p-24F;\n"
+    "  volatile float tiny = 0x1p-126F;\n"
+    "  volatile float denormal = tiny * 0.5F;\n"
     "  float a = one + half;\n"
     "  float b = one + more;\n"
     "  float c = -one - half;\n"
     "  float d = -one - more;\n"
-    "  return ((a == 1.0F) && (b == 0x1.000002p+0F) && (c == -1.0F) && (d == -0x1.000002p+0F)) ? 1 : 0;\n"
+    "  return ((a == 1.0F) && (b == 0x1.000002p+0F) && (c == -1.0F) && (d == -0x1.000002p+0F) &&\n"
+    "          (denormal != 0.0F) && ((denormal * 2.0F) == tiny)) ? 0 : 1;\n"
     "}\n\n";
 
 static void write_function(const lip_c *c, size_t K, lip_str *to) {
   lip_c_put(c, to, arithmetic);
   lip_c_putf(c, to,
              "int @_selftest(@_scratch *s)\n{\n"
-             "  size_t k;\n  size_t j;\n  int fault = (@_rounds() != 0) ? 0 : 1;\n  float y[$_M];\n%s"
+             "  size_t k;\n  size_t j;\n  int fault = @_arithmetic();\n  float y[$_M];\n%s"
              "  for (k = 0U; (k < %zuU) && (fault == 0); k++) {\n",
              c->conf->progmem ? "  float x[$_N];\n" : "", K);
   if (c->conf->progmem)
