@@ -139,6 +139,21 @@ static sums sums_of(const lip_stage *s, double size) {
                 lip_up_add(lip_up_mul(e->norm, size), e->bias)};
 }
 
+lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t last) {
+  lip_deviation d = {size, 0};
+  for (size_t i = 0; i < last; i++) {
+    const lip_stage *s = &w->stage[i];
+    if (!s->dense) {
+      lip_stage_deviate(s, &d);
+      continue;
+    }
+    const sums a = sums_of(s, lip_up_add(d.size, d.off));
+    advance_dense(s, &a, LIP_GRAIN_FLOAT, &d);
+  }
+  if (!(d.off >= 0) || !(d.size >= 0)) d = (lip_deviation){INFINITY, INFINITY};
+  return d;
+}
+
 /* The exact result is no farther from the executed one than the error bound says; one that is not finite breaks all
  * bounds. */
 static void see_result(const lip_stage *s, sums *a, double executed, double grain) {

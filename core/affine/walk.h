@@ -43,6 +43,10 @@ void lip_walk_free(lip_walk *w);
 /* The layer's own account of how size and error pass through it, in float32. */
 void lip_stage_deviate(const lip_stage *s, lip_deviation *d);
 
+/* What a pass in float32 meets at the input of stage `last` (w->n: the logits) for inputs of norm up to `size`, from the
+ * weights alone: what lip_walk_centre and lip_walk_ball find for one of them is no more. */
+lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t last);
+
 /* What is known of one input after a forward pass; arrays of w->n + 1, the caller's; terms and result may be NULL. */
 typedef struct lip_centre {
   const float *x; /* (n_in) */

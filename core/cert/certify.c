@@ -308,6 +308,23 @@ static lip_deviation coarse_walk(lip_certifier *c, double size) {
   return c->coarse[index];
 }
 
+/* The operations of pair_error_at on larger numbers, in the same order but for the last sum. */
+double lip_certifier_allowance(lip_certifier *c, double size) {
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  lip_deviation d = c->walk.costly ? coarse_walk(c, size) : lip_walk_reach(&c->walk, size, c->last);
+  size_t n = c->dense_head ? c->walk.stage[c->last].error.most : 0;
+  pair_error e = {d.off, lip_up_add(d.size, d.off), INFINITY, LIP_GRAIN_FLOAT, n, 0};
+  double v = lip_up_mul(c->top_difference, e.off);
+  if (c->dense_head) {
+    double terms = lip_up_add(lip_up_mul(c->top_row, e.executed), c->top_bias);
+    v += 2 * dot_error(c, &e, terms, terms);
+  }
+  v *= 1 + 0x1p-40;
+  lip_ieee_leave(&saved);
+  return v < INFINITY ? v : (double)INFINITY;
+}
+
 static double margin(const question *q, size_t j) {
   return lip_down_sub(q->z[q->y], q->z[j]);
 }

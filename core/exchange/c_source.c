@@ -12,6 +12,7 @@
 #include "core/base/mem.h"
 #include "core/data/sha256.h"
 #include "core/exchange/c_parts.h"
+#include "core/exchange/c_radius.h"
 #include "core/io/params.h"
 
 static lip_status no_memory(lip_err *err) {
@@ -39,7 +40,7 @@ static lip_status hash_weights(const lip_c *c, char text[65], lip_err *err) {
   return LIP_OK;
 }
 
-static lip_status write_header(const lip_c *c, lip_str *to, lip_err *err) {
+static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_str *to, lip_err *err) {
   char sha256[65], path[64];
   lip_status status = hash_weights(c, sha256, err);
   if (status) return status;
@@ -63,6 +64,13 @@ static lip_status write_header(const lip_c *c, lip_str *to, lip_err *err) {
       "/* SHA-256 of all arrays of the net, float32, little-endian, in the order in which it is saved */\n"
       "#define $_WEIGHTS_SHA256 \\\n  \"%s\"\n\n",
       sha256);
+  lip_c_putf(c, to, "#define $_BOUND \"%s\" /* method of the constants that radii rest on */\n",
+             c->conf->method ? c->conf->method : "product");
+  if (c->conf->certificate)
+    lip_c_putf(c, to,
+               "/* SHA-256 of the certificate file they were read from */\n"
+               "#define $_CERTIFICATE_SHA256 \\\n  \"%s\"\n\n",
+               c->conf->certificate);
   lip_c_putf(c, to,
              "/* Working memory, of the caller; what is in it before a run does not matter. */\n"
              "typedef struct @_scratch {\n  float room[%zuU];\n",
@@ -81,6 +89,7 @@ static lip_status write_header(const lip_c *c, lip_str *to, lip_err *err) {
                 ? "/* The lowest index among the largest outputs; -1 when one is NaN. */\n"
                 : "/* 1 when the output is positive, else 0; -1 when it is NaN. */\n");
   lip_c_put(c, to, "int @_label(const float y[$_M]);\n");
+  lip_c_radius_declare(radius, c, to);
   lip_c_put(c, to,
             "/* 0 when this program computes what lipwb does: inputs whose outputs are known are run again. "
             "Else 1: floats do\n"
@@ -158,7 +167,7 @@ static void write_label(const lip_c *c, lip_str *to) {
   lip_c_put(c, to, "  return label;\n}\n\n");
 }
 
-static lip_status write_source(lip_c *c, lip_str *to, lip_err *err) {
+static lip_status write_source(lip_c *c, const lip_c_radius *radius, lip_str *to, lip_err *err) {
   for (size_t i = 1; i < c->emit.n; i++) {
     if (!c->plan.value[i].used) continue;
     lip_status status = lip_c_step(c, i, err);
@@ -179,6 +188,7 @@ static lip_status write_source(lip_c *c, lip_str *to, lip_err *err) {
   if (c->functions.text) lip_str_add(to, c->functions.text, c->functions.len);
   write_run(c, to);
   write_label(c, to);
+  lip_c_radius_write(radius, c, to);
   if (tests.text) lip_str_add(to, tests.text, tests.len);
   if (tests.failed || c->tables.failed || c->functions.failed || c->body.failed) to->failed = true;
   lip_str_free(&tests);
@@ -219,13 +229,16 @@ static lip_status write_files(const lip_c_conf *conf, output *out, size_t n, lip
 static lip_status write_all(lip_c *c, lip_err *err) {
   output out[] = {{".h", {0}, NULL}, {".c", {0}, NULL}, {"_test.c", {0}, NULL}};
   const size_t n = sizeof out / sizeof *out;
-  lip_status status = write_source(c, &out[1].text, err);
-  if (!status) status = write_header(c, &out[0].text, err);
+  lip_c_radius radius;
+  lip_status status = lip_c_radius_init(&radius, c->net, c->conf->pairs, err);
+  if (!status) status = write_source(c, &radius, &out[1].text, err);
+  if (!status) status = write_header(c, &radius, &out[0].text, err);
   if (!status) lip_c_test(c, &out[2].text);
   for (size_t i = 0; !status && i < n; i++)
     if (out[i].text.failed) status = no_memory(err);
   if (!status) status = write_files(c->conf, out, n, err);
   for (size_t i = 0; i < n; i++) lip_str_free(&out[i].text);
+  lip_c_radius_free(&radius);
   return status;
 }
 

@@ -21,6 +21,10 @@ typedef struct lip_c_conf {
   bool progmem;        /* constants in the program memory of AVR processors, read through <avr/pgmspace.h> */
   size_t n_sample;     /* inputs of the self-test; 0: a few that are made up */
   const float *sample; /* (n_sample, n_in) */
+  /* (C, C) constants of differences of two classes (net.h) from the norm of the input, proved elsewhere; NULL: products */
+  const double *pairs;
+  const char *method;      /* what the constants come from, for people to read; NULL: "product" */
+  const char *certificate; /* SHA-256 of the file they stand in, or NULL */
 } lip_c_conf;
 
 /* Writes the three files, each of them whole or not at all. Runs the net (its buffers grow, what the last pass has left is

@@ -1,0 +1,36 @@
+/* The certified radius at run time: a function of exported C that tells, of an input and the outputs that the program has
+ * given it, how far the input may move before the program's label can change. */
+#ifndef LIP_EXCHANGE_C_RADIUS_H
+#define LIP_EXCHANGE_C_RADIUS_H
+
+#include "core/cert/certify.h"
+#include "core/exchange/c_parts.h"
+
+/* What the function reads: constants of pairs, and what rounding costs by the size of the input. */
+typedef struct lip_c_radius {
+  lip_certifier *certifier; /* owned */
+  size_t n_in, n_out;
+  lip_p p;             /* the norm of inputs and radii */
+  size_t C;            /* classes (net.h) */
+  float *pair;         /* (C, C) rounded up; -1: unknown */
+  size_t n;            /* sizes; 0: nothing is known, and every radius is 0 */
+  float *size, *allow; /* (n) rising, and lip_certifier_allowance there, rounded up */
+} lip_c_radius;
+
+/* `pairs` (C, C): constants of differences of two classes from the norm of the net's input, proved elsewhere; NULL: the
+ * products of the layers' constants. LIP_MEMORY; LIP_UNSUPPORTED as in lip_certifier_new. Free also after a failure. */
+lip_status lip_c_radius_init(lip_c_radius *r, lip_net *net, const double *pairs, lip_err *err);
+void lip_c_radius_free(lip_c_radius *r);
+
+/* Bytes of constants that it brings. */
+size_t lip_c_radius_bytes(const lip_c_radius *r);
+/* The declaration float NAME_radius(const float x[N], const float y[M]), and what it says, for the header. */
+void lip_c_radius_declare(const lip_c_radius *r, const lip_c *c, lip_str *to);
+/* Tables and functions. Needs <float.h>, and NAME_label before it. */
+void lip_c_radius_write(const lip_c_radius *r, lip_c *c, lip_str *to);
+
+/* What NAME_radius returns for the input x (n_in) and some of the outputs y (n_out) that a pass in float32 may give it, where
+ * one of these passes gave y: at least. 0 where another label is possible. */
+float lip_c_radius_least(const lip_c_radius *r, const float *x, const float *y);
+
+#endif
