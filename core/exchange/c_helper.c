@@ -22,12 +22,12 @@ static const char patch[] =
     "  for (c = 0U; c < channels; c++) {\n"
     "    for (k = 0U; k < g->kernel_h; k++) {\n"
     "      const size_t row = (r * g->stride_h) + (k * g->step_h);\n"
-    "      const int in_row = ((row >= g->pad_h) && (row < (g->pad_h + g->h))) ? 1 : 0;\n"
-    "      const size_t first = ((c * g->h) + ((in_row != 0) ? (row - g->pad_h) : 0U)) * g->w;\n"
+    "      const bool in_row = (row >= g->pad_h) && (row < (g->pad_h + g->h));\n"
+    "      const size_t first = ((c * g->h) + (in_row ? (row - g->pad_h) : 0U)) * g->w;\n"
     "      for (l = 0U; l < g->kernel_w; l++) {\n"
     "        const size_t at = (q * g->stride_w) + (l * g->step_w);\n"
-    "        const int in = ((in_row != 0) && (at >= g->pad_w) && (at < (g->pad_w + g->w))) ? 1 : 0;\n"
-    "        to[n] = (in != 0) ? x[first + (at - g->pad_w)] : 0.0F;\n"
+    "        const bool in = in_row && (at >= g->pad_w) && (at < (g->pad_w + g->w));\n"
+    "        to[n] = in ? x[first + (at - g->pad_w)] : 0.0F;\n"
     "        n++;\n"
     "      }\n"
     "    }\n"
@@ -137,6 +137,14 @@ static const char softplus[] = "/* log(1 + e^(beta x)) / beta */\n"
                                "  }\n"
                                "}\n";
 
+static const char load[] = "static void @_load(float *y, const float *v, size_t n)\n"
+                           "{\n"
+                           "  size_t i;\n"
+                           "  for (i = 0U; i < n; i++) {\n"
+                           "    y[i] = ^v[i];\n"
+                           "  }\n"
+                           "}\n";
+
 static const char affine[] =
     "/* a (x - m) + b, channel by channel */\n"
     "static void @_affine(float *y, const float *x, const float *a, const float *m, const float *b,\n"
@@ -145,7 +153,7 @@ static const char affine[] =
     "  size_t c;\n"
     "  size_t i;\n"
     "  for (c = 0U; c < channels; c++) {\n"
-    "    const float slope = ^a[c];\n"
+    "    const float slope = (a != NULL) ? ^a[c] : 1.0F;\n"
     "    const float mean = (m != NULL) ? ^m[c] : 0.0F;\n"
     "    const float offset = (b != NULL) ? ^b[c] : 0.0F;\n"
     "    for (i = c * n; i < ((c + 1U) * n); i++) {\n"
@@ -181,15 +189,14 @@ static const char affine[] =
   "  }\n"                                                                                                    \
   "}\n"
 
-static const char max_pool[] =
-    WINDOWS("max_pool", "",
-            "        int none = 1;\n"
-            "        float most = 0.0F;\n",
-            "              if ((none != 0) || (v > most) || (v != v)) { /* NaN stays */\n"
-            "                most = v;\n"
-            "              }\n"
-            "              none = 0;\n",
-            "        y[n] = most;\n");
+static const char max_pool[] = WINDOWS("max_pool", "",
+                                       "        bool none = true;\n"
+                                       "        float most = 0.0F;\n",
+                                       "              if (none || (v > most) || (v != v)) { /* NaN stays */\n"
+                                       "                most = v;\n"
+                                       "              }\n"
+                                       "              none = false;\n",
+                                       "        y[n] = most;\n");
 
 static const char mean_pool[] = WINDOWS("mean_pool", ", float weight", "        float sum = 0.0F;\n",
                                         "              sum += v;\n", "        y[n] = weight * sum;\n");
@@ -289,16 +296,16 @@ static const char add[] = "static void @_add(float *y, const float *x, float wei
                           "  }\n"
                           "}\n";
 
-static const char *const text[LIP_C_HELPERS] = {[LIP_C_COPY] = copy,        [LIP_C_PATCH] = patch,
-                                                [LIP_C_RELU] = relu,        [LIP_C_LEAKY] = leaky,
-                                                [LIP_C_ABS] = absolute,     [LIP_C_MAC] = mac,
-                                                [LIP_C_EXP] = exponential,  [LIP_C_TANH] = hyperbolic,
-                                                [LIP_C_SIGMOID] = logistic, [LIP_C_SOFTPLUS] = softplus,
-                                                [LIP_C_AFFINE] = affine,    [LIP_C_MAX] = max_pool,
-                                                [LIP_C_MEAN] = mean_pool,   [LIP_C_ROOT] = l2_pool,
-                                                [LIP_C_UP] = sort_up,       [LIP_C_DOWN] = sort_down,
-                                                [LIP_C_MOVE] = move,        [LIP_C_SCALE] = scale,
-                                                [LIP_C_ADD] = add};
+static const char *const text[LIP_C_HELPERS] = {[LIP_C_COPY] = copy,         [LIP_C_LOAD] = load,
+                                                [LIP_C_PATCH] = patch,       [LIP_C_RELU] = relu,
+                                                [LIP_C_LEAKY] = leaky,       [LIP_C_ABS] = absolute,
+                                                [LIP_C_MAC] = mac,           [LIP_C_EXP] = exponential,
+                                                [LIP_C_TANH] = hyperbolic,   [LIP_C_SIGMOID] = logistic,
+                                                [LIP_C_SOFTPLUS] = softplus, [LIP_C_AFFINE] = affine,
+                                                [LIP_C_MAX] = max_pool,      [LIP_C_MEAN] = mean_pool,
+                                                [LIP_C_ROOT] = l2_pool,      [LIP_C_UP] = sort_up,
+                                                [LIP_C_DOWN] = sort_down,    [LIP_C_MOVE] = move,
+                                                [LIP_C_SCALE] = scale,       [LIP_C_ADD] = add};
 
 void lip_c_types(const lip_c *c, lip_str *to) {
   if (c->needs[LIP_C_EXP])

@@ -35,6 +35,7 @@ void lip_c_plan_free(lip_c_plan *p);
 /* Functions that the source carries where a step needs them (c_helper.c), in the order in which they stand there. */
 typedef enum lip_c_helper {
   LIP_C_COPY,
+  LIP_C_LOAD,
   LIP_C_PATCH,
   LIP_C_RELU,
   LIP_C_LEAKY,

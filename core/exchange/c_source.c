@@ -106,7 +106,7 @@ static void write_checks(const lip_c *c, lip_str *to) {
             "/* Written by lipwb; @.h says what is in it. */\n"
             "#include \"@.h\"\n\n#include <float.h>\n");
   if (c->needs[LIP_C_MAC] || c->needs[LIP_C_ROOT]) lip_c_put(c, to, "#include <math.h>\n");
-  lip_c_put(c, to, "#include <stdint.h>\n");
+  lip_c_put(c, to, "#include <stdbool.h>\n#include <stdint.h>\n");
   if (c->conf->progmem) lip_c_put(c, to, "\n#include <avr/pgmspace.h>\n");
   lip_c_put(c, to,
             "\n"
@@ -152,7 +152,8 @@ static void write_label(const lip_c *c, lip_str *to) {
   lip_c_put(c, to, "int @_label(const float y[$_M])\n{\n");
   if (c->net->root->n_out == 1)
     lip_c_put(c, to,
-              "  int label = (y[0] > 0.0F) ? 1 : 0;\n"
+              "  int label = 0;\n"
+              "  if (y[0] > 0.0F) {\n    label = 1;\n  }\n"
               "  if (y[0] != y[0]) {\n    label = -1;\n  }\n");
   else
     lip_c_put(c, to,

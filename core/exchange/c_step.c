@@ -40,6 +40,15 @@ void lip_c_window(lip_c *c, size_t i, const size_t in[3], const size_t out[3], c
              v->padding[0], v->padding[1], down, across);
 }
 
+static lip_status write_constant(lip_c *c, const lip_emit_step *s, size_t i, lip_err *err) {
+  (void)err;
+  char y[LIP_C_EXPRESSION];
+  c->needs[LIP_C_LOAD] = true;
+  lip_c_floats(c, "v", i, s->u.constant.v, c->plan.value[i].size);
+  lip_c_putf(c, &c->body, "  @_load(%s, @_v%zu, %zuU);\n", lip_c_at(c, i, y), i, c->plan.value[i].size);
+  return LIP_OK;
+}
+
 static lip_status write_map(lip_c *c, const lip_emit_step *s, size_t i, lip_err *err) {
   static const struct {
     const char *name;
@@ -107,7 +116,7 @@ static lip_status write_pool(lip_c *c, const lip_emit_step *s, size_t i, lip_err
              at.y, at.x, i, in[0]);
   if (mean) {
     lip_str_puts(&c->body, ", ");
-    lip_c_float(&c->body, (float)(1.0 / ((double)s->u.pool.kernel[0] * (double)s->u.pool.kernel[1])));
+    lip_c_float(&c->body, s->u.pool.factor);
   }
   lip_str_puts(&c->body, ");\n");
   return LIP_OK;
@@ -184,11 +193,12 @@ static const struct {
   writer *write;
   bool in_place;
 } known[] = {
-    [LIP_EMIT_DENSE] = {lip_c_dense, false}, [LIP_EMIT_CONV] = {lip_c_conv, false},
-    [LIP_EMIT_MAP] = {write_map, true},      [LIP_EMIT_AFFINE] = {write_affine, true},
-    [LIP_EMIT_POOL] = {write_pool, false},   [LIP_EMIT_SORT] = {write_sort, true},
-    [LIP_EMIT_MOVE] = {write_move, false},   [LIP_EMIT_RESHAPE] = {write_reshape, false},
-    [LIP_EMIT_SUM] = {write_sum, true},      [LIP_EMIT_JOIN] = {write_join, false},
+    [LIP_EMIT_CONSTANT] = {write_constant, false}, [LIP_EMIT_DENSE] = {lip_c_dense, false},
+    [LIP_EMIT_CONV] = {lip_c_conv, false},         [LIP_EMIT_MAP] = {write_map, true},
+    [LIP_EMIT_AFFINE] = {write_affine, true},      [LIP_EMIT_POOL] = {write_pool, false},
+    [LIP_EMIT_SORT] = {write_sort, true},          [LIP_EMIT_MOVE] = {write_move, false},
+    [LIP_EMIT_RESHAPE] = {write_reshape, false},   [LIP_EMIT_SUM] = {write_sum, true},
+    [LIP_EMIT_JOIN] = {write_join, false},
 };
 
 static bool has(lip_emit_op op) {
