@@ -115,7 +115,8 @@ void lip_c_types(const lip_c *c, lip_str *to);
 /* The functions that are needed, in an order in which they may stand (c_helper.c). */
 void lip_c_helpers(const lip_c *c, lip_str *to);
 /* Tables of the self-test, and its functions in `to` (c_test.c). Runs the net. LIP_NOT_FINITE, LIP_MEMORY, LIP_CANCELLED. */
-lip_status lip_c_selftest(lip_c *c, lip_str *to, lip_err *err);
+typedef struct lip_c_radius lip_c_radius; /* c_radius.h */
+lip_status lip_c_selftest(lip_c *c, const lip_c_radius *radius, lip_str *to, lip_err *err);
 /* The program that runs it. */
 void lip_c_test(const lip_c *c, lip_str *to);
 

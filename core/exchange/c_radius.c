@@ -70,7 +70,8 @@ static void fill_sizes(lip_c_radius *r, size_t n_in) {
 }
 
 lip_status lip_c_radius_init(lip_c_radius *r, lip_net *net, const double *pairs, lip_err *err) {
-  *r = (lip_c_radius){.n_in = net->root->n_in,
+  *r = (lip_c_radius){.net = net,
+                      .n_in = net->root->n_in,
                       .n_out = net->root->n_out,
                       .p = lip_path_at(&net->conf.path, 0),
                       .C = lip_net_classes(net)};
@@ -375,18 +376,33 @@ static double part_of(const question *q, double there) {
   return least;
 }
 
-/* The search itself is left to the program: its first try is one of those that count. */
-float lip_c_radius_least(const lip_c_radius *r, const float *x, const float *y) {
-  double two[2] = {0, 0}, *wide = r->n_out > 1 ? lip_alloc(r->n_out, sizeof *wide) : two;
-  if (!wide) return 0;
-  for (size_t j = 0; j < r->n_out; j++) wide[r->n_out > 1 ? j : 1] = (double)y[j];
+/* The search itself is left to the program: its first try is one of those that count. y (n_out) is what some pass in float32
+ * makes of x. */
+static float least_of(const lip_c_radius *r, const float *x, const float *y, double *wide) {
+  if (r->n_out == 1) wide[0] = 0;
+  for (size_t j = 0; j < r->n_out; j++) wide[r->C - r->n_out + j] = (double)y[j];
   question q = {.r = r, .y = wide, .slack = 2};
   for (size_t j = 1; j < r->C; j++)
     if (wide[j] > wide[q.label]) q.label = j;
   const double size = lip_norm_upper(x, r->n_in, r->p) * (1 + 0x1p-18) + 0x1p-99;
   q.here = allowance_at(r, size);
   double best = find_reach(&q) ? part_of(&q, allowance_at(r, size + q.reach[1])) : 0;
-  if (r->n_out > 1) lip_free(wide);
   best *= 1 - 0x1p-18; /* the rounding there and here */
   return best > 0x1p-99 ? nextafterf((float)best, 0) : 0;
+}
+
+lip_status lip_c_radius_bounds(const lip_c_radius *r, const float *x, float bounds[2], lip_err *err) {
+  lip_radius found;
+  const lip_net *net = r->net;
+  lip_status status = lip_certify(r->certifier, x, 1, &found, err);
+  double *wide = lip_alloc(r->C, sizeof *wide);
+  if (!wide && !status)
+    status = lip_fail(err, LIP_MEMORY, "out of memory for the radius of %zu classes", r->C);
+  if (!status) {
+    const float most = (float)found.radius;
+    bounds[0] = least_of(r, x, net->logits, wide);
+    bounds[1] = (double)most > found.radius ? nextafterf(most, 0) : most;
+  }
+  lip_free(wide);
+  return status;
 }

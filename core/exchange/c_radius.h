@@ -7,7 +7,8 @@
 #include "core/exchange/c_parts.h"
 
 /* What the function reads: constants of pairs, and what rounding costs by the size of the input. */
-typedef struct lip_c_radius {
+struct lip_c_radius {
+  const lip_net *net;
   lip_certifier *certifier; /* owned */
   size_t n_in, n_out;
   lip_p p;             /* the norm of inputs and radii */
@@ -15,7 +16,7 @@ typedef struct lip_c_radius {
   float *pair;         /* (C, C) rounded up; -1: unknown */
   size_t n;            /* sizes; 0: nothing is known, and every radius is 0 */
   float *size, *allow; /* (n) rising, and lip_certifier_allowance there, rounded up */
-} lip_c_radius;
+};
 
 /* `pairs` (C, C): constants of differences of two classes from the norm of the net's input, proved elsewhere; NULL: the
  * products of the layers' constants. LIP_MEMORY; LIP_UNSUPPORTED as in lip_certifier_new. Free also after a failure. */
@@ -29,8 +30,8 @@ void lip_c_radius_declare(const lip_c_radius *r, const lip_c *c, lip_str *to);
 /* Tables and functions. Needs <float.h>, and NAME_label before it. */
 void lip_c_radius_write(const lip_c_radius *r, lip_c *c, lip_str *to);
 
-/* What NAME_radius returns for the input x (n_in) and some of the outputs y (n_out) that a pass in float32 may give it, where
- * one of these passes gave y: at least. 0 where another label is possible. */
-float lip_c_radius_least(const lip_c_radius *r, const float *x, const float *y);
+/* What NAME_radius may return for the input x (n_in), in whatever order the program sums: at least bounds[0], and at most
+ * bounds[1], the radius that lip_certify gives. Runs the net. LIP_CANCELLED, LIP_MEMORY. */
+lip_status lip_c_radius_bounds(const lip_c_radius *r, const float *x, float bounds[2], lip_err *err);
 
 #endif

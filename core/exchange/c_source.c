@@ -94,7 +94,7 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
             "/* 0 when this program computes what lipwb does: inputs whose outputs are known are run again. "
             "Else 1: floats do\n"
             " * not round to nearest; 2: an output is not finite; 3: another label; 4: outputs are outside "
-            "of the allowance. */\n"
+            "of the allowance; 5: a radius is. */\n"
             "int @_selftest(@_scratch *s);\n\n#endif\n");
   return LIP_OK;
 }
@@ -180,7 +180,7 @@ static lip_status write_source(lip_c *c, const lip_c_radius *radius, lip_str *to
   }
   c->needs[LIP_C_COPY] |= c->plan.copied;
   lip_str tests = {0};
-  lip_status status = lip_c_selftest(c, &tests, err);
+  lip_status status = lip_c_selftest(c, radius, &tests, err);
   write_checks(c, to);
   lip_c_types(c, to);
   if (c->tables.text) lip_str_add(to, c->tables.text, c->tables.len);

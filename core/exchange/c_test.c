@@ -5,6 +5,7 @@
 #include "core/base/mem.h"
 #include "core/base/rng.h"
 #include "core/exchange/c_parts.h"
+#include "core/exchange/c_radius.h"
 #include "core/net/wide.h"
 
 /* How many inputs that were made up are kept. */
@@ -102,6 +103,17 @@ static float allowance(const double *y, size_t n, double off) {
   return allow < (double)FLT_MAX ? nextafterf((float)allow, FLT_MAX) : FLT_MAX;
 }
 
+/* Between which numbers a radius is, and none is asked for below the first where double is too short for any. */
+static lip_status write_radii(lip_c *c, const samples *s, const lip_c_radius *radius, lip_err *err) {
+  float *bounds = lip_alloc(2 * s->kept, sizeof *bounds);
+  lip_status status = bounds ? LIP_OK : no_memory(err);
+  for (size_t k = 0; !status && k < s->kept; k++)
+    status = lip_c_radius_bounds(radius, s->x + s->pick[k] * c->net->root->n_in, bounds + 2 * k, err);
+  if (!status) lip_c_floats(c, "test_radius", 0, bounds, 2 * s->kept);
+  lip_free(bounds);
+  return status;
+}
+
 static lip_status write_tables(lip_c *c, const samples *s, lip_err *err) {
   const size_t n = c->net->root->n_in, m = c->net->root->n_out, K = s->kept;
   float *x = lip_alloc(K * n, sizeof *x), *y = lip_alloc(K * m, sizeof *y),
@@ -155,7 +167,7 @@ static void write_function(const lip_c *c, size_t K, lip_str *to) {
   lip_c_put(c, to, arithmetic);
   lip_c_putf(c, to,
              "int @_selftest(@_scratch *s)\n{\n"
-             "  size_t k;\n  size_t j;\n  int fault = 0;\n  float y[$_M];\n%s"
+             "  size_t k;\n  size_t j;\n  int fault = 0;\n  float radius;\n  float y[$_M];\n%s"
              "  if (!@_exact()) {\n    fault = 1;\n  }\n"
              "  for (k = 0U; (k < %zuU) && (fault == 0); k++) {\n",
              c->conf->progmem ? "  float x[$_N];\n" : "", K);
@@ -171,13 +183,19 @@ static void write_function(const lip_c *c, size_t K, lip_str *to) {
             "        const float off = y[j] - ^@_test_y0[(k * $_M) + j];\n"
             "        const float allow = ^@_test_allow0[k];\n"
             "        if (!((off <= allow) && (off >= -allow))) {\n          fault = 4;\n        }\n"
-            "      }\n    }\n  }\n  return fault;\n}\n");
+            "      }\n"
+            "      radius = @_radius(x, y);\n"
+            "      if ((radius < 0.0F) || (radius > ^@_test_radius0[(2U * k) + 1U]) ||\n"
+            "          ((radius < ^@_test_radius0[2U * k]) && (DBL_MANT_DIG >= 53))) {\n        fault = 5;\n "
+            "     }\n"
+            "    }\n  }\n  return fault;\n}\n");
 }
 
-lip_status lip_c_selftest(lip_c *c, lip_str *to, lip_err *err) {
+lip_status lip_c_selftest(lip_c *c, const lip_c_radius *radius, lip_str *to, lip_err *err) {
   samples s;
   lip_status status = samples_init(c, &s, err);
   if (!status) status = write_tables(c, &s, err);
+  if (!status) status = write_radii(c, &s, radius, err);
   if (!status) write_function(c, s.kept, to);
   samples_free(&s);
   return status;

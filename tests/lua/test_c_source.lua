@@ -394,7 +394,7 @@ function tests.test_misra()
   local names = export_all(merciless and { "dense" } or kinds)
   local list = table.concat(names, ".c ") .. ".c"
   local said = must("cppcheck --std=c99 --enable=style --addon=misra --quiet --template='{id} {file}:{line}' " ..
-    "-DFLT_RADIX=2 -DFLT_MANT_DIG=24 -DFLT_MAX_EXP=128 -DFLT_MIN_EXP=-125 -DFLT_EVAL_METHOD=0 -D'NULL=((void *)0)' " .. list)
+    "-DFLT_RADIX=2 -DFLT_MANT_DIG=24 -DFLT_MAX_EXP=128 -DFLT_MIN_EXP=-125 -DFLT_EVAL_METHOD=0 -DDBL_MANT_DIG=53 -DDBL_MAX_EXP=1024 -D'NULL=((void *)0)' " .. list)
   local found, checked = {}, 0
   for rule, where in said:gmatch "misra%-c2012%-(%S+) (%S+)" do
     checked = checked + 1
