@@ -55,6 +55,7 @@ void lipL_open_enclose(lua_State *L);
 void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);
 void lipL_open_io(lua_State *L);
+void lipL_open_export(lua_State *L);
 void lipL_open_json(lua_State *L);
 void lipL_open_unpack(lua_State *L);
 void lipL_open_db(lua_State *L);

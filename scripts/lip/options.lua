@@ -358,6 +358,10 @@ resume = false -- weights as training left them, to go on from; else those that 
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=, training=}; training: for lip.load to project
 -> true, or nil, message, code]],
+  ["net:export"] = [[
+onnx = none -- the name of an ONNX file (opset 17): input "input" (N, shape of a sample), output "output"; arrays are called as in net:save's files, computed weights are the effective ones; metadata lipwb.budget, norm, bound (the product, rounded up), kinds
+certificate = none -- a file of net:certificate, whose SHA-256 is noted there: lipwb.certificate_sha256
+-> true, or nil, message, code. Layers that a format cannot hold are named (code "unsupported"), and nothing is written: householder, linf_dist, sort_neuron and those of lip.layer; in ONNX also l2_pool2d]],
   ["ds:batches"] = [[
 size = 128 -- samples in a batch
 shuffle = false -- a new order every epoch

@@ -261,7 +261,8 @@ function tests.test_functions_show_their_options()
     ["net:ranges"] = { net.ranges, net, lip.zeros(1, 2), 1, wrong },
     ["net:jacobian"] = { net.jacobian, net, lip.zeros(1, 2), 1, wrong },
     ["net:certificate"] = { net.certificate, net, "none", ds, wrong },
-    ["net:save"] = { net.save, net, "none", wrong }, ["ds:batches"] = { ds.batches, ds, wrong },
+    ["net:save"] = { net.save, net, "none", wrong }, ["net:export"] = { net.export, net, wrong },
+    ["ds:batches"] = { ds.batches, ds, wrong },
   }
   for _, name in ipairs(options.names()) do
     lu.assertNotNil(calls[name], "add a call for " .. name)
