@@ -3,71 +3,72 @@
 
 #include <string.h>
 
+#include "bindings/bind_export_c.h"
 #include "core/exchange/onnx_write.h"
 
-/* What net:export was asked for: its options, a table that only this call knows. */
-typedef struct export {
-  lua_State *L;
-  int options;
-  const lip_net *net;
-}
-export;
-
-/* A text without a zero byte, or NULL; it stays in the table. */
-static const char *text_option(const export *x, const char *name, const char *what) {
-  const int type = lua_getfield(x->L, x->options, name);
+/* The text of an option, NULL: absent. It stays in the table at 2, which only this call knows. */
+static const char *text_option(lua_State *L, const char *name) {
+  const int type = lua_getfield(L, 2, name);
   size_t n = 0;
-  const char *text = type == LUA_TSTRING ? lua_tolstring(x->L, -1, &n) : NULL;
+  const char *text = type == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
   if (type != LUA_TNIL && !text) {
     char got[80];
-    luaL_error(x->L, "export: option '%s' expects %s, got %s", name, what,
-               lipL_typetext(x->L, -1, got, sizeof got));
+    luaL_error(L, "export: option '%s' expects the name of a file, got %s", name,
+               lipL_typetext(L, -1, got, sizeof got));
   }
   if (text && (n == 0 || strlen(text) != n))
-    luaL_error(x->L, "export: option '%s' expects %s, got %s", name, what,
+    luaL_error(L, "export: option '%s' expects the name of a file, got %s", name,
                n == 0 ? "an empty text" : "a text with a zero byte inside");
-  lua_pop(x->L, 1);
+  lua_pop(L, 1);
   return text;
 }
 
-static lip_status write_onnx(const export *x, const char *path, lip_err *err) {
-  const lip_onnx_write_conf conf = {.certificate = text_option(x, "certificate", "the name of a file"),
-                                    .version = LIP_VERSION};
-  return lip_onnx_write(x->net, path, &conf, err);
+static int export_onnx(lua_State *L) {
+  const lip_onnx_write_conf conf = {.certificate = text_option(L, "certificate"), .version = LIP_VERSION};
+  lip_err err;
+  if (lip_onnx_write(lipL_checknet(L, 1), text_option(L, "onnx"), &conf, &err)) return lipL_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
-/* In the order in which they are written. `write` must not raise once it has begun. */
+/* Writers find the net at 1 and the options at 2, and return true or nil, message, code. They are called in this order, and
+ * raise before they have written anything: one that has much to check comes before those that have little. */
 static const struct {
-  const char *option, *expects;
-  lip_status (*write)(const export *x, const char *where, lip_err *err);
+  const char *option;
+  int (*write)(lua_State *L);
 } writers[] = {
-    {"onnx", "the name of a file", write_onnx},
+    {"c", lipL_export_c},
+    {"onnx", export_onnx},
 };
 
 enum { WRITERS = sizeof writers / sizeof *writers };
 
-/* Options that belong to several writers, or to one of them. */
-static const char *const known[] = {"onnx", "certificate", NULL};
+/* Formats, then what belongs to one of them or several. */
+static const char *const known[] = {"onnx", "c", "name", "weights", "inputs", "certificate", NULL};
 
-/* net:export{onnx = "net.onnx"[, certificate = "net.cert"]} -> true | nil, message, code */
+/* net:export{onnx = "net.onnx"[, c = ...][, certificate = "net.cert"]} -> true | nil, message, code */
 static int net_export(lua_State *L) {
-  export x = {.L = L, .options = 2};
-  const char *where[WRITERS];
-  lip_err err;
-  bool any = false;
+  bool asked[WRITERS], any = false;
   lua_settop(L, 2);
-  x.net = lipL_checknet(L, 1);
+  lipL_checkidle(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   lipL_checkfields(L, 2, "export", known);
-  (void)text_option(&x, "certificate", "the name of a file");
+  (void)text_option(L, "onnx");
+  (void)text_option(L, "certificate");
   for (size_t i = 0; i < WRITERS; i++) {
-    where[i] = text_option(&x, writers[i].option, writers[i].expects);
-    any = any || where[i];
+    asked[i] = lua_getfield(L, 2, writers[i].option) != LUA_TNIL;
+    any = any || asked[i];
+    lua_pop(L, 1);
   }
-  if (!any) return luaL_error(L, "export: says no format: expects onnx = \"net.onnx\"");
-  for (size_t i = 0; i < WRITERS; i++)
-    if (where[i] && writers[i].write(&x, where[i], &err)) return lipL_fail(L, &err);
-  lua_pushboolean(L, 1);
+  if (!any)
+    return luaL_error(
+        L, "export: says no format: expects onnx = \"net.onnx\", or c = \"folder\" and name = \"net\"");
+  for (size_t i = 0; i < WRITERS; i++) {
+    if (!asked[i]) continue;
+    lua_settop(L, 2);
+    const int n = writers[i].write(L);
+    if (n != 1) return n;
+  }
   return 1;
 }
 

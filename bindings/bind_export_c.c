@@ -28,13 +28,10 @@ static bool check_place(lua_State *L, const char *text) {
 }
 
 int lipL_export_c(lua_State *L) {
-  static const char *const known[] = {"c", "name", "weights", "inputs", NULL};
   lip_net *net = lipL_checkidle(L, 1);
   lip_c_conf conf = {0};
   lip_err err;
   lua_settop(L, 2);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  lipL_checkfields(L, 2, "export", known);
   conf.folder = text_field(L, "c");
   conf.name = text_field(L, "name");
   if (!conf.folder || !*conf.folder)
@@ -54,7 +51,7 @@ int lipL_export_c(lua_State *L) {
   const lip_status status = lip_c_write(net, &conf, &err);
   const int failed = lipL_netfault(L, net);
   if (failed) return failed;
-  if (status) return lipL_fault(L, &err);
+  if (status) return lipL_fail(L, &err);
   lua_pushboolean(L, true);
   return 1;
 }

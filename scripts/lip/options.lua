@@ -360,8 +360,12 @@ progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=, tr
 -> true, or nil, message, code]],
   ["net:export"] = [[
 onnx = none -- the name of an ONNX file (opset 17): input "input" (N, shape of a sample), output "output"; arrays are called as in net:save's files, computed weights are the effective ones; metadata lipwb.budget, norm, bound (the product, rounded up), kinds
-certificate = none -- a file of net:certificate, whose SHA-256 is noted there: lipwb.certificate_sha256
--> true, or nil, message, code. Layers that a format cannot hold are named (code "unsupported"), and nothing is written: householder, linf_dist, sort_neuron and those of lip.layer; in ONNX also l2_pool2d]],
+c = none -- a folder for C99 source, NAME.h, NAME.c and NAME_test.c; it is made if it is not there
+name = none -- with c: a C identifier that starts those of the source
+weights = const -- with c: "progmem" puts them into the program memory of AVR processors
+inputs = made up -- with c: a tensor of inputs (rows, shape...) for the self-test
+certificate = none -- a file of net:certificate, whose SHA-256 is noted: in ONNX as lipwb.certificate_sha256
+-> true, or nil, message, code. Layers that a format cannot hold are named (code "unsupported"), and not written: householder, linf_dist, sort_neuron and those of lip.layer; in ONNX also l2_pool2d]],
   ["ds:batches"] = [[
 size = 128 -- samples in a batch
 shuffle = false -- a new order every epoch

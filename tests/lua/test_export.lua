@@ -131,11 +131,19 @@ function T:test_the_certificate_is_noted()
   lu.assertNil(io.open(self.dir .. "/a"))
 end
 
+function T:test_several_formats_at_once()
+  local net = lip.net{ input = { 3 }, norm = 2, lip.dense{ out = 2 } }
+  assert(net:export{ onnx = self.dir .. "/a", c = self.dir .. "/c", name = "net" })
+  lu.assertStrContains(outside.slurp(self.dir .. "/a"), "1.dense.weight")
+  lu.assertStrContains(outside.slurp(self.dir .. "/c/net.h"), "net_run")
+end
+
 function T:test_what_is_asked()
   local net = lip.net{ input = { 3 }, norm = 2, lip.dense{ out = 2 } }
   local function raises(text, ...) lu.assertErrorMsgContains(text, net.export, net, ...) end
   raises("unknown option 'onx'", { onx = "a" })
   raises("onnx", {})
+  raises("option 'name'", { onnx = self.dir .. "/a", c = self.dir .. "/c" })
   raises("table expected", "a.onnx")
   raises("option 'onnx' expects the name of a file, got", { onnx = 3 })
   raises("option 'onnx' expects the name of a file, got an empty text", { onnx = "" })

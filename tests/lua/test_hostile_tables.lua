@@ -291,6 +291,9 @@ local calls = {
     return net, folder .. "/n", { optimizer = lip.optim.adam(), progress = { step = 1,
       text = text "some |longer text" } }
   end,
+  ["lip.net:export"] = function(net)
+    return net, { onnx = text(folder .. "/ex|port.onnx"), c = text(folder .. "/ex|port"), name = text "ne|t" }
+  end,
   ["lip.dataset:batches"] = function(d) return d, { size = 2, shuffle = true, drop_last = true } end,
   ["lip.layer:__call"] = function(d) return d, { beta = 2, mode = text "sl|ow" } end,
   ["lip.layer"] = function()
