@@ -31,6 +31,7 @@
 #include "core/data/dataset.h"
 #include "core/io/checkpoint.h"
 #include "core/layer/custom.h"
+#include "core/layer/emit.h"
 #include "core/layer/layer.h"
 #include "core/net/loss.h"
 #include "core/net/net.h"
