@@ -34,6 +34,7 @@ void lipL_open_math(lua_State *L);
 void lipL_open_along(lua_State *L);
 void lipL_open_npy(lua_State *L);
 void lipL_open_tensors(lua_State *L);
+void lipL_open_load_weights(lua_State *L);
 void lipL_open_rng(lua_State *L);
 void lipL_open_norm(lua_State *L);
 void lipL_open_spec(lua_State *L);

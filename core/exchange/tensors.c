@@ -120,7 +120,8 @@ static lip_status open_either(lip_tensors *f, const char *path, lip_err *err) {
   if (memcmp(head, "\x93NUMPY", 6) == 0)
     return lip_fail(err, LIP_FORMAT,
                     "%.200s: an NPY file holds one array without a name: read it with load_npy", path);
-  if (head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 && head[7] != 0)
+  /* a pickle says its protocol; as the length of a header that would be too much */
+  if (head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 && (head[2] >= 0x80 || head[3] > 0))
     return lip_fail(err, LIP_FORMAT,
                     "%.150s: a Python pickle, which can run any program: save it in Python with "
                     "safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")",

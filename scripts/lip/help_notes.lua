@@ -82,6 +82,20 @@ for rounding. It is computed anew after every update, and everything else (bound
 numbers that came out. net:project() takes off what rounding has left above the budget; training goes on from V.
 A step of a dense net 784-256-256-10 in norm 2, batch 256, takes so many times that with projected weights: frobenius and
 nonnegative 1.03, aol 1.6, bjorck and bro 2.3, cayley 2.5, exponential 8.7. Wider layers cost more, but with bro.]],
+  ["net:load_weights"] = [[
+Example: local net = lip.net{ input = 784, norm = 2, lip.dense{out = 64}, lip.relu(), lip.dense{out = 10} }
+local report = assert(net:load_weights "mlp.safetensors"); print(report.bound, net:certify(test).certified)
+Fills a net that has been described with the arrays of a safetensors or NPZ file, as lip.tensors reads them. Without map: by
+the net's own names ("1.dense.weight") if the file has all of them, else modules in order, the k-th of the file into the k-th
+layer with parameters; numbers in names count as such (2.weight is before 10.weight), and where names have no numbers and
+shapes would fit either way it is refused. map = {["fc1.weight"] = "1.dense.weight"}, {fc1 = "1.dense"} (a module and its
+layer) or a function(name) says where arrays go; false: the array may be left out.
+Shapes agree exactly: Linear (out, in), Conv2d (out, in / groups, kh, kw), Conv1d (out, in / groups, k); BatchNorm's weight,
+bias, running_mean and running_var; num_batches_tracked is ignored. With strict (the default) nothing is written unless every
+parameter has its array and none is left: else nil, message, code, report. strict = false takes what fits. NaN and infinite
+numbers are refused, and so are parametrised weights: their values in effect must be exported first. report: used, differ
+({array =, param =, ...}), missing, left, ignored, rounded (names), bound (the product of the norms) beside budget, and within:
+loaded weights stay as they are; net:project() brings them below the budget.]],
   ["net:weights"] = [[
 Of a layer whose weight is computed this is the weight in effect, and what is written to it stands until what it is computed
 from changes: "free" in net:parameters(). What is written there counts as soon as the net is used again.]],
