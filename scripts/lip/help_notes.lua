@@ -83,7 +83,7 @@ numbers that came out. net:project() takes off what rounding has left above the 
 A step of a dense net 784-256-256-10 in norm 2, batch 256, takes so many times that with projected weights: frobenius and
 nonnegative 1.03, aol 1.6, bjorck and bro 2.3, cayley 2.5, exponential 8.7. Wider layers cost more, but with bro.]],
   ["net:load_weights"] = [[
-Example: local net = lip.net{ input = 784, norm = 2, lip.dense{out = 64}, lip.relu(), lip.dense{out = 10} }
+Example: local net = lip.net{ input = 784, norm = 2, budget = math.huge, lip.dense{out = 64}, lip.relu(), lip.dense{out = 10} }
 local report = assert(net:load_weights "mlp.safetensors"); print(report.bound, net:certify(test).certified)
 Fills a net that has been described with the arrays of a safetensors or NPZ file, as lip.tensors reads them. Without map: by
 the net's own names ("1.dense.weight") if the file has all of them, else modules in order, the k-th of the file into the k-th
