@@ -188,6 +188,15 @@ tensors(x, y, options) -- tensors as a data set; y: labels (n) from 0, or -1 and
 cifar10(folder) -- CIFAR-10, binary version
 cifar100(folder) -- CIFAR-100, binary version
 download(urls, path, sha256) -- fetches a file and checks it]] },
+  { "Properties", "lip.property.", "lip.property", [[
+vnnlib(path) -- a VNN-LIB query, version 1 or 2, also packed or as {text = "..."}; or nil, message, code]] },
+  { "Methods of a query", "query:", "type:lip.vnnlib", [[
+text({version = 2}) -- canonical text, in its own version if not told; numbers stay the decimals they are
+holds(x, y) -- whether inputs x with outputs y are "unsafe" or "safe", exactly; or "undecided"
+cases() -- whose union the unsafe set is: { empty, inputs, outputs, mixed }, inequalities counted
+box(i) -- low, high, empty of case i: float32, rounded outwards, infinite where nothing bounds an input
+spec(i) -- what holds of outputs outside of case i, or of all, as option spec of net:certify takes it
+networks() -- what is declared: name, equal_to, isomorphic_to, inputs and outputs with their shapes]] },
   { "Methods of a data set", "ds:", "type:lip.dataset", [[
 size() -- the number of samples
 info() -- name, shape, classes, SHA-256

@@ -232,3 +232,37 @@ end
 write("certificate", "constants", written(function(to) return net:certificate(to, nil, { method = "recursion" }) end))
 words("certificate", { '"norm"', '"pair"', '"proof.rho"', '"proof.lambda"', '"proof.weight"', '"radius"', '"label"',
   '"truth"', '"eps"', '"certified"', '"shape":[', "float32", "real", "best", "product", "abs", "local", '"local.slope"', "0 1", "2->inf", "1->2" })
+
+-- ---- vnnlib ----
+
+local box = [[
+; a box and a union
+(declare-const X_0 Real)
+(declare-const X_1 Real)
+(declare-const Y_0 Real)
+(declare-const Y_1 Real)
+(assert (<= X_0 0.679857769))
+(assert (>= X_0 -6e-1))
+(assert (and (>= X_1 0) (< X_1 .5)))
+(assert (or (and (<= Y_0 Y_1) (> Y_0 3.991125645861615)) (not (= Y_1 (+ (* 0.1 Y_0) (- X_1) -2)))))
+]]
+local nets = [[
+(vnnlib-version <2.0>)
+(declare-network f (declare-input X float32 [1,2] "in") (declare-output Y float32 [2,1]))
+(declare-network g (equal-to f) (declare-input U float32 [1,2]) (declare-output V float32 [2,1]))
+(declare-network h (declare-input s Real []) (declare-output T float64 [3]))
+(assert (== X[0,1] U[0,0]))
+(assert (or (!= V[1,0] Y[0,0]) (<= (- s 1.5 (* 2 T[2])) (* 3 (- 0.25)))))
+]]
+write("vnnlib", "box", box)
+write("vnnlib", "packed", lip.deflate(box))
+write("vnnlib", "nets", nets)
+write("vnnlib", "deep", "(declare-const X_0 Real)(declare-const Y_0 Real)(assert " .. ("(not "):rep(60) .. "(< X_0 Y_0)"
+  .. (")"):rep(61))
+write("vnnlib", "many", "(declare-const X_0 Real)(declare-const Y_0 Real)"
+  .. ("(assert (or (<= X_0 1) (>= Y_0 2) (< X_0 Y_0)))"):rep(9))
+write("vnnlib", "huge", "(declare-network f (declare-input X real [4096,4096])(declare-output Y real []))(assert (<= Y 1e1999))")
+words("vnnlib", { "(assert ", "(and ", "(or ", "(not ", "(<= ", "(>= ", "(< ", "(> ", "(== ", "(!= ", "(= ", "(+ ", "(- ", "(* ",
+  "(declare-const X_2 Real)", "(declare-const Y_2 Real)", "(declare-network ", "(declare-input ", "(declare-output ",
+  "(declare-hidden ", "(equal-to ", "(isomorphic-to ", "(vnnlib-version <2.0>)", "float32", "[1,2]", "[]", "1e-400", "1e308",
+  "0.1", "X_0", "Y_0", "X[0,1]", ";", "\n" })

@@ -27,6 +27,9 @@ local make = {
   ["lip.tensor"] = function() return lip.rand(1, {3, 4}) end,
   ["lip.rng"] = function() return lip.rng(1) end,
   ["lip.spec"] = function() return lip.dense {out = 3} end,
+  ["lip.vnnlib"] = function()
+    return lip.property.vnnlib {text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= X_0 Y_0))"}
+  end,
   ["lip.projection"] = function() return lip.projection(function(w) return w end) end,
   ["lip.layer"] = function()
     return lip.layer {name = "itself", forward = function(x) return x end, backward = function(_, _, dy) return dy end}
