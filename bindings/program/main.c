@@ -22,6 +22,8 @@ static const char usage_text[] =
     "usage: lipwb [options] [script [options and arguments]]\n"
     "       lipwb bench [options]   how long training steps take on this machine (a minute)\n"
     "       lipwb check CERT MODEL [DATA]   verifies a certificate file\n"
+    "       lipwb show FILE   what is in it: a net with its bounds, arrays, a query, a certificate\n"
+    "       lipwb convert IN OUT   a net as .onnx, .safetensors, .py (PyTorch) or folder/ (C source)\n"
     "       lipwb sweep FILE [-j N]   runs the trials that a sweep file describes; again: goes on\n"
     "       lipwb runs ls|show|diff|best|...   looks at their results; report, reproduce: --help of each\n"
     "  script             a Lua file (./bench for one named bench); - reads it from standard input; none: a "
@@ -197,7 +199,8 @@ static const subcommand subcommands[] = {
     {"bench", "lip.bench", false},        {"check", "lip.check", false},
     {"sweep", "lip.sweep.command", true}, {"trial", "lip.sweep.worker", true},
     {"runs", "lip.runs.command", true},   {"report", "lip.report.command", true},
-    {"reproduce", "lip.reproduce", true},
+    {"reproduce", "lip.reproduce", true}, {"show", "lip.show", true},
+    {"convert", "lip.convert", true},
 };
 
 /* NULL: `script` is a file. */
