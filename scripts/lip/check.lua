@@ -1,13 +1,14 @@
 --- `lipwb check CERT MODEL [DATA]`: a certificate file, verified claim by claim by the checker of core/check.
 local commands = require "lip.command"
 local core = require "lip.core"
+local files = require "lip.model_file"
 
 local check = {}
 
 check.usage = [[
 usage: lipwb check CERT MODEL [DATA]
   CERT    what net:certificate has written
-  MODEL   the checkpoint it speaks of
+  MODEL   the net it speaks of: a checkpoint, or an ONNX file (.onnx, .onnx.gz)
   DATA    the rows its radii belong to: mnist-test, mnist-train, fashion-mnist-test, fashion-mnist-train,
           digits-test, digits-train, or a NumPy file; without it the radii are not verified. A NumPy file is
           read as lip.data.npy reads it (bytes are pixels, x/255); if the certificate was made from its bytes as
@@ -48,6 +49,14 @@ local function readings(name)
   return list
 end
 
+-- An ONNX file says nothing of norms: its net takes those of the certificate, which are a part of the claims.
+local function load_net(model, cert)
+  if files.kind(model) ~= "onnx" then return core.load(model) end
+  local found = core.inspect(cert)
+  local path = found and found.metadata.path
+  return files.load(model, { norm = path and (tonumber(path) or path) })
+end
+
 -- Whether a certificate was refused because it speaks of other rows.
 local function others(result)
   return result and not result.accepted and result.reason:find "^data_sha256:" ~= nil
@@ -80,7 +89,7 @@ function check.main(cert, model, data, ...)
   local file, fault = io.open(cert, "rb")
   if not file then return complain("cannot open " .. fault) end
   file:close()
-  local net, message, code = core.load(model)
+  local net, message = load_net(model, cert)
   if not net then return complain(message) end
   local rows
   if data then
