@@ -163,16 +163,21 @@ static bool find_box(lua_State *L, query *q, size_t i) {
   return lip_vnnlib_box(q->v, &q->cases, i, q->box, q->box + q->v->n_x);
 }
 
+enum { SPEC_CASES = 4096 }; /* whose clauses are put together */
+
 /* query:cases() -> { {empty =, inputs =, outputs =, mixed =}, ... } | nil, message, code */
 static int query_cases(lua_State *L) {
+  lip_err err;
   query *q = check(L);
   if (!expand(L, q)) return 3;
+  bool *empty = lua_newuserdatauv(L, q->cases.n * sizeof *empty + 1, 0);
+  if (lip_vnnlib_empty(q->v, &q->cases, empty, &err)) return lipL_fail(L, &err);
   lua_createtable(L, (int)q->cases.n, 0);
   for (size_t i = 0; i < q->cases.n; i++) {
     size_t count[5];
     lip_vnnlib_count(q->v, &q->cases, i, count);
     lua_createtable(L, 0, 4);
-    lua_pushboolean(L, !find_box(L, q, i));
+    lua_pushboolean(L, empty[i]);
     lua_setfield(L, -2, "empty");
     lua_pushinteger(L, (lua_Integer)count[LIP_VNNLIB_INPUTS]);
     lua_setfield(L, -2, "inputs");
@@ -182,7 +187,6 @@ static int query_cases(lua_State *L) {
     lua_setfield(L, -2, "mixed");
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
-  drop_scratch(q);
   return 1;
 }
 
@@ -244,6 +248,10 @@ static int query_spec(lua_State *L) {
   if (!expand(L, q)) return 3;
   bool all = lua_isnoneornil(L, 2);
   size_t first = all ? 0 : check_case(L, q), n = all ? q->cases.n : 1;
+  if (n > SPEC_CASES) {
+    lip_fail(&err, LIP_UNSUPPORTED, "the spec of all %zu cases at once is too large: ask for spec(i)", n);
+    return lipL_fail(L, &err);
+  }
   drop_scratch(q);
   q->spec = (lip_property){.asked = LIP_ASK_ROWS, .C = q->v->n_y};
   for (size_t i = first; i < first + n; i++)

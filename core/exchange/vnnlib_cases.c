@@ -1,5 +1,6 @@
 /* The unsafe set as a union of cases, and what a verifier takes of one: its box, and what it asks of the outputs. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/mem.h"
@@ -214,28 +215,86 @@ static void side_of(const lip_vnnlib_number *a, const lip_vnnlib_number *b, doub
   *side = above ? nextafter(least, -INFINITY) : nextafter(most, INFINITY);
 }
 
+/* A row that is a side of the box: low <= input `variable` <= high, one of the two infinite. */
+typedef struct side {
+  uint32_t variable;
+  double low, high;
+} side;
+
+/* What row r says of the box, in *s; false: nothing. *some becomes false where it has no solution at all. */
+static bool read_side(const lip_vnnlib *v, const lip_vnnlib_row *r, side *s, bool *some) {
+  const lip_vnnlib_number *bound = &v->number[r->bound];
+  lip_vnnlib_about about = lip_vnnlib_row_about(v, r);
+  if (about == LIP_VNNLIB_CONSTANT && (bound->negative || (r->strict && bound->n == 0))) *some = false;
+  if (about != LIP_VNNLIB_BOX) return false;
+  const lip_vnnlib_term *t = &v->term[r->first];
+  const lip_vnnlib_number *a = &v->number[t->number];
+  *s = (side){t->variable, -INFINITY, INFINITY};
+  side_of(a, bound, a->negative ? &s->low : &s->high);
+  return true;
+}
+
 bool lip_vnnlib_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high) {
   bool some = true;
   fenv_t saved;
+  side s;
   for (size_t k = 0; k < v->n_x; k++) low[k] = -INFINITY, high[k] = INFINITY;
   lip_ieee_enter(&saved);
   for (size_t k = 0; k < count_rows(c, i); k++) {
-    const lip_vnnlib_row *r = row_at(v, c, i, k);
-    const lip_vnnlib_number *b = &v->number[r->bound];
-    lip_vnnlib_about about = lip_vnnlib_row_about(v, r);
-    if (about == LIP_VNNLIB_CONSTANT) some = some && (r->strict ? b->n > 0 && !b->negative : !b->negative);
-    if (about != LIP_VNNLIB_BOX) continue;
-    const lip_vnnlib_term *t = &v->term[r->first];
-    double side;
-    side_of(&v->number[t->number], b, &side);
-    if (v->number[t->number].negative)
-      low[t->variable] = fmax(low[t->variable], side);
-    else
-      high[t->variable] = fmin(high[t->variable], side);
+    if (!read_side(v, row_at(v, c, i, k), &s, &some)) continue;
+    low[s.variable] = fmax(low[s.variable], s.low);
+    high[s.variable] = fmin(high[s.variable], s.high);
   }
   for (size_t k = 0; k < v->n_x && some; k++) some = low[k] <= high[k];
   lip_ieee_leave(&saved);
   return some;
+}
+
+static int by_input(const void *a, const void *b) {
+  const side *x = a, *y = b;
+  return x->variable != y->variable ? (x->variable > y->variable ? 1 : -1) : 0;
+}
+
+/* The sides of n rows, sorted, one for each input; how many. */
+static size_t gather(const lip_vnnlib *v, const uint32_t *row, size_t n, side *to, bool *some) {
+  size_t found = 0, left = 0;
+  for (size_t k = 0; k < n; k++) found += read_side(v, &v->row[row[k]], &to[found], some);
+  qsort(to, found, sizeof *to, by_input);
+  for (size_t k = 0; k < found; k++) {
+    if (left > 0 && to[left - 1].variable == to[k].variable) {
+      to[left - 1].low = fmax(to[left - 1].low, to[k].low);
+      to[left - 1].high = fmin(to[left - 1].high, to[k].high);
+    } else {
+      to[left++] = to[k];
+    }
+    *some = *some && to[left - 1].low <= to[left - 1].high;
+  }
+  return left;
+}
+
+lip_status lip_vnnlib_empty(const lip_vnnlib *v, const lip_vnnlib_cases *c, bool *empty, lip_err *err) {
+  size_t most = 0, own = c->first[c->n];
+  for (size_t i = 0; i < c->n; i++)
+    if (c->first[i + 1] - c->first[i] > most) most = c->first[i + 1] - c->first[i];
+  side *common = lip_alloc(c->n_common + most + 1, sizeof *common), *mine = common + c->n_common;
+  if (!common) return lip_fail(err, LIP_MEMORY, "out of memory for the cases of a query");
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  bool any = true;
+  size_t n = gather(v, c->common, c->n_common, common, &any);
+  for (size_t i = 0; i < c->n; i++) {
+    bool some = any;
+    size_t first = c->first[i],
+           m = gather(v, own > 0 ? c->own + first : NULL, c->first[i + 1] - first, mine, &some);
+    for (size_t k = 0; k < m && some && n > 0; k++) {
+      const side *s = bsearch(&mine[k], common, n, sizeof *common, by_input);
+      some = !s || (fmax(s->low, mine[k].low) <= fmin(s->high, mine[k].high));
+    }
+    empty[i] = !some;
+  }
+  lip_ieee_leave(&saved);
+  lip_free(common);
+  return LIP_OK;
 }
 
 /* ---- outputs ---- */
@@ -281,7 +340,7 @@ lip_status lip_vnnlib_spec(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_
   size_t m = count[LIP_VNNLIB_OUTPUTS];
   /* a dense matrix: no more than the query itself could have said */
   double *weight =
-      lip_mul_fits(m, C, &total) && total <= (size_t)1 << 27 ? lip_alloc(total, sizeof *weight) : NULL;
+      lip_mul_fits(m, C, &total) && total <= (size_t)1 << 24 ? lip_alloc(total, sizeof *weight) : NULL;
   double *constant = weight ? lip_alloc(m, sizeof *constant) : NULL;
   lip_status status = LIP_OK;
   if (!constant) status = lip_fail(err, LIP_MEMORY, "out of memory for %zu rows of %zu outputs", m, C);

@@ -277,10 +277,35 @@ static void test_cases_are_bounded(void **state) {
   lip_err err;
   assert_int_equal(lip_vnnlib_expand(v, &c, &err), LIP_UNSUPPORTED);
   assert_non_null(strstr(err.msg, "cases"));
+  assert_null(c.own);
   lip_vnnlib_state at_point;
   float x = 3, y = 3;
   assert_int_equal(lip_vnnlib_point(v, &x, &y, &at_point, &err), LIP_OK);
   assert_int_equal(at_point, UNSAFE);
+  lip_vnnlib_free(v);
+}
+
+/* What lip_vnnlib_empty says of every case is what its box says. */
+static void test_empty_cases(void **state) {
+  (void)state;
+  lip_vnnlib *v = query(
+      ONE
+      "(declare-const X_1 Real)(assert (<= X_1 1))(assert (>= X_0 -1))"
+      "(assert (or (<= X_0 -2) (and (>= X_0 2) (< X_0 3)) (>= Y_0 1) (< 1 1) (and (<= X_1 2) (>= X_1 1.5))"
+      "(and (>= X_0 0.1) (<= X_0 0.1)) (and (>= X_0 0.25) (<= X_0 0.125))))");
+  const bool expected[] = {true, false, false, true, true, false, true};
+  lip_vnnlib_cases c;
+  lip_err err;
+  bool empty[7];
+  double low[2], high[2];
+  assert_int_equal(lip_vnnlib_expand(v, &c, &err), LIP_OK);
+  assert_int_equal(c.n, 7);
+  assert_int_equal(lip_vnnlib_empty(v, &c, empty, &err), LIP_OK);
+  for (size_t i = 0; i < 7; i++) {
+    assert_int_equal(empty[i], expected[i]);
+    assert_int_equal(lip_vnnlib_box(v, &c, i, low, high), !expected[i]);
+  }
+  lip_vnnlib_cases_free(&c);
   lip_vnnlib_free(v);
 }
 
@@ -343,10 +368,15 @@ static void test_memory_may_end_anywhere(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_decimals_are_exact),      cmocka_unit_test(test_doubles_enclose),
-      cmocka_unit_test(test_refusals_name_the_place), cmocka_unit_test(test_nesting_is_bounded),
-      cmocka_unit_test(test_points_are_exact),        cmocka_unit_test(test_boxes_grow_only),
-      cmocka_unit_test(test_cases_are_bounded),       cmocka_unit_test(test_work_is_bounded),
+      cmocka_unit_test(test_decimals_are_exact),
+      cmocka_unit_test(test_doubles_enclose),
+      cmocka_unit_test(test_refusals_name_the_place),
+      cmocka_unit_test(test_nesting_is_bounded),
+      cmocka_unit_test(test_points_are_exact),
+      cmocka_unit_test(test_boxes_grow_only),
+      cmocka_unit_test(test_cases_are_bounded),
+      cmocka_unit_test(test_work_is_bounded),
+      cmocka_unit_test(test_empty_cases),
       cmocka_unit_test(test_memory_may_end_anywhere),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,15 +43,18 @@ static void check_point(const lip_vnnlib *v, float value) {
   for (size_t k = 0; k < v->n_y; k++) y[k] = -value;
   FUZZ_MUST(!lip_vnnlib_point(v, x, y, &state, &err));
   if (fuzz_answer(lip_vnnlib_expand(v, &c, &err), &err)) {
-    bool found = false;
+    bool found = false, *empty = lip_alloc(c.n, sizeof *empty);
+    FUZZ_MUST(empty && !lip_vnnlib_empty(v, &c, empty, &err));
     for (size_t i = 0; i < c.n && c.n <= CASES; i++) {
       bool some = lip_vnnlib_box(v, &c, i, box, box + v->n_x);
+      FUZZ_MUST(empty[i] == !some);
       found = found || (some && in_box(box, box + v->n_x, x, v->n_x));
       lip_property p = {.asked = LIP_ASK_ROWS, .C = v->n_y};
       if (fuzz_answer(lip_vnnlib_spec(v, &c, i, &p, &err), &err)) FUZZ_MUST(p.n == 1);
       lip_property_free(&p);
     }
     FUZZ_MUST(found || state != LIP_VNNLIB_UNSAFE || c.n > CASES);
+    lip_free(empty);
     lip_vnnlib_cases_free(&c);
   }
   lip_free(x);
