@@ -92,8 +92,6 @@ void lip_c_places(lip_c *c, size_t i, const uint32_t *v, size_t n);
 #define LIP_C_EXPRESSION 40
 const char *lip_c_at(const lip_c *c, size_t i, char buf[LIP_C_EXPRESSION]);
 
-/* ---- parts ---- */
-
 /* Channels, height and width of a value; what has one dimension fewer has one row. */
 void lip_c_image(const lip_shape *s, size_t dim[3]);
 /* How a window moves, each down and across; dilation may be NULL. */
@@ -102,6 +100,8 @@ typedef struct lip_c_steps {
 } lip_c_steps;
 /* Table g of step i: what the helpers know of windows. */
 void lip_c_window(lip_c *c, size_t i, const size_t in[3], const size_t out[3], const lip_c_steps *steps);
+
+/* ---- parts ---- */
 
 /* Whether a step of this kind may write over its first input (c_step.c). */
 bool lip_c_in_place(lip_emit_op op);

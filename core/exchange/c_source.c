@@ -44,12 +44,13 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
   char sha256[65], path[64];
   lip_status status = hash_weights(c, sha256, err);
   if (status) return status;
-  lip_c_put(c, to,
-            "/* Written by lipwb. Arithmetic is IEEE float32 rounded to nearest, products and sums fused or "
-            "not, denormal\n"
-            " * numbers kept or flushed; nothing is allocated, no function calls itself, every loop has "
-            "fixed bounds. */\n"
-            "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n\n");
+  lip_c_put(
+      c, to,
+      "/* Written by lipwb. Arithmetic is IEEE float32 rounded to nearest, denormal numbers kept, products "
+      "and sums fused\n"
+      " * or not; nothing is allocated, no function calls itself, every loop has "
+      "fixed bounds. */\n"
+      "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n\n");
   lip_c_putf(c, to, "#define $_N %zuU /* inputs */\n#define $_M %zuU /* outputs */\n", c->net->root->n_in,
              c->net->root->n_out);
   lip_c_putf(c, to, "#define $_NORM \"%s\" /* of inputs, and of outputs behind the arrow */\n",
@@ -90,12 +91,13 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
                 : "/* 1 when the output is positive, else 0; -1 when it is NaN. */\n");
   lip_c_put(c, to, "int @_label(const float y[$_M]);\n");
   lip_c_radius_declare(radius, c, to);
-  lip_c_put(c, to,
-            "/* 0 when this program computes what lipwb does: inputs whose outputs are known are run again. "
-            "Else 1: floats do\n"
-            " * not round to nearest; 2: an output is not finite; 3: another label; 4: outputs are outside "
-            "of the allowance; 5: a radius is. */\n"
-            "int @_selftest(@_scratch *s);\n\n#endif\n");
+  lip_c_put(
+      c, to,
+      "/* 0 when this program computes what lipwb does: inputs whose outputs are known are run again. Else\n"
+      " * 1: floats do not round to nearest, or denormal ones are lost; 2: an output is not finite; 3: "
+      "another label;\n"
+      " * 4: outputs are outside of the allowance; 5: a radius is. */\n"
+      "int @_selftest(@_scratch *s);\n\n#endif\n");
   return LIP_OK;
 }
 

@@ -24,22 +24,6 @@ static bool same_home(const lip_c *c, size_t i, size_t k) {
   return c->plan.value[i].home == c->plan.value[k].home;
 }
 
-void lip_c_image(const lip_shape *s, size_t dim[3]) {
-  dim[0] = s->dim[0];
-  dim[1] = s->ndim > 2 ? s->dim[1] : 1;
-  dim[2] = s->ndim > 2 ? s->dim[2] : s->ndim > 1 ? s->dim[1] : 1;
-}
-
-void lip_c_window(lip_c *c, size_t i, const size_t in[3], const size_t out[3], const lip_c_steps *v) {
-  const size_t down = v->dilation ? v->dilation[0] : 1, across = v->dilation ? v->dilation[1] : 1;
-  c->windows = true;
-  lip_c_putf(c, &c->tables,
-             "static const @_window @_g%zu = {%zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, "
-             "%zuU, %zuU};\n",
-             i, in[1], in[2], out[1], out[2], v->kernel[0], v->kernel[1], v->stride[0], v->stride[1],
-             v->padding[0], v->padding[1], down, across);
-}
-
 static lip_status write_constant(lip_c *c, const lip_emit_step *s, size_t i, lip_err *err) {
   (void)err;
   char y[LIP_C_EXPRESSION];

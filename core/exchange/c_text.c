@@ -132,3 +132,19 @@ const char *lip_c_at(const lip_c *c, size_t i, char buf[LIP_C_EXPRESSION]) {
     snprintf(buf, LIP_C_EXPRESSION, "%s", home->place == LIP_C_X ? "x" : "y");
   return buf;
 }
+
+void lip_c_image(const lip_shape *s, size_t dim[3]) {
+  dim[0] = s->dim[0];
+  dim[1] = s->ndim > 2 ? s->dim[1] : 1;
+  dim[2] = s->ndim > 2 ? s->dim[2] : s->ndim > 1 ? s->dim[1] : 1;
+}
+
+void lip_c_window(lip_c *c, size_t i, const size_t in[3], const size_t out[3], const lip_c_steps *v) {
+  const size_t down = v->dilation ? v->dilation[0] : 1, across = v->dilation ? v->dilation[1] : 1;
+  c->windows = true;
+  lip_c_putf(c, &c->tables,
+             "static const @_window @_g%zu = {%zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, %zuU, "
+             "%zuU, %zuU};\n",
+             i, in[1], in[2], out[1], out[2], v->kernel[0], v->kernel[1], v->stride[0], v->stride[1],
+             v->padding[0], v->padding[1], down, across);
+}

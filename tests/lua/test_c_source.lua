@@ -55,7 +55,7 @@ local function raw(x)
   return bytes:sub(11 + string.unpack("<I2", bytes, 9))
 end
 
--- Lines of "label outputs...", as NAME_test prints them.
+-- Lines of "label radius outputs...", as NAME_test prints them.
 local function rows_of(text)
   local rows = {}
   for line in text:gmatch "[^\n]+" do
@@ -74,14 +74,16 @@ local function compare(net, x, rows, what)
   z = z:reshape { B, n }
   lu.assertEquals(#rows, B, what)
   local norm = tonumber((net.norm or ""):match "^[^-]+") or math.huge
+  local proved = net:certify(x, label).radii
   for i = 1, B do
+    lu.assertTrue(rows[i][2] <= proved[i], ("%s: radius of row %d: %.9g, above %.17g"):format(what, i, rows[i][2], proved[i]))
     local size = x[i]:norm(norm)
     local off = 2 * net:deviation(size) + 1e-8
     local close = math.huge
     for j = 1, n do
-      local gap = math.abs(rows[i][j + 1] - z[i][j])
-      lu.assertTrue(gap <= off + 1e-8 * math.abs(z[i][j]), ("%s: row %d, output %d: %g, not %g"):format(what, i, j, rows[i][j + 1], z[i][j]))
-      lu.assertTrue(gap <= 1e-4 * (1 + math.abs(z[i][j])), ("%s: row %d, output %d: %g is far from %g"):format(what, i, j, rows[i][j + 1], z[i][j]))
+      local gap = math.abs(rows[i][j + 2] - z[i][j])
+      lu.assertTrue(gap <= off + 1e-8 * math.abs(z[i][j]), ("%s: row %d, output %d: %g, not %g"):format(what, i, j, rows[i][j + 2], z[i][j]))
+      lu.assertTrue(gap <= 1e-4 * (1 + math.abs(z[i][j])), ("%s: row %d, output %d: %g is far from %g"):format(what, i, j, rows[i][j + 2], z[i][j]))
       for k = 1, n do
         if k ~= j then close = math.min(close, math.abs(z[i][j] - z[i][k])) end
       end
@@ -171,7 +173,7 @@ static int show_@(void)
   }
   while (fread(x, sizeof x[0], $_N, f) == $_N) {
     (void)@_run(x, y, &s);
-    printf("%d", @_label(y));
+    printf("%d %.9g", @_label(y), (double)@_radius(x, y));
     for (j = 0U; j < $_M; j++) {
       printf(" %.9g", (double)y[j]);
     }
@@ -415,16 +417,18 @@ function tests.test_mnist()
   lu.assertTrue(net:export { c = folder, name = "digits" })
   local x = test:batch(1, 10000)
   write(folder .. "/digits.raw", raw(x))
-  local label = net:predict(x)
+  local label, proved = net:predict(x), net:certify(test).radii
   for _, flags in ipairs { "-Os", "-O3 -ffp-contract=fast -march=native" } do
     must(("cc %s %s digits.c digits_test.c -o digits"):format(strict, flags))
     lu.assertStrContains(must "./digits", "self-test passed")
-    local wrong, rows = 0, rows_of(must "./digits digits.raw")
+    local wrong, rows, sum, best = 0, rows_of(must "./digits digits.raw"), 0, 0
     lu.assertEquals(#rows, 10000)
     for i, row in ipairs(rows) do
-      if row[1] ~= label[i] then wrong = wrong + 1 end
+      if row[1] ~= label[i] or row[2] > proved[i] then wrong = wrong + 1 end
+      sum, best = sum + row[2], best + proved[i]
     end
     lu.assertEquals(wrong, 0, flags)
+    lu.assertTrue(sum > 0.99 * best, ("radii: %g of %g"):format(sum, best))
   end
 end
 
