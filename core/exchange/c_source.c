@@ -50,7 +50,8 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
       "and sums fused\n"
       " * or not; nothing is allocated, no function calls itself, every loop has "
       "fixed bounds. */\n"
-      "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n\n");
+      "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n\n"
+      "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
   lip_c_putf(c, to, "#define $_N %zuU /* inputs */\n#define $_M %zuU /* outputs */\n", c->net->root->n_in,
              c->net->root->n_out);
   lip_c_putf(c, to, "#define $_NORM \"%s\" /* of inputs, and of outputs behind the arrow */\n",
@@ -97,7 +98,7 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
       " * 1: floats do not round to nearest, or denormal ones are lost; 2: an output is not finite; 3: "
       "another label;\n"
       " * 4: outputs are outside of the allowance; 5: a radius is. */\n"
-      "int @_selftest(@_scratch *s);\n\n#endif\n");
+      "int @_selftest(@_scratch *s);\n\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
   return LIP_OK;
 }
 
@@ -193,6 +194,12 @@ static lip_status write_source(lip_c *c, const lip_c_radius *radius, lip_str *to
   write_label(c, to);
   lip_c_radius_write(radius, c, to);
   if (tests.text) lip_str_add(to, tests.text, tests.len);
+  if (!status && c->conf->progmem && c->constants > LIP_C_PROGMEM)
+    status = lip_fail(
+        err, LIP_UNSUPPORTED,
+        "weights = \"progmem\": %zu bytes of constants, more than the %d that AVR's near pointers reach; "
+        "a smaller net, or weights = \"const\" on another processor",
+        c->constants, LIP_C_PROGMEM);
   if (tests.failed || c->tables.failed || c->functions.failed || c->body.failed) to->failed = true;
   lip_str_free(&tests);
   return status;

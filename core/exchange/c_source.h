@@ -12,6 +12,9 @@
 /* Longest name: NAME_selftest and the like stay within the 31 characters that C99 promises to tell apart. */
 #define LIP_C_NAME 20
 
+/* Most bytes of constants in program memory: pointers have 16 bits, and vectors come first. */
+#define LIP_C_PROGMEM 65000
+
 /* Rows of which some are taken for the self-test where none are given. */
 #define LIP_C_SAMPLES 64
 
@@ -28,7 +31,8 @@ typedef struct lip_c_conf {
 } lip_c_conf;
 
 /* Writes the three files, each of them whole or not at all. Runs the net (its buffers grow, what the last pass has left is
- * gone). LIP_OPTION: a name that C cannot have; LIP_UNSUPPORTED names the layer that cannot be written; LIP_NOT_FINITE:
+ * gone). LIP_OPTION: a name that C cannot have; LIP_UNSUPPORTED names the layer that cannot be written, or says
+ * that program memory is too small; LIP_NOT_FINITE:
  * some weight is NaN or infinite; LIP_IO, LIP_NOT_FOUND, LIP_MEMORY. */
 lip_status lip_c_write(lip_net *net, const lip_c_conf *conf, lip_err *err);
 
