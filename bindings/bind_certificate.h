@@ -81,6 +81,9 @@ size_t lipL_certificate_count(const lipL_certificate *c, double eps);
 lip_status lipL_certificate_save(const char *path, const lipL_certificate *c, lip_err *err);
 /* Everything but the claims' truth: format, hash over all of the file, shapes. LIP_FORMAT, LIP_IO, ... */
 lip_status lipL_certificate_load(const char *path, lipL_certificate *c, lip_err *err);
+/* The file at `path` speaks of this net, and the checker confirms its norms and its constants of pairs (c->pair), but looks at
+ * no row. LIP_FORMAT: it does not; LIP_UNSUPPORTED, LIP_IO, ... c is new. */
+lip_status lipL_certificate_confirm(lipL_certificate *c, const lip_net *net, const char *path, lip_err *err);
 /* Method "local". Room for the lines of all rows; c->check is open. LIP_MEMORY. */
 lip_status lipL_certificate_reserve_local(lipL_certificate *c, lip_err *err);
 /* The largest of the sizes above `radius` that the checker confirms for row r with its label, into the row's radius.

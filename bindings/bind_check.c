@@ -103,6 +103,15 @@ static lip_status check_all(task *t, const char *path, lip_err *err) {
   return status ? status : check_counts(t, err);
 }
 
+lip_status lipL_certificate_confirm(lipL_certificate *c, const lip_net *net, const char *path, lip_err *err) {
+  task t = {.c = c};
+  lip_status status = lipL_model_init(&c->model, net, err);
+  if (!status) status = lipL_certificate_load(path, c, err);
+  if (!status) status = check_model(&t, err);
+  if (!status && !c->pair) status = refuse(err, "pair: the file has no constants of pairs of classes");
+  return status ? status : check_bounds(&t, err);
+}
+
 static void push_counts(lua_State *L, const lipL_certificate *c) {
   lua_createtable(L, (int)c->n_eps, 0);
   for (size_t k = 0; k < c->n_eps; k++) {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "bindings/bind_cert.h"
+#include "bindings/bind_certificate.h"
 #include "core/exchange/c_source.h"
 
 /* The text of field `name` of the table at 2, pushed; NULL: absent. Raises for what is no text. */
@@ -27,6 +27,27 @@ static bool check_place(lua_State *L, const char *text) {
   return text && strcmp(text, "progmem") == 0;
 }
 
+/* Constants of pairs from the file at `path`, worked out again, from the norm of the net's input. c is collected. */
+static lip_status read_certificate(lip_net *net, lipL_certificate *c, const char *path, char hash[65],
+                                   lip_c_conf *conf, lip_err *err) {
+  static const lip_p norm[] = {LIP_PINF, LIP_P1, LIP_P2}; /* as the checker names them: 0, 1, 2 */
+  lip_status status = lipL_certificate_confirm(c, net, path, err);
+  if (!status) status = lip_sha256_file(path, hash, err);
+  if (status == LIP_FORMAT || status == LIP_UNSUPPORTED) {
+    lip_err why = *err;
+    return lip_fail(err, status, "%s: %s", path, why.msg);
+  }
+  if (status) return status;
+  const lip_p p = lip_path_at(&net->conf.path, 0);
+  if (norm[c->path[0]] != p)
+    return lip_fail(err, LIP_FORMAT, "%s: speaks of inputs in norm %s, the net's are in norm %s", path,
+                    lip_p_name(norm[c->path[0]]), lip_p_name(p));
+  conf->pairs = c->pair;
+  conf->method = c->key[LIP_KEY_method];
+  conf->certificate = hash;
+  return LIP_OK;
+}
+
 int lipL_export_c(lua_State *L) {
   lip_net *net = lipL_checkidle(L, 1);
   lip_c_conf conf = {0};
@@ -47,6 +68,10 @@ int lipL_export_c(lua_State *L) {
                         lipL_typetext(L, -1, got, sizeof got));
     conf.sample = lipL_optrows(L, "export", "inputs", net, &conf.n_sample);
   }
+  char hash[65];
+  const char *path = text_field(L, "certificate");
+  if (path && read_certificate(net, lipL_newcertificate(L), path, hash, &conf, &err))
+    return lipL_fail(L, &err);
   lipL_reserve(L, net, conf.n_sample > LIP_C_SAMPLES ? conf.n_sample : LIP_C_SAMPLES);
   const lip_status status = lip_c_write(net, &conf, &err);
   const int failed = lipL_netfault(L, net);

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/error.h"
+
 #define LIP_SHA256_BYTES 32
 
 /* A plain value: copying it copies the hash under way. */
@@ -20,6 +22,8 @@ void lip_sha256_add(lip_sha256 *h, const void *bytes, size_t n);
 void lip_sha256_end(lip_sha256 *h, uint8_t digest[LIP_SHA256_BYTES]);
 /* 64 lower-case hexadecimal digits and a terminator. */
 void lip_sha256_hex(const uint8_t digest[LIP_SHA256_BYTES], char text[65]);
+/* Of all bytes of a file, as text. LIP_NOT_FOUND, LIP_IO, LIP_MEMORY (sha256_file.c). */
+lip_status lip_sha256_file(const char *path, char text[65], lip_err *err);
 
 /* Tests only: false makes every later hash use the portable code even where the processor has SHA instructions. */
 void lip_sha256_allow_fast(int allow);

@@ -1,13 +1,10 @@
 #include "core/exchange/onnx_write.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/base/decimal.h"
-#include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/bound/bound.h"
@@ -61,28 +58,6 @@ static const char *number(char *text, size_t size, double v) {
   return text;
 }
 
-static lip_status hash_file(const char *path, char hex[65], lip_err *err) {
-  enum { CHUNK = 1 << 16 };
-  uint8_t digest[LIP_SHA256_BYTES];
-  lip_sha256 hash;
-  ssize_t got;
-  int fd;
-  lip_status status = lip_file_open(path, &fd, NULL, err);
-  if (status) return status;
-  unsigned char *chunk = lip_alloc(CHUNK, 1);
-  lip_sha256_init(&hash);
-  while (chunk && (got = read(fd, chunk, CHUNK)) > 0) lip_sha256_add(&hash, chunk, (size_t)got);
-  if (!chunk)
-    status = lip_fail(err, LIP_MEMORY, "out of memory for a check sum");
-  else if (got < 0)
-    status = lip_file_refuse(path, "read", errno, err);
-  lip_free(chunk);
-  close(fd);
-  lip_sha256_end(&hash, digest);
-  lip_sha256_hex(digest, hex);
-  return status;
-}
-
 static lip_status write_meta(lip_onnx_file *f, const lip_net *net, const lip_onnx_write_conf *conf,
                              lip_err *err) {
   char text[64], hex[65];
@@ -100,7 +75,7 @@ static lip_status write_meta(lip_onnx_file *f, const lip_net *net, const lip_onn
   lip_str_free(&kinds);
   lip_bound_free(&bound);
   if (!conf->certificate) return LIP_OK;
-  status = hash_file(conf->certificate, hex, err);
+  status = lip_sha256_file(conf->certificate, hex, err);
   if (!status) lip_onnx_file_meta(f, "lipwb.certificate_sha256", hex);
   return status;
 }

@@ -364,7 +364,7 @@ c = none -- a folder for C99 source, NAME.h, NAME.c and NAME_test.c; it is made 
 name = none -- with c: a C identifier that starts those of the source
 weights = const -- with c: "progmem" puts them into the program memory of AVR processors
 inputs = made up -- with c: a tensor of inputs (rows, shape...) for the self-test
-certificate = none -- a file of net:certificate, whose SHA-256 is noted: in ONNX as lipwb.certificate_sha256
+certificate = none -- a file of net:certificate, whose SHA-256 is noted: in ONNX as lipwb.certificate_sha256; with c its constants of pairs are worked out again and make NAME_radius larger
 -> true, or nil, message, code. Layers that a format cannot hold are named (code "unsupported"), and not written: householder, linf_dist, sort_neuron and those of lip.layer; in ONNX also l2_pool2d]],
   ["ds:batches"] = [[
 size = 128 -- samples in a batch

@@ -272,6 +272,44 @@ function tests.test_the_program_beside_it()
   compare(net, x, rows_of(must "./small x.raw"), "small")
 end
 
+-- Constants of a certificate file are worked out again, and make radii larger; files that speak of something else are refused.
+function tests.test_a_certificate()
+  needs "cc"
+  local function radii(certificate)
+    local net = lip.net { input = { 6 }, norm = 2, seed = 4, D(12), lip.relu {}, D(12), lip.relu {}, D(4) }
+    local x = lip.randn(lip.rng(5), 30, 6)
+    local proved = net:certify(x, net:predict(x), certificate and { method = "multiplier" } or nil).radii
+    if certificate then assert(net:certificate(folder .. "/net.cert", x, net:predict(x), { method = "multiplier" })) end
+    lu.assertTrue(net:export { c = folder, name = "proved", certificate = certificate and folder .. "/net.cert" or nil })
+    write(folder .. "/x.raw", raw(x))
+    must(("cc %s -O2 proved.c proved_test.c -o proved && ./proved"):format(strict))
+    local rows, sum = rows_of(must "./proved x.raw"), 0
+    for i, row in ipairs(rows) do
+      lu.assertTrue(row[2] <= proved[i] and row[2] >= 0.99 * proved[i] - 1e-4, ("row %d: %.9g, %.9g"):format(i, row[2], proved[i]))
+      sum = sum + row[2]
+    end
+    return sum
+  end
+  lu.assertTrue(radii(true) > 1.05 * radii(false))
+  lu.assertNotStrContains(read(folder .. "/proved.h"), "CERTIFICATE")
+  radii(true)
+  lu.assertStrMatches(read(folder .. "/proved.h"), '.*BOUND "multiplier".*CERTIFICATE_SHA256 \\\n  "%x+".*')
+  local function refused(options, why)
+    options.c, options.name = folder, "other"
+    local result, message, code = small():export(options)
+    lu.assertNil(result)
+    lu.assertStrContains(message, why)
+    lu.assertNil(io.open(folder .. "/other.c"))
+    return code
+  end
+  lu.assertEquals(refused({ certificate = folder .. "/net.cert" }, "fit the net"), "format")
+  lu.assertEquals(refused({ certificate = folder .. "/small.c" }, "small.c"), "format")
+  lu.assertEquals(refused({ certificate = folder .. "/none" }, "none"), "not_found")
+  local net = small()
+  assert(net:certificate(folder .. "/inf.cert", lip.ones(1, 7), { 0 }, { p = "inf" }))
+  lu.assertEquals(refused({ certificate = folder .. "/inf.cert" }, "norm inf"), "format")
+end
+
 -- What is no number has no label and no radius; what overflows is said by run.
 function tests.test_nan_and_infinity()
   needs "cc"
