@@ -481,9 +481,8 @@ local accepted = { ["8.9"] = true, ["8.7"] = true, ["2.5"] = true, ["19.2"] = tr
 
 function tests.test_misra()
   needs "cppcheck"
-  local kinds = {}
-  for kind in pairs(nets) do kinds[#kinds + 1] = kind end
-  table.sort(kinds)
+  local kinds = { "dense", "conv2d", "relu", "leaky_relu", "abs", "tanh", "sigmoid", "softplus", "maxmin", "groupsort", "batch_norm",
+    "max_pool2d", "avg_pool2d", "l2_pool2d", "shift", "concat", "sum", "anchor" } -- every function that there is
   local names = export_all(merciless and { "dense" } or kinds)
   local list = table.concat(names, ".c ") .. ".c"
   local said = must("cppcheck --std=c99 --enable=style --addon=misra --quiet --template='{id} {file}:{line}' " ..
