@@ -14,18 +14,17 @@ enum { KEPT = 3 };
 /* Inputs, what the net makes of them, and how far a run in float32 may be from that. */
 typedef struct samples {
   size_t n, kept;
-  size_t *pick;  /* (kept) of the n, owned */
-  float *x;      /* (n, n_in) owned */
-  double *y;     /* (n, n_out) owned */
-  double *allow; /* (n) owned: infinite where the net does not say */
-  int *label;    /* (n) owned; -2: another order of sums may have another one */
+  size_t *pick; /* (kept) of the n, owned */
+  float *x;     /* (n, n_in) owned */
+  double *y;    /* (n, n_out) owned */
+  double allow; /* infinite where the net does not say */
+  int *label;   /* (n) owned; -2: another order of sums may have another one */
 } samples;
 
 static void samples_free(samples *s) {
   lip_free(s->pick);
   lip_free(s->x);
   lip_free(s->y);
-  lip_free(s->allow);
   lip_free(s->label);
 }
 
@@ -46,12 +45,13 @@ static lip_status evaluate(lip_c *c, samples *s, lip_err *err) {
     lip_net_forward(c->net, s->x, s->n, false);
     for (size_t i = 0; i < s->n * root->n_out; i++) s->y[i] = (double)c->net->logits[i];
   }
-  for (size_t i = 0; i < s->n; i++) {
-    const float *x = s->x + i * root->n_in;
-    lip_deviation d = {lip_norm_upper(x, root->n_in, lip_path_at(&c->net->conf.path, 0)), 0};
-    lip_chain_deviate(root, &d);
-    s->allow[i] = wide ? d.off * (1 + 0x1p-20) : 2 * d.off;
-  }
+  /* of the largest input: norms of every layer are found anew each time */
+  lip_deviation d = {0, 0};
+  for (size_t i = 0; i < s->n; i++)
+    d.size =
+        fmax(d.size, lip_norm_upper(s->x + i * root->n_in, root->n_in, lip_path_at(&c->net->conf.path, 0)));
+  lip_chain_deviate(root, &d);
+  s->allow = wide ? d.off * (1 + 0x1p-20) : 2 * d.off;
   return LIP_OK;
 }
 
@@ -79,16 +79,15 @@ static lip_status samples_init(lip_c *c, samples *s, lip_err *err) {
   *s = (samples){.n = given ? c->conf->n_sample : LIP_C_SAMPLES};
   s->x = lip_alloc(s->n * n_in, sizeof *s->x);
   s->y = lip_alloc(s->n * n_out, sizeof *s->y);
-  s->allow = lip_alloc(s->n, sizeof *s->allow);
   s->label = lip_alloc(s->n, sizeof *s->label);
   s->pick = lip_alloc(s->n, sizeof *s->pick);
-  if (!s->x || !s->y || !s->allow || !s->label || !s->pick) return no_memory(err);
+  if (!s->x || !s->y || !s->label || !s->pick) return no_memory(err);
   lip_rng rng = lip_rng_at(1, 0, 0);
   for (size_t i = 0; i < s->n * n_in; i++)
     s->x[i] = given ? c->conf->sample[i] : (float)lip_rng_below(&rng, 256) / 256;
   lip_status status = evaluate(c, s, err);
   if (status) return status;
-  for (size_t i = 0; i < s->n; i++) s->label[i] = label_of(s->y + i * n_out, n_out, s->allow[i]);
+  for (size_t i = 0; i < s->n; i++) s->label[i] = label_of(s->y + i * n_out, n_out, s->allow);
   choose(s, given ? s->n : KEPT);
   return LIP_OK;
 }
@@ -123,7 +122,7 @@ static lip_status write_tables(lip_c *c, const samples *s, lip_err *err) {
     const size_t i = s->pick[k];
     for (size_t j = 0; j < n; j++) x[k * n + j] = s->x[i * n + j];
     for (size_t j = 0; j < m; j++) y[k * m + j] = (float)s->y[i * m + j];
-    allow[k] = allowance(s->y + i * m, m, s->allow[i]);
+    allow[k] = allowance(s->y + i * m, m, s->allow);
   }
   if (!status) {
     lip_c_put(

@@ -1,5 +1,4 @@
 /* Text of C source: names, literals, tables. Numbers are written by hand: printf's would follow the locale. */
-#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -15,9 +14,10 @@ static const char *const keywords[] = {
     "switch", "typedef",  "union",    "unsigned", "void",  "volatile", "while",   "main",   NULL};
 
 lip_status lip_c_name(const char *name, lip_err *err) {
+  static const char letters[] =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"; /* of no locale */
   const size_t n = strlen(name);
-  bool fits = n > 0 && n <= LIP_C_NAME && isalpha((unsigned char)name[0]);
-  for (size_t i = 0; fits && i < n; i++) fits = isalnum((unsigned char)name[i]) || name[i] == '_';
+  const bool fits = n > 0 && n <= LIP_C_NAME && strspn(name, letters) == n && strspn(name, letters + 52) == 0;
   if (!fits)
     return lip_fail(err, LIP_OPTION,
                     "name: expected a C identifier of at most %d letters, digits and _ that starts with a "
@@ -41,7 +41,8 @@ void lip_c_put(const lip_c *c, lip_str *to, const char *text) {
     p += sign != '\0';
     if (sign == '@') lip_str_puts(to, name);
     if (sign == '$')
-      for (const char *q = name; *q; q++) lip_str_add(to, &(char){(char)toupper((unsigned char)*q)}, 1);
+      for (const char *q = name; *q; q++)
+        lip_str_add(to, &(char){*q >= 'a' && *q <= 'z' ? (char)(*q - 'a' + 'A') : *q}, 1);
     if ((sign == '^' || sign == '~') && c->conf->progmem) {
       lip_str_puts(to, sign == '^' ? "pgm_read_float(&" : c->narrow ? "pgm_read_word(&" : "pgm_read_dword(&");
       reading = true;
