@@ -140,7 +140,7 @@ static void write_run(const lip_c *c, lip_str *to) {
             "int @_run(const float x[$_N], float y[$_M], @_scratch *s)\n{\n"
             "  size_t j;\n  int result = 0;\n");
   if (c->plan.room == 0 && c->patch == 0) lip_c_put(c, to, "  (void)s;\n");
-  lip_str_add(to, c->body.text, c->body.len);
+  if (c->body.text) lip_str_add(to, c->body.text, c->body.len);
   if (c->plan.copied) lip_c_put(c, to, "  @_copy(y, x, $_M);\n");
   lip_c_put(c, to,
             "  for (j = 0U; j < $_M; j++) {\n"
