@@ -43,7 +43,7 @@ static void write_steps(lip_onnx_steps *s, const lip_net *net) {
     s->name = more > 0 ? lip_onnx_file_text(s->file, "%s#%zu", s->path, more + 1) : s->path;
     s->value[i] = i == s->e->out ? "output" : s->name;
     if (path.failed) lip_onnx_file_no_memory(s->file);
-    lip_onnx_step(s, i, s->value[i]);
+    lip_onnx_put_step(s, i, s->value[i]);
   }
   lip_str_free(&path);
 }

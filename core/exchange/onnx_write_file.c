@@ -224,16 +224,16 @@ const char *lip_onnx_file_whole(lip_onnx_file *f, const char *name, size_t n, co
 
 /* ---- for steps ---- */
 
-const char *lip_onnx_op(lip_onnx_steps *s, const char *op, const char *part, size_t n, const char *const *in,
-                        const char *out) {
+const char *lip_onnx_put(lip_onnx_steps *s, const char *op, const char *part, size_t n, const char *const *in,
+                         const char *out) {
   const char *name = lip_onnx_file_text(s->file, "%s%s", s->name, part);
   if (!out) out = name;
   lip_onnx_file_node(s->file, op, name, n, in, 1, &out);
   return out;
 }
 
-const char *lip_onnx_reshape(lip_onnx_steps *s, const char *part, const char *x, size_t n, const size_t *side,
-                             const char *out) {
+const char *lip_onnx_put_reshape(lip_onnx_steps *s, const char *part, const char *x, size_t n,
+                                 const size_t *side, const char *out) {
   int64_t shape[8] = {0}; /* 0: the batch, as it is */
   char text[200];
   int used = snprintf(text, sizeof text, "shape");
@@ -243,7 +243,7 @@ const char *lip_onnx_reshape(lip_onnx_steps *s, const char *part, const char *x,
         snprintf(text + used, sizeof text - (size_t)used, ".%zu", side[i]); /* 7 numbers of 20 digits fit */
   }
   const char *to = lip_onnx_file_whole(s->file, lip_onnx_file_text(s->file, "%s", text), n + 1, shape);
-  return lip_onnx_op(s, "Reshape", part, 2, (const char *const[]){x, to}, out);
+  return lip_onnx_put(s, "Reshape", part, 2, (const char *const[]){x, to}, out);
 }
 
 /* ---- input, output, metadata ---- */

@@ -26,7 +26,7 @@ static void put_zeros(lip_onnx_steps *s, const lip_shape *in, const lip_shape *o
   pads[rank + 1] = (int64_t)(out->dim[0] - in->dim[0]);
   const char *by =
       lip_onnx_file_whole(s->file, lip_onnx_file_text(s->file, "%s.pads", s->path), 2 * rank, pads);
-  lip_onnx_op(s, "Pad", "", 2, (const char *const[]){x, by}, y);
+  lip_onnx_put(s, "Pad", "", 2, (const char *const[]){x, by}, y);
 }
 
 static void first_channels(lip_onnx_steps *s, const lip_shape *out, const char *x, const char *y) {
@@ -35,7 +35,7 @@ static void first_channels(lip_onnx_steps *s, const lip_shape *out, const char *
   const char *starts = lip_onnx_file_whole(f, lip_onnx_file_text(f, "%s.starts", s->path), 1, &from);
   const char *ends = lip_onnx_file_whole(f, lip_onnx_file_text(f, "%s.ends", s->path), 1, &to);
   const char *axes = lip_onnx_file_whole(f, lip_onnx_file_text(f, "%s.axes", s->path), 1, &axis);
-  lip_onnx_op(s, "Slice", "", 4, (const char *const[]){x, starts, ends, axes}, y);
+  lip_onnx_put(s, "Slice", "", 4, (const char *const[]){x, starts, ends, axes}, y);
 }
 
 /* Blocks of b x b pixels of the image {C, H, W} are channels of the deep one, {C b b, H / b, W / b}: place k of that is
@@ -65,10 +65,10 @@ static size_t blocks(const lip_emit_step *step, const lip_shape *in, bool back) 
 static void to_depth(lip_onnx_steps *s, const lip_shape *in, const lip_shape *out, size_t b, const char *x,
                      const char *y) {
   const size_t split[] = {in->dim[0], out->dim[1], b, out->dim[2], b};
-  const char *parts = lip_onnx_reshape(s, ".split", x, 5, split, NULL);
-  const char *turned = lip_onnx_op(s, "Transpose", ".turn", 1, &parts, NULL);
+  const char *parts = lip_onnx_put_reshape(s, ".split", x, 5, split, NULL);
+  const char *turned = lip_onnx_put(s, "Transpose", ".turn", 1, &parts, NULL);
   lip_onnx_file_ints(s->file, "perm", 6, (const int64_t[]){0, 1, 3, 5, 2, 4});
-  lip_onnx_reshape(s, "", turned, 3, out->dim, y);
+  lip_onnx_put_reshape(s, "", turned, 3, out->dim, y);
 }
 
 /* Any other order: places of the flat value, behind which there is a 0 if one is wanted. */
@@ -83,21 +83,21 @@ static void gather(lip_onnx_steps *s, const lip_emit_step *step, const lip_shape
     zeros = zeros || zero;
   }
   if (!at) return;
-  const char *flat = in->ndim > 1 ? lip_onnx_op(s, "Flatten", ".flat", 1, &x, NULL) : x;
+  const char *flat = in->ndim > 1 ? lip_onnx_put(s, "Flatten", ".flat", 1, &x, NULL) : x;
   if (zeros) {
     const char *pads = lip_onnx_file_whole(s->file, lip_onnx_file_text(s->file, "%s.pads", s->path), 4,
                                            (const int64_t[]){0, 0, 0, 1});
-    flat = lip_onnx_op(s, "Pad", ".zero", 2, (const char *const[]){flat, pads}, NULL);
+    flat = lip_onnx_put(s, "Pad", ".zero", 2, (const char *const[]){flat, pads}, NULL);
   }
   const char *places = lip_onnx_file_whole(s->file, lip_onnx_file_text(s->file, "%s.from", s->path), n, at);
   const bool last = step->out.ndim == 1;
-  const char *moved = lip_onnx_op(s, "Gather", last ? "" : ".gather", 2, (const char *const[]){flat, places},
-                                  last ? y : NULL);
+  const char *moved = lip_onnx_put(s, "Gather", last ? "" : ".gather", 2, (const char *const[]){flat, places},
+                                   last ? y : NULL);
   lip_onnx_file_int(s->file, "axis", 1);
-  if (!last) lip_onnx_reshape(s, "", moved, (size_t)step->out.ndim, step->out.dim, y);
+  if (!last) lip_onnx_put_reshape(s, "", moved, (size_t)step->out.ndim, step->out.dim, y);
 }
 
-void lip_onnx_move(lip_onnx_steps *s, const lip_emit_step *step, const char *x, const char *out) {
+void lip_onnx_put_move(lip_onnx_steps *s, const lip_emit_step *step, const char *x, const char *out) {
   const lip_shape *in = &s->e->step[step->x[0]].out, *to = &step->out;
   const size_t n_in = lip_shape_size(in), n_out = lip_shape_size(to);
   const bool sides = same_sides(in, to);
@@ -109,7 +109,7 @@ void lip_onnx_move(lip_onnx_steps *s, const lip_emit_step *step, const char *x, 
   } else if (deep) {
     to_depth(s, in, to, deep, x, out);
   } else if (flat) {
-    lip_onnx_op(s, "DepthToSpace", "", 1, &x, out);
+    lip_onnx_put(s, "DepthToSpace", "", 1, &x, out);
     lip_onnx_file_int(s->file, "blocksize", (int64_t)flat);
     lip_onnx_file_word(s->file, "mode", "CRD");
   } else {

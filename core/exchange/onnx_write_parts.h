@@ -48,19 +48,19 @@ typedef struct lip_onnx_steps {
 
 /* A node of one output with n inputs; `part` goes behind the name of the step. Returns its output, `out` or a name of its
  * own where that is NULL. */
-const char *lip_onnx_op(lip_onnx_steps *s, const char *op, const char *part, size_t n, const char *const *in,
-                        const char *out);
+const char *lip_onnx_put(lip_onnx_steps *s, const char *op, const char *part, size_t n, const char *const *in,
+                         const char *out);
 /* x in the shape {batch, side...}. */
-const char *lip_onnx_reshape(lip_onnx_steps *s, const char *part, const char *x, size_t n, const size_t *side,
-                             const char *out);
+const char *lip_onnx_put_reshape(lip_onnx_steps *s, const char *part, const char *x, size_t n,
+                                 const size_t *side, const char *out);
 
 /* ---- onnx_write_step.c ---- */
 
 /* Appends nodes that compute value i of e from those before it; `out` is what to call it. */
-void lip_onnx_step(lip_onnx_steps *s, size_t i, const char *out);
+void lip_onnx_put_step(lip_onnx_steps *s, size_t i, const char *out);
 
 /* ---- onnx_write_move.c ---- */
 
-void lip_onnx_move(lip_onnx_steps *s, const lip_emit_step *step, const char *x, const char *out);
+void lip_onnx_put_move(lip_onnx_steps *s, const lip_emit_step *step, const char *x, const char *out);
 
 #endif

@@ -33,7 +33,7 @@ static void dense(lip_onnx_steps *s, const lip_emit_step *step, const char *x, c
   const int64_t dim[] = {(int64_t)step->out.dim[0], (int64_t)lip_shape_size(shape_in(s, step))};
   const char *in[3] = {x, array(s, step, "weight", 2, dim, step->u.dense.W)};
   if (step->u.dense.b) in[2] = array(s, step, "bias", 1, dim, step->u.dense.b);
-  lip_onnx_op(s, "Gemm", "", step->u.dense.b ? 3 : 2, in, out);
+  lip_onnx_put(s, "Gemm", "", step->u.dense.b ? 3 : 2, in, out);
   lip_onnx_file_int(s->file, "transB", 1);
 }
 
@@ -61,7 +61,7 @@ static void conv(lip_onnx_steps *s, const lip_emit_step *step, const char *x, co
                     (int64_t)kernel[2 - sides], (int64_t)kernel[1]};
   const char *in[3] = {x, array(s, step, "weight", (int)sides + 2, dim, step->u.conv.W)};
   if (step->u.conv.b) in[2] = array(s, step, "bias", 1, dim, step->u.conv.b);
-  lip_onnx_op(s, "Conv", "", step->u.conv.b ? 3 : 2, in, out);
+  lip_onnx_put(s, "Conv", "", step->u.conv.b ? 3 : 2, in, out);
   window(s, sides, kernel, step->u.conv.stride, step->u.conv.padding, step->u.conv.dilation);
   lip_onnx_file_int(s->file, "group", (int64_t)step->u.conv.groups);
 }
@@ -77,13 +77,13 @@ static void affine(lip_onnx_steps *s, const lip_emit_step *step, const char *x, 
   const int64_t dim[] = {(int64_t)step->out.dim[0], 1, 1};
   size_t left = 0;
   for (size_t i = 0; i < 3; i++) left += rows[i].v != NULL;
-  if (left == 0) lip_onnx_op(s, "Identity", "", 1, &x, out);
+  if (left == 0) lip_onnx_put(s, "Identity", "", 1, &x, out);
   for (size_t i = 0; i < 3; i++) {
     if (!rows[i].v) continue;
     const char *c = array(s, step, rows[i].name, step->out.ndim, dim, rows[i].v);
     const bool last = --left == 0;
-    x = lip_onnx_op(s, rows[i].op, last ? "" : rows[i].part, 2, (const char *const[]){x, c},
-                    last ? out : NULL);
+    x = lip_onnx_put(s, rows[i].op, last ? "" : rows[i].part, 2, (const char *const[]){x, c},
+                     last ? out : NULL);
   }
 }
 
@@ -100,16 +100,16 @@ static void sum(lip_onnx_steps *s, const lip_emit_step *step, const char *x, con
     if (w && *w != 1 && !minus) {
       const char *by = scalar(s, lip_onnx_file_text(s->file, "%s.weight.%zu", s->path, i + 1), w);
       const bool only = step->n_x == 1;
-      term = lip_onnx_op(s, "Mul", only ? "" : lip_onnx_file_text(s->file, ".mul.%zu", i + 1), 2,
-                         (const char *const[]){term, by}, only ? out : NULL);
+      term = lip_onnx_put(s, "Mul", only ? "" : lip_onnx_file_text(s->file, ".mul.%zu", i + 1), 2,
+                          (const char *const[]){term, by}, only ? out : NULL);
     } else if (step->n_x == 1) {
-      term = lip_onnx_op(s, "Identity", "", 1, &term, out);
+      term = lip_onnx_put(s, "Identity", "", 1, &term, out);
     }
     if (i == 0)
       x = term;
     else
-      x = lip_onnx_op(s, minus ? "Sub" : "Add", last ? "" : lip_onnx_file_text(s->file, ".add.%zu", i + 1), 2,
-                      (const char *const[]){x, term}, last ? out : NULL);
+      x = lip_onnx_put(s, minus ? "Sub" : "Add", last ? "" : lip_onnx_file_text(s->file, ".add.%zu", i + 1),
+                       2, (const char *const[]){x, term}, last ? out : NULL);
   }
 }
 
@@ -118,15 +118,15 @@ static void join(lip_onnx_steps *s, const lip_emit_step *step, const char *x, co
   const char **in = lip_onnx_file_take(s->file, step->n_x, sizeof *in);
   if (!in) return;
   for (size_t i = 0; i < step->n_x; i++) in[i] = value_in(s, step, i);
-  lip_onnx_op(s, "Concat", "", step->n_x, in, out);
+  lip_onnx_put(s, "Concat", "", step->n_x, in, out);
   lip_onnx_file_int(s->file, "axis", 1);
 }
 
 static void reshape(lip_onnx_steps *s, const lip_emit_step *step, const char *x, const char *out) {
   if (step->out.ndim == 1)
-    lip_onnx_op(s, "Flatten", "", 1, &x, out);
+    lip_onnx_put(s, "Flatten", "", 1, &x, out);
   else
-    lip_onnx_reshape(s, "", x, (size_t)step->out.ndim, step->out.dim, out);
+    lip_onnx_put_reshape(s, "", x, (size_t)step->out.ndim, step->out.dim, out);
 }
 
 /* ---- functions, pools, sorting ---- */
@@ -139,7 +139,7 @@ static void map(lip_onnx_steps *s, const lip_emit_step *step, const char *x, con
   const float parameter = (float)step->u.map.parameter;
   const bool sharp = f == LIP_EMIT_SOFTPLUS && parameter != 1; /* log(1 + exp(beta x)) / beta */
   if (!sharp) {
-    lip_onnx_op(s, op[f], "", 1, &x, out);
+    lip_onnx_put(s, op[f], "", 1, &x, out);
     if (f == LIP_EMIT_LEAKY_RELU) lip_onnx_file_float(s->file, "alpha", parameter);
     return;
   }
@@ -147,9 +147,9 @@ static void map(lip_onnx_steps *s, const lip_emit_step *step, const char *x, con
   if (!own) return;
   *own = parameter;
   const char *beta = scalar(s, lip_onnx_file_text(s->file, "%s.beta", s->path), own);
-  x = lip_onnx_op(s, "Mul", ".mul", 2, (const char *const[]){x, beta}, NULL);
-  x = lip_onnx_op(s, op[f], ".softplus", 1, &x, NULL);
-  lip_onnx_op(s, "Div", "", 2, (const char *const[]){x, beta}, out);
+  x = lip_onnx_put(s, "Mul", ".mul", 2, (const char *const[]){x, beta}, NULL);
+  x = lip_onnx_put(s, op[f], ".softplus", 1, &x, NULL);
+  lip_onnx_put(s, "Div", "", 2, (const char *const[]){x, beta}, out);
 }
 
 /* Windows that may lie in the zeros altogether get them from a Pad: pools of ONNX have fewer zeros than the kernel. */
@@ -157,7 +157,7 @@ static const char *zeros(lip_onnx_steps *s, const size_t *padding, const char *x
   const int64_t down = (int64_t)padding[0], across = (int64_t)padding[1];
   const char *pads = lip_onnx_file_whole(s->file, lip_onnx_file_text(s->file, "%s.pads", s->path), 8,
                                          (const int64_t[]){0, 0, down, across, 0, 0, down, across});
-  return lip_onnx_op(s, "Pad", ".pad", 2, (const char *const[]){x, pads}, NULL);
+  return lip_onnx_put(s, "Pad", ".pad", 2, (const char *const[]){x, pads}, NULL);
 }
 
 static void pool(lip_onnx_steps *s, const lip_emit_step *step, const char *x, const char *out) {
@@ -168,8 +168,8 @@ static void pool(lip_onnx_steps *s, const lip_emit_step *step, const char *x, co
     return;
   }
   if (step->out.ndim == 1) {
-    const char *mean = lip_onnx_op(s, "GlobalAveragePool", ".mean", 1, &x, NULL);
-    lip_onnx_op(s, "Flatten", "", 1, &mean, out);
+    const char *mean = lip_onnx_put(s, "GlobalAveragePool", ".mean", 1, &x, NULL);
+    lip_onnx_put(s, "Flatten", "", 1, &mean, out);
     return;
   }
   if (padding[0] >= kernel[0] || padding[1] >= kernel[1]) {
@@ -177,7 +177,7 @@ static void pool(lip_onnx_steps *s, const lip_emit_step *step, const char *x, co
     padding = NULL;
   }
   const bool mean = step->u.pool.how == LIP_EMIT_MEAN;
-  lip_onnx_op(s, mean ? "AveragePool" : "MaxPool", "", 1, &x, out);
+  lip_onnx_put(s, mean ? "AveragePool" : "MaxPool", "", 1, &x, out);
   window(s, 2, kernel, step->u.pool.stride, padding, NULL);
   if (mean) lip_onnx_file_int(s->file, "count_include_pad", 1);
 }
@@ -188,10 +188,10 @@ static const char *sort_pairs(lip_onnx_steps *s, bool descending, const char *x)
                         lip_onnx_file_text(s->file, "%s.split.2", s->name)};
   lip_onnx_file_node(s->file, "Split", lip_onnx_file_text(s->file, "%s.split", s->name), 1, &x, 2, side);
   lip_onnx_file_int(s->file, "axis", 2);
-  const char *max = lip_onnx_op(s, "Max", ".max", 2, side, NULL);
-  const char *min = lip_onnx_op(s, "Min", ".min", 2, side, NULL);
-  const char *y = lip_onnx_op(s, "Concat", ".concat", 2,
-                              (const char *const[]){descending ? max : min, descending ? min : max}, NULL);
+  const char *max = lip_onnx_put(s, "Max", ".max", 2, side, NULL);
+  const char *min = lip_onnx_put(s, "Min", ".min", 2, side, NULL);
+  const char *y = lip_onnx_put(s, "Concat", ".concat", 2,
+                               (const char *const[]){descending ? max : min, descending ? min : max}, NULL);
   lip_onnx_file_int(s->file, "axis", 2);
   return y;
 }
@@ -213,23 +213,25 @@ static void sort(lip_onnx_steps *s, const lip_emit_step *step, const char *x, co
   const size_t size = step->u.sort.size, C = step->out.dim[0];
   size_t side[] = {C / size, size, lip_shape_size(&step->out) / C};
   if (size == 1) {
-    lip_onnx_op(s, "Identity", "", 1, &x, out);
+    lip_onnx_put(s, "Identity", "", 1, &x, out);
     return;
   }
-  x = lip_onnx_reshape(s, ".groups", x, step->out.ndim == 1 ? 2 : 3, side, NULL);
+  x = lip_onnx_put_reshape(s, ".groups", x, step->out.ndim == 1 ? 2 : 3, side, NULL);
   x = size == 2 ? sort_pairs(s, step->u.sort.descending, x)
                 : sort_groups(s, size, step->u.sort.descending, x);
-  lip_onnx_reshape(s, "", x, (size_t)step->out.ndim, step->out.dim, out);
+  lip_onnx_put_reshape(s, "", x, (size_t)step->out.ndim, step->out.dim, out);
 }
 
 static write_step *const writers[] = {
-    [LIP_EMIT_CONSTANT] = constant, [LIP_EMIT_DENSE] = dense,        [LIP_EMIT_CONV] = conv,
-    [LIP_EMIT_MAP] = map,           [LIP_EMIT_AFFINE] = affine,      [LIP_EMIT_POOL] = pool,
-    [LIP_EMIT_SORT] = sort,         [LIP_EMIT_MOVE] = lip_onnx_move, [LIP_EMIT_RESHAPE] = reshape,
-    [LIP_EMIT_SUM] = sum,           [LIP_EMIT_JOIN] = join,
+    [LIP_EMIT_CONSTANT] = constant, [LIP_EMIT_DENSE] = dense,
+    [LIP_EMIT_CONV] = conv,         [LIP_EMIT_MAP] = map,
+    [LIP_EMIT_AFFINE] = affine,     [LIP_EMIT_POOL] = pool,
+    [LIP_EMIT_SORT] = sort,         [LIP_EMIT_MOVE] = lip_onnx_put_move,
+    [LIP_EMIT_RESHAPE] = reshape,   [LIP_EMIT_SUM] = sum,
+    [LIP_EMIT_JOIN] = join,
 };
 
-void lip_onnx_step(lip_onnx_steps *s, size_t i, const char *out) {
+void lip_onnx_put_step(lip_onnx_steps *s, size_t i, const char *out) {
   const lip_emit_step *step = &s->e->step[i];
   writers[step->op](s, step, step->n_x > 0 ? value_in(s, step, 0) : NULL, out);
 }

@@ -97,7 +97,13 @@ struct lip_emit {
   const lip_layer *layer; /* whose `emit` runs */
 };
 
-/* The steps of a planned layer, the root of a net say, for its weights as they are. LIP_UNSUPPORTED names the kind that
+/* How a writer goes through them:
+ *   lip_emit e;
+ *   if (!lip_emit_init(&e, net->root, err))
+ *     for (size_t i = 1; i < e.n; i++) write(&e.step[i]);   // value i, from values before it
+ *   lip_emit_free(&e);                                      // value e.out is what the net returns
+ *
+ * The steps of a planned layer, the root of a net say, for its weights as they are. LIP_UNSUPPORTED names the kind that
  * cannot be written; LIP_MEMORY. The list borrows the net's weights. Free with lip_emit_free also after a failure. */
 lip_status lip_emit_init(lip_emit *e, const lip_layer *root, lip_err *err);
 void lip_emit_free(lip_emit *e);
