@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bindings/bind_export_c.h"
+#include "bindings/bind_export_torch.h"
 #include "core/exchange/onnx_write.h"
 
 /* The text of an option, NULL: absent. It stays in the table at 2, which only this call knows. */
@@ -38,13 +39,14 @@ static const struct {
   int (*write)(lua_State *L);
 } writers[] = {
     {"c", lipL_export_c},
+    {"torch", lipL_export_torch},
     {"onnx", export_onnx},
 };
 
 enum { WRITERS = sizeof writers / sizeof *writers };
 
 /* Formats, then what belongs to one of them or several. */
-static const char *const known[] = {"onnx", "c", "name", "weights", "inputs", "certificate", NULL};
+static const char *const known[] = {"onnx", "torch", "c", "name", "weights", "inputs", "certificate", NULL};
 
 /* net:export{onnx = "net.onnx"[, c = ...][, certificate = "net.cert"]} -> true | nil, message, code */
 static int net_export(lua_State *L) {
@@ -54,6 +56,7 @@ static int net_export(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   lipL_checkfields(L, 2, "export", known);
   (void)text_option(L, "onnx");
+  lipL_check_export_torch(L);
   (void)text_option(L, "certificate");
   for (size_t i = 0; i < WRITERS; i++) {
     asked[i] = lua_getfield(L, 2, writers[i].option) != LUA_TNIL;
@@ -61,8 +64,8 @@ static int net_export(lua_State *L) {
     lua_pop(L, 1);
   }
   if (!any)
-    return luaL_error(
-        L, "export: says no format: expects onnx = \"net.onnx\", or c = \"folder\" and name = \"net\"");
+    return luaL_error(L, "export: says no format: expects onnx = \"net.onnx\", torch = \"net.py\", or c = "
+                         "\"folder\" and name = \"net\"");
   for (size_t i = 0; i < WRITERS; i++) {
     if (!asked[i]) continue;
     lua_settop(L, 2);

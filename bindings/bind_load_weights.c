@@ -67,15 +67,6 @@ static void ask_all(lua_State *L, int map, const lip_tensors *file) {
   }
 }
 
-/* Pushes a table: number of every parameter by its name. */
-static void index_names(lua_State *L, const lip_torch *t) {
-  lua_createtable(L, 0, (int)t->n_param);
-  for (size_t k = 0; k < t->n_param; k++) {
-    lua_pushinteger(L, (lua_Integer)k);
-    lua_setfield(L, -2, t->named[k].name);
-  }
-}
-
 static void refuse_name(lua_State *L, const lip_torch *t, const char *array, const char *name) {
   luaL_Buffer b;
   luaL_buffinit(L, &b);
@@ -91,23 +82,20 @@ static void refuse_name(lua_State *L, const lip_torch *t, const char *array, con
 
 /* The list on top of the stack, popped. */
 static void follow_map(lua_State *L, lip_torch *t) {
-  const int list = lua_gettop(L);
   lip_err err;
-  index_names(L, t);
   for (size_t i = 0; i < t->n_array; i++) {
-    if (lua_rawgeti(L, list, (lua_Integer)i + 1) == LUA_TSTRING) {
+    if (lua_rawgeti(L, -1, (lua_Integer)i + 1) == LUA_TSTRING) {
       const char *array = lip_tensors_at(t->file, i)->name, *name = lua_tostring(L, -1);
-      lua_pushvalue(L, -1);
-      if (lua_rawget(L, list + 1) == LUA_TNIL) refuse_name(L, t, array, name);
-      if (lip_torch_pair(t, i, (size_t)lua_tointeger(L, -1), &err)) {
+      const size_t k = lip_torch_param(t, name);
+      if (k == LIP_TORCH_LEFT && t->to[i] != LIP_TORCH_IGNORED) refuse_name(L, t, array, name);
+      if (k != LIP_TORCH_LEFT && lip_torch_pair(t, i, k, &err))
         luaL_error(L, "load_weights: map: %s", err.msg);
-      }
     } else if (!lua_toboolean(L, -1)) {
       t->to[i] = LIP_TORCH_IGNORED;
     }
-    lua_settop(L, list + 1);
+    lua_pop(L, 1);
   }
-  lua_settop(L, list - 1);
+  lua_pop(L, 1);
 }
 
 /* ---- the report ---- */

@@ -37,6 +37,9 @@ lip_status lip_torch_init(lip_torch *t, const lip_tensors *file, const char *pat
 void lip_torch_free(lip_torch *t);
 /* Array i goes to parameter k. LIP_ARGUMENT: another one does already. */
 lip_status lip_torch_pair(lip_torch *t, size_t i, size_t k, lip_err *err);
+/* The parameter of that name, where weight, bias and running_var may stand for what the net calls otherwise (gamma of
+ * batch_norm); LIP_TORCH_LEFT: there is none. */
+size_t lip_torch_param(const lip_torch *t, const char *name);
 /* Finds places by the names: the net's own, where the file has all of them. Otherwise modules in order, the k-th module of the
  * file (the names up to the last point) is the k-th layer of the net with parameters, and weight, bias, running_mean and
  * running_var are its own. The order is that of the file for NPZ; safetensors sort names by letters, so their order is
@@ -49,5 +52,17 @@ bool lip_torch_whole(const lip_torch *t, lip_str *why);
 /* Writes what fits to the net: everything or, after a failure, nothing. LIP_NOT_FINITE: NaN, infinite, or beyond float32;
  * LIP_UNSUPPORTED: a weight that is computed from trained numbers; LIP_FORMAT, LIP_IO, LIP_MEMORY. */
 lip_status lip_torch_fill(lip_torch *t, lip_err *err);
+
+/* ---- out ---- */
+
+/* Whether the name of a file ends in ".py" and has something before that. */
+bool lip_torch_is_path(const char *path);
+/* Writes `path`, which ends in ".py", and beside it the same name with ".safetensors": source for Python 3.9 and PyTorch that
+ * builds the module, loads its arrays with strict = True and, run by itself, prints the outputs of zeros. The module carries
+ * out the steps of layer/emit.h in float32, with the weights in effect. `meta` (n_meta pairs) goes to the arrays' file and, as
+ * comments, to the source. LIP_OPTION: another ending; LIP_UNSUPPORTED names the kind that cannot be written; LIP_NOT_FINITE,
+ * LIP_IO, LIP_NOT_FOUND, LIP_MEMORY. Either file is written whole or not at all, the arrays first. */
+lip_status lip_torch_write(const char *path, const lip_net *net, const lip_pair *meta, size_t n_meta,
+                           lip_err *err);
 
 #endif

@@ -88,6 +88,17 @@ static bool same_role(const char *role, const char *own) {
   return false;
 }
 
+size_t lip_torch_param(const lip_torch *t, const char *name) {
+  const size_t n = prefix_length(name);
+  for (size_t k = 0; k < t->n_param; k++) {
+    const char *own = t->named[k].name;
+    if (strcmp(own, name) == 0) return k;
+    if (prefix_length(own) == n && strncmp(own, name, n) == 0 && same_role(role_of(name), role_of(own)))
+      return k;
+  }
+  return LIP_TORCH_LEFT;
+}
+
 typedef struct entry {
   const char *name;
   size_t len; /* of its prefix */

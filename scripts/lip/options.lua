@@ -358,8 +358,13 @@ resume = false -- weights as training left them, to go on from; else those that 
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=, training=}; training: for lip.load to project
 -> true, or nil, message, code]],
+  ["net:load_weights"] = [[
+map = none -- where arrays go: {["fc1.weight"] = "1.dense.weight"}, {fc1 = "1.dense"} or a function(name); false: nowhere. Without it by the net's own names, or modules in order
+strict = true -- every parameter and every array has its place, or nothing is written; false takes what fits
+-> a report {used, missing, left, differ, ignored, rounded, bound, budget, within}, or nil, message, code and the report]],
   ["net:export"] = [[
 onnx = none -- the name of an ONNX file (opset 17): input "input" (N, shape of a sample), output "output"; arrays are called as in net:save's files, computed weights are the effective ones; metadata lipwb.budget, norm, bound (the product, rounded up), kinds
+torch = none -- the name of a .py file: Python and PyTorch source, whose load() returns the module; its arrays, weights in effect, stand beside it in a .safetensors of the same name
 c = none -- a folder for C99 source, NAME.h, NAME.c and NAME_test.c; it is made if it is not there
 name = none -- with c: a C identifier that starts those of the source
 weights = const -- with c: "progmem" puts them into the program memory of AVR processors
