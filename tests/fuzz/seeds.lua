@@ -213,6 +213,42 @@ words("safetensors", { '"dtype":"F32"', '"dtype":"F64"', '"shape":[', '"data_off
 words("checkpoint", { '"dtype":"F64"', '"shape":[', '"data_offsets":[', '\\"kind\\":\\"dense\\"', '\\"out\\":1000000',
   '\\"budget\\":', '\\"kernel\\":', "[100000,1]", '\\"stride\\":', "1e308" })
 
+-- ---- files of other programs: the first byte of an archive chooses (fuzz_npz.c) ----
+
+local foreign = dofile(here .. "/../lua/support_foreign.lua")
+for i, type in ipairs { "F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "F8_E4M3" } do
+  local item = math.tointeger(tonumber(type:match "%d+") or 8) // 8
+  write("tensors", "type" .. i, foreign.safetensors { { "0.weight", type, { 4, 3 }, big:sub(1, 12 * item) },
+    { "0.bias", type, { 4 }, big:sub(1, 4 * item) }, { "10.bias", type, { 2 }, big:sub(1, 2 * item) },
+    { "2.weight", type, { 2, 4 }, big:sub(1, 8 * item) }, { "2.num_batches_tracked", type, {}, big:sub(1, item) } })
+end
+local ones = ("<f"):pack(0.5)
+for i, names in ipairs { { "0", "2" }, { "10", "2" }, { "fc", "head" }, { "1.dense", "2.dense" }, { "a.parametrizations", "b" } } do
+  write("tensors", "net" .. i, foreign.safetensors { { names[1] .. ".bias", "F32", { 4 }, ones:rep(4) },
+    { names[1] .. ".weight", "F32", { 4, 3 }, ones:rep(12) }, { names[2] .. ".bias", "F32", { 2 }, ones:rep(2) },
+    { names[2] .. ".weight", "F32", { 2, 4 }, ones:rep(8) } })
+end
+write("tensors", "twins", foreign.safetensors { { "a.bias", "F32", { 4 }, ones:rep(4) }, { "b.bias", "F32", { 4 }, ones:rep(4) } })
+words("tensors", { '"dtype":"F16"', '"dtype":"BF16"', '"dtype":"I64"', '"dtype":"BOOL"', '"shape":[', '"data_offsets":[', '"weight"',
+  '"0.weight":', '"10.bias":', "18446744073709551615", "[0,0]" })
+
+for _, packed in ipairs { false, true } do
+  local members = {}
+  for i, descr in ipairs { "<f4", ">f8", "<f2", "|u1", "<i8", "|b1" } do
+    members[i] = { i .. ".npy", foreign.npy(descr, { 2, 3 }, big:sub(1, 6 * tonumber(descr:sub(3))), i % 2 == 0), packed = packed }
+    write("npz", "member" .. i, "\1" .. members[i][2])
+    write("npz", ("one%d%s"):format(i, packed and "packed" or ""), "\0" .. foreign.zip { members[i] })
+  end
+  write("npz", packed and "packed" or "stored", "\0" .. foreign.zip(members))
+end
+local zeros = foreign.npy("<f4", { 5000 }, ("\0"):rep(20000))
+write("npz", "zeros", "\0" .. foreign.zip { { "z.npy", zeros, packed = true } })
+write("npz", "lie", "\0" .. foreign.zip { { "z.npy", zeros, packed = true, size = 4000000000 } })
+write("npz", "twice", "\0" .. foreign.zip { { "a.npy", three }, { "a.npy", three } })
+write("npz", "secret", "\0" .. foreign.zip { { "a.npy", three, flags = 1 } })
+write("npz", "empty", "\0" .. foreign.zip {})
+words("npz", { "PK\1\2", "PK\3\4", "PK\5\6", "PK\6\6", "PK\6\7", ".npy", "'descr'", "'shape'", "'<f2'", "\xff\xff\xff\xff", "data.pkl" })
+
 -- ---- certificates ----
 
 local net, x = dofile(here .. "/certified_net.lua")(lip)
