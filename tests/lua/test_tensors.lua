@@ -203,6 +203,19 @@ function T:test_archives_that_lie_about_sizes()
   self:refused(foreign.zip(many), "outside the file, or on another")
 end
 
+-- The record of large archives (zip64) says how many members there are in 64 bits.
+function T:test_ends_of_large_archives()
+  local whole = foreign.zip { { "a.npy", foreign.npy("<f4", { 2 }, floats { 1, 2 }) } }
+  local before, last = whole:sub(1, -23), whole:sub(-22)
+  local size, at = ("<I4I4"):unpack(last, 13)
+  local function large(count)
+    local record = "PK\6\6" .. ("<I8I2I2I4I4I8I8I8I8"):pack(44, 45, 45, 0, 0, count, count, size, at)
+    return before .. record .. "PK\6\7" .. ("<I4I8I4"):pack(0, #before, 1) .. last
+  end
+  lu.assertEquals(numbers(assert(self:read(large(1))).a), { 1, 2 })
+  for _, count in ipairs { 2, 1 << 20, 1 << 40, math.maxinteger } do self:refused(large(count), "more members than it can hold") end
+end
+
 function T:test_archives_cut_or_changed_anywhere()
   local whole = foreign.zip { { "a.npy", foreign.npy("<f4", { 2 }, floats { 1, 2 }), packed = true },
     { "b.npy", foreign.npy("<i2", { 2 }, "1234") } }
