@@ -31,4 +31,6 @@ return {
   { "optimizer optimizers optimiser", "what an update does with gradients", { "optims", "optim.sgd", "optim.adam" } },
   { "scheduler learning_rate annealing", "factors of the rate while a net is trained, and of options of a loss",
     { "schedules", "schedule.cosine", "train" } },
+  { "pytorch torch state_dict safetensors numpy npz python", "arrays that PyTorch and NumPy have saved, and nets for PyTorch",
+    { "tensors", "load_weights", "export", "load_npy" } },
 }
