@@ -43,8 +43,8 @@ size_t lip_torch_param(const lip_torch *t, const char *name);
 /* Finds places by the names: the net's own, where the file has all of them. Otherwise modules in order, the k-th module of the
  * file (the names up to the last point) is the k-th layer of the net with parameters, and weight, bias, running_mean and
  * running_var are its own. The order is that of the file for NPZ; safetensors sort names by letters, so their order is
- * lip_name_order. LIP_UNSUPPORTED: two modules of the same shapes could change places and their names have no numbers that say
- * which is first. LIP_MEMORY. */
+ * lip_name_order. LIP_UNSUPPORTED: two modules of the same shapes could change places, and their names have no numbers that say
+ * which is first, or an archive has them in another order than these. LIP_MEMORY. */
 lip_status lip_torch_pair_in_order(lip_torch *t, lip_err *err);
 /* Every parameter has an array of its shape, and no array is left. Otherwise adds to `why` what is amiss, every list of it
  * bounded. */

@@ -172,21 +172,28 @@ static bool alike(const lip_torch *t, const module *x, const module *y) {
   return true;
 }
 
-/* Whether shapes or numbers in the names tell the first n modules apart: if each is told from the next one like it, it is from
- * all. */
+/* Whether shapes, numbers in the names, or an archive's own order tell the first n modules apart. */
 static lip_status check_order(const lip_torch *t, const modules *m, size_t n, lip_err *err) {
+  const bool archive = lip_tensors_is_archive(t->file);
   for (size_t i = 0; i < n; i++)
     for (size_t k = i + 1; k < m->n; k++) {
-      bool by_number_of;
+      bool numbers;
       const module *x = &m->list[i], *y = &m->list[k];
       if (!alike(t, x, y)) continue;
-      lip_name_order(x->first->name, y->first->name, &by_number_of);
-      if (by_number_of) break;
-      return lip_fail(
-          err, LIP_UNSUPPORTED,
-          "%.100s: \"%.80s\" and \"%.80s\" have the same shape, and neither the file nor a number in their "
-          "names says which comes first: say it with map",
-          t->path, x->first->name, y->first->name);
+      const int d = lip_name_order(x->first->name, y->first->name, &numbers);
+      if (!archive && !numbers)
+        return lip_fail(
+            err, LIP_UNSUPPORTED,
+            "%.100s: \"%.80s\" and \"%.80s\" have the same shape, and neither the file nor a number in "
+            "their names says which comes first: say it with map",
+            t->path, x->first->name, y->first->name);
+      if (archive && numbers && d > 0)
+        return lip_fail(
+            err, LIP_UNSUPPORTED,
+            "%.100s: \"%.80s\" and \"%.80s\" have the same shape, and the file has them in another order "
+            "than the numbers in their names: say with map where they go",
+            t->path, x->first->name, y->first->name);
+      if (!archive) break; /* told from the next one like it, it is told from all */
     }
   return LIP_OK;
 }
@@ -209,7 +216,7 @@ static lip_status pair_modules(lip_torch *t, const modules *m, lip_err *err) {
         break;
       }
   }
-  return lip_tensors_is_archive(t->file) ? LIP_OK : check_order(t, m, at, err);
+  return check_order(t, m, at, err);
 }
 
 /* ---- the net's own names ---- */

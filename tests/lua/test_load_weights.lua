@@ -107,15 +107,25 @@ function T:test_names_without_numbers_need_a_map()
   assert(lip.net { input = 3, norm = 2, lip.dense { out = 5 }, lip.dense { out = 2 } }:load_weights(self.path))
 end
 
-function T:test_the_order_of_an_archive_counts()
+local function archive(...)
   local members = {}
-  for i, a in ipairs(arrays(modules("head", "body", "a"), false)) do
+  for i, a in ipairs(arrays(modules(...), false)) do
     members[i] = { a[1] .. ".npy", foreign.npy("<f4", a[3], a[4]), packed = i % 2 == 0 }
   end
-  foreign.spill(self.path, foreign.zip(members))
+  return foreign.zip(members)
+end
+
+function T:test_the_order_of_an_archive_counts()
   local net = mlp()
-  assert(net:load_weights(self.path))
-  lu.assertEquals(firsts(net), { 11, 22, 33 })
+  for _, names in ipairs { { "head", "body", "a" }, { "1", "2", "10" }, { "b2", "a1", "b10" } } do
+    foreign.spill(self.path, archive(table.unpack(names)))
+    assert(net:load_weights(self.path))
+    lu.assertEquals(firsts(net), { 11, 22, 33 })
+  end
+  for _, names in ipairs { { "1", "10", "2" }, { "b2", "a", "b1" } } do
+    foreign.spill(self.path, archive(table.unpack(names)))
+    self:refused(net, nil, "another order than the numbers", "unsupported")
+  end
 end
 
 function T:test_the_nets_own_names()
