@@ -92,7 +92,7 @@ local function convert_net(args)
   if not net then return nil, notes, code end
   local fine, done
   fine, done, message, code = pcall(writers[kind], net, args) -- raises for layers that the format has no words for
-  if not fine then return nil, ("%s: %s"):format(args.to, tostring(done)) end
+  if not fine then return nil, ("%s: %s"):format(args.to, files.reason(done)) end
   if not done then return nil, message, code end
   local info = net:info()
   commands.say(("%s: %d layers, %d parameters"):format(args.to, #info.layers, info.parameters))

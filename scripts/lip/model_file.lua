@@ -17,6 +17,11 @@ function model_file.kind(path)
   end
 end
 
+--- What was raised, without the place in our scripts where it was.
+function model_file.reason(fault)
+  return (tostring(fault):gsub("^[^\n:]*:%d+: ", ""))
+end
+
 --- What a safetensors file holds, by its metadata: "net", "certificate" or "arrays"; nil, message, code.
 function model_file.holds(path)
   local found, message, code = core.inspect(path)
@@ -35,7 +40,7 @@ function model_file.load(path, options)
     return net, {}
   end
   local fine, net, notes, code = pcall(core.onnx, path, options)
-  if not fine then return nil, tostring(net), "unsupported" end
+  if not fine then return nil, path .. ": " .. model_file.reason(net), "unsupported" end
   if not net then return nil, notes, code end
   return net, type(notes) == "table" and notes or {}
 end

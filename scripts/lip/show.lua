@@ -52,7 +52,7 @@ function show.net(net, notes, all)
   for _, p in ipairs(NORMS) do
     local fine, bound, message = pcall(net.bound, net, { p = p })
     local text = fine and bound and ("%.8g"):format(core.round_up(bound.upper, 8))
-      or ("unknown (%s)"):format(not fine and bound or message)
+      or ("unknown (%s)"):format(files.reason(not fine and bound or message))
     words[#words + 1] = ("norm %s: %s"):format(p, text)
   end
   commands.say("Lipschitz constant at most   " .. table.concat(words, "   "))

@@ -145,7 +145,14 @@ local function needs(what, there)
   if not there then lu.skip("this build has no " .. what) end
 end
 
-local function can_export() return pcall(function() return assert(made().export) end) end
+-- Whether net:export knows a format: an unknown one is named in its message.
+local function can_export(format)
+  local net = made()
+  local known, method = pcall(function() return net.export end)
+  if not known or not method then return false end
+  local _, message = pcall(method, net, { [format] = 1 })
+  return not tostring(message):find "unknown option"
+end
 
 local function weights(net)
   local list = {}
@@ -155,7 +162,7 @@ end
 
 function T.test_round_trip_by_onnx()
   needs("lip.onnx", rawget(lip, "onnx"))
-  needs("net:export", can_export())
+  needs("net:export{onnx}", can_export "onnx")
   for _, norm in ipairs { 2, "inf" } do
     local net = made(norm)
     local from = saved("net.safetensors", net)
@@ -171,7 +178,7 @@ end
 
 function T.test_check_takes_onnx()
   needs("lip.onnx", rawget(lip, "onnx"))
-  needs("net:export", can_export())
+  needs("net:export{onnx}", can_export "onnx")
   for _, norm in ipairs { 2, "inf" } do
     local net = made(norm)
     assert(net:export { onnx = path "net.onnx" })
@@ -186,15 +193,24 @@ function T.test_check_takes_onnx()
   expect(2, "check", path "net.cert", path "bad.onnx")
 end
 
-function T.test_folder_and_torch()
-  needs("net:export", can_export())
+function T.test_folder()
+  needs("net:export{c}", can_export "c")
   local from = saved "net.safetensors"
-  expect(0, "convert", from, path "my-net/")
-  for _, name in ipairs { "my_net.h", "my_net.c", "my_net_test.c" } do lu.assertNotNil(lip.file.stat(path("my-net/" .. name)), name) end
+  lu.assertStrContains(expect(0, "convert", from, path "my-net/"), "my-net/: 3 layers, 53 parameters")
+  for _, name in ipairs { "my_net.h", "my_net.c", "my_net_test.c" } do
+    lu.assertNotNil(lip.file.stat(path("my-net/" .. name)), name)
+  end
   expect(0, "convert", from, path "c/", "--name", "digits")
   lu.assertNotNil(lip.file.stat(path "c/digits.c"))
-  expect(0, "convert", from, path "net.py")
-  lu.assertNotNil(lip.file.stat(path "net.py"))
+  local out = expect(1, "convert", from, path "c/", "--name", "7up")
+  lu.assertStrContains(out, path "c/: ")
+  lu.assertNil(out:find "convert.lua")
+end
+
+function T.test_torch()
+  needs("net:export{torch}", can_export "torch")
+  expect(0, "convert", saved "net.safetensors", path "net.py")
+  lu.assertStrContains(assert(lip.file.read(path "net.py")), "torch")
 end
 
 function T.test_convert_a_checkpoint()
