@@ -295,6 +295,9 @@ local calls = {
     return net, { onnx = text(folder .. "/ex|port.onnx"), c = text(folder .. "/ex|port"), name = text "ne|t" }
   end,
   ["lip.dataset:batches"] = function(d) return d, { size = 2, shuffle = true, drop_last = true } end,
+  ["lip.property.vnnlib"] = function()
+    return { text = text "(declare-const X_0 Real)(declare-const Y_0 Real)(assert |(<= X_0 Y_0))" }
+  end,
   ["lip.layer:__call"] = function(d) return d, { beta = 2, mode = text "sl|ow" } end,
   ["lip.layer"] = function()
     local function same(_, _, dy) return dy end

@@ -104,6 +104,15 @@ function T:test_readers()
   ]]
 end
 
+function T:test_queries()
+  self:same(head .. [[
+    local q = assert(lip.property.vnnlib{ text = "(declare-const X_0 Real)(declare-const Y_0 Real)"
+      .. "(assert (or (<= X_0 0.1) (and (>= (* 2.5 Y_0) 1.25e-1) (<= Y_0 1e9))))" })
+    print(q, q:text(), q:text{ version = 2 }, (q:box()), q:holds(lip.tensor{ 0.125 }, lip.tensor{ 0.05 }))
+    print(lip.to_json(q:spec(2)))
+  ]])
+end
+
 function T:test_figures()
   if not select(2, support.run "gnuplot --version 2>&1") then lu.skip "gnuplot is not installed" end
   self:same(head .. [[
