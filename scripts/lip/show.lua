@@ -1,4 +1,4 @@
---- `lipwb show FILE`: what is in a file: a net with its bounds, a state_dict, a certificate, a query.
+--- `lipwb show FILE`: what is in a file: a net with its bounds, a state_dict, a certificate, a query, exported C.
 local argparse = require "argparse"
 local commands = require "lip.command"
 local core = require "lip.core"
@@ -13,7 +13,7 @@ local complain = commands.complainer "lipwb show"
 
 local parser = argparse("lipwb show", "Shows what is in a file.")
   :epilog("Exit status: 0 shown, 1 the file could not be read, 2 wrong usage.")
-parser:argument("file", "a checkpoint or other .safetensors, .npz, .onnx, .vnnlib (the last two also with .gz), .cert")
+parser:argument("file", "a checkpoint or other .safetensors, .npz, .onnx, .vnnlib (the last two also with .gz), .cert, folder of C")
 parser:option("--input", "the shape of one sample of an ONNX net that leaves it open, 1,28,28 say", nil,
   function(text) return show.shape(text) end)
 parser:flag("--round", "ONNX: numbers that are no float32 are rounded to nearest")
@@ -125,9 +125,45 @@ local function show_query(path, all)
   return true
 end
 
+-- What the header of exported C says of its net.
+local function show_header(path)
+  local text, message, code = core.file.read(path)
+  if not text then return nil, message, code end
+  if not text:find "^/%* Written by lipwb" then return false end
+  local name = path:match "([^/]*)%.h$"
+  local said = {}
+  for key, value in text:gsub("\\\n", " "):gmatch("#define " .. name:upper() .. "_([%u%d_]+) +([^\n]*)") do
+    said[key] = value:gsub("%s*/%*.*", "")
+  end
+  local room = tonumber(text:match "float room%[(%d+)U?%]")
+  commands.say(("C source %s: %s inputs, %s outputs, norm %s, constants by %s, %s bytes of working memory"):format(name,
+    (said.N or "?"):gsub("U$", ""), (said.M or "?"):gsub("U$", ""), said.NORM or "?", said.BOUND or "?",
+    room and ("%d"):format(4 * room) or "?"))
+  for _, key in ipairs { "WEIGHTS_SHA256", "CERTIFICATE_SHA256" } do
+    if said[key] then commands.say(("  %-18s %s"):format(key:lower(), (said[key]:gsub('"', "")))) end
+  end
+  return true
+end
+
+local function show_folder(path)
+  local names, message, code = core.file.list(path)
+  if not names then return nil, message, code end
+  local shown = false
+  for _, name in ipairs(names) do
+    local found
+    if name:find "%.h$" then found, message, code = show_header((path:gsub("/+$", "")) .. "/" .. name) end
+    if found == nil and name:find "%.h$" then return nil, message, code end
+    shown = shown or found
+  end
+  if not shown then return nil, path .. ": no C source that lipwb has written", "not_found" end
+  return true
+end
+
 local function show_file(args)
   local path = args.file
   local kind = files.kind(path)
+  local there = core.file.stat(path)
+  if kind == "folder" or (there and there.kind == "folder") then return show_folder(path) end
   if kind == "vnnlib" then return show_query(path, args.all) end
   if kind == "npz" then return show_arrays(path, args.all) end
   if kind == "onnx" then
@@ -137,7 +173,7 @@ local function show_file(args)
     return true
   end
   if kind ~= "safetensors" then
-    return nil, ("%s: %s; known are .safetensors, .cert, .npz, .onnx, .onnx.gz, .vnnlib, .vnnlib.gz"):format(path,
+    return nil, ("%s: %s; known are .safetensors, .cert, .npz, .onnx, .onnx.gz, .vnnlib, .vnnlib.gz, folders of C"):format(path,
       kind and "written for other programs to read" or "the ending says nothing"), "usage"
   end
   local holds, found, code = files.holds(path)

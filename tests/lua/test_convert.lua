@@ -200,6 +200,9 @@ function T.test_folder()
   for _, name in ipairs { "my_net.h", "my_net.c", "my_net_test.c" } do
     lu.assertNotNil(lip.file.stat(path("my-net/" .. name)), name)
   end
+  lu.assertStrContains(expect(0, "show", path "my-net"), "C source my_net: 6 inputs, 3 outputs, norm \"2\"")
+  assert(lip.file.mkdir(path "empty"))
+  lu.assertStrContains(expect(1, "show", path "empty/"), "no C source")
   expect(0, "convert", from, path "c/", "--name", "digits")
   lu.assertNotNil(lip.file.stat(path "c/digits.c"))
   local out = expect(1, "convert", from, path "c/", "--name", "7up")
