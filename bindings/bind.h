@@ -53,6 +53,7 @@ void lipL_open_check(lua_State *L);
 void lipL_open_attack(lua_State *L);
 void lipL_open_property(lua_State *L);
 void lipL_open_vnnlib(lua_State *L);
+void lipL_open_onnx(lua_State *L);
 void lipL_open_enclose(lua_State *L);
 void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);

@@ -93,6 +93,7 @@ clone() -- a generator that goes on by itself from the same place]] },
 net{options, layers...} -- compiles layers into a network; help "net" lists the options
 net_options() -- the options of lip.net as data
 lbdn(options) -- a net of constant at most gamma for any weights; help "lbdn"
+onnx(path, options) -- a net from an ONNX file, and what became of it as a list; nil, message, code
 load(path, options) -- a saved network, its optimiser and progress; nil, message, code on failure
 inspect(path) -- what a saved file says about itself
 tensors(path) -- arrays of a safetensors or NPZ file by their names; help "tensors"

@@ -354,6 +354,12 @@ dir = required -- folder of the event files, made with the first event
   ["lip.load"] = [[
 resume = false -- weights as training left them, to go on from; else those that lip.train stored are projected exactly
 -> net, optimiser or nil, progress or nil; or nil, message, code]],
+  ["lip.onnx"] = [[
+input = as the file says -- the shape of one sample, without the batch: {1, 28, 28}
+norm = 2 -- the norm path of the net, as lip.net takes it
+round = false -- numbers that are no float32 (doubles, W times alpha) are rounded to nearest, not refused
+drop_softmax = false -- a Softmax or LogSoftmax at the end is left out: the same label, other outputs
+-> net (budget infinite, weights as stored), { sentences..., opset=, producer=, rounded=, shape=, order= }; or nil, message, code. shape: of the input as the file has it, -1 where left open; order: number i of the net's input is number order[i] of the file's (images with channels last), nil: the same]],
   ["net:save"] = [[
 optimizer = none -- the optimiser, with its memory
 progress = none -- where the run stands: {step=, epoch=, next=, seed=, text=, training=}; training: for lip.load to project

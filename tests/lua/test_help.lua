@@ -261,6 +261,7 @@ function tests.test_functions_show_their_options()
     ["net:ranges"] = { net.ranges, net, lip.zeros(1, 2), 1, wrong },
     ["net:jacobian"] = { net.jacobian, net, lip.zeros(1, 2), 1, wrong },
     ["net:certificate"] = { net.certificate, net, "none", ds, wrong },
+    ["lip.onnx"] = { lip.onnx, "none", wrong },
     ["net:save"] = { net.save, net, "none", wrong }, ["net:export"] = { net.export, net, wrong },
     ["net:load_weights"] = { net.load_weights, net, "none", wrong },
     ["ds:batches"] = { ds.batches, ds, wrong },

@@ -295,6 +295,11 @@ local calls = {
     return net, { onnx = text(folder .. "/ex|port.onnx"), c = text(folder .. "/ex|port"), name = text "ne|t" }
   end,
   ["lip.dataset:batches"] = function(d) return d, { size = 2, shuffle = true, drop_last = true } end,
+  ["lip.onnx"] = function()
+    local path = folder .. "/net.onnx"
+    assert(lip.net { input = { 1, 2, 2 }, norm = 2, lip.flatten(), lip.dense { out = 2 } }:export { onnx = path })
+    return path, { input = { 1, 2, 2 }, norm = text "in|f", round = true, drop_softmax = true }
+  end,
   ["lip.property.vnnlib"] = function()
     return { text = text "(declare-const X_0 Real)(declare-const Y_0 Real)(assert |(<= X_0 Y_0))" }
   end,
