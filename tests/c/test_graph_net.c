@@ -1,0 +1,118 @@
+/* exchange: ONNX files become nets: every kind that is written is read back with the same outputs, or refused with a reason; and
+ * whichever allocation fails, nothing is kept. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/mem.h"
+#include "core/exchange/onnx.h"
+#include "core/exchange/onnx_write.h"
+#include "support_files.h"
+#include "support_layer_table.h"
+
+static const lip_onnx_write_conf plain = {NULL, "0"};
+static const lip_onnx_conf as_it_is = {.path = {.n = 1, .p = {LIP_P2}}};
+
+static lip_net *net_of(const test_case *c) {
+  lip_net_conf conf = {.input = c->in,
+                       .path = {.n = 1, .p = {LIP_P2}},
+                       .budget = INFINITY,
+                       .method = LIP_EUCLIDEAN,
+                       .init = LIP_INIT_HE,
+                       .seed = 3};
+  lip_net *net;
+  lip_err err;
+  return lip_net_new(&conf, &c->spec, 1, NULL, &net, &err) ? NULL : net;
+}
+
+/* Outputs of both nets for 5 rows, as far apart as two orders of summation may be. */
+static void compare(const test_case *c, lip_net *net, lip_net *back) {
+  enum { ROWS = 5 };
+  const size_t n = net->root->n_in, m = net->root->n_out;
+  lip_err err;
+  REQUIRE(c, back->root->n_in == n && back->root->n_out == m, "%zu -> %zu", back->root->n_in,
+          back->root->n_out);
+  float *x = lip_alloc(ROWS * n, sizeof *x), *y = lip_alloc(ROWS * m, sizeof *y);
+  assert_true(x && y);
+  case_fill(x, ROWS * n, 7, 1);
+  REQUIRE(c, !lip_net_reserve(net, ROWS, &err) && !lip_net_reserve(back, ROWS, &err), "%s", err.msg);
+  lip_net_forward(net, x, ROWS, false);
+  memcpy(y, net->logits, ROWS * m * sizeof *y);
+  lip_net_forward(back, x, ROWS, false);
+  const float *z = back->logits;
+  for (size_t i = 0; i < ROWS * m; i++)
+    REQUIRE(c, fabsf(y[i] - z[i]) <= 1e-4F * (1 + fabsf(y[i])), "output %zu: %g, not %g", i, (double)z[i],
+            (double)y[i]);
+  lip_free(x);
+  lip_free(y);
+}
+
+static void test_kinds_come_back(void **state) {
+  char path[300];
+  size_t came = 0;
+  in_dir(path, sizeof path, *state, "net.onnx");
+  for (size_t i = 0; i < n_layer_cases; i++) {
+    const test_case *c = &layer_case[i];
+    lip_net *net = net_of(c), *back = NULL;
+    lip_onnx_notes notes;
+    lip_err err = {LIP_OK, ""};
+    if (!net || lip_onnx_write(net, path, &plain, &err)) {
+      lip_net_free(net);
+      continue;
+    }
+    lip_onnx_conf conf = as_it_is;
+    conf.input = net->root->in;
+    const lip_status status = lip_onnx_load(path, &conf, NULL, &back, &notes, &err);
+    if (status) {
+      REQUIRE(c, status == LIP_UNSUPPORTED && err.msg[0] && !back, "status %d: %s", status, err.msg);
+    } else {
+      REQUIRE(c, notes.opset == 17 && !notes.rounded, "opset %d", (int)notes.opset);
+      compare(c, net, back);
+      came++;
+    }
+    lip_onnx_notes_free(&notes);
+    lip_net_free(back);
+    lip_net_free(net);
+  }
+  assert_true(came > 40);
+}
+
+static void test_memory_may_end_anywhere(void **state) {
+  char path[300];
+  in_dir(path, sizeof path, *state, "net.onnx");
+  for (size_t i = 0; i < n_layer_cases; i += 5) {
+    const test_case *c = &layer_case[i];
+    lip_net *net = net_of(c);
+    lip_err err;
+    const bool written = net && !lip_onnx_write(net, path, &plain, &err);
+    lip_net_free(net);
+    bool failed = written;
+    for (size_t n = 1; failed; n++) {
+      lip_net *back;
+      lip_onnx_notes notes;
+      const size_t used = lip_mem_used();
+      lip_mem_fail_nth(n);
+      const lip_status status = lip_onnx_load(path, &as_it_is, NULL, &back, &notes, &err);
+      failed = lip_mem_failed();
+      lip_mem_fail_nth(0);
+      REQUIRE(c, !failed || status == LIP_MEMORY, "status %d after allocation %zu: %s", status, n, err.msg);
+      REQUIRE(c, !back == (status != LIP_OK), "a net and a failure, or neither");
+      lip_onnx_notes_free(&notes);
+      lip_net_free(back);
+      REQUIRE(c, lip_mem_used() == used, "allocation %zu: %zu bytes are kept", n, lip_mem_used() - used);
+    }
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_kinds_come_back, make_dir, remove_dir),
+      cmocka_unit_test_setup_teardown(test_memory_may_end_anywhere, make_dir, remove_dir)};
+  return cmocka_run_group_tests(tests, make_layer_cases, free_layer_cases);
+}
