@@ -42,9 +42,11 @@ static const struct {
     {"Sigmoid", lip_onnx_unit},
     {"Softmax", read_softmax},
     {"Softplus", lip_onnx_unit},
+    {"Split", lip_onnx_split},
     {"Squeeze", lip_onnx_squeeze},
     {"Sub", lip_onnx_sub},
     {"Tanh", lip_onnx_unit},
+    {"TopK", lip_onnx_top},
     {"Transpose", lip_onnx_transpose},
     {"Unsqueeze", lip_onnx_unsqueeze},
 };

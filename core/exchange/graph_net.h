@@ -71,7 +71,7 @@ typedef struct lip_onnx {
   lip_onnx_notes *notes;
   lip_err *err;
   lip_val *val;    /* (g->n_value) */
-  bool *live;      /* (g->n_node) leads to the output */
+  bool *live;      /* (g->n_node) leads to the output, and has not been read along with another node */
   size_t at;       /* the node that is read */
   lip_shape input; /* of the net */
 } lip_onnx;
@@ -179,6 +179,9 @@ lip_onnx_read lip_onnx_unit, lip_onnx_leaky, lip_onnx_batch_norm;
 
 /* ---- graph_branch.c ---- */
 lip_onnx_read lip_onnx_add, lip_onnx_sub, lip_onnx_concat;
+
+/* ---- graph_groups.c: sorting ---- */
+lip_onnx_read lip_onnx_split, lip_onnx_top;
 
 /* ---- graph_build.c ---- */
 /* The net of a run, which is used up. */

@@ -42,6 +42,10 @@ local nets = {
     lip.conv2d { channels = 4, kernel = 3, stride = 2, groups = 1 }, lip.relu(), lip.flatten(), lip.dense { out = 3 } },
   pools = { input = image, lip.conv2d { channels = 3, kernel = 3, padding = 1 }, lip.avg_pool2d { kernel = 2 }, lip.relu(),
     lip.flatten(), lip.dense { out = 3 } },
+  sorts = { input = { 5 }, lip.dense { out = 6 }, lip.maxmin(), lip.dense { out = 6 }, lip.groupsort { size = 3 },
+    lip.dense { out = 6 }, lip.fullsort(), lip.dense { out = 6 }, lip.groupsort { size = 2 }, lip.dense { out = 3 } },
+  planes = { input = image, lip.conv2d { channels = 4, kernel = 3 }, lip.maxmin(), lip.conv2d { channels = 6, kernel = 3 },
+    lip.groupsort { size = 3 }, lip.flatten(), lip.dense { out = 3 } },
   residual = { input = { 5 }, lip.dense { out = 4 }, lip.residual { lip.dense { out = 4 }, lip.relu() }, lip.dense { out = 3 } },
   concat = { input = { 5 }, lip.concat { lip.dense { out = 2 }, lip.dense { out = 3 } }, lip.relu(), lip.dense { out = 3 } },
 }
