@@ -302,3 +302,26 @@ words("vnnlib", { "(assert ", "(and ", "(or ", "(not ", "(<= ", "(>= ", "(< ", "
   "(declare-const X_2 Real)", "(declare-const Y_2 Real)", "(declare-network ", "(declare-input ", "(declare-output ",
   "(declare-hidden ", "(equal-to ", "(isomorphic-to ", "(vnnlib-version <2.0>)", "float32", "[1,2]", "[]", "1e-400", "1e308",
   "0.1", "X_0", "Y_0", "X[0,1]", ";", "\n" })
+
+-- ---- onnx ----
+
+local function onnx(name, layers)
+  layers.norm, layers.budget = 2, math.huge
+  local net = lip.net(layers)
+  write("onnx", name, written(function(to) return net:export { onnx = to } end))
+end
+
+onnx("dense", { input = { 4 }, lip.dense { out = 3 }, lip.relu(), lip.dense { out = 2 } })
+onnx("sorts", { input = { 4 }, lip.dense { out = 4 }, lip.maxmin(), lip.dense { out = 6 }, lip.groupsort { size = 3 },
+  lip.fullsort(), lip.dense { out = 2 } })
+onnx("image", { input = { 1, 4, 4 }, lip.conv2d { channels = 2, kernel = 3, padding = 1 }, lip.relu(),
+  lip.avg_pool2d { kernel = 2 }, lip.flatten(), lip.dense { out = 2 } })
+onnx("branches", { input = { 4 }, lip.residual { lip.dense { out = 4 }, lip.tanh() },
+  lip.concat { lip.dense { out = 2 }, lip.dense { out = 2 } }, lip.leaky_relu(), lip.dense { out = 2 } })
+write("onnx", "packed", lip.deflate(written(function(to)
+  return lip.net { input = { 4 }, norm = 2, lip.dense { out = 2 } }:export { onnx = to }
+end)))
+words("onnx", { "Add", "Sub", "Mul", "Div", "MatMul", "Gemm", "Relu", "Conv", "Flatten", "Reshape", "Transpose", "Concat", "Split",
+  "Max", "Min", "TopK", "Clip", "Softmax", "Pad", "MaxPool", "AveragePool", "BatchNormalization", "Identity", "Constant", "Cast",
+  "Gather", "Shape", "Squeeze", "Unsqueeze", "axis", "alpha", "beta", "transA", "transB", "pads", "strides", "group", "input",
+  "output" })
