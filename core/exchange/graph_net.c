@@ -128,13 +128,13 @@ static lip_status input_sides(const lip_onnx *o, const lip_graph_value *in, int 
   for (int i = 0; i < *ndim; i++) {
     dim[i] = in->shaped ? in->dim[i] : -1;
     if (dim[i] >= 0) continue;
-    bool batch = i == 0 && *ndim > 1;
-    if (!batch && want->ndim + 1 != *ndim)
+    const bool batch = i == 0 && *ndim > 1, alone = *ndim == 1;
+    if (!batch && (want->ndim == 0 || (!alone && want->ndim + 1 != *ndim)))
       return lip_fail(
           o->err, LIP_OPTION,
           "the file leaves sides of its input \"%.60s\" open, %s: give the option input with %d sides",
-          in->name, lip_dims_text(in->dim, in->ndim, text, sizeof text), *ndim - 1);
-    dim[i] = batch ? 1 : (int64_t)want->dim[i - 1];
+          in->name, lip_dims_text(in->dim, in->ndim, text, sizeof text), alone ? 1 : *ndim - 1);
+    dim[i] = batch ? 1 : alone ? (int64_t)lip_shape_size(want) : (int64_t)want->dim[i - 1];
   }
   return LIP_OK;
 }

@@ -114,8 +114,35 @@ static void test_memory_may_end_anywhere(void **state) {
   }
 }
 
+/* An input with one side, left open: the option says how long it is, and without it nothing is made up. */
+static void test_open_side(void **state) {
+  (void)state;
+  const size_t in = 0, out = 1;
+  size_t input = 0, output = 1;
+  lip_graph_node node = {.op = "Relu", .name = "", .n_in = 1, .n_out = 1, .in = &in, .out = &out};
+  lip_graph_value value[2] = {{.name = "x", .shaped = true, .ndim = 1, .dim = {-1}}, {.name = "y"}};
+  lip_graph g = {.opset = 17, .n_node = 1, .n_value = 2, .n_input = 1, .n_output = 1};
+  g.node = &node;
+  g.value = value;
+  g.input = &input;
+  g.output = &output;
+  lip_onnx_conf conf = as_it_is;
+  lip_onnx_notes notes = {0};
+  lip_net *net;
+  lip_err err = {LIP_OK, ""};
+  assert_int_equal(lip_onnx_net(&g, &conf, NULL, &net, &notes, &err), LIP_OPTION);
+  assert_non_null(strstr(err.msg, "give the option input with 1 sides"));
+  lip_onnx_notes_free(&notes);
+  conf.input = (lip_shape){1, {4, 0, 0}};
+  assert_int_equal(lip_onnx_net(&g, &conf, NULL, &net, &notes, &err), LIP_OK);
+  assert_int_equal(net->root->n_in, 4);
+  lip_onnx_notes_free(&notes);
+  lip_net_free(net);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_open_side),
       cmocka_unit_test_setup_teardown(test_kinds_come_back, make_dir, remove_dir),
       cmocka_unit_test_setup_teardown(test_memory_may_end_anywhere, make_dir, remove_dir)};
   return cmocka_run_group_tests(tests, make_layer_cases, free_layer_cases);
