@@ -291,6 +291,12 @@ local calls = {
     return net, folder .. "/n", { optimizer = lip.optim.adam(), progress = { step = 1,
       text = text "some |longer text" } }
   end,
+  ["lip.net:load_weights"] = function(net)
+    local path, map = folder .. "/state.safetensors", {}
+    assert(net:save(path))
+    for name in pairs(assert(lip.tensors(path))) do map[name] = name:find "%.warm%." == nil and name end
+    return net, path, { map = map, strict = false }
+  end,
   ["lip.net:export"] = function(net)
     return net, { onnx = text(folder .. "/ex|port.onnx"), c = text(folder .. "/ex|port"), name = text "ne|t" }
   end,
