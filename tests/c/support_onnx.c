@@ -11,7 +11,8 @@
 
 static void keep(onnx_net *n, void *p) {
   assert_non_null(p);
-  n->block = realloc(n->block, (n->n_block + 1) * sizeof *n->block);
+  if ((n->n_block & (n->n_block - 1)) == 0) /* room doubles */
+    n->block = realloc(n->block, (n->n_block ? 2 * n->n_block : 1) * sizeof *n->block);
   assert_non_null(n->block);
   n->block[n->n_block++] = p;
 }
