@@ -245,7 +245,7 @@ static lip_status set_list(const lip_onnx *o, lip_piece *p, const char *option, 
 static bool scale_fits(const lip_piece *p) {
   for (size_t c = 0; c < p->C; c++) {
     const double a = p->a ? (double)p->a[c] : 1, m = p->m ? (double)p->m[c] : 0;
-    if (fabs(m) > 1e12 || a == 0 || signbit(a) != (p->a ? signbit(p->a[0]) : 0)) return false;
+    if (fabs(m) > 1e12 || a == 0 || (a < 0) != (p->a && p->a[0] < 0)) return false;
     if (fabs(a) < 2e-12 || fabs(a) > 5e11) return false;
     const double sign = a < 0 ? -1 : 1;
     if ((float)(sign / (1 / fabs(a))) != (float)a) return false;

@@ -10,9 +10,10 @@
 
 /* "Conv \"c1\": ..." */
 static void about_node(const lip_onnx *o, char *buf, size_t size, const char *fmt, va_list args) {
-  const lip_graph_node *n = lip_onnx_node(o);
-  int used = n->name[0] ? snprintf(buf, size, "%.40s \"%.80s\": ", n->op, n->name)
-                        : snprintf(buf, size, "%.40s (node %zu): ", n->op, o->at + 1);
+  const lip_graph_node *n = o->at < o->g->n_node ? lip_onnx_node(o) : NULL; /* behind the last: of them all */
+  int used = !n           ? snprintf(buf, size, "onnx: ")
+             : n->name[0] ? snprintf(buf, size, "%.40s \"%.80s\": ", n->op, n->name)
+                          : snprintf(buf, size, "%.40s (node %zu): ", n->op, o->at + 1);
   if (used > 0 && (size_t)used < size) vsnprintf(buf + used, size - (size_t)used, fmt, args);
 }
 

@@ -46,6 +46,8 @@ local nets = {
     lip.dense { out = 6 }, lip.fullsort(), lip.dense { out = 6 }, lip.groupsort { size = 2 }, lip.dense { out = 3 } },
   planes = { input = image, lip.conv2d { channels = 4, kernel = 3 }, lip.maxmin(), lip.conv2d { channels = 6, kernel = 3 },
     lip.groupsort { size = 3 }, lip.flatten(), lip.dense { out = 3 } },
+  scales = { input = { 5 }, lip.scale { factor = -2, mean = { 1, 2, 3, 4, 5 } }, lip.relu(), lip.scale { factor = -1 }, lip.abs(),
+    lip.dense { out = 3 } },
   residual = { input = { 5 }, lip.dense { out = 4 }, lip.residual { lip.dense { out = 4 }, lip.relu() }, lip.dense { out = 3 } },
   concat = { input = { 5 }, lip.concat { lip.dense { out = 2 }, lip.dense { out = 3 } }, lip.relu(), lip.dense { out = 3 } },
 }
