@@ -404,8 +404,7 @@ lip_status lip_onnx_max_pool(lip_onnx *o) {
   return lip_onnx_end(o, &v, status);
 }
 
-/* Means of whole channels: GlobalAveragePool, or ReduceMean over the sides of an image. */
-lip_status lip_onnx_global_pool(lip_onnx *o) {
+lip_status lip_onnx_means(lip_onnx *o, bool keep) {
   lip_val v = {0};
   lip_status status = lip_onnx_take_in(o, 0, &v);
   if (!status && v.ndim != 4)
@@ -415,8 +414,12 @@ lip_status lip_onnx_global_pool(lip_onnx *o) {
   const size_t pixels = status ? 1 : (size_t)(v.dim[2] * v.dim[3]);
   if (!status) {
     v.here = (lip_shape){1, {(size_t)v.dim[1], 0, 0}};
-    status = lip_val_dims(o, &v, 4, (int64_t[]){1, v.dim[1], 1, 1});
+    status = lip_val_dims(o, &v, keep ? 4 : 2, (int64_t[]){1, v.dim[1], 1, 1});
   }
   if (!status) status = tell_mean(o, pixels);
   return lip_onnx_end(o, &v, status);
+}
+
+lip_status lip_onnx_global_pool(lip_onnx *o) {
+  return lip_onnx_means(o, true);
 }

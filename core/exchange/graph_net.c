@@ -36,6 +36,7 @@ static const struct {
     {"Neg", lip_onnx_neg},
     {"PRelu", lip_onnx_leaky},
     {"Pad", lip_onnx_pad},
+    {"ReduceMean", lip_onnx_reduce_mean},
     {"Relu", lip_onnx_unit},
     {"Reshape", lip_onnx_reshape_node},
     {"Shape", lip_onnx_shape_of},
@@ -116,6 +117,19 @@ static void take_constants(lip_onnx *o) {
   }
 }
 
+/* Files may be made for a fixed number of samples: the first side, when it is that of the output too, or when the option says
+ * that a sample is the rest. */
+static int64_t fixed_batch(const lip_onnx *o, const lip_graph_value *in) {
+  const lip_graph_value *out = &o->g->value[o->g->output[0]];
+  const lip_shape *want = &o->conf->input;
+  size_t rest = 1;
+  if (!in->shaped || in->ndim < 2 || in->dim[0] < 2) return 1;
+  for (int i = 1; i < in->ndim; i++)
+    if (in->dim[i] < 1 || !lip_mul_fits(rest, (size_t)in->dim[i], &rest)) return 1;
+  if (want->ndim > 0) return lip_shape_size(want) == rest ? in->dim[0] : 1;
+  return out->shaped && out->ndim > 1 && out->dim[0] == in->dim[0] ? in->dim[0] : 1;
+}
+
 /* The sides of the input with a batch of 1: those of the file, where it leaves them open those of the option. */
 static lip_status input_sides(const lip_onnx *o, const lip_graph_value *in, int *ndim, int64_t *dim) {
   char text[120];
@@ -127,6 +141,7 @@ static lip_status input_sides(const lip_onnx *o, const lip_graph_value *in, int 
                     in->name);
   for (int i = 0; i < *ndim; i++) {
     dim[i] = in->shaped ? in->dim[i] : -1;
+    if (i == 0 && o->batch > 1) dim[i] = 1;
     if (dim[i] >= 0) continue;
     const bool batch = i == 0 && *ndim > 1, alone = *ndim == 1;
     if (!batch && (want->ndim == 0 || (!alone && want->ndim + 1 != *ndim)))
@@ -168,6 +183,7 @@ static lip_status take_input(lip_onnx *o) {
   lip_val *v = &o->val[g->input[0]];
   int64_t dim[LIP_GRAPH_DIMS];
   int ndim = 0;
+  o->batch = fixed_batch(o, in);
   o->notes->ndim = in->shaped ? in->ndim : 0;
   for (int i = 0; in->shaped && i < in->ndim; i++) o->notes->dim[i] = in->dim[i];
   lip_status status = input_sides(o, in, &ndim, dim);

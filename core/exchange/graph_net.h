@@ -74,6 +74,7 @@ typedef struct lip_onnx {
   bool *live;      /* (g->n_node) leads to the output, and has not been read along with another node */
   size_t at;       /* the node that is read */
   lip_shape input; /* of the net */
+  int64_t batch;   /* samples that the file is made for; 1 here */
 } lip_onnx;
 
 static inline const lip_graph_node *lip_onnx_node(const lip_onnx *o) {
@@ -166,8 +167,10 @@ lip_onnx_read lip_onnx_mul, lip_onnx_div;
 lip_onnx_read lip_onnx_matmul, lip_onnx_gemm;
 
 /* ---- graph_shape.c: the same numbers in another shape or order, and shapes that are computed ---- */
-lip_onnx_read lip_onnx_reshape_node, lip_onnx_flatten_node, lip_onnx_squeeze, lip_onnx_unsqueeze,
-    lip_onnx_transpose;
+/* Means of whole channels, {1, C, 1, 1} or without `keep` {1, C}. */
+lip_status lip_onnx_means(lip_onnx *o, bool keep);
+lip_onnx_read lip_onnx_reshape_node, lip_onnx_reduce_mean, lip_onnx_flatten_node, lip_onnx_squeeze,
+    lip_onnx_unsqueeze, lip_onnx_transpose;
 lip_onnx_read lip_onnx_shape_of, lip_onnx_gather, lip_onnx_join_shapes, lip_onnx_identity;
 
 /* ---- graph_image.c ---- */

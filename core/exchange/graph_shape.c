@@ -81,6 +81,7 @@ lip_status lip_onnx_reshape_node(lip_onnx *o) {
   const bool zero = lip_onnx_int(o, "allowzero", 0) != 0;
   for (size_t i = 0; i < shape->n; i++) {
     dim[i] = shape->i[i] == 0 && !zero && (int)i < v->ndim ? v->dim[i] : shape->i[i];
+    if (i == 0 && o->batch > 1 && dim[i] == o->batch) dim[i] = 1; /* all samples there: the one here */
     if (dim[i] == -1 && open < 0)
       open = (int)i;
     else if (dim[i] < 1 || !lip_mul_fits(known, (size_t)dim[i], &known))
@@ -112,6 +113,20 @@ static lip_status axes(const lip_onnx *o, int ndim, bool *mark, bool *any) {
     mark[axis] = true;
   }
   return LIP_OK;
+}
+
+/* Over the sides of an image. */
+lip_status lip_onnx_reduce_mean(lip_onnx *o) {
+  bool mark[LIP_GRAPH_DIMS], any;
+  lip_status status = want_input(o);
+  if (status) return status;
+  const lip_val *v = lip_onnx_in(o, 0);
+  status = axes(o, v->ndim, mark, &any);
+  if (status) return status;
+  if (v->ndim != 4 || !any || mark[0] || mark[1] || !mark[2] || !mark[3])
+    return lip_onnx_refuse(o,
+                           "is supported over height and width of images, (batch, channels, height, width)");
+  return lip_onnx_means(o, lip_onnx_int(o, "keepdims", 1) != 0);
 }
 
 lip_status lip_onnx_squeeze(lip_onnx *o) {

@@ -15,6 +15,7 @@
 #include "core/exchange/onnx_write.h"
 #include "support_files.h"
 #include "support_layer_table.h"
+#include "support_onnx.h"
 
 static const lip_onnx_write_conf plain = {NULL, "0"};
 static const lip_onnx_conf as_it_is = {.path = {.n = 1, .p = {LIP_P2}}};
@@ -140,9 +141,40 @@ static void test_open_side(void **state) {
   lip_net_free(net);
 }
 
+/* Made for 5 samples: the first side of input, output and shapes; and a mean over the sides of an image. */
+static void test_fixed_batch(void **state) {
+  enum { INT64 = 7 }; /* ONNX's number of the type */
+  char path[300];
+  const int64_t image[] = {5, 3, 2, 2}, flat[] = {5, 3}, two[] = {2}, sides[] = {-1, 2}, shape[] = {5, 3};
+  lip_onnx_notes notes;
+  lip_net *net;
+  lip_err err;
+  in_dir(path, sizeof path, *state, "batch.onnx");
+  onnx_net *n = onnx_new(18);
+  onnx_input(n, "x", 4, image);
+  onnx_output(n, "z", 2, flat);
+  onnx_initializer(n, "sides", INT64, 1, two, sides, sizeof sides);
+  onnx_initializer(n, "shape", INT64, 1, two, shape, sizeof shape);
+  onnx_node(n, "ReduceMean", "mean", "x sides", "y");
+  onnx_node(n, "Reshape", "flat", "y shape", "z");
+  onnx_write(n, path);
+  onnx_free(n);
+  assert_int_equal(lip_onnx_load(path, &as_it_is, NULL, &net, &notes, &err), LIP_OK);
+  assert_int_equal(net->root->n_in, 12);
+  assert_int_equal(net->root->n_out, 3);
+  const float x[12] = {1, 2, 3, 6, 0, 0, 0, 4, -1, -1, -1, -1};
+  assert_int_equal(lip_net_reserve(net, 1, &err), LIP_OK);
+  lip_net_forward(net, x, 1, false);
+  const float means[] = {3, 1, -1};
+  for (size_t c = 0; c < 3; c++) assert_true(net->logits[c] == means[c]);
+  lip_onnx_notes_free(&notes);
+  lip_net_free(net);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_open_side),
+      cmocka_unit_test_setup_teardown(test_fixed_batch, make_dir, remove_dir),
       cmocka_unit_test_setup_teardown(test_kinds_come_back, make_dir, remove_dir),
       cmocka_unit_test_setup_teardown(test_memory_may_end_anywhere, make_dir, remove_dir)};
   return cmocka_run_group_tests(tests, make_layer_cases, free_layer_cases);
