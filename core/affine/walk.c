@@ -139,7 +139,7 @@ static sums sums_of(const lip_stage *s, double size) {
                 lip_up_add(lip_up_mul(e->norm, size), e->bias)};
 }
 
-lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t last) {
+lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t nonzero, size_t last) {
   lip_deviation d = {size, 0};
   for (size_t i = 0; i < last; i++) {
     const lip_stage *s = &w->stage[i];
@@ -147,7 +147,8 @@ lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t last) {
       lip_stage_deviate(s, &d);
       continue;
     }
-    const sums a = sums_of(s, lip_up_add(d.size, d.off));
+    sums a = sums_of(s, lip_up_add(d.size, d.off));
+    if (i == 0 && nonzero < a.n) a.n = nonzero;
     advance_dense(s, &a, LIP_GRAIN_FLOAT, &d);
   }
   if (!(d.off >= 0) || !(d.size >= 0)) d = (lip_deviation){INFINITY, INFINITY};

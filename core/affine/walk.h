@@ -44,8 +44,9 @@ void lip_walk_free(lip_walk *w);
 void lip_stage_deviate(const lip_stage *s, lip_deviation *d);
 
 /* What a pass in float32 meets at the input of stage `last` (w->n: the logits) for inputs of norm up to `size`, from the
- * weights alone: what lip_walk_centre and lip_walk_ball find for one of them is no more. */
-lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t last);
+ * weights alone: what lip_walk_centre finds for one of them with at most `nonzero` numbers that are not zero is no more, nor
+ * what lip_walk_ball finds where `nonzero` is the number of all inputs. */
+lip_deviation lip_walk_reach(const lip_walk *w, double size, size_t nonzero, size_t last);
 
 /* What is known of one input after a forward pass; arrays of w->n + 1, the caller's; terms and result may be NULL. */
 typedef struct lip_centre {

@@ -309,11 +309,12 @@ static lip_deviation coarse_walk(lip_certifier *c, double size) {
 }
 
 /* The operations of pair_error_at on larger numbers, in the same order but for the last sum. */
-double lip_certifier_allowance(lip_certifier *c, double size) {
+double lip_certifier_allowance(lip_certifier *c, double size, size_t nonzero) {
   fenv_t saved;
   lip_ieee_enter(&saved);
-  lip_deviation d = c->walk.costly ? coarse_walk(c, size) : lip_walk_reach(&c->walk, size, c->last);
+  lip_deviation d = c->walk.costly ? coarse_walk(c, size) : lip_walk_reach(&c->walk, size, nonzero, c->last);
   size_t n = c->dense_head ? c->walk.stage[c->last].error.most : 0;
+  if (c->last == 0 && nonzero < n && !c->walk.costly) n = nonzero;
   pair_error e = {d.off, lip_up_add(d.size, d.off), INFINITY, LIP_GRAIN_FLOAT, n, 0};
   double v = lip_up_mul(c->top_difference, e.off);
   if (c->dense_head) {

@@ -46,10 +46,11 @@ void lip_certifier_free(lip_certifier *c);
 size_t lip_certifier_classes(const lip_certifier *c);
 const double *lip_certifier_pairs(const lip_certifier *c); /* (C, C), lent */
 
-/* What rounding in float32 may do to a difference of two logits, at most, for every input of norm up to `size`: for no
- * such input does lip_certify subtract more for the pass that gave its logits, nor for the passes on a ball that stays
- * within `size`. INFINITY: not known. Not for several threads at once. */
-double lip_certifier_allowance(lip_certifier *c, double size);
+/* What rounding in float32 may do to a difference of two logits, at most, for every input of norm up to `size` with at most
+ * `nonzero` numbers that are not zero: for no such input does lip_certify subtract more for the pass that gave its logits,
+ * nor, where `nonzero` is the number of all inputs, for the passes on a ball that stays within `size`. INFINITY: not known.
+ * Not for several threads at once. */
+double lip_certifier_allowance(lip_certifier *c, double size, size_t nonzero);
 
 /* What holds for one input. */
 typedef struct lip_radius {

@@ -1,19 +1,21 @@
 /* A radius for the program as it runs, never above the one that lip_certify gives for the same input.
  *
  * Let z' be the program's outputs at x, z those of lip_certify, y the label, m'_j = z'_y - z'_j and m_j likewise. Both are
- * passes in float32, so each m is within a(||x||) of the exact margin, a(s) = lip_certifier_allowance at s. Hence with
- *   r_j(R) = (m'_j - 3 a(||x||) - a(||x|| + R)) / L_yj,   r = min(R, min_j r_j(R)),
- * (1) r is certified for the program: m'_j - a(||x||) is below the exact margin at x, a(||x|| + R) is what any pass on the
- *     ball of radius R may be off by (certify.c), and 2 a(||x||) is taken off for nothing but (2);
+ * passes in float32, so each m is within a of the exact margin, a = lip_certifier_allowance of ||x|| and of the number of
+ * inputs that are not zero; let A(s) >= a be that of a size and any number. Hence with
+ *   r_j(R) = (m'_j - 3 a - A(||x|| + R)) / L_yj,   r = min(R, min_j r_j(R)),
+ * (1) r is certified for the program: m'_j - a is below the exact margin at x, A(||x|| + R) is what any pass on the
+ *     ball of radius R may be off by (certify.c), and 2 a is taken off for nothing but (2);
  * (2) m'_j - 3 a <= m_j - a, which is what lip_certify has left before it takes off the passes on its ball: r is no more than
  *     what it finds for any ball that R covers. Its first ball is R0 = min_j m_j / L_yj, and
  *     low = min_j (m'_j - 2 a) / L_yj <= R0 <= high = min_j (m'_j + 2 a) / L_yj. If that gives less than R0 / 2 it goes on with
- *     R0 / 4^k, until it has found R0 / 4^k / 2. Here the k-th try takes off a(||x|| + high / 4^k), and gives at most
+ *     R0 / 4^k, until it has found R0 / 4^k / 2. Here the k-th try takes off A(||x|| + high / 4^k), and gives at most
  *     low / 4^k: either lip_certify has made that try, or it has stopped before it with something larger.
  * If the labels differ, m'_j <= 2 a for the class j that is the label there, and r is 0. So is it if lip_certify finds no
- * margin at x itself: then m_j <= 2 a for some j, and m'_j <= 4 a.
+ * margin at x itself: then m_j <= a + A(||x||) for some j, and m'_j <= 3 a + A(||x||).
  *
- * Of the input only its norm is looked at: a is a table of sizes, eight to a factor of two. In the program, in double:
+ * Of the input only its norm and its zeros are looked at: A is a table of sizes, eight to a factor of two, and a / A another. A
+ * processor that takes denormal inputs for zeros does not count them, and (2) fails where lipwb has; (1) holds. In the program, in double:
  * every sum, product and quotient is off by a factor within 1 +- 2^-53 (some of them fused or not), of a difference the
  * terms. a, high and the size of x are made larger by 2^-20 of themselves, constants by the rounding to float32 (2^-24); what is
  * left of a margin is made smaller by 2^-50 of the outputs it came from, and the quotient by 2^-41. No operand but 0
@@ -27,7 +29,7 @@
 #include "core/base/mem.h"
 
 /* Sizes reach from 2^FIRST to 2^LAST times the norm of an input of ones. */
-enum { PER_OCTAVE = 8, FIRST = -6, LAST = 10, SIZES = (LAST - FIRST) * PER_OCTAVE, TRIES = 48 };
+enum { PER_OCTAVE = 8, FIRST = -6, LAST = 10, SIZES = (LAST - FIRST) * PER_OCTAVE, PARTS = 16, TRIES = 48 };
 #define SMALLEST 0x1p-100 /* smaller constants and radii are not told in float32 */
 #define LARGEST 0x1p100   /* radius that certify stops at */
 #define UNKNOWN 0x1p200   /* more than any margin */
@@ -57,16 +59,39 @@ static bool has_constants(const lip_c_radius *r) {
   return some;
 }
 
+/* a, raised by more than what is lost on the way to the program's. */
+static double allowance(const lip_c_radius *r, double size, size_t nonzero) {
+  return (lip_certifier_allowance(r->certifier, size, nonzero) + 0x1p-100) * (1 + 0x1p-20);
+}
+
 static void fill_sizes(lip_c_radius *r, size_t n_in) {
   const double ones = r->p == LIP_PINF ? 1 : r->p == LIP_P1 ? (double)n_in : sqrt((double)n_in);
   for (size_t k = 0; k < SIZES; k++) {
     const float size = up(ones * exp2(FIRST + (double)(k + 1) / PER_OCTAVE));
-    const double allow = (lip_certifier_allowance(r->certifier, (double)size) + 0x1p-100) * (1 + 0x1p-20);
+    const double allow = allowance(r, (double)size, n_in);
     if (!(allow < 0x1p100)) break;
     r->size[k] = size;
     r->allow[k] = up(allow);
     r->n = k + 1;
   }
+}
+
+/* The largest part within each octave, which the smaller sizes of it need not have. */
+static void fill_parts(lip_c_radius *r, size_t n_in) {
+  r->octaves = (r->n + PER_OCTAVE - 1) / PER_OCTAVE;
+  r->width = (n_in + PARTS - 1) / PARTS;
+  r->parts = (n_in + r->width - 1) / r->width;
+  bool some = false;
+  for (size_t k = 0; k < r->n; k++)
+    for (size_t i = 0; i + 1 < r->parts; i++) {
+      float *to = &r->part[k / PER_OCTAVE * r->parts + i];
+      const float part =
+          up(allowance(r, (double)r->size[k], (i + 1) * r->width) / (double)r->allow[k] * (1 + 0x1p-40));
+      *to = fminf(fmaxf(*to, part), 1);
+      some = some || part < 0.99F;
+    }
+  if (!some) r->parts = 1;
+  for (size_t o = 0; o < r->octaves; o++) r->part[o * r->parts + r->parts - 1] = 1;
 }
 
 lip_status lip_c_radius_init(lip_c_radius *r, lip_net *net, const double *pairs, lip_err *err) {
@@ -81,10 +106,12 @@ lip_status lip_c_radius_init(lip_c_radius *r, lip_net *net, const double *pairs,
   r->pair = lip_alloc(r->C * r->C, sizeof *r->pair);
   r->size = lip_alloc(SIZES, sizeof *r->size);
   r->allow = lip_alloc(SIZES, sizeof *r->allow);
-  if (!r->pair || !r->size || !r->allow)
+  r->part = lip_alloc((size_t)(LAST - FIRST) * PARTS, sizeof *r->part);
+  if (!r->pair || !r->size || !r->allow || !r->part)
     return lip_fail(err, LIP_MEMORY, "out of memory for the radius of %zu classes", r->C);
   fill_pairs(r);
   if (has_constants(r)) fill_sizes(r, net->root->n_in);
+  if (r->n > 0) fill_parts(r, net->root->n_in);
   return LIP_OK;
 }
 
@@ -93,11 +120,12 @@ void lip_c_radius_free(lip_c_radius *r) {
   lip_free(r->pair);
   lip_free(r->size);
   lip_free(r->allow);
+  lip_free(r->part);
   *r = (lip_c_radius){0};
 }
 
 size_t lip_c_radius_bytes(const lip_c_radius *r) {
-  return r->n > 0 ? (r->C * r->C + 2 * r->n) * sizeof(float) : 0;
+  return r->n > 0 ? (r->C * r->C + 2 * r->n + (r->parts > 1 ? r->octaves * r->parts : 0)) * sizeof(float) : 0;
 }
 
 /* ---- text ---- */
@@ -115,14 +143,13 @@ void lip_c_radius_declare(const lip_c_radius *r, const lip_c *c, lip_str *to) {
           : ", as\n * always here: the net has a layer without a finite constant or account of its rounding");
 }
 
-/* Constants are named in capitals: this text is no format. */
-static const char allowance[] =
-    "/* At least what rounding does to a difference of two outputs, for inputs of norm up to `size`. */\n"
-    "static double @_allowance(double size)\n"
+/* Constants are named in capitals: these texts are no formats. */
+static const char allowance_of_size[] =
+    "/* The first size of the table that reaches `size`; $_SIZES: none. */\n"
+    "static size_t @_entry(double size)\n"
     "{\n"
     "  size_t k = 0U;\n"
     "  size_t step;\n"
-    "  double allow = 0x1p+200; /* not known */\n"
     "  for (step = $_STEP; step > 0U; step /= 2U) {\n"
     "    if ((k + step) <= $_SIZES) {\n"
     "      const double reached = (double)^@_size0[(k + step) - 1U];\n"
@@ -131,10 +158,39 @@ static const char allowance[] =
     "      }\n"
     "    }\n"
     "  }\n"
+    "  return k;\n"
+    "}\n\n"
+    "/* At least what rounding does to a difference of two outputs, for inputs of norm up to `size`. */\n"
+    "static double @_allowance(double size)\n"
+    "{\n"
+    "  const size_t k = @_entry(size);\n"
+    "  double allow = 0x1p+200; /* not known */\n"
     "  if (k < $_SIZES) {\n"
     "    allow = (double)^@_allow0[k];\n"
     "  }\n"
     "  return allow;\n"
+    "}\n\n";
+
+static const char allowance_here[] =
+    "/* The same at x, whose norm is `size`: numbers that are zero are added without rounding. */\n"
+    "static double @_here(const float x[$_N], double size)\n"
+    "{\n"
+    "  size_t k;\n"
+    "  size_t count = 0U;\n"
+    "  double part = 1.0;\n"
+    "  for (k = 0U; k < $_N; k++) {\n"
+    "    if (x[k] != 0.0F) {\n"
+    "      count++;\n"
+    "    }\n"
+    "  }\n"
+    "  if (count > 0U) {\n"
+    "    count = (count - 1U) / $_WIDTH;\n"
+    "  }\n"
+    "  k = @_entry(size);\n"
+    "  if (k < $_SIZES) {\n"
+    "    part = (double)^@_part0[((k / $_PER_OCTAVE) * $_PARTS) + count];\n"
+    "  }\n"
+    "  return @_allowance(size) * part;\n"
     "}\n\n";
 
 static const char norm_sum[] = "/* At least the norm of x; NaN or infinite where an input is. */\n"
@@ -244,7 +300,7 @@ static const char prepare[] =
 
 static const char part[] =
     "/* What is proved on the ball of radius reach[1] where rounding costs `there`: at most reach[0]. */\n"
-    "static double @_part(const float y[$_M], size_t label, double here, double there, const double "
+    "static double @_proved(const float y[$_M], size_t label, double here, double there, const double "
     "reach[2])\n"
     "{\n"
     "  size_t j;\n"
@@ -263,12 +319,11 @@ static const char part[] =
               "  return least;\n"
               "}\n\n";
 
+static const char search_from[] = "float @_radius(const float x[$_N], const float y[$_M])\n"
+                                  "{\n"
+                                  "  const int label = @_label(y);\n"
+                                  "  const double size = @_norm(x);\n";
 static const char search[] =
-    "float @_radius(const float x[$_N], const float y[$_M])\n"
-    "{\n"
-    "  const int label = @_label(y);\n"
-    "  const double size = @_norm(x);\n"
-    "  const double here = @_allowance(size);\n"
     "  double best = 0.0;\n"
     "  double reach[2];\n"
     "  if (label >= 0) {\n"
@@ -277,7 +332,7 @@ static const char search[] =
     "      for (k = 0U; k <= $_TRIES; k++) { /* smaller and smaller balls, until one is filled by half */\n"
     "        if ((best * 2.0) < reach[0]) {\n"
     "          const double there = @_allowance(size + reach[1]);\n"
-    "          const double proved = @_part(y, (size_t)label, here, there, reach);\n"
+    "          const double proved = @_proved(y, (size_t)label, here, there, reach);\n"
     "          best = (proved > best) ? proved : best;\n"
     "          reach[0] *= 0.25;\n"
     "          reach[1] *= 0.25;\n"
@@ -299,6 +354,13 @@ static void write_tables(const lip_c_radius *r, lip_c *c, lip_str *to) {
   lip_c_floats(c, "pair", 0, r->pair, r->C * r->C);
   lip_c_floats(c, "size", 0, r->size, r->n);
   lip_c_floats(c, "allow", 0, r->allow, r->n);
+  if (r->parts > 1) {
+    lip_c_put(c, &c->tables,
+              "/* What part of that is left, by octaves of sizes and $_WIDTH, twice as many, ... inputs that "
+              "are not "
+              "zero. */\n");
+    lip_c_floats(c, "part", 0, r->part, r->octaves * r->parts);
+  }
   lip_str_puts(&c->tables, "\n");
   *to = c->tables;
   c->tables = others;
@@ -310,11 +372,19 @@ static void write_known(const lip_c_radius *r, lip_c *c, lip_str *to) {
              "#define $_CLASSES %zuU\n#define $_SIZES %zuU\n#define $_STEP %zuU /* the largest power of two "
              "of them */\n#define $_TRIES %dU\n\n",
              r->C, r->n, (size_t)1 << ilogb((double)r->n), TRIES);
-  lip_c_put(c, to, allowance);
+  if (r->parts > 1)
+    lip_c_putf(c, to, "#define $_PER_OCTAVE %dU\n#define $_PARTS %zuU\n#define $_WIDTH %zuU\n\n", PER_OCTAVE,
+               r->parts, r->width);
+  lip_c_put(c, to, allowance_of_size);
+  if (r->parts > 1) lip_c_put(c, to, allowance_here);
   lip_c_put(c, to, r->p == LIP_P1 ? norm_sum : r->p == LIP_P2 ? norm_root : norm_largest);
   lip_c_put(c, to, c->net->root->n_out == 1 ? margin_of_two : margin_of_many);
   lip_c_put(c, to, prepare);
   lip_c_put(c, to, part);
+  lip_c_put(c, to, search_from);
+  lip_c_put(c, to,
+            r->parts > 1 ? "  const double here = @_here(x, size);\n"
+                         : "  const double here = @_allowance(size);\n");
   lip_c_put(c, to, search);
 }
 
@@ -336,6 +406,18 @@ void lip_c_radius_write(const lip_c_radius *r, lip_c *c, lip_str *to) {
 static double allowance_at(const lip_c_radius *r, double size) {
   for (size_t k = 0; k < r->n; k++)
     if (size <= (double)r->size[k]) return (double)r->allow[k];
+  return UNKNOWN;
+}
+
+static double allowance_here_of(const lip_c_radius *r, const float *x, double size) {
+  size_t count = 0;
+  for (size_t k = 0; k < r->n_in; k++) count += x[k] != 0;
+  for (size_t k = 0; k < r->n; k++)
+    if (size <= (double)r->size[k])
+      return (double)r->allow[k] *
+             (r->parts == 1
+                  ? 1
+                  : (double)r->part[k / PER_OCTAVE * r->parts + (count > 0 ? count - 1 : 0) / r->width]);
   return UNKNOWN;
 }
 
@@ -388,7 +470,7 @@ static float least_of(const lip_c_radius *r, const float *x, const float *y, dou
   for (size_t j = 1; j < r->C; j++)
     if (wide[j] > wide[q.label]) q.label = j;
   const double size = lip_norm_upper(x, r->n_in, r->p) * (1 + 0x1p-18) + 0x1p-99;
-  q.here = allowance_at(r, size);
+  q.here = allowance_here_of(r, x, size);
   double best = find_reach(&q) ? part_of(&q, allowance_at(r, size + q.reach[1])) : 0;
   best *= 1 - 0x1p-18; /* the rounding there and here */
   return best > 0x1p-99 ? nextafterf((float)best, 0) : 0;

@@ -16,6 +16,10 @@ struct lip_c_radius {
   float *pair;         /* (C, C) rounded up; -1: unknown */
   size_t n;            /* sizes; 0: nothing is known, and every radius is 0 */
   float *size, *allow; /* (n) rising, and lip_certifier_allowance there, rounded up */
+  /* Where zeros among the inputs make less of it: the part of that in an octave of sizes for up to `width`, 2 width, ...
+   * inputs that are not zero. parts = 1: they do not. */
+  size_t parts, width, octaves;
+  float *part; /* (octaves, parts) rounded up */
 };
 
 /* `pairs` (C, C): constants of differences of two classes from the norm of the net's input, proved elsewhere; NULL: the
