@@ -343,6 +343,34 @@ function tests.test_nan_and_infinity()
   lu.assertEquals(i, 4)
 end
 
+-- Inputs of which few are not zero are rounded less, in lipwb as in the program: the radii are close, and never above.
+function tests.test_zeros_among_the_inputs()
+  needs "cc"
+  local x = {}
+  for i = 1, 40 do
+    x[i] = {}
+    for j = 1, 400 do x[i][j] = (j * 7 + i) % 400 < i and (i + j) % 9 - 4 or 0 end
+  end
+  x = lip.tensor(x)
+  local many = {
+    lip.net { input = 400, norm = 2, seed = 3, D(5) },
+    lip.net { input = 400, norm = "inf", seed = 3, D(20), lip.maxmin {}, D(1) },
+    lip.net { input = 400, norm = 1, seed = 3, D(20), lip.relu {}, D(20), lip.abs {}, D(3) },
+  }
+  local least = { 0.997, 0.975, 0.97 } -- 0.994, 0.961, 0.952 if all inputs counted
+  write(folder .. "/x.raw", raw(x))
+  for k, net in ipairs(many) do
+    lu.assertTrue(net:export { c = folder, name = "small" })
+    must(("cc %s -O2 small.c small_test.c -o small"):format(strict))
+    must "./small"
+    local rows, proved, sum, best = rows_of(must "./small x.raw"), net:certify(x, net:predict(x)).radii, 0, 0
+    compare(net, x, rows, "net " .. k)
+    for i = 1, #proved do sum, best = sum + rows[i][2], best + proved[i] end
+    lu.assertTrue(best > 0)
+    lu.assertTrue(sum > least[k] * best, ("net %d: radii: %g of %g"):format(k, sum, best))
+  end
+end
+
 -- A program whose weights are others, or whose floats are, is found out.
 function tests.test_the_self_test_can_fail()
   needs "cc"
@@ -540,7 +568,7 @@ function tests.test_mnist()
       sum, best = sum + row[2], best + proved[i]
     end
     lu.assertEquals(wrong, 0, what)
-    lu.assertTrue(sum > 0.99 * best, ("%s: radii: %g of %g"):format(what, sum, best))
+    lu.assertTrue(sum > 0.998 * best, ("%s: radii: %g of %g"):format(what, sum, best))
   end
   local compilers = { "cc -Os", "cc -O3 -ffp-contract=fast -march=native" }
   if has "clang" then compilers[3] = "clang -O2" end
