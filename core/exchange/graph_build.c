@@ -174,8 +174,10 @@ lip_status lip_onnx_build(lip_onnx *o, lip_run *run, const lip_engine *engine, l
   plan p = {.root = lip_spec_new(lip_layer_kind_find("chain"))};
   lip_status status = p.root ? settle(o, run) : lip_onnx_no_memory(o);
   if (!status) status = add_run(o, &p, p.root, run);
-  if (!status && p.root->n_child == 0)
-    status = lip_fail(o->err, LIP_UNSUPPORTED, "onnx: the net computes nothing: its output is its input");
+  if (!status && p.root->n_child == 0) { /* nothing changes the numbers: neither does this */
+    lip_spec *s = new_child(o, p.root, "flatten");
+    if (!s) status = o->err->code;
+  }
   if (!status) status = make(o, &p, engine, out);
   lip_spec_free(p.root);
   lip_free(p.piece);

@@ -4,12 +4,15 @@
 
 #include "core/exchange/graph_net.h"
 
-/* Input 0, whose sides 1 and 2 are the groups and what is in them, along our channels. */
+/* Input 0, whose sides 1 and 2 are the groups and what is in them, along our channels; with nothing behind them, along all
+ * features. */
 static lip_status take_groups(lip_onnx *o, int64_t axis, lip_val *v) {
   char a[120];
   lip_status status = lip_onnx_take_in(o, 0, v);
   if (status) return status;
   if (axis < 0) axis += v->ndim;
+  if (!v->map && axis == 2 && v->ndim == 3) status = lip_onnx_flatten(o, v);
+  if (status) return status;
   const bool fits = !v->map && axis == 2 && (v->ndim == 3 || v->ndim == 4) && v->dim[0] == 1 &&
                     (size_t)v->dim[1] * (size_t)v->dim[2] == v->here.dim[0];
   if (fits) return LIP_OK;

@@ -18,6 +18,7 @@ static const struct {
     {"Clip", lip_onnx_clip},
     {"Concat", lip_onnx_concat},
     {"Conv", lip_onnx_conv},
+    {"DepthToSpace", lip_onnx_depth_to_space},
     {"Div", lip_onnx_div},
     {"Dropout", lip_onnx_identity},
     {"Flatten", lip_onnx_flatten_node},
@@ -38,11 +39,13 @@ static const struct {
     {"Pad", lip_onnx_pad},
     {"ReduceMean", lip_onnx_reduce_mean},
     {"Relu", lip_onnx_unit},
-    {"Reshape", lip_onnx_reshape_node},
+    {"Reshape", lip_onnx_reshape},
     {"Shape", lip_onnx_shape_of},
     {"Sigmoid", lip_onnx_unit},
+    {"Slice", lip_onnx_slice},
     {"Softmax", read_softmax},
     {"Softplus", lip_onnx_unit},
+    {"SpaceToDepth", lip_onnx_space_to_depth},
     {"Split", lip_onnx_split},
     {"Squeeze", lip_onnx_squeeze},
     {"Sub", lip_onnx_sub},
@@ -66,7 +69,7 @@ static lip_status read_softmax(lip_onnx *o) {
 }
 
 static lip_status refuse_operator(const lip_onnx *o) {
-  char known[330];
+  char known[370];
   size_t at = 0;
   known[0] = 0;
   for (size_t i = 0; i < READERS; i++) {
@@ -205,20 +208,27 @@ static lip_status take_input(lip_onnx *o) {
 
 /* ---- the whole ---- */
 
+/* What comes out is one run over the input; a row of features where the file has one. */
+static lip_status take_output(lip_onnx *o) {
+  lip_val *out = &o->val[o->g->output[0]];
+  o->at = o->g->n_node; /* behind the last */
+  if (!out->known || !lip_val_computed(out))
+    return lip_fail(o->err, LIP_UNSUPPORTED, "the output of the graph does not depend on its input");
+  if (out->base != LIP_GRAPH_NONE)
+    return lip_fail(o->err, LIP_UNSUPPORTED, "branches of the graph do not meet again before its output");
+  if (out->map)
+    return lip_fail(o->err, LIP_UNSUPPORTED,
+                    "the output of the graph is in another order (Transpose or Gather) that no layer makes");
+  return out->ndim <= 2 ? lip_onnx_flatten(o, out) : LIP_OK;
+}
+
 static lip_status read_nodes(lip_onnx *o) {
   lip_status status = LIP_OK;
   for (size_t i = 0; !status && i < o->g->n_node; i++) {
     o->at = i;
     if (o->live[i]) status = read_node(o);
   }
-  if (status) return status;
-  const lip_val *out = &o->val[o->g->output[0]];
-  if (!out->known || !lip_val_computed(out))
-    return lip_fail(o->err, LIP_UNSUPPORTED, "the output of the graph does not depend on its input");
-  if (out->base != LIP_GRAPH_NONE)
-    return lip_fail(o->err, LIP_UNSUPPORTED, "branches of the graph do not meet again before its output");
-  if (out->map) return lip_fail(o->err, LIP_UNSUPPORTED, "the output of the graph comes from a Transpose");
-  return LIP_OK;
+  return status ? status : take_output(o);
 }
 
 lip_status lip_onnx_net(const lip_graph *g, const lip_onnx_conf *conf, const lip_engine *engine,
@@ -240,7 +250,7 @@ lip_status lip_onnx_net(const lip_graph *g, const lip_onnx_conf *conf, const lip
   for (size_t i = 0; o.val && i < g->n_value; i++) lip_val_free(&o.val[i]);
   lip_free(o.val);
   lip_free(o.live);
-  return status;
+  return status ? o.err->code : LIP_OK; /* a layer that has no place behind a Pad is no lack of memory */
 }
 
 lip_status lip_onnx_load(const char *path, const lip_onnx_conf *conf, const lip_engine *engine, lip_net **out,

@@ -171,7 +171,7 @@ lip_onnx_read lip_onnx_matmul, lip_onnx_gemm;
 lip_status lip_onnx_means(lip_onnx *o, bool keep);
 lip_onnx_read lip_onnx_reshape_node, lip_onnx_reduce_mean, lip_onnx_flatten_node, lip_onnx_squeeze,
     lip_onnx_unsqueeze, lip_onnx_transpose;
-lip_onnx_read lip_onnx_shape_of, lip_onnx_gather, lip_onnx_join_shapes, lip_onnx_identity;
+lip_onnx_read lip_onnx_shape_of, lip_onnx_gather_shape, lip_onnx_join_shapes, lip_onnx_identity;
 
 /* ---- graph_image.c ---- */
 lip_onnx_read lip_onnx_conv, lip_onnx_average_pool, lip_onnx_max_pool, lip_onnx_global_pool;
@@ -185,6 +185,10 @@ lip_onnx_read lip_onnx_add, lip_onnx_sub, lip_onnx_concat;
 
 /* ---- graph_groups.c: sorting ---- */
 lip_onnx_read lip_onnx_split, lip_onnx_top;
+
+/* ---- graph_move.c: the same numbers in other places ---- */
+lip_onnx_read lip_onnx_reshape, lip_onnx_gather, lip_onnx_slice;
+lip_onnx_read lip_onnx_depth_to_space, lip_onnx_space_to_depth;
 
 /* ---- graph_build.c ---- */
 /* The net of a run, which is used up. */

@@ -222,7 +222,10 @@ void lip_onnx_give(lip_onnx *o, size_t k, lip_val *v) {
 lip_status lip_onnx_take_in(lip_onnx *o, size_t k, lip_val *out) {
   const lip_val *v = lip_onnx_in(o, k);
   if (!v || !lip_val_computed(v))
-    return lip_onnx_refuse(o, "input %zu is %s", k + 1, v ? "a constant" : "missing");
+    return lip_onnx_refuse(o, "input %zu is %s", k + 1,
+                           v ? "a constant; nothing is executed while a file is read, also not what "
+                               "anchor takes off, which is the same layers at a constant point"
+                             : "missing");
   return lip_onnx_take(o, lip_onnx_node(o)->in[k], out);
 }
 

@@ -278,7 +278,7 @@ lip_status lip_onnx_shape_of(lip_onnx *o) {
   return lip_onnx_end(o, &v, list ? LIP_OK : LIP_MEMORY);
 }
 
-lip_status lip_onnx_gather(lip_onnx *o) {
+lip_status lip_onnx_gather_shape(lip_onnx *o) {
   lip_val v = {0};
   const lip_val *x = lip_onnx_in(o, 0), *at = lip_onnx_in(o, 1);
   if (!x || !x->i || x->ndim != 1 || !at || !at->i || at->ndim > 1)
