@@ -5,6 +5,7 @@
 
 #include "bindings/bind_export_c.h"
 #include "bindings/bind_export_torch.h"
+#include "core/exchange/npz.h"
 #include "core/exchange/onnx_write.h"
 
 /* The text of an option, NULL: absent. It stays in the table at 2, which only this call knows. */
@@ -32,6 +33,13 @@ static int export_onnx(lua_State *L) {
   return 1;
 }
 
+static int export_npz(lua_State *L) {
+  lip_err err;
+  if (lip_npz_write(text_option(L, "npz"), lipL_checknet(L, 1), &err)) return lipL_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* Writers find the net at 1 and the options at 2, and return true or nil, message, code. They are called in this order, and
  * raise before they have written anything: one that has much to check comes before those that have little. */
 static const struct {
@@ -41,12 +49,14 @@ static const struct {
     {"c", lipL_export_c},
     {"torch", lipL_export_torch},
     {"onnx", export_onnx},
+    {"npz", export_npz},
 };
 
 enum { WRITERS = sizeof writers / sizeof *writers };
 
 /* Formats, then what belongs to one of them or several. */
-static const char *const known[] = {"onnx", "torch", "c", "name", "weights", "inputs", "certificate", NULL};
+static const char *const known[] = {"onnx",    "torch",  "npz",         "c", "name",
+                                    "weights", "inputs", "certificate", NULL};
 
 /* net:export{onnx = "net.onnx"[, c = ...][, certificate = "net.cert"]} -> true | nil, message, code */
 static int net_export(lua_State *L) {
@@ -56,6 +66,7 @@ static int net_export(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   lipL_checkfields(L, 2, "export", known);
   (void)text_option(L, "onnx");
+  (void)text_option(L, "npz");
   lipL_check_export_torch(L);
   (void)text_option(L, "certificate");
   for (size_t i = 0; i < WRITERS; i++) {
@@ -64,8 +75,8 @@ static int net_export(lua_State *L) {
     lua_pop(L, 1);
   }
   if (!any)
-    return luaL_error(L, "export: says no format: expects onnx = \"net.onnx\", torch = \"net.py\", or c = "
-                         "\"folder\" and name = \"net\"");
+    return luaL_error(L, "export: says no format: expects onnx = \"net.onnx\", torch = \"net.py\", npz = "
+                         "\"net.npz\", or c = \"folder\" and name = \"net\"");
   for (size_t i = 0; i < WRITERS; i++) {
     if (!asked[i]) continue;
     lua_settop(L, 2);

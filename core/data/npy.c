@@ -295,7 +295,7 @@ lip_status lip_npy_read_bytes(lip_npy *f, uint8_t *to, lip_err *err) {
 
 /* ---- writing ---- */
 
-static void put_header(lip_str *s, int ndim, const size_t *shape) {
+void lip_npy_header(lip_str *s, int ndim, const size_t *shape) {
   enum { BEFORE = 10, UNIT = 64 }; /* the values start at a multiple of 64 */
   lip_str dict = {0};
   lip_str_printf(&dict, "{'descr': '%cf4', 'fortran_order': False, 'shape': (", little_endian() ? '<' : '>');
@@ -315,7 +315,7 @@ lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const f
   lip_str head = {0};
   size_t count = 1;
   for (int i = 0; i < ndim; i++) count *= shape[i];
-  put_header(&head, ndim, shape);
+  lip_npy_header(&head, ndim, shape);
   lip_atomic *file;
   lip_status s = head.failed ? lip_fail(err, LIP_MEMORY, "%s: out of memory", path) : LIP_OK;
   if (!s) s = lip_atomic_open(path, &file, err);

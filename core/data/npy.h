@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "core/base/error.h"
+#include "core/base/str.h"
 #include "core/data/dataset.h"
 #include "core/data/gz.h"
 #include "core/tensor/tensor.h"
@@ -38,6 +39,8 @@ lip_status lip_npy_read_bytes(lip_npy *f, uint8_t *to, lip_err *err);
 /* Harmless on what is closed already. */
 void lip_npy_close(lip_npy *f);
 
+/* What stands in front of float32 values of that shape in this machine's byte order. */
+void lip_npy_header(lip_str *s, int ndim, const size_t *shape);
 /* Writes version 1, float32, row-major, to a temporary name beside `path` and renames it; refuses devices and
  * folders. LIP_IO, LIP_MEMORY. */
 lip_status lip_npy_save(const char *path, int ndim, const size_t *shape, const float *values, lip_err *err);

@@ -1,5 +1,6 @@
 #include "core/exchange/npz.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +8,12 @@
 #include <unistd.h>
 #include <zip.h>
 
+#include "core/base/atomic.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
+#include "core/base/number.h"
 #include "core/data/npy.h"
+#include "core/io/params.h"
 
 /* Deflate's best, and what its first block may cost beside. */
 enum { DEFLATE = 1032, SLACK = 1024 };
@@ -267,4 +271,91 @@ size_t lip_npz_count(const lip_npz *f) {
 
 const lip_npz_array *lip_npz_at(const lip_npz *f, size_t i) {
   return &f->array[i];
+}
+
+/* ---- writing: made in memory, since a file that is there must stay until the new one is complete ---- */
+
+static lip_status no_memory_to_write(const char *path, lip_err *err) {
+  return lip_fail(err, LIP_MEMORY, "%.200s: no memory to write it", path);
+}
+
+/* The bytes of one member, which libzip frees: plain malloc. NULL: no memory. */
+static char *member(const lip_param *p, size_t *n) {
+  const size_t bytes = lip_param_size(p) * sizeof *p->value;
+  lip_str head = {0};
+  lip_npy_header(&head, p->ndim, p->shape);
+  char *block = head.failed ? NULL : malloc(head.len + bytes);
+  if (block) {
+    memcpy(block, head.text, head.len);
+    memcpy(block + head.len, p->value, bytes);
+    *n = head.len + bytes;
+  }
+  lip_str_free(&head);
+  return block;
+}
+
+static lip_status add(zip_t *zip, const lip_named *named, const char *path, lip_err *err) {
+  enum { EPOCH = 33 }; /* the first day that a ZIP file knows: equal nets make equal files */
+  const lip_param *p = named->param;
+  char name[sizeof named->name + 8];
+  size_t n = 0;
+  for (size_t i = 0; i < lip_param_size(p); i++)
+    if (!isfinite(p->value[i]))
+      return lip_fail(err, LIP_NOT_FINITE, "%.160s: %.80s has a NaN or infinite number: not written", path,
+                      named->name);
+  char *block = member(p, &n);
+  zip_source_t *source = block ? zip_source_buffer(zip, block, n, 1) : NULL;
+  if (!source) {
+    free(block);
+    return no_memory_to_write(path, err);
+  }
+  lip_snprintf(name, sizeof name, "%s.npy", named->name);
+  const zip_int64_t at = zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8);
+  if (at < 0) zip_source_free(source);
+  if (at < 0 || zip_set_file_compression(zip, (zip_uint64_t)at, ZIP_CM_STORE, 0) != 0 ||
+      zip_file_set_dostime(zip, (zip_uint64_t)at, 0, EPOCH, 0) != 0)
+    return no_memory_to_write(path, err);
+  return LIP_OK;
+}
+
+/* The archive that stands in `source`, to the disk. */
+static lip_status put(zip_source_t *source, const char *path, lip_err *err) {
+  enum { PIECE = 1 << 16 };
+  char *piece = lip_alloc(PIECE, 1);
+  lip_atomic *file = NULL;
+  zip_int64_t got = 0;
+  lip_status status = piece ? lip_atomic_open(path, &file, err) : no_memory_to_write(path, err);
+  if (!status && zip_source_open(source) != 0) status = no_memory_to_write(path, err);
+  if (!status) {
+    while ((got = zip_source_read(source, piece, PIECE)) > 0) lip_atomic_write(file, piece, (size_t)got);
+    zip_source_close(source);
+    if (got < 0) status = no_memory_to_write(path, err);
+  }
+  if (status)
+    lip_atomic_abandon(file);
+  else
+    status = lip_atomic_commit(file, err);
+  lip_free(piece);
+  return status;
+}
+
+lip_status lip_npz_write(const char *path, const lip_net *net, lip_err *err) {
+  lip_named *named = NULL;
+  size_t n = 0, all = 0;
+  lip_status status = lip_params_list(net->root, &named, &n, &all, err);
+  if (status) return status;
+  zip_source_t *source = zip_source_buffer_create(NULL, 0, 0, NULL);
+  zip_t *zip = source ? zip_open_from_source(source, ZIP_TRUNCATE, NULL) : NULL;
+  if (!zip) status = no_memory_to_write(path, err);
+  if (zip) zip_source_keep(source); /* zip has its own hold on it now */
+  for (size_t i = 0; !status && i < n; i++) status = add(zip, &named[i], path, err);
+  if (!status) {
+    status = zip_close(zip) == 0 ? LIP_OK : no_memory_to_write(path, err);
+    if (!status) zip = NULL;
+  }
+  if (zip) zip_discard(zip);
+  if (!status) status = put(source, path, err);
+  if (source) zip_source_free(source);
+  lip_free(named);
+  return status;
 }

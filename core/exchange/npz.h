@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "core/base/error.h"
+#include "core/net/net.h"
 #include "core/tensor/tensor.h"
 
 /* All arrays of an archive together have at most so many bytes, whatever it could unpack to. */
@@ -30,5 +31,10 @@ lip_status lip_npz_open(const char *path, lip_npz **out, lip_err *err);
 void lip_npz_close(lip_npz *f); /* accepts NULL */
 size_t lip_npz_count(const lip_npz *f);
 const lip_npz_array *lip_npz_at(const lip_npz *f, size_t i); /* in the order of the archive; i < count */
+
+/* Writes the parameters of a net as numpy.savez would: members in the order of the net, called as in its checkpoints
+ * ("1.dense.weight.npy"), float32, computed weights as they are in effect; the same net, the same bytes. What stood at `path`
+ * stays until all of it is written. LIP_NOT_FINITE names the array, LIP_IO, LIP_MEMORY; LIP_NOT_FOUND: no such folder. */
+lip_status lip_npz_write(const char *path, const lip_net *net, lip_err *err);
 
 #endif

@@ -12,7 +12,8 @@ local complain = commands.complainer "lipwb convert"
 local parser = argparse("lipwb convert", "Writes a net in another format.")
   :epilog [[
 IN   .onnx, .onnx.gz, or a checkpoint of ours (.safetensors)
-OUT  .onnx (opset 17), .safetensors (a checkpoint of ours), .py (PyTorch, with its arrays beside it), FOLDER/ (C99 source)
+OUT  .onnx (opset 17), .safetensors (a checkpoint of ours), .py (PyTorch, with its arrays beside it), .npz (the arrays
+     alone), FOLDER/ (C99 source)
 or from .vnnlib (.vnnlib.gz) to .vnnlib, in the canonical form of --version.
 Weights stay bit for bit; what is executed in another form than IN has it is said.
 Exit status: 0 written, 1 it cannot be read or written (and why), 2 wrong usage.]]
@@ -63,6 +64,7 @@ end
 local writers = {
   onnx = function(net, args) return net:export { onnx = args.to, certificate = args.certificate } end,
   torch = function(net, args) return net:export { torch = args.to } end,
+  npz = function(net, args) return net:export { npz = args.to } end,
   safetensors = function(net, args) return net:save(args.to) end,
   folder = function(net, args)
     return net:export { c = args.to:match "^(.-)/+$", name = args.name or c_name(args.to), certificate = args.certificate }
@@ -75,7 +77,7 @@ local takes = { certificate = { onnx = true, folder = true }, name = { folder = 
 local function check_out(args)
   local kind = files.kind(args.to)
   if not writers[kind] or args.to:lower():find "%.gz$" or args.to:lower():find "%.cert$" then
-    return nil, ("%s: OUT ends with .onnx, .safetensors, .py, a slash (a folder of C), or .vnnlib"):format(args.to), "usage"
+    return nil, ("%s: OUT ends with .onnx, .safetensors, .py, .npz, a slash (a folder of C), or .vnnlib"):format(args.to), "usage"
   end
   for option, kinds in pairs(takes) do
     if args[option] and not kinds[kind] then return nil, ("--%s does not go with %s"):format(option, args.to), "usage" end

@@ -143,7 +143,7 @@ certificate(path, data, options) -- what certify finds, as a file that lipwb che
 ranges(x, eps, options) -- proved intervals of every output and hidden unit, for inputs within eps of x
 jacobian(x, eps, options) -- proved intervals of every partial derivative there
 save(path, options) -- writes a checkpoint (safetensors)
-export(options) -- writes the network for other programs: onnx = "net.onnx", torch = "net.py"
+export(options) -- writes the network for other programs: ONNX, PyTorch, NPZ, C99
 load_weights(path, options) -- weights of a PyTorch state_dict or NPZ; help "load_weights"
 power(p) -- reads or sets the exponent of the layers that measure distances in norm p
 deviation(size) -- how far rounding may move an output, for inputs of norm up to size

@@ -371,6 +371,7 @@ strict = true -- every parameter and every array has its place, or nothing is wr
   ["net:export"] = [[
 onnx = none -- the name of an ONNX file (opset 17): input "input" (N, shape of a sample), output "output"; arrays are called as in net:save's files, computed weights are the effective ones; metadata lipwb.budget, norm, bound (the product, rounded up), kinds
 torch = none -- the name of a .py file: Python and PyTorch source, whose load() returns the module; its arrays, weights in effect, stand beside it in a .safetensors of the same name
+npz = none -- the name of a NumPy archive of the parameters, called as in net:save's files, computed weights as they are in effect beside what they come from
 c = none -- a folder for C99 source, NAME.h, NAME.c and NAME_test.c; it is made if it is not there
 name = none -- with c: a C identifier that starts those of the source
 weights = const -- with c: "progmem" puts them into the program memory of AVR processors

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/base/mem.h"
+#include "core/exchange/npz.h"
 #include "core/exchange/torch.h"
 
 static char folder[] = "/tmp/lipwb-torch-XXXXXX";
@@ -71,6 +72,28 @@ static void test_there_and_back(void **state) {
   lip_net_free(b);
 }
 
+static lip_status write_torch(const char *path, const lip_net *net, lip_err *err) {
+  return lip_torch_write(path, net, NULL, 0, err);
+}
+
+static void check_failures_of(lip_status (*write)(const char *, const lip_net *, lip_err *), const char *name,
+                              const lip_net *net) {
+  size_t n = 1;
+  for (bool failed = true; failed; n++) {
+    lip_err err;
+    const size_t used = lip_mem_used();
+    unlink(in_folder(name));
+    lip_mem_fail_nth(n);
+    const lip_status status = write(in_folder(name), net, &err);
+    failed = lip_mem_failed();
+    lip_mem_fail_nth(0);
+    assert_int_equal(lip_mem_used(), used);
+    assert_int_equal(status, failed ? LIP_MEMORY : LIP_OK);
+    assert_int_equal(access(in_folder(name), F_OK), failed ? -1 : 0);
+  }
+  assert_true(n > 5);
+}
+
 static void test_every_allocation_may_fail(void **state) {
   (void)state;
   lip_net *a = make_net(1), *b = make_net(2);
@@ -93,19 +116,8 @@ static void test_every_allocation_may_fail(void **state) {
     if (failed) assert_memory_equal(b->weights, before, bytes);
   }
   assert_true(n > 10);
-  n = 1;
-  for (bool failed = true; failed; n++) {
-    const size_t used = lip_mem_used();
-    unlink(in_folder("net.py"));
-    lip_mem_fail_nth(n);
-    status = lip_torch_write(in_folder("net.py"), a, NULL, 0, &err);
-    failed = lip_mem_failed();
-    lip_mem_fail_nth(0);
-    assert_int_equal(lip_mem_used(), used);
-    assert_int_equal(status, failed ? LIP_MEMORY : LIP_OK);
-    assert_int_equal(access(in_folder("net.py"), F_OK), failed ? -1 : 0);
-  }
-  assert_true(n > 10);
+  check_failures_of(write_torch, "net.py", a);
+  check_failures_of(lip_npz_write, "net.npz", a);
   free(before);
   lip_net_free(a);
   lip_net_free(b);
@@ -149,6 +161,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
   (void)state;
+  unlink(in_folder("net.npz"));
   unlink(in_folder("net.py"));
   unlink(in_folder("net.safetensors"));
   return rmdir(folder);

@@ -216,6 +216,24 @@ function T.test_torch()
   lu.assertStrContains(assert(lip.file.read(path "net.py")), "torch")
 end
 
+function T.test_npz_fills_the_same_net_again()
+  local net, other = made(), lip.net { input = { 6 }, norm = 2, budget = math.huge, seed = 4, lip.dense { out = 5 },
+    lip.relu(), lip.dense { out = 3 } }
+  lu.assertStrContains(expect(0, "convert", saved("net.safetensors", net), path "net.npz"), "53 parameters")
+  local arrays, info = assert(lip.tensors(path "net.npz"))
+  lu.assertEquals(info.order, { "1.dense.weight", "1.dense.bias", "3.dense.weight", "3.dense.bias" })
+  lu.assertEquals(arrays["3.dense.weight"]:totable(), net:weights(2):totable())
+  assert(other:load_weights(path "net.npz"))
+  lu.assertEquals(weights(other), weights(net))
+  local before = assert(lip.file.read(path "net.npz"))
+  net:weights(1):set(1, 1, 0 / 0)
+  local done, message, code = net:export { npz = path "net.npz" }
+  lu.assertNil(done)
+  lu.assertStrContains(message, "1.dense.weight has a NaN")
+  lu.assertEquals(code, "not_finite")
+  lu.assertEquals(lip.file.read(path "net.npz"), before)
+end
+
 function T.test_convert_a_checkpoint()
   local net = made()
   expect(0, "convert", saved("a.safetensors", net), path "b.safetensors")
@@ -235,7 +253,7 @@ function T.test_convert_refuses()
   local out = expect(1, "convert", state_dict(), path "net.onnx")
   lu.assertStrContains(out, 'net:load_weights("' .. path "state.safetensors" .. '")')
   lu.assertStrContains(expect(1, "convert", archive "a.npz", path "net.onnx"), "net:load_weights")
-  lu.assertStrContains(expect(2, "convert", from, path "net.npz"), "OUT ends with")
+  lu.assertStrContains(expect(2, "convert", from, path "net.mat"), "OUT ends with")
   lu.assertStrContains(expect(2, "convert", path "net.py", path "net.onnx"), "IN ends with")
   lu.assertStrContains(expect(2, "convert", from, path "net.onnx", "--norm", "2"), "--norm goes with an ONNX file")
   lu.assertStrContains(expect(2, "convert", from, path "net.onnx", "--name", "x"), "--name does not go with")
