@@ -6,6 +6,9 @@
 #include "core/exchange/c_source.h"
 #include "core/layer/emit.h"
 
+/* What every file begins with. */
+#define LIP_C_MARK "/* Written by lipwb"
+
 /* ---- where values stand (c_plan.c) ---- */
 
 typedef enum lip_c_place { LIP_C_X, LIP_C_Y, LIP_C_ROOM } lip_c_place;

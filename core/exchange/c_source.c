@@ -13,6 +13,7 @@
 #include "core/data/sha256.h"
 #include "core/exchange/c_parts.h"
 #include "core/exchange/c_radius.h"
+#include "core/exchange/replace.h"
 #include "core/io/params.h"
 
 static lip_status no_memory(lip_err *err) {
@@ -44,14 +45,13 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
   char sha256[65], path[64];
   lip_status status = hash_weights(c, sha256, err);
   if (status) return status;
-  lip_c_put(
-      c, to,
-      "/* Written by lipwb. Arithmetic is IEEE float32 rounded to nearest, denormal numbers kept, products "
-      "and sums fused\n"
-      " * or not; nothing is allocated, no function calls itself, every loop has "
-      "fixed bounds. */\n"
-      "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n\n"
-      "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+  lip_c_put(c, to,
+            LIP_C_MARK ". Arithmetic is IEEE float32 rounded to nearest, denormal numbers kept, products "
+                       "and sums fused\n"
+                       " * or not; nothing is allocated, no function calls itself, every loop has "
+                       "fixed bounds. */\n"
+                       "#ifndef $_H\n#define $_H\n\n#include <stddef.h>\n\n"
+                       "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
   lip_c_putf(c, to, "#define $_N %zuU /* inputs */\n#define $_M %zuU /* outputs */\n", c->net->root->n_in,
              c->net->root->n_out);
   lip_c_putf(c, to, "#define $_NORM \"%s\" /* of inputs, and of outputs behind the arrow */\n",
@@ -106,8 +106,8 @@ static lip_status write_header(const lip_c *c, const lip_c_radius *radius, lip_s
 
 static void write_checks(const lip_c *c, lip_str *to) {
   lip_c_put(c, to,
-            "/* Written by lipwb; @.h says what is in it. */\n"
-            "#include \"@.h\"\n\n#include <float.h>\n");
+            LIP_C_MARK "; @.h says what is in it. */\n"
+                       "#include \"@.h\"\n\n#include <float.h>\n");
   if (c->needs[LIP_C_MAC] || c->needs[LIP_C_ROOT]) lip_c_put(c, to, "#include <math.h>\n");
   lip_c_put(c, to, "#include <stdbool.h>\n#include <stdint.h>\n");
   if (c->conf->progmem) lip_c_put(c, to, "\n#include <avr/pgmspace.h>\n");
@@ -223,7 +223,8 @@ static lip_status write_files(const lip_c_conf *conf, output *out, size_t n, lip
   for (size_t i = 0; !status && i < n; i++) {
     lip_str path = {0};
     lip_str_printf(&path, "%s/%s%s", conf->folder, conf->name, out[i].ending);
-    status = path.failed ? no_memory(err) : lip_atomic_open(path.text, &out[i].file, err);
+    status = path.failed ? no_memory(err) : lip_replace_text(path.text, LIP_C_MARK, err);
+    if (!status) status = lip_atomic_open(path.text, &out[i].file, err);
     lip_str_free(&path);
     if (!status) lip_atomic_write(out[i].file, out[i].text.text, out[i].text.len);
   }

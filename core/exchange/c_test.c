@@ -203,7 +203,8 @@ lip_status lip_c_selftest(lip_c *c, const lip_c_radius *radius, lip_str *to, lip
 void lip_c_test(const lip_c *c, lip_str *to) {
   lip_c_put(
       c, to,
-      "/* Written by lipwb: runs the self-test of @.c and takes the time of a run. With the name of a "
+      LIP_C_MARK
+      ": runs the self-test of @.c and takes the time of a run. With the name of a "
       "file of inputs (float32\n"
       " * in this machine's order of bytes) it prints of each the label, its radius and the outputs. */\n"
       "#include <stdio.h>\n#include <time.h>\n\n#include \"@.h\"\n\n"

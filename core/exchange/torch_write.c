@@ -7,10 +7,14 @@
 #include "core/base/atomic.h"
 #include "core/base/mem.h"
 #include "core/base/number.h"
+#include "core/exchange/replace.h"
 #include "core/exchange/torch.h"
 #include "core/layer/emit.h"
 
 enum { PER_STEP = 3, NAME = 48 };
+
+/* What every source begins with. */
+#define MARK "\"\"\"A network as PyTorch executes it, written by lipwb"
 
 typedef struct writer {
   const char *path;
@@ -373,9 +377,7 @@ static const char tail[] = "\n"
 static void put_head(const writer *w, lip_str *s, const char *weights, const lip_pair *meta, size_t n_meta) {
   const char *slash = strrchr(weights, '/');
   const lip_shape *in = &w->e.step[0].out;
-  lip_str_puts(
-      s,
-      "\"\"\"A network as PyTorch executes it, written by lipwb: load() returns it with its arrays.\"\"\"\n");
+  lip_str_puts(s, MARK ": load() returns it with its arrays.\"\"\"\n");
   for (size_t i = 0; i < n_meta; i++) {
     lip_str_puts(s, "# ");
     put_comment(s, meta[i].key);
@@ -439,9 +441,11 @@ static lip_status save(const writer *w, const lip_pair *meta, size_t n_meta, lip
   }
   put_head(w, &source, weights.text, meta, n_meta);
   put_net(w, &source);
-  lip_status status = source.failed
-                          ? lip_fail(err, LIP_MEMORY, "%.200s: no memory to write it", w->path)
-                          : lip_safetensors_save(weights.text, w->array, w->n_array, meta, n_meta, err);
+  lip_status status =
+      source.failed ? lip_fail(err, LIP_MEMORY, "%.200s: no memory to write it", w->path) : LIP_OK;
+  if (!status) status = lip_replace_text(w->path, MARK, err);
+  if (!status) status = lip_replace_arrays(weights.text, err);
+  if (!status) status = lip_safetensors_save(weights.text, w->array, w->n_array, meta, n_meta, err);
   if (!status) status = save_text(w->path, &source, err);
   lip_str_free(&weights);
   lip_str_free(&source);

@@ -112,6 +112,7 @@ local function convert_query(args)
   local text
   text, message, code = q:text { version = tonumber(args.version) }
   if not text then return nil, message, code end
+  q = assert(core.property.vnnlib { text = text }) -- what is written is what is spoken of
   if args.to:lower():find "%.gz$" then text = core.deflate(text) end
   local done
   done, message, code = core.file.write(args.to, text)

@@ -22,6 +22,15 @@ function model_file.reason(fault)
   return (tostring(fault):gsub("^[^\n:]*:%d+: ", ""))
 end
 
+local words = { ["round = true"] = "--round", ["drop_softmax = true"] = "--drop-softmax", ["the option input"] = "--input",
+  ["option 'input'"] = "--input" }
+
+--- A message of lip.onnx in the words of the command line.
+local function of_the_shell(message)
+  for lua, shell in pairs(words) do message = message:gsub(lua:gsub("%p", "%%%0"), (shell:gsub("%%", "%%%%"))) end
+  return message
+end
+
 --- What a safetensors file holds, by its metadata: "net", "certificate" or "arrays"; nil, message, code.
 function model_file.holds(path)
   local found, message, code = core.inspect(path)
@@ -40,8 +49,8 @@ function model_file.load(path, options)
     return net, {}
   end
   local fine, net, notes, code = pcall(core.onnx, path, options)
-  if not fine then return nil, path .. ": " .. model_file.reason(net), "unsupported" end
-  if not net then return nil, notes, code end
+  if not fine then return nil, path .. ": " .. of_the_shell(model_file.reason(net)), "unsupported" end
+  if not net then return nil, of_the_shell(notes), code end
   return net, type(notes) == "table" and notes or {}
 end
 

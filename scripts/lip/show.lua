@@ -16,7 +16,6 @@ local parser = argparse("lipwb show", "Shows what is in a file.")
 parser:argument("file", "a checkpoint or other .safetensors, .npz, .onnx, .vnnlib (the last two also with .gz), .cert, folder of C")
 parser:option("--input", "the shape of one sample of an ONNX net that leaves it open, 1,28,28 say", nil,
   function(text) return show.shape(text) end)
-parser:flag("--round", "ONNX: numbers that are no float32 are rounded to nearest")
 parser:flag("--all", "all arrays and cases, not the first " .. LINES)
 
 --- "1,28,28" as {1, 28, 28}; nil, message.
@@ -167,7 +166,7 @@ local function show_file(args)
   if kind == "vnnlib" then return show_query(path, args.all) end
   if kind == "npz" then return show_arrays(path, args.all) end
   if kind == "onnx" then
-    local net, notes, code = files.load(path, { input = args.input, round = args.round or nil })
+    local net, notes, code = files.load(path, { input = args.input, round = true, drop_softmax = true }) -- the notes say so
     if not net then return nil, notes, code end
     show.net(net, notes, args.all)
     return true

@@ -201,6 +201,9 @@ function T.test_folder()
     lu.assertNotNil(lip.file.stat(path("my-net/" .. name)), name)
   end
   lu.assertStrContains(expect(0, "show", path "my-net"), "C source my_net: 6 inputs, 3 outputs, norm \"2\"")
+  assert(lip.file.write(path "my-net/my_net.c", "int main(void) { return 0; }\n"))
+  lu.assertStrContains(expect(1, "convert", from, path "my-net/"), "my_net.c: is there and not from such an export")
+  lu.assertEquals(lip.file.read(path "my-net/my_net.c"), "int main(void) { return 0; }\n")
   assert(lip.file.mkdir(path "empty"))
   lu.assertStrContains(expect(1, "show", path "empty/"), "no C source")
   expect(0, "convert", from, path "c/", "--name", "digits")
@@ -212,8 +215,21 @@ end
 
 function T.test_torch()
   needs("net:export{torch}", can_export "torch")
-  expect(0, "convert", saved "net.safetensors", path "net.py")
-  lu.assertStrContains(assert(lip.file.read(path "net.py")), "torch")
+  local from = saved "net.safetensors"
+  local bytes = assert(lip.file.read(from))
+  -- its arrays would take the place of the checkpoint
+  lu.assertStrContains(expect(1, "convert", from, path "net.py"), "net.safetensors: is there and not from such an export")
+  lu.assertEquals(lip.file.read(from), bytes)
+  lu.assertNil(lip.file.stat(path "net.py"))
+  expect(0, "convert", from, path "module.py")
+  expect(0, "convert", from, path "module.py") -- its own it replaces
+  lu.assertStrContains(assert(lip.file.read(path "module.py")), "torch")
+  assert(lip.file.write(path "script.py", "import torch\n"))
+  lu.assertStrContains(expect(1, "convert", from, path "script.py"), "script.py: is there")
+  lu.assertEquals(lip.file.read(path "script.py"), "import torch\n")
+  lu.assertNil(lip.file.stat(path "script.safetensors"))
+  assert(lip.file.write(path "empty.py", ""))
+  expect(0, "convert", from, path "empty.py")
 end
 
 function T.test_npz_fills_the_same_net_again()
@@ -242,7 +258,7 @@ end
 
 function T.test_convert_a_query()
   assert(lip.file.write(path "q.vnnlib", query))
-  expect(0, "convert", path "q.vnnlib", path "q2.vnnlib.gz", "--version", "2")
+  lu.assertStrContains(expect(0, "convert", path "q.vnnlib", path "q2.vnnlib.gz", "--version", "2"), "vnnlib 2")
   local q = assert(lip.property.vnnlib(path "q2.vnnlib.gz"))
   lu.assertEquals(q.version, 2)
   lu.assertEquals(q:text { version = 1 }, assert(lip.property.vnnlib { text = query }):text())
