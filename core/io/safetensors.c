@@ -225,8 +225,9 @@ static lip_status read_header(lip_safetensors *f, lip_err *err) {
   for (int i = 0; i < 8; i++) n |= (uint64_t)length[i] << 8 * i;
   if (n < 2 || n > f->bytes - 8)
     return lip_fail(err, LIP_FORMAT,
-                    "%.200s: not a safetensors file, or cut short (header of %llu bytes, file of %llu)",
-                    f->path, (unsigned long long)n, (unsigned long long)f->bytes);
+                    "%.200s: not a safetensors file, or cut short (header of %llu bytes, file of %llu)%s",
+                    f->path, (unsigned long long)n, (unsigned long long)f->bytes,
+                    length[0] == 8 && length[2] == 18 ? "; an ONNX file? lip.onnx reads these" : "");
   if (n > LIP_SAFETENSORS_MAX_HEADER)
     return lip_fail(err, LIP_FORMAT, "%.200s: header of %llu bytes, at most %zu are accepted", f->path,
                     (unsigned long long)n, LIP_SAFETENSORS_MAX_HEADER);

@@ -289,6 +289,9 @@ end
 local topics = {
   store = "a file (runs.db) and the folder FILE.d beside it with the runs of sweeps; --store FILE and $LIPWB_STORE say "
     .. "where; lipwb sweep --help, lipwb runs --help",
+  show = "lipwb show FILE: what is in a net, arrays, a query, a certificate, a folder of C; lipwb show --help",
+  convert = "lipwb convert IN OUT: nets as .onnx, .safetensors, .npz, .py, C; lipwb convert --help; help \"export\"",
+  check = "lipwb check CERT MODEL [DATA] verifies a certificate file: lipwb check --help; help \"check_certificate\"",
   runs = "what a store holds: lipwb runs --help, lipwb report --help",
 }
 

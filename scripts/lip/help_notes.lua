@@ -69,6 +69,20 @@ f returns a tensor of the same shape. It runs after every project_every-th updat
 net:project{exact = false}, and in net:project(), which brings what f gave exactly inside the budget. Between these its result
 stands as it is: not brought back inside, and net:bound() says how far it is above. lip.train ends with net:project().
 When f raises or gives NaN the update is taken back too. Files do not hold f, and lip.load says so.]],
+  ["lip.onnx"] = [[
+Example: local net, notes = assert(lip.onnx("theirs.onnx", {norm = "inf"})); print(net:bound().upper, table.concat(notes, "\n"))
+Certified is the net that is returned, as lipwb executes it, and any program that does the same float32 operations in another
+order: onnxruntime is at most 2 * net:deviation(size of the input) away, but for its tanh, sigmoid and softplus. A step is folded
+into another only where nothing is rounded; what is not read is named with its node. (x - mean) / std needs round = true
+where 1 / std is no float32: the net then multiplies by the nearest one.]],
+  ["lip.property.vnnlib"] = [[
+Example: local query = assert(lip.property.vnnlib "prop.vnnlib.gz"); print(query, #query:cases())
+Whether a net can be unsafe in case i, as lip.verify decides it ("verified": it cannot):
+  local low, high = query:box(i)
+  lip.verify(net, (low + high):mul(0.5):reshape{1, query.inputs}, {eps = 1, scale = high - low, p = "inf",
+    box = {low, high}, spec = query:spec(i)}).verdicts[1]
+The box holds that of the query, whose decimals may be no float32: a point on its edge may be outside of the query, and
+query:holds(x, y) then says "safe". Draw a point that was found towards the middle a little and ask again.]],
   ["lip.tensors"] = [[
 Example: local arrays, info = assert(lip.tensors "resnet.safetensors"); print(arrays["fc.weight"])
 Reads files of other programs: safetensors (F64, F32, F16, BF16, I8 to I64, U8 to U64, BOOL) and NumPy's NPZ, packed or not, of

@@ -31,6 +31,9 @@ return {
   { "optimizer optimizers optimiser", "what an update does with gradients", { "optims", "optim.sgd", "optim.adam" } },
   { "scheduler learning_rate annealing", "factors of the rate while a net is trained, and of options of a loss",
     { "schedules", "schedule.cosine", "train" } },
+  { "vnn-lib vnncomp smt query specification", "what is unsafe of inputs and outputs", { "vnnlib", "verify", "certify" } },
+  { "c c99 embedded microcontroller device avr misra", "nets as C source that knows its certified radius", { "export" } },
+  { "import export onnxruntime matlab tensorflow keras", "nets from elsewhere, and for elsewhere", { "onnx", "export", "tensors" } },
   { "pytorch torch state_dict safetensors numpy npz python", "arrays that PyTorch and NumPy have saved, and nets for PyTorch",
     { "tensors", "load_weights", "export", "load_npy" } },
 }
