@@ -24,6 +24,7 @@ enum {
 struct lip_atomic {
   int fd, folder; /* -1: none */
   int error;      /* errno of the first failed write, or 0 */
+  bool finished;  /* on the disk and closed, but for the lock */
   char *path;     /* for messages */
   char *name;     /* in the folder */
   char temp[STEM + 64];
@@ -267,22 +268,25 @@ static int close_but_lock(lip_atomic *a) {
   return error;
 }
 
-lip_status lip_atomic_commit(lip_atomic *a, lip_err *err) {
-  int error = a->error;
-  const char *step = "write";
-  if (!error && fsync(a->fd) != 0) error = errno;
-  if (!error) error = close_but_lock(a);
-  if (!error && renameat(a->folder, a->temp, a->folder, a->name) != 0) {
-    error = errno;
-    step = "rename the finished file";
+lip_status lip_atomic_finish(lip_atomic *a, lip_err *err) {
+  if (!a->error && !a->finished) {
+    if (fsync(a->fd) != 0) a->error = errno;
+    if (!a->error) a->error = close_but_lock(a);
+    a->finished = true;
   }
-  if (error) {
-    lip_status status = refuse(err, a->path, step, error);
+  return a->error ? refuse(err, a->path, "write", a->error) : LIP_OK;
+}
+
+lip_status lip_atomic_commit(lip_atomic *a, lip_err *err) {
+  lip_status status = lip_atomic_finish(a, err);
+  if (!status && renameat(a->folder, a->temp, a->folder, a->name) != 0)
+    status = refuse(err, a->path, "rename the finished file", errno);
+  if (status) {
     lip_atomic_abandon(a);
     return status;
   }
-  error = flush_folder(a->folder);
-  lip_status status = error ? refuse(err, a->path, "flush its folder", error) : LIP_OK;
+  const int error = flush_folder(a->folder);
+  if (error) status = refuse(err, a->path, "flush its folder", error);
   release(a);
   return status;
 }

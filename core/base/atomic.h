@@ -21,7 +21,10 @@ lip_status lip_atomic_open(const char *path, lip_atomic **out, lip_err *err);
 lip_status lip_atomic_open_in(int folder, const char *name, const char *path, lip_atomic **out, lip_err *err);
 /* The first failure is remembered: later writes do nothing and commit reports it. */
 void lip_atomic_write(lip_atomic *a, const void *bytes, size_t n);
-/* Flushes to the disk, takes the final name, flushes the folder; releases `a`. On failure what stood at the path
+/* Flushes to the disk and closes: nothing is written after it. Who changes several files together finishes all of them
+ * before the first is committed, so that a full disk leaves the old ones. The same failure again at commit. LIP_IO. */
+lip_status lip_atomic_finish(lip_atomic *a, lip_err *err);
+/* Finishes, takes the final name, flushes the folder; releases `a`. On failure what stood at the path
  * before is untouched and the temporary file is gone; only should the very last step fail, the new file is in place
  * and may not survive a power cut. LIP_IO. */
 lip_status lip_atomic_commit(lip_atomic *a, lip_err *err);

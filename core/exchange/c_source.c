@@ -228,6 +228,7 @@ static lip_status write_files(const lip_c_conf *conf, output *out, size_t n, lip
     lip_str_free(&path);
     if (!status) lip_atomic_write(out[i].file, out[i].text.text, out[i].text.len);
   }
+  for (size_t i = 0; !status && i < n; i++) status = lip_atomic_finish(out[i].file, err);
   for (size_t i = 0; i < n; i++) {
     if (status)
       lip_atomic_abandon(out[i].file);

@@ -30,8 +30,8 @@ typedef struct lip_c_conf {
   const char *certificate; /* SHA-256 of the file they stand in, or NULL */
 } lip_c_conf;
 
-/* Writes the three files, each of them whole or not at all. Runs the net (its buffers grow, what the last pass has left is
- * gone). LIP_OPTION: a name that C cannot have; LIP_UNSUPPORTED names the layer that cannot be written, or says
+/* Writes the three files: a full disk leaves those that were there, all three of them (only who is killed between two
+ * renames leaves old beside new). Runs the net (its buffers grow, what the last pass has left is gone). LIP_OPTION: a name that C cannot have; LIP_UNSUPPORTED names the layer that cannot be written, or says
  * that program memory is too small; LIP_NOT_FINITE:
  * some weight is NaN or infinite; LIP_IO, LIP_NOT_FOUND, LIP_MEMORY. */
 lip_status lip_c_write(lip_net *net, const lip_c_conf *conf, lip_err *err);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/exchange/c_parts.h"
 
@@ -12,6 +13,14 @@ static const char *const keywords[] = {
     "else",   "enum",     "extern",   "float",    "for",   "goto",     "if",      "inline", "int",
     "long",   "register", "restrict", "return",   "short", "signed",   "sizeof",  "static", "struct",
     "switch", "typedef",  "union",    "unsigned", "void",  "volatile", "while",   "main",   NULL};
+
+/* NAME.h beside them, in a folder that is searched with -I, would be found in their place; some file systems do not
+ * tell "Math.h" from "math.h" either. */
+static const char *const headers[] = {"assert",   "complex", "ctype",       "errno",   "fenv",   "inttypes",
+                                      "iso646",   "limits",  "locale",      "math",    "setjmp", "signal",
+                                      "stdalign", "stdarg",  "stdatomic",   "stdbool", "stddef", "stdint",
+                                      "stdio",    "stdlib",  "stdnoreturn", "string",  "tgmath", "threads",
+                                      "time",     "uchar",   "wchar",       "wctype",  NULL};
 
 lip_status lip_c_name(const char *name, lip_err *err) {
   static const char letters[] =
@@ -27,6 +36,11 @@ lip_status lip_c_name(const char *name, lip_err *err) {
     if (strcmp(name, keywords[i]) == 0)
       return lip_fail(err, LIP_OPTION,
                       "name: \"%s\" is a word of C itself; choose another one, say \"my_%s\"", name, name);
+  for (size_t i = 0; headers[i]; i++)
+    if (strcasecmp(name, headers[i]) == 0)
+      return lip_fail(err, LIP_OPTION,
+                      "name: <%s.h> is a header of C itself; choose another one, say \"my_%s\"", headers[i],
+                      name);
   return LIP_OK;
 }
 

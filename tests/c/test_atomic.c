@@ -276,6 +276,27 @@ static void full_disk_leaves_the_old_file(void **state) {
   assert_int_equal(files_in(dir), 1);
 }
 
+/* Two files change together: the second finds no room, and the first, finished and not yet committed, is given up. */
+static void finished_is_not_yet_there(void **state) {
+  char path[300];
+  lip_err err;
+  lip_atomic *a;
+  in_dir(path, sizeof path, *state, "file");
+  write_file(path, "old", 3);
+  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_OK);
+  lip_atomic_write(a, "new one", 7);
+  assert_int_equal(lip_atomic_finish(a, &err), LIP_OK);
+  assert_int_equal(lip_atomic_finish(a, &err), LIP_OK);
+  assert_file(path, "old", 3);
+  assert_int_equal(lip_atomic_commit(a, &err), LIP_OK);
+  assert_file(path, "new one", 7);
+  assert_int_equal(lip_atomic_open(path, &a, &err), LIP_OK);
+  assert_int_equal(lip_atomic_finish(a, &err), LIP_OK);
+  lip_atomic_abandon(a);
+  assert_file(path, "new one", 7);
+  assert_int_equal(files_in(*state), 1);
+}
+
 static void no_memory_is_said(void **state) {
   char path[300];
   lip_err err;
@@ -306,6 +327,7 @@ int main(void) {
       IN_DIR(links_of_strangers_are_refused),
       IN_DIR(impossible_places_are_refused),
       IN_DIR(full_disk_leaves_the_old_file),
+      IN_DIR(finished_is_not_yet_there),
       IN_DIR(no_memory_is_said),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

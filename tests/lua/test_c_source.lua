@@ -401,7 +401,7 @@ end
 
 function tests.test_names_and_options()
   local net = lip.net { input = { 2 }, norm = 2, D(2) }
-  for _, name in ipairs { "", "9lives", "a-b", "int", "a b", ("n"):rep(21), "../x", "ä" } do
+  for _, name in ipairs { "", "9lives", "a-b", "int", "a b", ("n"):rep(21), "../x", "ä", "math", "Math" } do
     lu.assertErrorMsgContains("name", net.export, net, { c = folder, name = name })
   end
   lu.assertErrorMsgContains("name", net.export, net, { c = folder })
@@ -420,6 +420,27 @@ function tests.test_names_and_options()
   lu.assertEquals(code, "not_finite")
   lu.assertStrContains(message, "dense")
   lu.assertNil(io.open(folder .. "/nan.h"))
+end
+
+-- The source finds no room, after a header that did: none of the three has changed.
+function tests.test_a_full_disk()
+  lu.skipIf(lip.process.run { "sh", "-c", "ulimit -f 1" }.exit ~= 0, "no limits here")
+  local code = ([[local net = lip.net { input = { %%d }, norm = 2, lip.dense { out = 4 } }
+    local ok, message = net:export { c = %q, name = "full" }
+    io.stderr:write(ok and "written" or message)]]):format(folder)
+  local function export(n_in, limit)
+    -- the limit counts blocks of 512 bytes; its signal is ignored
+    return lip.process.run({ "sh", "-c", 'trap "" XFSZ; ulimit -f ' .. limit .. '; exec "$0" -e "$1"',
+      lip.process.self().program, code:format(n_in) }).errors
+  end
+  lu.assertEquals(export(3, "unlimited"), "written")
+  local before = {}
+  for _, name in ipairs { "full.h", "full.c", "full_test.c" } do before[name] = read(folder .. "/" .. name) end
+  lu.assertStrContains(export(500, 16), "full.c: cannot write")
+  for name, text in pairs(before) do lu.assertEquals(read(folder .. "/" .. name), text, name) end
+  lu.assertEquals(export(500, "unlimited"), "written")
+  lu.assertNotEquals(read(folder .. "/full.h"), before["full.h"])
+  lu.assertNotEquals(read(folder .. "/full.c"), before["full.c"])
 end
 
 local avr = [[
