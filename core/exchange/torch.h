@@ -61,7 +61,9 @@ bool lip_torch_is_path(const char *path);
  * builds the module, loads its arrays with strict = True and, run by itself, prints the outputs of zeros. The module carries
  * out the steps of layer/emit.h in float32, with the weights in effect. `meta` (n_meta pairs) goes to the arrays' file and, as
  * comments, to the source. LIP_OPTION: another ending; LIP_UNSUPPORTED names the kind that cannot be written; LIP_NOT_FINITE;
- * LIP_IO, also where a file of either name is there that no such export has written; LIP_NOT_FOUND, LIP_MEMORY. Either file is written whole or not at all, the arrays first. */
+ * LIP_IO, also where a file of either name is there that no such export has written (the arrays' own tell it by the pairs
+ * "format", "pt" and "writer", "lipwb ..."); LIP_NOT_FOUND, LIP_MEMORY. Either file is written whole or not at all, the arrays
+ * first. */
 lip_status lip_torch_write(const char *path, const lip_net *net, const lip_pair *meta, size_t n_meta,
                            lip_err *err);
 

@@ -59,21 +59,21 @@ static lip_status load(const char *path, lip_net *net, lip_err *err) {
   return status;
 }
 
+static lip_status write_torch(const char *path, const lip_net *net, lip_err *err) {
+  static const lip_pair meta[] = {{"format", "pt"}, {"writer", "lipwb test"}, {"note", "line\nbreak"}};
+  return lip_torch_write(path, net, meta, sizeof meta / sizeof *meta, err);
+}
+
 static void test_there_and_back(void **state) {
   (void)state;
   lip_net *a = make_net(1), *b = make_net(2);
   lip_err err;
-  const lip_pair meta[] = {{"note", "line\nbreak"}};
-  assert_int_equal(lip_torch_write(in_folder("net.py"), a, meta, 1, &err), LIP_OK);
+  assert_int_equal(write_torch(in_folder("net.py"), a, &err), LIP_OK);
   assert_memory_not_equal(a->weights, b->weights, a->n_params * sizeof(float));
   assert_int_equal(load(in_folder("net.safetensors"), b, &err), LIP_OK);
   assert_memory_equal(a->weights, b->weights, a->n_params * sizeof(float));
   lip_net_free(a);
   lip_net_free(b);
-}
-
-static lip_status write_torch(const char *path, const lip_net *net, lip_err *err) {
-  return lip_torch_write(path, net, NULL, 0, err);
 }
 
 static void check_failures_of(lip_status (*write)(const char *, const lip_net *, lip_err *), const char *name,
@@ -100,7 +100,7 @@ static void test_every_allocation_may_fail(void **state) {
   const size_t bytes = b->n_params * sizeof(float);
   lip_err err;
   lip_status status;
-  assert_int_equal(lip_torch_write(in_folder("net.py"), a, NULL, 0, &err), LIP_OK);
+  assert_int_equal(write_torch(in_folder("net.py"), a, &err), LIP_OK);
   float *before = malloc(bytes);
   assert_non_null(before);
   memcpy(before, b->weights, bytes);
