@@ -21,7 +21,7 @@ typedef enum lip_executed { LIP_EXECUTED_EXACT, LIP_EXECUTED_FLOAT32 } lip_execu
 /* {x' : ||(x' - x) / scale||_p <= eps}, cut with the box from_k <= x'_k <= to_k when `boxed` and x itself lies in the
  * box. */
 typedef struct lip_region {
-  const float *x; /* (n_in) */
+  const float *x; /* (n_in); NULL: the box alone, p = inf, both sides finite; eps and scale do not count */
   lip_p p;
   double eps; /* finite, >= 0; anything else makes every bound infinite */
   bool boxed;

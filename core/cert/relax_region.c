@@ -52,9 +52,31 @@ static bool start_coordinate(lip_ranges *g, size_t i) {
   return true;
 }
 
+/* The same of a box that is no part of a ball: between doubles, of which none need be a float. */
+static bool start_side(lip_ranges *g, size_t i) {
+  const double from = g->copy.from[i], to = g->copy.to[i];
+  const double m = from == to ? from : 0.5 * from + 0.5 * to;
+  if (!(from <= to) || !isfinite(from) || !isfinite(to)) return false;
+  g->x[i] = g->x_mid[i] = m;
+  g->x_half[i] = to > from ? lip_step_up(fmax(to - m, m - from)) : 0;
+  g->x_bulk[i] = fmax(fabs(from), fabs(to));
+  g->down[i] = g->up[i] = 0; /* of balls */
+  return true;
+}
+
 bool lip_region_start(lip_ranges *g) {
   const lip_region *c = &g->copy;
   size_t n = g->r->a->n_in;
+  if (!c->x) {
+    if (c->p != LIP_PINF || g->r->p != LIP_PINF || !c->boxed) return false;
+    g->boxed = true;
+    for (size_t i = 0; i < n; i++)
+      if (!start_side(g, i)) return false;
+    memcpy(g->centre, g->x_mid, n * sizeof *g->centre);
+    memcpy(g->half, g->x_half, n * sizeof *g->half);
+    memcpy(g->bulk, g->x_bulk, n * sizeof *g->bulk);
+    return true;
+  }
   if (!(c->eps >= 0) || !(c->eps < INFINITY) || c->p != g->r->p) return false;
   g->boxed = c->boxed;
   for (size_t i = 0; g->boxed && i < n; i++)

@@ -1,0 +1,250 @@
+/* The cases of a question one after the other, and what counts as a counterexample.
+ *
+ * Bounds with LIP_EXECUTED_FLOAT32 hold for whatever errors of at most off_k each unit makes (relax.c), so for none at all:
+ * what they prove of the executed net they prove of exact arithmetic, too.
+ *
+ * A counterexample must break the property twice: its executed outputs do, decided exactly (net/property.h), and so do all
+ * outputs that the exact function can have at that point, by bounds over a box without width, whose only slack is that of
+ * sums in double. */
+#include "core/cert/decide.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/attack/attack.h"
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/base/number.h"
+#include "core/cert/decide_parts.h"
+#include "core/norm/round.h"
+
+const char *const lip_verdict_names[] = {"unknown", "verified", "violated", NULL};
+
+enum { ATTACKS = 16 }; /* runs of the attack side by side */
+
+static const char doubtful[] =
+    "the executed net breaks it at a point where exact arithmetic of its weights does not, or nearly so";
+
+/* ---- limits ---- */
+
+const char *lip_search_over(const lip_search *s) {
+  if (lip_cancel_raised(s->net->engine.cancel)) return "interrupted";
+  if (s->conf->seconds > 0 && lip_seconds() - s->begun > s->conf->seconds) return "out of time";
+  if (s->conf->nodes > 0 && s->progress.nodes >= s->conf->nodes) return "out of nodes";
+  return NULL;
+}
+
+/* ---- counterexamples ---- */
+
+float lip_search_clamp(const lip_search *s, size_t k, double v) {
+  const float least = s->part.least[k], most = s->part.most[k], f = (float)v;
+  return f < least ? least : f > most ? most : f; /* NaN stays */
+}
+
+static bool is_inside(const lip_case *c, const float *x, size_t n) {
+  for (size_t k = 0; k < n; k++)
+    if (!(x[k] >= c->least[k] && x[k] <= c->most[k])) return false;
+  return true;
+}
+
+/* Whether every clause of which the executed outputs have too few rows above 0 has so by exact arithmetic. */
+static bool is_broken_exactly(lip_search *s, const float *x) {
+  const lip_property *p = s->part.property;
+  const size_t n = s->n_in, C = p->C;
+  lip_ranges *g = s->ranges[0];
+  double *room = lip_alloc(2 * n + p->m * (C + 2), sizeof *room);
+  if (!room) return false;
+  double *w = room + 2 * n, *d = w + p->m * C, *low = d + p->m;
+  for (size_t k = 0; k < n; k++) room[k] = room[n + k] = x[k];
+  for (size_t i = 0; i < p->m * C; i++) w[i] = -p->weight[i];
+  for (size_t j = 0; j < p->m; j++) d[j] = -p->constant[j];
+  const lip_region region = {
+      .p = LIP_PINF, .boxed = true, .from = room, .to = room + n, .executed = LIP_EXECUTED_EXACT};
+  lip_ranges_start(g, &region);
+  lip_ranges_rows(g, lip_ranges_last(g), w, d, p->m, false, low);
+  bool broken = false;
+  for (size_t i = 0; i < p->n && !broken; i++) {
+    const lip_clause *c = &p->clause[i];
+    size_t possible = 0; /* rows that are not proved to be <= 0 */
+    for (size_t r = c->first; r < c->first + c->n; r++) possible += low[r] >= 0 ? 0 : 1;
+    broken = possible < c->need;
+  }
+  lip_free(room);
+  return broken;
+}
+
+static void keep(lip_search *s, const float *x, const float *z) {
+  lip_decision *d = s->out;
+  if (!d->x) {
+    d->x = lip_alloc(s->n_in, sizeof *d->x);
+    d->z = lip_alloc(s->n_out, sizeof *d->z);
+  }
+  if (!d->x || !d->z) return; /* then the verdict stands alone */
+  memcpy(d->x, x, s->n_in * sizeof *x);
+  memcpy(d->z, z, s->n_out * sizeof *z);
+}
+
+bool lip_search_try(lip_search *s, const float *x, size_t B) {
+  const lip_question *q = s->question;
+  lip_net_forward(s->net, x, B, false);
+  for (size_t i = 0; i < B; i++) {
+    const float *at = x + i * s->n_in, *z = s->net->logits + i * s->n_out;
+    if (!is_inside(&s->part, at, s->n_in) || lip_property_state(s->part.property, 0, z) != LIP_BROKEN) continue;
+    if (q->counts && !q->counts(q->arg, s->number, at, z)) continue;
+    keep(s, at, z);
+    fenv_t saved;
+    lip_ieee_enter(&saved);
+    const bool broken = s->relax && is_broken_exactly(s, at);
+    lip_ieee_leave(&saved);
+    if (!broken) {
+      lip_snprintf(s->out->why, sizeof s->out->why, "%s", doubtful);
+      continue;
+    }
+    s->out->verdict = LIP_VIOLATED;
+    s->out->case_number = s->number;
+    return true;
+  }
+  return false;
+}
+
+/* The middle of the case, and what an attack makes of it. LIP_CANCELLED is left to lip_search_over. */
+static lip_status attack(lip_search *s, lip_err *err) {
+  const size_t n = s->n_in;
+  const lip_case *c = &s->part;
+  for (size_t k = 0; k < n; k++)
+    if (!(c->least[k] <= c->most[k])) return LIP_OK;
+  float *x = lip_alloc(2 * ATTACKS * n, sizeof *x), *found = x ? x + ATTACKS * n : NULL;
+  double *scale = lip_alloc(3 * n, sizeof *scale);
+  lip_attack *a = NULL;
+  lip_attacked out[ATTACKS];
+  lip_status status = x && scale ? LIP_OK : lip_fail(err, LIP_MEMORY, "decide: out of memory for an attack");
+  for (size_t k = 0; !status && k < n; k++) {
+    const double low = c->least[k], high = c->most[k], m = 0.5 * low + 0.5 * high;
+    for (size_t i = 0; i < ATTACKS; i++) x[i * n + k] = lip_search_clamp(s, k, m);
+    scale[k] = fmax(high - x[k], x[k] - low);
+    scale[n + k] = low;
+    scale[2 * n + k] = high;
+  }
+  if (!status) status = lip_net_reserve(s->net, ATTACKS, err);
+  bool over = !status && lip_search_try(s, x, 1);
+  const lip_attack_conf conf = {.kind = lip_attack_kind_find("apgd"),
+                                .p = LIP_PINF,
+                                .eps = 1,
+                                .boxed = true,
+                                .low = scale + n,
+                                .high = scale + 2 * n,
+                                .scale = scale,
+                                .seed = s->conf->seed,
+                                .property = c->property};
+  if (!status && !over) status = lip_attack_new(s->net, &conf, ATTACKS, &a, err);
+  if (!status && !over) status = lip_attack_run(a, x, NULL, 0, ATTACKS, found, out, err);
+  if (!status && !over) over = lip_search_try(s, found, ATTACKS);
+  if (status == LIP_CANCELLED) status = LIP_OK;
+  lip_attack_free(a);
+  lip_free(x);
+  lip_free(scale);
+  return status;
+}
+
+/* ---- cases ---- */
+
+static bool is_empty(const lip_case *c, size_t n) {
+  for (size_t k = 0; k < n; k++)
+    if (c->from[k] > c->to[k]) return true;
+  return false;
+}
+
+static lip_status look_at_case(lip_search *s, size_t i, lip_err *err) {
+  lip_decision *d = s->out;
+  lip_status status = s->question->at(s->question->arg, i, &s->part, err);
+  if (status) return status;
+  if (s->part.property->asked != LIP_ASK_ROWS || s->part.property->C != s->n_out)
+    return lip_fail(err, LIP_OPTION, "decide: rows of %zu outputs are asked about, the net has %zu",
+                    s->part.property->C, s->n_out);
+  s->number = s->progress.case_number = i;
+  s->progress.open = s->progress.closed = 0;
+  s->progress.done = 0;
+  d->verdict = LIP_VERIFIED;
+  if (is_empty(&s->part, s->n_in)) return LIP_OK;
+  d->verdict = LIP_UNKNOWN;
+  if (s->conf->attack) status = attack(s, err);
+  if (status || d->verdict == LIP_VIOLATED) return status;
+  if (!s->relax) {
+    d->least = -INFINITY;
+    if (!*d->why)
+      lip_snprintf(d->why, sizeof d->why, "%s%s", s->affine.unknown ? "there are no bounds for layers of kind " : "the net is too large",
+                   s->affine.unknown ? s->affine.unknown : "");
+    return LIP_OK;
+  }
+  status = lip_decide_input(s, err);
+  d->leaves += s->progress.closed;
+  return status;
+}
+
+static lip_status open_search(lip_search *s, lip_err *err) {
+  s->threads = lip_pool_threads(s->net->engine.pool);
+  lip_status status = lip_affine_init(&s->affine, s->net, err);
+  if (!status) status = lip_relax_new(&s->affine, LIP_PINF, &s->relax, err);
+  s->ranges = status ? NULL : lip_alloc(s->threads, sizeof *s->ranges);
+  if (!status && !s->ranges) status = lip_fail(err, LIP_MEMORY, "decide: out of memory");
+  for (size_t i = 0; s->ranges && i < s->threads; i++) s->ranges[i] = NULL;
+  for (size_t i = 0; !status && s->relax && i < s->threads; i++)
+    status = lip_ranges_new(s->relax, &s->ranges[i], err);
+  return status;
+}
+
+static void close_search(lip_search *s) {
+  for (size_t i = 0; s->ranges && i < s->threads; i++) lip_ranges_free(s->ranges[i]);
+  lip_free(s->ranges);
+  lip_relax_free(s->relax);
+  lip_affine_free(&s->affine);
+}
+
+lip_status lip_decide(lip_net *net, const lip_question *q, const lip_decide_conf *conf, lip_decision *out,
+                      lip_err *err) {
+  *out = (lip_decision){.verdict = LIP_UNKNOWN, .least = INFINITY};
+  lip_net_touch(net);
+  lip_search s = {.net = net, .question = q, .conf = conf, .out = out, .begun = lip_seconds()};
+  s.n_in = net->root->n_in;
+  s.n_out = net->root->n_out;
+  s.progress.cases = q->n;
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  lip_status status = open_search(&s, err);
+  lip_ieee_leave(&saved);
+  bool all = true;
+  size_t unknown = SIZE_MAX;
+  for (size_t i = 0; !status && i < q->n; i++) {
+    if (lip_search_over(&s) && unknown == SIZE_MAX) {
+      lip_snprintf(out->why, sizeof out->why, "%s", lip_search_over(&s));
+      unknown = i;
+      out->least = -INFINITY;
+    }
+    if (lip_search_over(&s)) {
+      all = false;
+      break;
+    }
+    status = look_at_case(&s, i, err);
+    if (status || out->verdict == LIP_VIOLATED) break;
+    if (out->verdict == LIP_UNKNOWN) {
+      if (unknown == SIZE_MAX) unknown = i;
+      all = false;
+    }
+  }
+  if (out->verdict != LIP_VIOLATED) {
+    out->verdict = !status && all ? LIP_VERIFIED : LIP_UNKNOWN;
+    if (unknown != SIZE_MAX) out->case_number = unknown;
+  }
+  if (out->verdict != LIP_UNKNOWN) out->why[0] = '\0';
+  out->nodes = s.progress.nodes;
+  out->deepest = s.progress.deepest;
+  out->seconds = lip_seconds() - s.begun;
+  close_search(&s);
+  return status;
+}
+
+void lip_decision_free(lip_decision *d) {
+  lip_free(d->x);
+  lip_free(d->z);
+  *d = (lip_decision){0};
+}
