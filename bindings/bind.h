@@ -55,6 +55,7 @@ void lipL_open_property(lua_State *L);
 void lipL_open_vnnlib(lua_State *L);
 void lipL_open_onnx(lua_State *L);
 void lipL_open_enclose(lua_State *L);
+void lipL_open_decide(lua_State *L);
 void lipL_open_data(lua_State *L);
 void lipL_open_sys(lua_State *L);
 void lipL_open_io(lua_State *L);

@@ -1,6 +1,5 @@
 /* lip.property.vnnlib: queries of the language VNN-LIB as objects. */
-#include "bindings/bind.h"
-#include "core/exchange/vnnlib.h"
+#include "bindings/bind_vnnlib.h"
 #include "core/norm/round.h"
 
 #include <math.h>
@@ -80,6 +79,15 @@ static bool expand(lua_State *L, query *q) {
   }
   if (!q->expanded) lipL_account(L, q->cases.n * sizeof *q->cases.first);
   q->expanded = true;
+  return true;
+}
+
+bool lipL_checkvnnlib(lua_State *L, int idx, const lip_vnnlib **v, const lip_vnnlib_cases **cases) {
+  query *q = luaL_checkudata(L, idx, VNNLIB_T);
+  if (!q->v) luaL_error(L, "the query has been closed");
+  if (!expand(L, q)) return false;
+  *v = q->v;
+  *cases = &q->cases;
   return true;
 }
 

@@ -12,7 +12,7 @@ LUAMOD_API __attribute__((visibility("default"))) int luaopen_lip_core(lua_State
       lipL_open_property, lipL_open_enclose, lipL_open_db,           lipL_open_file,
       lipL_open_process,  lipL_open_script,  lipL_open_layer,        lipL_open_projection,
       lipL_open_tensors,  lipL_open_export,  lipL_open_load_weights, lipL_open_vnnlib,
-      lipL_open_onnx,
+      lipL_open_onnx,     lipL_open_decide,
   };
   luaL_checkversion(L);
   lua_newtable(L);

@@ -34,6 +34,16 @@ const char *lip_search_over(const lip_search *s) {
   return NULL;
 }
 
+bool lip_search_tell(lip_search *s, double least) {
+  lip_decide_state *p = &s->progress;
+  lip_watch *w = s->conf->watch;
+  lip_snprintf(p->line, sizeof p->line, "%zu nodes, %zu open, depth %zu, %.1f %% proved, least bound %.3g", p->nodes,
+               p->open, p->deepest, 100 * p->done, least);
+  if (w) w->method = p->line;
+  lip_watch_add(w, p->nodes - atomic_load(&w->done));
+  return lip_watch_tell(w, false);
+}
+
 /* ---- counterexamples ---- */
 
 float lip_search_clamp(const lip_search *s, size_t k, double v) {
@@ -161,7 +171,7 @@ static lip_status look_at_case(lip_search *s, size_t i, lip_err *err) {
   if (s->part.property->asked != LIP_ASK_ROWS || s->part.property->C != s->n_out)
     return lip_fail(err, LIP_OPTION, "decide: rows of %zu outputs are asked about, the net has %zu",
                     s->part.property->C, s->n_out);
-  s->number = s->progress.case_number = i;
+  s->number = i;
   s->progress.open = s->progress.closed = 0;
   s->progress.done = 0;
   d->verdict = LIP_VERIFIED;
@@ -207,7 +217,7 @@ lip_status lip_decide(lip_net *net, const lip_question *q, const lip_decide_conf
   lip_search s = {.net = net, .question = q, .conf = conf, .out = out, .begun = lip_seconds()};
   s.n_in = net->root->n_in;
   s.n_out = net->root->n_out;
-  s.progress.cases = q->n;
+  lip_watch_begin(conf->watch, "attack", 0);
   fenv_t saved;
   lip_ieee_enter(&saved);
   lip_status status = open_search(&s, err);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/base/error.h"
+#include "core/bound/watch.h"
 #include "core/net/net.h"
 #include "core/net/property.h"
 
@@ -36,24 +37,12 @@ typedef struct lip_question {
 typedef enum lip_verdict { LIP_UNKNOWN, LIP_VERIFIED, LIP_VIOLATED } lip_verdict;
 extern const char *const lip_verdict_names[]; /* "unknown", "verified", "violated", NULL */
 
-/* How far a search is. */
-typedef struct lip_decide_state {
-  size_t case_number, cases;
-  size_t open, closed; /* nodes of this case that wait; that are proved */
-  size_t nodes;        /* looked at, of all cases */
-  size_t deepest;
-  double done;  /* part of this case's box that is proved, about */
-  double least; /* lowest bound among open nodes */
-  double seconds;
-} lip_decide_state;
-
 typedef struct lip_decide_conf {
   double seconds; /* <= 0: no limit */
   size_t nodes;   /* 0: no limit. With this one the answer is the same on every run */
   bool attack;    /* look for a counterexample first */
   uint64_t seed;  /* of the attack */
-  void (*watch)(void *arg, const lip_decide_state *p); /* called now and then, by the caller's thread; NULL */
-  void *arg;
+  lip_watch *watch; /* bound/watch.h: told after every round; NULL */
 } lip_decide_conf;
 
 typedef struct lip_decision {

@@ -272,9 +272,10 @@ static void grow(tree *t) {
     }
     if (settle(t)) return;
     s->progress.open = t->n;
-    if (s->conf->watch) {
-      s->progress.least = least_open(t);
-      s->conf->watch(s->conf->arg, &s->progress);
+    if (s->conf->watch && !lip_search_tell(s, least_open(t))) {
+      t->taken = 0;
+      give_up(t, "interrupted");
+      return;
     }
   }
 }

@@ -7,6 +7,15 @@
 
 typedef struct lip_score lip_score;
 
+/* How far a search is. */
+typedef struct lip_decide_state {
+  size_t open, closed; /* nodes of this case that wait; that are proved */
+  size_t nodes;        /* looked at, of all cases */
+  size_t deepest;
+  double done; /* part of this case's box that is proved, about */
+  char line[120];
+} lip_decide_state;
+
 /* A search, for as long as the question lasts. */
 typedef struct lip_search {
   lip_net *net;
@@ -26,6 +35,8 @@ typedef struct lip_search {
 
 /* Why a search ends now: too long, too many nodes, cancelled; NULL: it goes on. */
 const char *lip_search_over(const lip_search *s);
+/* Tells who watches; least: the lowest bound among open nodes. False: the search ends. */
+bool lip_search_tell(lip_search *s, double least);
 /* Looks at B float32 points x (B, n_in) with B <= the net's capacity; those outside of the case do not count. True: one of
  * them is a counterexample, which is now in the answer. */
 bool lip_search_try(lip_search *s, const float *x, size_t B);

@@ -1,0 +1,274 @@
+/* net:decide: properties of nets over boxes, by branch and bound. */
+#include <math.h>
+
+#include "bindings/bind_cert.h"
+#include "bindings/bind_property.h"
+#include "bindings/bind_vnnlib.h"
+#include "core/affine/rounding.h"
+#include "core/cert/decide.h"
+#include "core/exchange/vnnlib_question.h"
+#include "core/norm/round.h"
+
+#define DECIDE_T "lip.decide"
+
+/* What a call holds; collected should an error be raised. */
+typedef struct holder {
+  lip_vnnlib_question query;
+  bool has_query;
+  size_t n_in;
+  double *sides; /* (n, 2 n_in) */
+  float *points; /* (n, 2 n_in) */
+  const lip_property *property;
+  lip_decision decision;
+} holder;
+
+static int holder_gc(lua_State *L) {
+  holder *h = luaL_checkudata(L, 1, DECIDE_T);
+  if (h->has_query) lip_vnnlib_question_free(&h->query);
+  h->has_query = false;
+  lip_free(h->sides);
+  lip_free(h->points);
+  h->sides = NULL;
+  h->points = NULL;
+  lip_decision_free(&h->decision);
+  return 0;
+}
+
+static lip_status box_at(void *arg, size_t i, lip_case *out, lip_err *err) {
+  const holder *h = arg;
+  const size_t n = h->n_in;
+  (void)err;
+  double *s = h->sides + 2 * i * n;
+  float *p = h->points + 2 * i * n;
+  *out = (lip_case){s, s + n, p, p + n, h->property};
+  return LIP_OK;
+}
+
+/* ---- options ---- */
+
+/* Tensor `name` of the table on top of the stack, with the numbers of one input; raises. Leaves it there. */
+static const float *input_field(lua_State *L, const char *name, const lip_net *net) {
+  char what[64], got[80];
+  size_t B;
+  lua_getfield(L, -1, name);
+  if (!lipL_testtensor(L, -1))
+    luaL_error(L, "decide: input: '%s' expects a tensor of one input, got %s", name,
+               lipL_typetext(L, -1, got, sizeof got));
+  lip_snprintf(what, sizeof what, "decide: input");
+  const float *v = lipL_optrows(L, what, name, net, &B);
+  if (B != 1) luaL_error(L, "decide: input: '%s' expects one input, got %d of them", name, (int)B);
+  return v;
+}
+
+/* Numbers of box i, from the first on. */
+typedef struct sides {
+  double *from, *to; /* (n_in) */
+  float *least, *most;
+} sides;
+
+static sides sides_of(const holder *h, size_t i) {
+  const size_t n = h->n_in;
+  double *s = h->sides + 2 * i * n;
+  float *p = h->points + 2 * i * n;
+  return (sides){s, s + n, p, p + n};
+}
+
+static void check_sides(lua_State *L, const sides *s, size_t n) {
+  for (size_t k = 0; k < n; k++) {
+    if (!isfinite(s->from[k]) || !isfinite(s->to[k]))
+      luaL_error(L, "decide: input: a box has finite sides, input %d has %f and %f", (int)k + 1, lip_plain(s->from[k]),
+                 lip_plain(s->to[k]));
+    if (s->from[k] > s->to[k])
+      luaL_error(L, "decide: input: the box is empty: input %d has low %f and high %f", (int)k + 1, lip_plain(s->from[k]),
+                 lip_plain(s->to[k]));
+  }
+}
+
+static float float_above(double v) {
+  return -lipL_floatbelow(-v);
+}
+
+/* {x =, eps =, scale =, box =} on top of the stack: the ball of norm inf, cut with the box. */
+static void read_ball(lua_State *L, const lip_net *net, holder *h, size_t i) {
+  char got[80];
+  lipL_box box;
+  bool whole;
+  const int top = lua_gettop(L);
+  const float *x = input_field(L, "x", net);
+  const double *scale = lipL_optscale(L, top, "decide", net, &whole);
+  lipL_optbox(L, top, "decide", net, &box);
+  const int type = lua_getfield(L, top, "eps");
+  const double eps = whole ? 1 : type == LUA_TNUMBER ? lua_tonumber(L, -1) : (double)NAN;
+  if (!(eps >= 0) || !isfinite(eps))
+    luaL_error(L, "decide: input: eps expects a finite number >= 0, got %s", lipL_typetext(L, -1, got, sizeof got));
+  sides s = sides_of(h, i);
+  fenv_t saved; /* denormal numbers count */
+  lip_ieee_enter(&saved);
+  for (size_t k = 0; k < h->n_in; k++) {
+    const double at = (double)x[k], r = scale ? eps * scale[k] : eps;
+    const double far = r > 0 ? lip_step_up(r) : r, near = scale && r > 0 ? lip_step_down(r) : r;
+    s.from[k] = r == 0 ? at : lip_step_down(at - far);
+    s.to[k] = r == 0 ? at : -lip_step_down(-(at + far));
+    s.least[k] = r == 0 ? x[k] : float_above(-lip_step_down(-(at - near)));
+    s.most[k] = r == 0 ? x[k] : lipL_floatbelow(lip_step_down(at + near));
+    if (s.least[k] > x[k]) s.least[k] = x[k];
+    if (s.most[k] < x[k]) s.most[k] = x[k];
+    if (!box.given) continue;
+    if (s.from[k] < box.from[k]) s.from[k] = box.from[k], s.least[k] = fmaxf(s.least[k], float_above(box.from[k]));
+    if (s.to[k] > box.to[k]) s.to[k] = box.to[k], s.most[k] = fminf(s.most[k], lipL_floatbelow(box.to[k]));
+  }
+  lip_ieee_leave(&saved);
+  check_sides(L, &s, h->n_in);
+  lua_settop(L, top);
+}
+
+/* {low =, high =} on top of the stack. */
+static void read_box(lua_State *L, const lip_net *net, holder *h, size_t i) {
+  const int top = lua_gettop(L);
+  sides s = sides_of(h, i);
+  const float *low = input_field(L, "low", net);
+  lua_pushvalue(L, top);
+  const float *high = input_field(L, "high", net);
+  for (size_t k = 0; k < h->n_in; k++) {
+    s.from[k] = low[k];
+    s.to[k] = high[k];
+    s.least[k] = low[k];
+    s.most[k] = high[k];
+  }
+  check_sides(L, &s, h->n_in);
+  lua_settop(L, top);
+}
+
+/* One part of the input, on top of the stack. */
+static void read_part(lua_State *L, const lip_net *net, holder *h, size_t i) {
+  static const char *const known[] = {"low", "high", "x", "eps", "scale", "box", NULL};
+  lipL_checkfields(L, lua_gettop(L), "decide: input", known);
+  const bool ball = lua_getfield(L, -1, "x") != LUA_TNIL;
+  lua_pop(L, 1);
+  if (ball)
+    read_ball(L, net, h, i);
+  else
+    read_box(L, net, h, i);
+}
+
+static void read_boxes(lua_State *L, int idx, const lip_net *net, holder *h, size_t *count) {
+  char got[80];
+  if (lua_getfield(L, idx, "input") != LUA_TTABLE)
+    luaL_error(L, "decide: 'input' expects a list of boxes {low =, high =}, got %s",
+               lipL_typetext(L, -1, got, sizeof got));
+  const int list = lua_gettop(L);
+  const size_t n = lua_rawlen(L, list);
+  size_t total;
+  if (n == 0) luaL_error(L, "decide: 'input' has no boxes");
+  if (!lip_mul_fits(n, 2 * h->n_in * sizeof(double), &total)) luaL_error(L, "decide: too many boxes");
+  h->sides = lip_alloc(n * 2 * h->n_in, sizeof *h->sides);
+  h->points = lip_alloc(n * 2 * h->n_in, sizeof *h->points);
+  if (!h->sides || !h->points) luaL_error(L, "decide: out of memory for %d boxes", (int)n);
+  for (size_t i = 0; i < n; i++) {
+    if (lua_rawgeti(L, list, (lua_Integer)i + 1) != LUA_TTABLE)
+      luaL_error(L, "decide: 'input' expects a list of boxes {low =, high =}, element %d is %s", (int)i + 1,
+                 lipL_typetext(L, -1, got, sizeof got));
+    read_part(L, net, h, i);
+    lua_pop(L, 1);
+  }
+  *count = n;
+}
+
+/* ---- the answer ---- */
+
+static void push_tensor(lua_State *L, const float *v, const lip_shape *shape, const char *name) {
+  lip_tensor *t = lipL_newtensor(L, shape->ndim, shape->dim);
+  for (size_t i = 0, n = lip_tensor_size(t); i < n; i++) t->data[i] = v[i];
+  lua_setfield(L, -2, name);
+}
+
+static void push_decision(lua_State *L, const lip_decision *d, const lip_net *net) {
+  lua_createtable(L, 0, 10);
+  lipL_settext(L, "verdict", lip_verdict_names[d->verdict]);
+  if (d->verdict != LIP_VERIFIED) {
+    lua_pushinteger(L, (lua_Integer)d->case_number + 1);
+    lua_setfield(L, -2, "case");
+  }
+  if (d->verdict == LIP_UNKNOWN) {
+    lipL_settext(L, "reason", d->why);
+    lipL_setnumber(L, "least", d->least);
+  }
+  if (d->x && d->z) {
+    push_tensor(L, d->x, &net->root->in, "x");
+    push_tensor(L, d->z, &net->root->out, "outputs");
+    lua_pushinteger(L, lip_outputs_answer(d->z, net->root->n_out));
+    lua_setfield(L, -2, "label");
+  }
+  lua_pushinteger(L, (lua_Integer)d->nodes);
+  lua_setfield(L, -2, "nodes");
+  lua_pushinteger(L, (lua_Integer)d->leaves);
+  lua_setfield(L, -2, "leaves");
+  lua_pushinteger(L, (lua_Integer)d->deepest);
+  lua_setfield(L, -2, "deepest");
+  lipL_setnumber(L, "seconds", d->seconds);
+}
+
+/* net:decide({query =} or {input = {{low =, high =}, ...}, spec =}, {seconds =, nodes =, attack =, seed =, progress =}) ->
+ * {verdict = "verified" | "violated" | "unknown", x =, outputs =, label =, case =, reason =, least =, nodes =, leaves =,
+ *  deepest =, seconds =} | nil, message, code */
+static int net_decide(lua_State *L) {
+  static const char *const fields[] = {"query", "input", "spec", NULL};
+  static const char *const known[] = {"seconds", "nodes", "attack", "seed", "progress", NULL};
+  lip_err err;
+  lip_net *net = lipL_checkidle(L, 1);
+  lua_settop(L, 3);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lipL_checkfields(L, 2, "decide", fields);
+  if (!lua_isnil(L, 3)) luaL_checktype(L, 3, LUA_TTABLE);
+  lipL_checkfields(L, 3, "decide", known);
+  lip_decide_conf conf = {.attack = true};
+  if (lua_istable(L, 3)) {
+    conf.seconds = lipL_optfield_number(L, 3, "decide", "seconds", 0);
+    if (!(conf.seconds >= 0)) luaL_error(L, "decide: option 'seconds' expects a number > 0, got %f", conf.seconds);
+    if (!isfinite(conf.seconds)) conf.seconds = 0;
+    conf.nodes = lipL_optfield_size(L, 3, "decide", "nodes", 0);
+    conf.attack = lipL_optfield_bool(L, 3, "decide", "attack", true);
+    conf.seed = lipL_optfield_size(L, 3, "decide", "seed", 1);
+  }
+  holder *h = lipL_newobject(L, DECIDE_T, sizeof *h, 0);
+  h->n_in = net->root->n_in;
+  lip_question boxes = {.at = box_at, .arg = h};
+  const lip_question *ask = &boxes;
+  lip_status status = LIP_OK;
+  if (lua_getfield(L, 2, "query") != LUA_TNIL) {
+    const lip_vnnlib *v;
+    const lip_vnnlib_cases *cases;
+    if (!lipL_checkvnnlib(L, -1, &v, &cases)) return 3;
+    status = lip_vnnlib_question_init(&h->query, v, cases, net->root->n_in, net->root->n_out, &err);
+    h->has_query = true;
+    ask = &h->query.ask;
+  } else {
+    read_boxes(L, 2, net, h, &boxes.n);
+    h->property = lipL_optproperty(L, 2, "decide", net);
+    if (!h->property || h->property->asked != LIP_ASK_ROWS)
+      luaL_error(L, "decide: 'spec' expects rows of the outputs");
+  }
+  if (status) return lipL_fail(L, &err);
+  lipL_watch watch;
+  conf.watch = lipL_watch_begin(L, 3, "decide", net, &watch);
+  const float *before = lipL_weightsnow(L, net);
+  status = lip_decide(net, ask, &conf, &h->decision, &err);
+  lipL_watch_end(&watch);
+  lipL_checkweights(L, "decide", net, before);
+  if (status) return lipL_fail(L, &err);
+  const int fault = lipL_netfault(L, net);
+  if (fault) return fault;
+  push_decision(L, &h->decision, net);
+  lip_decision_free(&h->decision);
+  return 1;
+}
+
+void lipL_open_decide(lua_State *L) {
+  static const luaL_Reg meta[] = {{"__gc", holder_gc}, {NULL, NULL}};
+  lipL_newtype(L, DECIDE_T, NULL, meta);
+  luaL_getmetatable(L, LIP_NET_T);
+  lua_getfield(L, -1, "__index");
+  lua_pushcfunction(L, net_decide);
+  lua_setfield(L, -2, "decide");
+  lua_pop(L, 2);
+}
