@@ -19,6 +19,7 @@ typedef struct holder {
   double *sides; /* (n, 2 n_in) */
   float *points; /* (n, 2 n_in) */
   const lip_property *property;
+  lip_property rows; /* of a label */
   lip_decision decision;
 } holder;
 
@@ -30,6 +31,7 @@ static int holder_gc(lua_State *L) {
   lip_free(h->points);
   h->sides = NULL;
   h->points = NULL;
+  lip_property_free(&h->rows);
   lip_decision_free(&h->decision);
   return 0;
 }
@@ -174,6 +176,51 @@ static void read_boxes(lua_State *L, int idx, const lip_net *net, holder *h, siz
   *count = n;
 }
 
+/* The option `order`, a list of all numbers from 1 to n, as the notes of lip.onnx have it; NULL: there is none. Leaves the
+ * owner on the stack. */
+static const uint32_t *read_order(lua_State *L, size_t n) {
+  char got[80];
+  const int type = lua_getfield(L, 2, "order");
+  if (type == LUA_TNIL) return NULL;
+  if (type != LUA_TTABLE || lua_rawlen(L, -1) != n)
+    luaL_error(L, "decide: 'order' expects a list of the %d inputs, got %s", (int)n, lipL_typetext(L, -1, got, sizeof got));
+  const int list = lua_gettop(L);
+  uint32_t *order = lua_newuserdatauv(L, 2 * n * sizeof *order, 0), *seen = order + n;
+  for (size_t i = 0; i < n; i++) seen[i] = 0;
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, list, (lua_Integer)i + 1);
+    const lua_Integer k = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+    if (k < 1 || (size_t)k > n || seen[k - 1]++)
+      luaL_error(L, "decide: 'order' expects each number from 1 to %d once, element %d is %s", (int)n, (int)i + 1,
+                 lipL_typetext(L, -1, got, sizeof got));
+    order[i] = (uint32_t)(k - 1);
+    lua_pop(L, 1);
+  }
+  return order;
+}
+
+/* The rows of `spec`, or what `label` and `spec` make of them. */
+static lip_status read_property(lua_State *L, const lip_net *net, holder *h, lip_err *err) {
+  char got[80];
+  const size_t C = lip_net_classes(net);
+  const int type = lua_getfield(L, 2, "label");
+  h->property = lipL_optproperty(L, 2, "decide", net);
+  const bool rows = h->property && h->property->asked == LIP_ASK_ROWS;
+  if (type == LUA_TNIL && rows) return LIP_OK;
+  if (type == LUA_TNIL || rows)
+    luaL_error(L, "decide: %s", rows ? "'label' does not go with rows of the outputs"
+                                     : "'spec' expects rows of the outputs, or 'label' one of the classes");
+  lua_getfield(L, 2, "label");
+  const lua_Integer y = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+  if (y < 0 || (size_t)y >= C)
+    luaL_error(L, "decide: 'label' expects a class from 0 to %d, got %s", (int)C - 1, lipL_typetext(L, -1, got, sizeof got));
+  lip_property label = {.asked = LIP_ASK_LABEL, .C = C, .m = C};
+  if (h->property) label = *h->property;
+  lip_status status = lip_property_rows(&label, (size_t)y, net->root->n_out, &h->rows, err);
+  h->property = &h->rows;
+  return status;
+}
+
 /* ---- the answer ---- */
 
 static void push_tensor(lua_State *L, const float *v, const lip_shape *shape, const char *name) {
@@ -208,11 +255,11 @@ static void push_decision(lua_State *L, const lip_decision *d, const lip_net *ne
   lipL_setnumber(L, "seconds", d->seconds);
 }
 
-/* net:decide({query =} or {input = {{low =, high =}, ...}, spec =}, {seconds =, nodes =, attack =, seed =, progress =}) ->
+/* net:decide({query =} or {input = {{low =, high =} or {x =, eps =}, ...}, spec =, label =}, {seconds =, nodes =, attack =, seed =, progress =}) ->
  * {verdict = "verified" | "violated" | "unknown", x =, outputs =, label =, case =, reason =, least =, nodes =, leaves =,
  *  deepest =, seconds =} | nil, message, code */
 static int net_decide(lua_State *L) {
-  static const char *const fields[] = {"query", "input", "spec", NULL};
+  static const char *const fields[] = {"query", "order", "input", "spec", "label", NULL};
   static const char *const known[] = {"seconds", "nodes", "attack", "seed", "progress", NULL};
   lip_err err;
   lip_net *net = lipL_checkidle(L, 1);
@@ -239,14 +286,13 @@ static int net_decide(lua_State *L) {
     const lip_vnnlib *v;
     const lip_vnnlib_cases *cases;
     if (!lipL_checkvnnlib(L, -1, &v, &cases)) return 3;
-    status = lip_vnnlib_question_init(&h->query, v, cases, net->root->n_in, net->root->n_out, &err);
+    const uint32_t *order = read_order(L, net->root->n_in);
+    status = lip_vnnlib_question_init(&h->query, v, cases, order, net->root->n_in, net->root->n_out, &err);
     h->has_query = true;
     ask = &h->query.ask;
   } else {
     read_boxes(L, 2, net, h, &boxes.n);
-    h->property = lipL_optproperty(L, 2, "decide", net);
-    if (!h->property || h->property->asked != LIP_ASK_ROWS)
-      luaL_error(L, "decide: 'spec' expects rows of the outputs");
+    status = read_property(L, net, h, &err);
   }
   if (status) return lipL_fail(L, &err);
   lipL_watch watch;

@@ -352,13 +352,15 @@ void lipL_open_vnnlib(lua_State *L) {
       {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", query_gc}, {"__close", query_gc}, {"__tostring", query_tostring}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"vnnlib", read_query}, {NULL, NULL}};
   lipL_newtype(L, VNNLIB_T, NULL, meta);
   luaL_getmetatable(L, VNNLIB_T);
   luaL_newlib(L, methods);
   lua_pushcclosure(L, query_index, 1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
-  luaL_newlib(L, functions);
-  lua_setfield(L, -2, "property");
+  /* not a field of the module: scripts/lip/property.lua takes it */
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushcfunction(L, read_query);
+  lua_setfield(L, -2, "lip.vnnlib");
+  lua_pop(L, 1);
 }

@@ -200,7 +200,7 @@ static const subcommand subcommands[] = {
     {"sweep", "lip.sweep.command", true}, {"trial", "lip.sweep.worker", true},
     {"runs", "lip.runs.command", true},   {"report", "lip.report.command", true},
     {"reproduce", "lip.reproduce", true}, {"show", "lip.show", true},
-    {"convert", "lip.convert", true},
+    {"convert", "lip.convert", true},     {"verify", "lip.decide.command", true},
 };
 
 /* NULL: `script` is a file. */

@@ -10,28 +10,21 @@ static float float_above(double v) {
   return (double)f < v ? nextafterf(f, INFINITY) : f;
 }
 
-/* No input is inside. */
-static void set_empty(lip_vnnlib_question *q) {
-  const size_t n = q->v->n_x;
-  for (size_t k = 0; k < n; k++) {
-    q->side[k] = 1;
-    q->side[n + k] = 0;
-    q->point[k] = 1;
-    q->point[n + k] = 0;
-  }
+static size_t place_of(const lip_vnnlib_question *q, size_t k) {
+  return q->order ? q->order[k] : k;
 }
 
 static lip_status set_sides(lip_vnnlib_question *q, size_t i, lip_err *err) {
   const size_t n = q->v->n_x;
-  if (!lip_vnnlib_box(q->v, q->cases, i, q->side, q->side + n)) {
-    set_empty(q);
-    return LIP_OK;
-  }
+  const bool some = lip_vnnlib_box(q->v, q->cases, i, q->side, q->side + n);
   for (size_t k = 0; k < n; k++) {
-    const double low = q->side[k], high = q->side[n + k];
+    const size_t p = place_of(q, k);
+    const double low = some ? q->side[p] : 1, high = some ? q->side[n + p] : 0; /* no input is inside */
     if (!isfinite(low) || !isfinite(high))
-      return lip_fail(err, LIP_UNSUPPORTED, "case %zu of the query bounds input %zu on %s only: give it a box", i + 1,
-                      k + 1, isfinite(low) ? "its lower side" : isfinite(high) ? "its upper side" : "neither side");
+      return lip_fail(err, LIP_UNSUPPORTED, "case %zu of the query: X_%zu is bounded on %s: give every input two sides", i + 1,
+                      p, isfinite(low) ? "its lower side only" : isfinite(high) ? "its upper side only" : "no side");
+    q->sorted[k] = low;
+    q->sorted[n + k] = high;
     q->point[k] = float_above(low);
     q->point[n + k] = -float_above(-high);
   }
@@ -48,7 +41,7 @@ static lip_status case_at(void *arg, size_t i, lip_case *out, lip_err *err) {
   lip_status status = set_sides(q, i, err);
   lip_ieee_leave(&saved);
   if (!status) status = lip_vnnlib_spec(q->v, q->cases, i, &q->spec, err);
-  *out = (lip_case){q->side, q->side + n, q->point, q->point + n, &q->spec};
+  *out = (lip_case){q->sorted, q->sorted + n, q->point, q->point + n, &q->spec};
   return status;
 }
 
@@ -56,21 +49,24 @@ static bool counts(void *arg, size_t i, const float *x, const float *z) {
   const lip_vnnlib_question *q = arg;
   lip_vnnlib_state state;
   (void)i;
-  return lip_vnnlib_point(q->v, x, z, &state, NULL) == LIP_OK && state == LIP_VNNLIB_UNSAFE;
+  for (size_t k = 0; k < q->v->n_x; k++) q->asked[place_of(q, k)] = x[k];
+  return lip_vnnlib_point(q->v, q->asked, z, &state, NULL) == LIP_OK && state == LIP_VNNLIB_UNSAFE;
 }
 
 lip_status lip_vnnlib_question_init(lip_vnnlib_question *q, const lip_vnnlib *v, const lip_vnnlib_cases *cases,
-                                    size_t n_x, size_t n_y, lip_err *err) {
-  *q = (lip_vnnlib_question){.v = v, .cases = cases};
+                                    const uint32_t *order, size_t n_x, size_t n_y, lip_err *err) {
+  *q = (lip_vnnlib_question){.v = v, .cases = cases, .order = order};
   q->ask = (lip_question){cases->n, case_at, counts, q};
   if (v->n_network != 1)
     return lip_fail(err, LIP_SHAPE, "the query is about %zu networks, it can be asked of one", v->n_network);
   if (v->n_x != n_x || v->n_y != n_y)
     return lip_fail(err, LIP_SHAPE, "the query has %zu inputs and %zu outputs, the net %zu and %zu", v->n_x, v->n_y, n_x,
                     n_y);
-  q->side = lip_alloc(2 * n_x + 1, sizeof *q->side);
-  q->point = lip_alloc(2 * n_x + 1, sizeof *q->point);
+  q->side = lip_alloc(4 * n_x + 1, sizeof *q->side);
+  q->point = lip_alloc(3 * n_x + 1, sizeof *q->point);
   if (!q->side || !q->point) return lip_fail(err, LIP_MEMORY, "out of memory for a box of %zu inputs", n_x);
+  q->sorted = q->side + 2 * n_x;
+  q->asked = q->point + 2 * n_x;
   return LIP_OK;
 }
 

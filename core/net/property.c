@@ -62,6 +62,24 @@ void lip_property_free(lip_property *p) {
   *p = (lip_property){0};
 }
 
+lip_status lip_property_rows(const lip_property *p, size_t y, size_t n_out, lip_property *rows, lip_err *err) {
+  *rows = (lip_property){.asked = LIP_ASK_ROWS, .C = n_out};
+  if (n_out == 1) return lip_property_add(rows, &(double){y ? 1 : -1}, &(double){0}, 1, 1, err);
+  const lip_clause c = lip_property_clause(p, y, 0);
+  double *w = lip_alloc(c.n * n_out + c.n, sizeof *w), *d = w ? w + c.n * n_out : NULL;
+  if (!w) return lip_fail(err, LIP_MEMORY, "out of memory for %zu rows", c.n);
+  memset(w, 0, (c.n * n_out + c.n) * sizeof *w);
+  size_t n = 0;
+  for (size_t r = c.first; r < c.first + c.n; r++) {
+    if (r == c.skip) continue;
+    w[n * n_out + y] = 1;
+    w[n++ * n_out + r] = -1;
+  }
+  lip_status status = lip_property_add(rows, w, d, n, c.need, err);
+  lip_free(w);
+  return status;
+}
+
 /* ---- clauses ---- */
 
 size_t lip_property_clauses(const lip_property *p, size_t y) {

@@ -47,6 +47,9 @@ lip_status lip_property_label(lip_property *p, lip_asked asked, size_t C, size_t
 lip_status lip_property_add(lip_property *p, const double *weight, const double *constant, size_t n,
                             size_t need, lip_err *err);
 void lip_property_free(lip_property *p);
+/* *rows = the same of inputs of label y < C as rows of the outputs; of one output f (n_out 1, LIP_ASK_LABEL) f > 0 for y = 1
+ * and -f > 0 for y = 0. LIP_MEMORY. */
+lip_status lip_property_rows(const lip_property *p, size_t y, size_t n_out, lip_property *rows, lip_err *err);
 
 /* Clauses, and the i-th for inputs of label y (of LIP_ASK_ROWS the label does not matter). */
 size_t lip_property_clauses(const lip_property *p, size_t y);

@@ -80,6 +80,9 @@ local kinds = {
   end, "a data set, or labels as a table or tensor" },
   rows = { function(v) return type_name(v) == "lip.tensor" or type_name(v) == "lip.dataset" end,
     "a data set or a tensor of inputs" },
+  question = { function(v)
+    return type_name(v) == "lip.tensor" or type_name(v) == "lip.dataset" or require("lip.property").is(v)
+  end, "a data set, a tensor of inputs, or a property" },
   tables = { function(v) return list_of("table", v) end, "a list of tables" },
   texts = { function(v) return list_of("string", v) end, "a list of texts" },
   curves = { curves, "a curve {x=, y=}, or a list of curves" },

@@ -2,6 +2,7 @@
 local argparse = require "argparse"
 local commands = require "lip.command"
 local core = require "lip.core"
+local vnnlib = require "lip.vnnlib"
 local files = require "lip.model_file"
 local show = require "lip.show"
 
@@ -107,12 +108,12 @@ local function convert_query(args)
     if args[option] then return nil, ("--%s does not go with VNN-LIB files"):format((option:gsub("_", "-"))), "usage" end
   end
   if files.kind(args.to) ~= "vnnlib" then return nil, args.to .. ": a query becomes a .vnnlib file", "usage" end
-  local q, message, code = core.property.vnnlib(args.from)
+  local q, message, code = vnnlib(args.from)
   if not q then return nil, message, code end
   local text
   text, message, code = q:text { version = tonumber(args.version) }
   if not text then return nil, message, code end
-  q = assert(core.property.vnnlib { text = text }) -- what is written is what is spoken of
+  q = assert(vnnlib { text = text }) -- what is written is what is spoken of
   if args.to:lower():find "%.gz$" then text = core.deflate(text) end
   local done
   done, message, code = core.file.write(args.to, text)

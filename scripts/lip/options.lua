@@ -333,6 +333,13 @@ restarts = 1 -- runs per class
 limit = all -- the first so many rows only
 seed = 1 -- of the attack
 -> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, region=, assumed=, reason= }; assumed, region: as of net:certify; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
+  ["net:decide"] = [[
+seconds = no limit -- then the answer is unknown
+nodes = no limit -- of the tree; the answer is the same on every run and for any number of threads
+attack = true -- look for a counterexample first
+seed = 1 -- of the attack
+progress = a line on a terminal -- function({method=, done=, seconds=}) twice a second at most, method a sentence, done the nodes so far; false: nothing
+-> { verdict = "verified", "violated" or "unknown", x=, outputs=, label=, case=, reason=, least=, nodes=, leaves=, deepest=, seconds= }; verified: of the net as executed in float32, in any order of summation, and of exact arithmetic; violated: x, a float32 input in the region, breaks the property as executed and by exact arithmetic; outputs, label: what it is given; case: which part of the input; reason, least: why it is unknown, and the lowest bound that is left]],
   ["lip.attack"] = [[
 eps = required -- how far points may be from their input; a tensor of one input: scale of a ball of size 1
 scale = none -- a tensor of one input, s >= 0: distances and steps are ||(x' - x) / s||_p; 0 keeps an input where it is

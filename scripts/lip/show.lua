@@ -2,6 +2,7 @@
 local argparse = require "argparse"
 local commands = require "lip.command"
 local core = require "lip.core"
+local vnnlib = require "lip.vnnlib"
 local files = require "lip.model_file"
 
 local show = {}
@@ -96,7 +97,7 @@ local function box_text(low, high, n)
 end
 
 local function show_query(path, all)
-  local q, message, code = core.property.vnnlib(path)
+  local q, message, code = vnnlib(path)
   if not q then return nil, message, code end
   commands.say(tostring(q))
   for _, net in ipairs(q:networks()) do

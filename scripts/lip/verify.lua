@@ -9,6 +9,7 @@
 local lip = require "lip"
 local arguments = require "lip.arguments"
 local own = require("lip.callback").own
+local property = require "lip.property"
 local check_options = require("lip.options").check
 
 local function rows_of(data, labels)
@@ -76,9 +77,17 @@ local function asks_label(spec)
   return spec == nil or type(spec) == "table" and (spec.target ~= nil or spec.top ~= nil)
 end
 
+-- One question about a net, by branch and bound.
+local function decide(net, question, options, more)
+  if more ~= nil then error("verify: a property and options are all there is to give", 3) end
+  local o = check_options(options, "net:decide", 3)
+  return own("verify", 3, net.decide, net, property.question(question), o)
+end
+
 --- Verdicts; `y` only with a tensor of inputs.
 ---@return table|nil, string|nil, string|nil
 local function verify(net, data, y, options)
+  if property.is(data) then return decide(net, data, y, options) end
   if options == nil and (type(y) == "table" or y == nil) then options, y = y, nil end
   local o = check_options(options, "lip.verify")
   if type(o.eps) ~= "number" and not is_tensor(o.eps) then
@@ -115,4 +124,4 @@ local function verify(net, data, y, options)
     reason = report.reason, assumed = report.assumed }
 end
 
-return arguments.checked("lip.verify", "net net, data rows", verify)
+return arguments.checked("lip.verify", "net net, data question", verify)
