@@ -506,3 +506,8 @@ lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err)
   lip_affine_free(out);
   return lip_fail(err, LIP_MEMORY, "out of memory for a net's slopes");
 }
+
+int lip_relax_lines(lip_ranges *g, size_t l);
+int lip_relax_lines(lip_ranges *g, size_t l) {
+  return activations(g, l);
+}
