@@ -3,9 +3,8 @@
  * Bounds with LIP_EXECUTED_FLOAT32 hold for whatever errors of at most off_k each unit makes (relax.c), so for none at all:
  * what they prove of the executed net they prove of exact arithmetic, too.
  *
- * A counterexample must break the property twice: its executed outputs do, decided exactly (net/property.h), and so do all
- * outputs that the exact function can have at that point, by bounds over a box without width, whose only slack is that of
- * sums in double. */
+ * A counterexample must break the property twice: its executed outputs do, decided exactly (net/property.h), and so do those
+ * of exact arithmetic (decide_exact.c). */
 #include "core/cert/decide.h"
 
 #include <math.h>
@@ -57,32 +56,6 @@ static bool is_inside(const lip_case *c, const float *x, size_t n) {
   return true;
 }
 
-/* Whether every clause of which the executed outputs have too few rows above 0 has so by exact arithmetic. */
-static bool is_broken_exactly(lip_search *s, const float *x) {
-  const lip_property *p = s->part.property;
-  const size_t n = s->n_in, C = p->C;
-  lip_ranges *g = s->ranges[0];
-  double *room = lip_alloc(2 * n + p->m * (C + 2), sizeof *room);
-  if (!room) return false;
-  double *w = room + 2 * n, *d = w + p->m * C, *low = d + p->m;
-  for (size_t k = 0; k < n; k++) room[k] = room[n + k] = x[k];
-  for (size_t i = 0; i < p->m * C; i++) w[i] = -p->weight[i];
-  for (size_t j = 0; j < p->m; j++) d[j] = -p->constant[j];
-  const lip_region region = {
-      .p = LIP_PINF, .boxed = true, .from = room, .to = room + n, .executed = LIP_EXECUTED_EXACT};
-  lip_ranges_start(g, &region);
-  lip_ranges_rows(g, lip_ranges_last(g), w, d, p->m, false, low);
-  bool broken = false;
-  for (size_t i = 0; i < p->n && !broken; i++) {
-    const lip_clause *c = &p->clause[i];
-    size_t possible = 0; /* rows that are not proved to be <= 0 */
-    for (size_t r = c->first; r < c->first + c->n; r++) possible += low[r] >= 0 ? 0 : 1;
-    broken = possible < c->need;
-  }
-  lip_free(room);
-  return broken;
-}
-
 static void keep(lip_search *s, const float *x, const float *z) {
   lip_decision *d = s->out;
   if (!d->x) {
@@ -104,7 +77,7 @@ bool lip_search_try(lip_search *s, const float *x, size_t B) {
     keep(s, at, z);
     fenv_t saved;
     lip_ieee_enter(&saved);
-    const bool broken = s->relax && is_broken_exactly(s, at);
+    const bool broken = s->relax && lip_search_confirms(s, at);
     lip_ieee_leave(&saved);
     if (!broken) {
       lip_snprintf(s->out->why, sizeof s->out->why, "%s", doubtful);

@@ -254,17 +254,12 @@ static bool settle(tree *t) {
 static void grow(tree *t) {
   lip_search *s = t->s;
   for (;;) {
-    const char *over = lip_search_over(s);
+    const char *over = t->n > 0 ? lip_search_over(s) : NULL;
     t->taken = 0;
-    if (over) {
-      give_up(t, over);
-      return;
-    }
+    if (t->n == 0) s->out->verdict = LIP_VERIFIED;
+    if (over) give_up(t, over);
+    if (t->n == 0 || over) return;
     take(t);
-    if (t->taken == 0) {
-      s->out->verdict = LIP_VERIFIED;
-      return;
-    }
     lip_pool_run(s->net->engine.pool, false, look_at_all, t);
     if (lip_cancel_raised(s->net->engine.cancel)) {
       put_back(t);

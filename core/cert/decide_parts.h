@@ -1,4 +1,4 @@
-/* Shared by decide.c (cases, counterexamples), decide_input.c (splitting the input) and decide_score.c. */
+/* Shared by decide.c (cases, counterexamples), decide_exact.c, decide_input.c (splitting the input) and decide_score.c. */
 #ifndef LIP_CERT_DECIDE_PARTS_H
 #define LIP_CERT_DECIDE_PARTS_H
 
@@ -40,6 +40,8 @@ bool lip_search_tell(lip_search *s, double least);
 /* Looks at B float32 points x (B, n_in) with B <= the net's capacity; those outside of the case do not count. True: one of
  * them is a counterexample, which is now in the answer. */
 bool lip_search_try(lip_search *s, const float *x, size_t B);
+/* Whether exact arithmetic of the stored weights breaks the property at x, too: proved. */
+bool lip_search_confirms(lip_search *s, const float *x);
 /* The point of the case's float32 inputs next to v. */
 float lip_search_clamp(const lip_search *s, size_t k, double v);
 

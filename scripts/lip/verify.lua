@@ -80,14 +80,15 @@ end
 -- One question about a net, by branch and bound.
 local function decide(net, question, options, more)
   if more ~= nil then error("verify: a property and options are all there is to give", 3) end
-  local o = check_options(options, "net:decide", 3)
-  return own("verify", 3, net.decide, net, property.question(question), o)
+  local o = check_options(options, "net:decide")
+  return own("verify", 2, net.decide, net, property.question(question), o)
 end
 
 --- Verdicts; `y` only with a tensor of inputs.
 ---@return table|nil, string|nil, string|nil
 local function verify(net, data, y, options)
-  if property.is(data) then return decide(net, data, y, options) end
+  if property.is(data) then
+    return decide(net, data, y, options) end
   if options == nil and (type(y) == "table" or y == nil) then options, y = y, nil end
   local o = check_options(options, "lip.verify")
   if type(o.eps) ~= "number" and not is_tensor(o.eps) then
