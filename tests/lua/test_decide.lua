@@ -185,7 +185,7 @@ function tests.test_planted_counterexamples()
     end
   end
   lu.assertEquals(asked, 400)
-  lu.assertTrue(verified > 50, verified)
+  lu.assertTrue(verified > 30, verified)
 end
 
 -- ---- queries, and answers of others ----
@@ -294,13 +294,16 @@ end
 function tests.test_limits()
   local net = lip.net { input = { 6 }, norm = "inf", seed = 1, D(30), lip.relu {}, D(30), lip.relu {}, D(2) }
   local ones = lip.ones(6)
-  local p = lip.property { input = { low = ones:clone():mul(-2), high = ones }, output = { between = { -0.3, 0.3 } } }
+  local p = lip.property { input = { low = ones:clone():mul(-2), high = ones }, output = { between = { -0.1, 0.1 } } }
   local r = assert(lip.verify(net, p, { nodes = 1, attack = false }))
   lu.assertEquals({ r.verdict, r.reason }, { "unknown", "out of nodes" })
   lu.assertTrue(r.least < 0)
   local told = 0
   r = assert(lip.verify(net, p, { seconds = 1e-9, attack = false }))
   lu.assertEquals({ r.verdict, r.reason }, { "unknown", "out of time" })
+  net = lip.net { input = { 16 }, norm = "inf", seed = 1, D(80), lip.relu {}, D(80), lip.relu {}, D(2) }
+  ones = lip.ones(16)
+  p = lip.property { input = { low = ones:clone():mul(-20), high = ones:clone():mul(20) }, output = { between = { -1, 1 } } }
   lu.assertErrorMsgContains("stop", lip.verify, net, p, { attack = false, nodes = 1e6, seconds = 30, progress = function(t)
     told = told + 1
     lu.assertStrContains(t.method, "nodes")
