@@ -19,7 +19,8 @@
 
 const char *const lip_verdict_names[] = {"unknown", "verified", "violated", NULL};
 
-enum { ATTACKS = 16 }; /* runs of the attack side by side */
+enum { FEW_INPUTS = 20 }; /* boxes are halved */
+enum { ATTACKS = 8, STARTS = 2 }; /* runs of the attack side by side, from the middle and from points at random */
 
 static const char doubtful[] =
     "the executed net breaks it at a point where exact arithmetic of its weights does not, or nearly so";
@@ -113,6 +114,7 @@ static lip_status attack(lip_search *s, lip_err *err) {
   const lip_attack_conf conf = {.kind = lip_attack_kind_find("apgd"),
                                 .p = LIP_PINF,
                                 .eps = 1,
+                                .restarts = STARTS,
                                 .boxed = true,
                                 .low = scale + n,
                                 .high = scale + 2 * n,
@@ -131,14 +133,23 @@ static lip_status attack(lip_search *s, lip_err *err) {
 
 /* ---- cases ---- */
 
+lip_region lip_search_region(const lip_search *s) {
+  return (lip_region){.p = LIP_PINF,
+                      .boxed = true,
+                      .from = s->part.from,
+                      .to = s->part.to,
+                      .executed = LIP_EXECUTED_FLOAT32,
+                      .cancel = s->net->engine.cancel};
+}
+
 static bool is_empty(const lip_case *c, size_t n) {
   for (size_t k = 0; k < n; k++)
     if (c->from[k] > c->to[k]) return true;
   return false;
 }
 
-static lip_status look_at_case(lip_search *s, size_t i, lip_err *err) {
-  lip_decision *d = s->out;
+/* Makes case i the one that is looked at. */
+static lip_status open_case(lip_search *s, size_t i, lip_err *err) {
   lip_status status = s->question->at(s->question->arg, i, &s->part, err);
   if (status) return status;
   if (s->part.property->asked != LIP_ASK_ROWS || s->part.property->C != s->n_out)
@@ -147,21 +158,76 @@ static lip_status look_at_case(lip_search *s, size_t i, lip_err *err) {
   s->number = i;
   s->progress.open = s->progress.closed = 0;
   s->progress.done = 0;
-  d->verdict = LIP_VERIFIED;
-  if (is_empty(&s->part, s->n_in)) return LIP_OK;
+  return LIP_OK;
+}
+
+/* Whether there is nothing in the case, or relaxation over all of it proves the property. */
+static lip_status look_briefly(lip_search *s, bool *proved, lip_err *err) {
+  const lip_property *p = s->part.property;
+  *proved = is_empty(&s->part, s->n_in);
+  if (*proved || !s->relax) return LIP_OK;
+  double *low = lip_alloc(p->m, sizeof *low);
+  if (!low) return lip_fail(err, LIP_MEMORY, "decide: out of memory");
+  lip_ranges *g = s->ranges[0];
+  const lip_region region = lip_search_region(s);
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  lip_ranges_start(g, &region);
+  if (s->affine.n > 2) lip_ranges_tighten(g);
+  lip_ranges_rows(g, lip_ranges_last(g), p->weight, p->constant, p->m, true, low);
+  *proved = lip_property_proved(p, 0, low);
+  lip_ieee_leave(&saved);
+  lip_free(low);
+  return LIP_OK;
+}
+
+/* The cases in three rounds: what is plain, attacks on the rest, and branching. `proved` (n). */
+enum { BRIEF, ATTACK, BRANCH };
+
+static lip_status look_at_case(lip_search *s, int round, size_t i, bool *proved, lip_err *err) {
+  lip_decision *d = s->out;
+  lip_status status = open_case(s, i, err);
   d->verdict = LIP_UNKNOWN;
-  if (s->conf->attack) status = attack(s, err);
-  if (status || d->verdict == LIP_VIOLATED) return status;
+  if (status) return status;
+  if (round == BRIEF) return look_briefly(s, proved, err);
+  if (round == ATTACK) return attack(s, err);
   if (!s->relax) {
     d->least = -INFINITY;
     if (!*d->why)
-      lip_snprintf(d->why, sizeof d->why, "%s%s", s->affine.unknown ? "there are no bounds for layers of kind " : "the net is too large",
+      lip_snprintf(d->why, sizeof d->why, "%s%s",
+                   s->affine.unknown ? "there are no bounds for layers of kind " : "the net is too large",
                    s->affine.unknown ? s->affine.unknown : "");
     return LIP_OK;
   }
-  status = lip_decide_input(s, err);
+  status = s->n_in <= FEW_INPUTS ? lip_decide_input(s, err) : lip_decide_unit(s, err);
   d->leaves += s->progress.closed;
+  *proved = d->verdict == LIP_VERIFIED;
   return status;
+}
+
+/* The verdict about all cases, in s->out. */
+static lip_status look_at_all(lip_search *s, bool *proved, lip_err *err) {
+  const size_t n = s->question->n;
+  lip_decision *d = s->out;
+  size_t left = 0;
+  for (size_t i = 0; i < n; i++) proved[i] = false;
+  for (int round = BRIEF; round <= BRANCH; round++) {
+    if (round == ATTACK && !s->conf->attack) continue;
+    for (size_t i = 0; i < n && !lip_search_over(s); i++) {
+      if (proved[i]) continue;
+      lip_status status = look_at_case(s, round, i, &proved[i], err);
+      if (status || d->verdict == LIP_VIOLATED) return status;
+      d->leaves += round == BRIEF && proved[i];
+    }
+  }
+  d->verdict = LIP_VERIFIED;
+  for (size_t i = n; i-- > 0;)
+    if (!proved[i]) d->case_number = i, left++;
+  if (left == 0) return LIP_OK;
+  d->verdict = LIP_UNKNOWN;
+  if (!*d->why) lip_snprintf(d->why, sizeof d->why, "%s", lip_search_over(s) ? lip_search_over(s) : "not decided");
+  if (left > 1 || !(d->least < INFINITY)) d->least = -INFINITY; /* nothing is known of cases that nobody came to */
+  return LIP_OK;
 }
 
 static lip_status open_search(lip_search *s, lip_err *err) {
@@ -195,29 +261,11 @@ lip_status lip_decide(lip_net *net, const lip_question *q, const lip_decide_conf
   lip_ieee_enter(&saved);
   lip_status status = open_search(&s, err);
   lip_ieee_leave(&saved);
-  bool all = true;
-  size_t unknown = SIZE_MAX;
-  for (size_t i = 0; !status && i < q->n; i++) {
-    if (lip_search_over(&s) && unknown == SIZE_MAX) {
-      lip_snprintf(out->why, sizeof out->why, "%s", lip_search_over(&s));
-      unknown = i;
-      out->least = -INFINITY;
-    }
-    if (lip_search_over(&s)) {
-      all = false;
-      break;
-    }
-    status = look_at_case(&s, i, err);
-    if (status || out->verdict == LIP_VIOLATED) break;
-    if (out->verdict == LIP_UNKNOWN) {
-      if (unknown == SIZE_MAX) unknown = i;
-      all = false;
-    }
-  }
-  if (out->verdict != LIP_VIOLATED) {
-    out->verdict = !status && all ? LIP_VERIFIED : LIP_UNKNOWN;
-    if (unknown != SIZE_MAX) out->case_number = unknown;
-  }
+  bool *proved = status ? NULL : lip_alloc(q->n, sizeof *proved);
+  if (!status && !proved) status = lip_fail(err, LIP_MEMORY, "decide: out of memory for %zu cases", q->n);
+  if (!status) status = look_at_all(&s, proved, err);
+  if (status) out->verdict = LIP_UNKNOWN;
+  lip_free(proved);
   if (out->verdict != LIP_UNKNOWN) out->why[0] = '\0';
   out->nodes = s.progress.nodes;
   out->deepest = s.progress.deepest;

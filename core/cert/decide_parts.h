@@ -35,6 +35,8 @@ typedef struct lip_search {
 
 /* Why a search ends now: too long, too many nodes, cancelled; NULL: it goes on. */
 const char *lip_search_over(const lip_search *s);
+/* The box of the case, of the executed net. */
+lip_region lip_search_region(const lip_search *s);
 /* Tells who watches; least: the lowest bound among open nodes. False: the search ends. */
 bool lip_search_tell(lip_search *s, double least);
 /* Looks at B float32 points x (B, n_in) with B <= the net's capacity; those outside of the case do not count. True: one of
@@ -47,6 +49,9 @@ float lip_search_clamp(const lip_search *s, size_t k, double v);
 
 /* Splits the box until the property is proved, broken or the search is over: the answer's verdict. LIP_MEMORY. */
 lip_status lip_decide_input(lip_search *s, lip_err *err);
+
+/* The same by deciding units. */
+lip_status lip_decide_unit(lip_search *s, lip_err *err);
 
 /* ---- which input to split ---- */
 

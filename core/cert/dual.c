@@ -21,7 +21,7 @@ lip_status lip_dual_new(const lip_relax *r, lip_dual **out, lip_err *err) {
     if (l + 1 < r->n) d->units += r->slab[l].M;
   }
   const size_t n = d->units, n_in = r->a->n_in;
-  double *at = lip_alloc(ARRAYS * n + 2 * n_in + r->widest + 1, sizeof *at);
+  double *at = lip_alloc(ARRAYS * n + 2 * n_in + 2 * r->widest + 1, sizeof *at);
   if (!d->first || !at) {
     lip_free(at);
     lip_free(d->first);
@@ -30,11 +30,12 @@ lip_status lip_dual_new(const lip_relax *r, lip_dual **out, lip_err *err) {
   }
   double **part[ARRAYS] = {&d->alpha, &d->beta, &d->side, &d->least, &d->most, &d->g,          &d->h,
                            &d->u,     &d->ma,   &d->va,   &d->mb,    &d->vb,   &d->best_alpha, &d->best_beta, &d->curve};
-  memset(at, 0, (ARRAYS * n + 2 * n_in + r->widest + 1) * sizeof *at);
+  memset(at, 0, (ARRAYS * n + 2 * n_in + 2 * r->widest + 1) * sizeof *at);
   for (size_t i = 0; i < ARRAYS; i++) *part[i] = at + i * n;
   d->a = at + ARRAYS * n;
   d->x = d->a + n_in;
   d->y = d->x + n_in;
+  d->z = d->y + r->widest;
   *out = d;
   return LIP_OK;
 }
@@ -164,12 +165,38 @@ static double at_input(lip_dual *d, lip_ranges *g, double rest, double slack) {
   return lip_settle(rest, t.at, t.size, away, slack, d->r->gamma);
 }
 
-double lip_dual_bound(lip_dual *d, lip_ranges *g, const double *w, double c) {
+/* The weighted sum as one row; what its rounding may take from the bound (mix.c): gamma_{2 n + 2} of all products with what the
+ * outputs can be. */
+static double put_sum(lip_dual *d, lip_ranges *g, const lip_rows *rows) {
+  const size_t last = d->r->n - 1, C = d->r->slab[last].M;
+  if (rows->n == 1) {
+    lip_relax_put(g, last, rows->w, rows->c[0], 0);
+    return 0;
+  }
+  const double *from, *to;
+  double c = 0, size = 0;
+  lip_ranges_at(g, last, &from, &to);
+  memset(rows->sum, 0, C * sizeof *rows->sum);
+  for (size_t j = 0; j < rows->n; j++) {
+    const double share = rows->share[j], *w = rows->w + j * C;
+    if (share == 0) continue;
+    for (size_t k = 0; k < C; k++) {
+      rows->sum[k] += share * w[k];
+      size += fabs(share * w[k]) * fmax(fabs(from[k]), fabs(to[k]));
+    }
+    c += share * rows->c[j];
+    size += fabs(share * rows->c[j]);
+  }
+  lip_relax_put(g, last, rows->sum, c, 0);
+  return d->r->gamma * (double)(rows->n + 1) * size + 0x1p-900 * (1 + size);
+}
+
+double lip_dual_bound(lip_dual *d, lip_ranges *g, const lip_rows *rows) {
   const size_t last = d->r->n - 1;
   if (!g->known) return -INFINITY;
-  lip_relax_put(g, last, w, c, 0);
+  const double off = put_sum(d, g, rows);
   memcpy(d->y, g->G, d->r->slab[last].N * sizeof *d->y);
-  double rest = g->rest[0], slack = g->slack[0];
+  double rest = g->rest[0], slack = g->slack[0] + off;
   for (size_t l = last; l-- > 0;) step_back(d, g, l, &rest, &slack);
   return at_input(d, g, rest, slack);
 }
@@ -213,24 +240,31 @@ static double on_line(const lip_dual *d, const reach *q, size_t i, size_t k, dou
   return below ? q->below_slope[k] * u + q->below[k] : q->above_slope[k] * u + q->above[k];
 }
 
-void lip_dual_point(lip_dual *d, lip_ranges *g) {
-  least_point(d, g);
-  for (size_t l = 0; l + 1 < d->r->n; l++) {
-    const slab *s = &d->r->slab[l];
-    const reach *q = &g->reach[l];
-    const uint32_t *mate = s->block->mate;
-    const size_t at = d->first[l];
-    const double *y = l == 0 ? d->x : d->y;
-    for (size_t k = 0; k < s->M; k++) d->u[at + k] = row_dot(lip_slab_row(s, k), y) + s->c[k];
-    for (size_t k = 0; k < s->M; k++) {
-      const size_t m = mate ? mate[k] : k, p = k < m ? k : m, r = k < m ? m : k;
-      const double a = on_line(d, q, at + p, p, d->u[at + p]);
-      if (p == r)
-        d->y[k] = a;
-      else
-        d->y[k] = 0.5 * (a + (k == p ? 1 : -1) * on_line(d, q, at + r, r, d->u[at + r]));
-    }
+static void activate(lip_dual *d, const lip_ranges *g, size_t l) {
+  const slab *s = &d->r->slab[l];
+  const reach *q = &g->reach[l];
+  const uint32_t *mate = s->block->mate;
+  const size_t at = d->first[l];
+  for (size_t k = 0; k < s->M; k++) {
+    const size_t m = mate ? mate[k] : k, p = k < m ? k : m, r = k < m ? m : k;
+    const double a = on_line(d, q, at + p, p, d->u[at + p]);
+    d->y[k] = p == r ? a : 0.5 * (a + (k == p ? 1 : -1) * on_line(d, q, at + r, r, d->u[at + r]));
   }
+}
+
+void lip_dual_point(lip_dual *d, lip_ranges *g, const lip_rows *rows, double *value) {
+  const size_t last = d->r->n - 1;
+  least_point(d, g);
+  for (size_t l = 0; l < last; l++) {
+    const slab *s = &d->r->slab[l];
+    const double *y = l == 0 ? d->x : d->y;
+    for (size_t k = 0; k < s->M; k++) d->u[d->first[l] + k] = row_dot(lip_slab_row(s, k), y) + s->c[k];
+    activate(d, g, l);
+  }
+  if (!value) return;
+  const slab *s = &d->r->slab[last];
+  for (size_t k = 0; k < s->M; k++) d->z[k] = row_dot(lip_slab_row(s, k), last == 0 ? d->x : d->y) + s->c[k];
+  for (size_t j = 0; j < rows->n; j++) value[j] = dot(rows->w + j * s->M, d->z, s->M) + rows->c[j];
 }
 
 /* ---- ascent ---- */
@@ -266,26 +300,50 @@ static void step_up(lip_dual *d, size_t t, double rate) {
   }
 }
 
-double lip_dual_ascend(lip_dual *d, lip_ranges *g, const double *w, double c, size_t steps) {
-  double best = -INFINITY, rate = 0.25;
-  memset(d->ma, 0, 4 * d->units * sizeof *d->ma);
-  for (size_t t = 1;; t++, rate *= 0.95) {
-    const double now = lip_dual_bound(d, g, w, c);
-    if (now > best || t == 1) {
-      best = now;
-      memcpy(d->best_alpha, d->alpha, d->units * sizeof *d->alpha);
-      memcpy(d->best_beta, d->beta, d->units * sizeof *d->beta);
-    }
-    if (best > 0 || t > steps || !isfinite(now)) break;
-    lip_dual_point(d, g);
-    step_up(d, t, rate);
-  }
+/* Shares move by their rows' values (exponentiated gradient: Kivinen, Warmuth 1997). */
+static void shift_shares(const lip_rows *rows, const double *value, double rate) {
+  double most = 0, sum = 0, mean = 0;
+  for (size_t j = 0; j < rows->n; j++) mean += rows->share[j] * value[j];
+  for (size_t j = 0; j < rows->n; j++) most = fmax(most, fabs(value[j] - mean));
+  if (!(most > 0) || !isfinite(most)) return;
+  for (size_t j = 0; j < rows->n; j++) sum += rows->share[j] *= exp(rate * (value[j] - mean) / most);
+  for (size_t j = 0; j < rows->n; j++) rows->share[j] /= sum;
+}
+
+static void keep(lip_dual *d, const lip_rows *rows, double *share) {
+  memcpy(d->best_alpha, d->alpha, d->units * sizeof *d->alpha);
+  memcpy(d->best_beta, d->beta, d->units * sizeof *d->beta);
+  memcpy(share, rows->share, rows->n * sizeof *share);
+}
+
+static void take_back(lip_dual *d, const lip_rows *rows, const double *share) {
   memcpy(d->alpha, d->best_alpha, d->units * sizeof *d->alpha);
   memcpy(d->beta, d->best_beta, d->units * sizeof *d->beta);
-  if (!(best > 0)) {
-    best = fmax(best, lip_dual_bound(d, g, w, c));
-    lip_dual_point(d, g);
+  memcpy(rows->share, share, rows->n * sizeof *share);
+}
+
+#define RATE 0.25
+#define DECAY 0.95
+
+double lip_dual_ascend(lip_dual *d, lip_ranges *g, const lip_rows *rows, size_t steps) {
+  double best = -INFINITY, rate = RATE, value[LIP_ROWS] = {0}, share[LIP_ROWS];
+  double *values = rows->n > 1 ? value : NULL;
+  memset(d->ma, 0, 4 * d->units * sizeof *d->ma);
+  for (size_t t = 1;; t++, rate *= DECAY) {
+    const double now = lip_dual_bound(d, g, rows);
+    if (now > best || t == 1) {
+      best = now;
+      keep(d, rows, share);
+    }
+    if (best > 0 || t > steps || !isfinite(now)) break;
+    lip_dual_point(d, g, rows, values);
+    step_up(d, t, rate);
+    if (values) shift_shares(rows, value, rate);
   }
+  take_back(d, rows, share);
+  if (best > 0) return best;
+  best = fmax(best, lip_dual_bound(d, g, rows));
+  lip_dual_point(d, g, rows, values);
   return best;
 }
 

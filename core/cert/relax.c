@@ -333,6 +333,10 @@ static bool activations(lip_ranges *g, size_t l) {
   return true;
 }
 
+bool lip_relax_lines(lip_ranges *g, size_t l) {
+  return activations(g, l);
+}
+
 /* Middle, half width and largest absolute value of intervals; false when they are not finite. */
 static bool middles(lip_ranges *g, const double *from, const double *to, size_t n) {
   for (size_t i = 0; i < n; i++) {
@@ -505,9 +509,4 @@ lip_status lip_ranges_affine(const lip_ranges *g, lip_affine *out, lip_err *err)
   if (complete) return LIP_OK;
   lip_affine_free(out);
   return lip_fail(err, LIP_MEMORY, "out of memory for a net's slopes");
-}
-
-int lip_relax_lines(lip_ranges *g, size_t l);
-int lip_relax_lines(lip_ranges *g, size_t l) {
-  return activations(g, l);
 }

@@ -137,15 +137,25 @@ void lip_cut_rows(lip_ranges *g) {
     if (take_row(g, r, g->cut.row)) g->found[r] = raised(g, g->rest[r], g->slack[r], g->found[r]);
 }
 
-bool lip_cut_suppose(lip_ranges *g, size_t r) {
+/* What stands in cut.a, and rest. */
+static bool suppose(lip_ranges *g, double rest) {
   lip_cut *c = &g->cut;
   double two = 0;
-  take_row(g, r, c->a);
   for (size_t i = 0; i < g->r->a->n_in; i++) two += c->a[i] * c->a[i];
   c->norm = sqrt(two);
-  c->rest = lip_step_down(g->rest[r] - g->slack[r] * (1 + 0x1p-20)); /* its own error: relax.c */
-  c->on = isfinite(two) && isfinite(c->rest);
+  c->rest = rest;
+  c->on = isfinite(two) && isfinite(rest);
   return c->on;
+}
+
+bool lip_cut_suppose(lip_ranges *g, size_t r) {
+  take_row(g, r, g->cut.a);
+  return suppose(g, lip_step_down(g->rest[r] - g->slack[r] * (1 + 0x1p-20))); /* its own error: relax.c */
+}
+
+bool lip_cut_suppose_row(lip_ranges *g, const double *a, double rest) {
+  memcpy(g->cut.a, a, g->r->a->n_in * sizeof *a);
+  return suppose(g, rest);
 }
 
 double lip_cut_excess(lip_ranges *g, size_t r, double low) {

@@ -167,6 +167,8 @@ double lip_settle(double rest, double at, double size, double away, double slack
 
 /* Supposes that the row in lane r, which has come back to the input, is <= 0. False: it is not finite. */
 bool lip_cut_suppose(lip_ranges *g, size_t r);
+/* The same of a . x + rest <= 0, a (n_in). */
+bool lip_cut_suppose_row(lip_ranges *g, const double *a, double rest);
 /* How much of its way from the region's x that row falls beyond 0, about; `low` is its bound. */
 double lip_cut_excess(lip_ranges *g, size_t r, double low);
 /* Bounds in g->found of the rows at the input, raised by what is supposed. */
@@ -184,6 +186,8 @@ void lip_relax_put(lip_ranges *g, size_t l, const double *w, double d, size_t ro
 /* Block l anew from what comes into it, met with what was known, and relaxed. False: nothing is known, or *empty: some unit
  * can have no value. */
 bool lip_relax_renew(lip_ranges *g, size_t l, bool *empty);
+/* Lines and activations of block l from its intervals, which somebody has made smaller. False: one is not finite. */
+bool lip_relax_lines(lip_ranges *g, size_t l);
 /* Everything that is known of the region's units: kept aside, and back again. */
 void lip_relax_keep(lip_ranges *g);
 void lip_relax_restore(lip_ranges *g);

@@ -198,21 +198,23 @@ void lip_vnnlib_count(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, 
 
 /* ---- boxes ---- */
 
-/* a x <= b for the decimals a, b: x <= *side, or (a < 0) x >= *side, rounded outwards. */
-static void side_of(const lip_vnnlib_number *a, const lip_vnnlib_number *b, double *side) {
-  bool above = a->negative; /* x >= b / a */
+/* a x <= b for the decimals a, b: x <= *side, or (a < 0) x >= *side, rounded outwards; `inside`: inwards, `strict` included. */
+static void side_of(const lip_vnnlib_number *a, const lip_vnnlib_number *b, bool inside, bool strict, double *side) {
+  const bool above = a->negative; /* x >= b / a */
   if (a->down == a->up && fabs(a->down) == 1) {
-    *side = above ? -b->up : b->up;
+    const double bound = inside ? b->down : b->up;
+    *side = above ? -bound : bound;
+    if (inside && strict && b->down == b->up) *side = nextafter(*side, above ? INFINITY : -INFINITY);
     return;
   }
   double ends[2] = {a->down, a->up}, least = INFINITY, most = -INFINITY;
   for (int k = 0; k < 4; k++) {
     double q = (k < 2 ? b->down : b->up) / ends[k & 1];
-    if (isnan(q)) q = above ? -INFINITY : INFINITY;
+    if (isnan(q)) q = above != inside ? -INFINITY : INFINITY;
     least = fmin(least, q);
     most = fmax(most, q);
   }
-  *side = above ? nextafter(least, -INFINITY) : nextafter(most, INFINITY);
+  *side = above != inside ? nextafter(least, -INFINITY) : nextafter(most, INFINITY);
 }
 
 /* A row that is a side of the box: low <= input `variable` <= high, one of the two infinite. */
@@ -222,7 +224,7 @@ typedef struct side {
 } side;
 
 /* What row r says of the box, in *s; false: nothing. *some becomes false where it has no solution at all. */
-static bool read_side(const lip_vnnlib *v, const lip_vnnlib_row *r, side *s, bool *some) {
+static bool read_side(const lip_vnnlib *v, const lip_vnnlib_row *r, bool inside, side *s, bool *some) {
   const lip_vnnlib_number *bound = &v->number[r->bound];
   lip_vnnlib_about about = lip_vnnlib_row_about(v, r);
   if (about == LIP_VNNLIB_CONSTANT && (bound->negative || (r->strict && bound->n == 0))) *some = false;
@@ -230,24 +232,32 @@ static bool read_side(const lip_vnnlib *v, const lip_vnnlib_row *r, side *s, boo
   const lip_vnnlib_term *t = &v->term[r->first];
   const lip_vnnlib_number *a = &v->number[t->number];
   *s = (side){t->variable, -INFINITY, INFINITY};
-  side_of(a, bound, a->negative ? &s->low : &s->high);
+  side_of(a, bound, inside, r->strict, a->negative ? &s->low : &s->high);
   return true;
 }
 
-bool lip_vnnlib_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high) {
+static bool find_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, bool inside, double *low, double *high) {
   bool some = true;
   fenv_t saved;
   side s;
   for (size_t k = 0; k < v->n_x; k++) low[k] = -INFINITY, high[k] = INFINITY;
   lip_ieee_enter(&saved);
   for (size_t k = 0; k < count_rows(c, i); k++) {
-    if (!read_side(v, row_at(v, c, i, k), &s, &some)) continue;
+    if (!read_side(v, row_at(v, c, i, k), inside, &s, &some)) continue;
     low[s.variable] = fmax(low[s.variable], s.low);
     high[s.variable] = fmin(high[s.variable], s.high);
   }
   for (size_t k = 0; k < v->n_x && some; k++) some = low[k] <= high[k];
   lip_ieee_leave(&saved);
   return some;
+}
+
+bool lip_vnnlib_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high) {
+  return find_box(v, c, i, false, low, high);
+}
+
+bool lip_vnnlib_inner_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high) {
+  return find_box(v, c, i, true, low, high);
 }
 
 static int by_input(const void *a, const void *b) {
@@ -258,7 +268,7 @@ static int by_input(const void *a, const void *b) {
 /* The sides of n rows, sorted, one for each input; how many. */
 static size_t gather(const lip_vnnlib *v, const uint32_t *row, size_t n, side *to, bool *some) {
   size_t found = 0, left = 0;
-  for (size_t k = 0; k < n; k++) found += read_side(v, &v->row[row[k]], &to[found], some);
+  for (size_t k = 0; k < n; k++) found += read_side(v, &v->row[row[k]], false, &to[found], some);
   qsort(to, found, sizeof *to, by_input);
   for (size_t k = 0; k < found; k++) {
     if (left > 0 && to[left - 1].variable == to[k].variable) {

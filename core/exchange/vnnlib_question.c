@@ -25,8 +25,12 @@ static lip_status set_sides(lip_vnnlib_question *q, size_t i, lip_err *err) {
                       p, isfinite(low) ? "its lower side only" : isfinite(high) ? "its upper side only" : "no side");
     q->sorted[k] = low;
     q->sorted[n + k] = high;
-    q->point[k] = float_above(low);
-    q->point[n + k] = -float_above(-high);
+  }
+  lip_vnnlib_inner_box(q->v, q->cases, i, q->side, q->side + n);
+  for (size_t k = 0; k < n; k++) {
+    const size_t p = place_of(q, k);
+    q->point[k] = some ? float_above(q->side[p]) : 1;
+    q->point[n + k] = some ? -float_above(-q->side[n + p]) : 0;
   }
   return LIP_OK;
 }
