@@ -25,6 +25,7 @@ typedef struct holder {
 
 static int holder_gc(lua_State *L) {
   holder *h = luaL_checkudata(L, 1, DECIDE_T);
+  if (lipL_pinned(h)) return 0;
   if (h->has_query) lip_vnnlib_question_free(&h->query);
   h->has_query = false;
   lip_free(h->sides);
@@ -78,11 +79,11 @@ static sides sides_of(const holder *h, size_t i) {
 static void check_sides(lua_State *L, const sides *s, size_t n) {
   for (size_t k = 0; k < n; k++) {
     if (!isfinite(s->from[k]) || !isfinite(s->to[k]))
-      luaL_error(L, "decide: input: a box has finite sides, input %d has %f and %f", (int)k + 1, lip_plain(s->from[k]),
-                 lip_plain(s->to[k]));
+      luaL_error(L, "decide: input: a box has finite sides, input %d has %f and %f", (int)k + 1,
+                 lip_plain(s->from[k]), lip_plain(s->to[k]));
     if (s->from[k] > s->to[k])
-      luaL_error(L, "decide: input: the box is empty: input %d has low %f and high %f", (int)k + 1, lip_plain(s->from[k]),
-                 lip_plain(s->to[k]));
+      luaL_error(L, "decide: input: the box is empty: input %d has low %f and high %f", (int)k + 1,
+                 lip_plain(s->from[k]), lip_plain(s->to[k]));
   }
 }
 
@@ -102,7 +103,8 @@ static void read_ball(lua_State *L, const lip_net *net, holder *h, size_t i) {
   const int type = lua_getfield(L, top, "eps");
   const double eps = whole ? 1 : type == LUA_TNUMBER ? lua_tonumber(L, -1) : (double)NAN;
   if (!(eps >= 0) || !isfinite(eps))
-    luaL_error(L, "decide: input: eps expects a finite number >= 0, got %s", lipL_typetext(L, -1, got, sizeof got));
+    luaL_error(L, "decide: input: eps expects a finite number >= 0, got %s",
+               lipL_typetext(L, -1, got, sizeof got));
   sides s = sides_of(h, i);
   fenv_t saved; /* denormal numbers count */
   lip_ieee_enter(&saved);
@@ -116,7 +118,8 @@ static void read_ball(lua_State *L, const lip_net *net, holder *h, size_t i) {
     if (s.least[k] > x[k]) s.least[k] = x[k];
     if (s.most[k] < x[k]) s.most[k] = x[k];
     if (!box.given) continue;
-    if (s.from[k] < box.from[k]) s.from[k] = box.from[k], s.least[k] = fmaxf(s.least[k], float_above(box.from[k]));
+    if (s.from[k] < box.from[k])
+      s.from[k] = box.from[k], s.least[k] = fmaxf(s.least[k], float_above(box.from[k]));
     if (s.to[k] > box.to[k]) s.to[k] = box.to[k], s.most[k] = fminf(s.most[k], lipL_floatbelow(box.to[k]));
   }
   lip_ieee_leave(&saved);
@@ -183,7 +186,8 @@ static const uint32_t *read_order(lua_State *L, size_t n) {
   const int type = lua_getfield(L, 2, "order");
   if (type == LUA_TNIL) return NULL;
   if (type != LUA_TTABLE || lua_rawlen(L, -1) != n)
-    luaL_error(L, "decide: 'order' expects a list of the %d inputs, got %s", (int)n, lipL_typetext(L, -1, got, sizeof got));
+    luaL_error(L, "decide: 'order' expects a list of the %d inputs, got %s", (int)n,
+               lipL_typetext(L, -1, got, sizeof got));
   const int list = lua_gettop(L);
   uint32_t *order = lua_newuserdatauv(L, 2 * n * sizeof *order, 0), *seen = order + n;
   for (size_t i = 0; i < n; i++) seen[i] = 0;
@@ -191,8 +195,8 @@ static const uint32_t *read_order(lua_State *L, size_t n) {
     lua_rawgeti(L, list, (lua_Integer)i + 1);
     const lua_Integer k = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
     if (k < 1 || (size_t)k > n || seen[k - 1]++)
-      luaL_error(L, "decide: 'order' expects each number from 1 to %d once, element %d is %s", (int)n, (int)i + 1,
-                 lipL_typetext(L, -1, got, sizeof got));
+      luaL_error(L, "decide: 'order' expects each number from 1 to %d once, element %d is %s", (int)n,
+                 (int)i + 1, lipL_typetext(L, -1, got, sizeof got));
     order[i] = (uint32_t)(k - 1);
     lua_pop(L, 1);
   }
@@ -208,12 +212,14 @@ static lip_status read_property(lua_State *L, const lip_net *net, holder *h, lip
   const bool rows = h->property && h->property->asked == LIP_ASK_ROWS;
   if (type == LUA_TNIL && rows) return LIP_OK;
   if (type == LUA_TNIL || rows)
-    luaL_error(L, "decide: %s", rows ? "'label' does not go with rows of the outputs"
-                                     : "'spec' expects rows of the outputs, or 'label' one of the classes");
+    luaL_error(L, "decide: %s",
+               rows ? "'label' does not go with rows of the outputs"
+                    : "'spec' expects rows of the outputs, or 'label' one of the classes");
   lua_getfield(L, 2, "label");
   const lua_Integer y = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
   if (y < 0 || (size_t)y >= C)
-    luaL_error(L, "decide: 'label' expects a class from 0 to %d, got %s", (int)C - 1, lipL_typetext(L, -1, got, sizeof got));
+    luaL_error(L, "decide: 'label' expects a class from 0 to %d, got %s", (int)C - 1,
+               lipL_typetext(L, -1, got, sizeof got));
   lip_property label = {.asked = LIP_ASK_LABEL, .C = C, .m = C};
   if (h->property) label = *h->property;
   lip_status status = lip_property_rows(&label, (size_t)y, net->root->n_out, &h->rows, err);
@@ -271,7 +277,8 @@ static int net_decide(lua_State *L) {
   lip_decide_conf conf = {.attack = true};
   if (lua_istable(L, 3)) {
     conf.seconds = lipL_optfield_number(L, 3, "decide", "seconds", 0);
-    if (!(conf.seconds >= 0)) luaL_error(L, "decide: option 'seconds' expects a number > 0, got %f", conf.seconds);
+    if (!(conf.seconds >= 0))
+      luaL_error(L, "decide: option 'seconds' expects a number > 0, got %f", conf.seconds);
     if (!isfinite(conf.seconds)) conf.seconds = 0;
     conf.nodes = lipL_optfield_size(L, 3, "decide", "nodes", 0);
     conf.attack = lipL_optfield_bool(L, 3, "decide", "attack", true);
@@ -282,23 +289,31 @@ static int net_decide(lua_State *L) {
   lip_question boxes = {.at = box_at, .arg = h};
   const lip_question *ask = &boxes;
   lip_status status = LIP_OK;
-  if (lua_getfield(L, 2, "query") != LUA_TNIL) {
-    const lip_vnnlib *v;
-    const lip_vnnlib_cases *cases;
-    if (!lipL_checkvnnlib(L, -1, &v, &cases)) return 3;
-    const uint32_t *order = read_order(L, net->root->n_in);
-    status = lip_vnnlib_question_init(&h->query, v, cases, order, net->root->n_in, net->root->n_out, &err);
-    h->has_query = true;
-    ask = &h->query.ask;
-  } else {
+  /* functions of the script may run while tables are read: what is lent is asked for last */
+  const lip_vnnlib *query = NULL;
+  const lip_vnnlib_cases *cases;
+  const uint32_t *order = read_order(L, net->root->n_in);
+  lipL_watch watch;
+  if (lua_getfield(L, 2, "query") == LUA_TNIL) {
     read_boxes(L, 2, net, h, &boxes.n);
     status = read_property(L, net, h, &err);
+    if (status) return lipL_fail(L, &err);
   }
-  if (status) return lipL_fail(L, &err);
-  lipL_watch watch;
   conf.watch = lipL_watch_begin(L, 3, "decide", net, &watch);
   const float *before = lipL_weightsnow(L, net);
+  if (lua_getfield(L, 2, "query") != LUA_TNIL) {
+    if (!lipL_checkvnnlib(L, -1, "decide", &query, &cases)) return 3;
+    status = lip_vnnlib_question_init(&h->query, query, cases, order, net->root->n_in, net->root->n_out, &err);
+    h->has_query = true;
+    ask = &h->query.ask;
+    if (status) return lipL_fail(L, &err);
+  } else if (!h->property) {
+    luaL_error(L, "decide: the question changes while it is read");
+  }
+  const size_t pinned = lipL_pin(h);
+  if (query) lipL_pin(query);
   status = lip_decide(net, ask, &conf, &h->decision, &err);
+  lipL_unpin(pinned);
   lipL_watch_end(&watch);
   lipL_checkweights(L, "decide", net, before);
   if (status) return lipL_fail(L, &err);

@@ -26,6 +26,7 @@ static void drop_scratch(query *q) {
 
 static int query_gc(lua_State *L) {
   query *q = luaL_checkudata(L, 1, VNNLIB_T);
+  if (lipL_pinned(q->v)) return 0;
   drop_scratch(q);
   lip_vnnlib_cases_free(&q->cases);
   q->expanded = false;
@@ -82,9 +83,12 @@ static bool expand(lua_State *L, query *q) {
   return true;
 }
 
-bool lipL_checkvnnlib(lua_State *L, int idx, const lip_vnnlib **v, const lip_vnnlib_cases **cases) {
-  query *q = luaL_checkudata(L, idx, VNNLIB_T);
-  if (!q->v) luaL_error(L, "the query has been closed");
+bool lipL_checkvnnlib(lua_State *L, int idx, const char *what, const lip_vnnlib **v, const lip_vnnlib_cases **cases) {
+  char got[80];
+  query *q = luaL_testudata(L, idx, VNNLIB_T);
+  if (!q || !q->v)
+    luaL_error(L, "%s: a query of lip.property.vnnlib expected, got %s", what,
+               q ? "one that has been closed" : lipL_typetext(L, idx, got, sizeof got));
   if (!expand(L, q)) return false;
   *v = q->v;
   *cases = &q->cases;

@@ -20,76 +20,12 @@
 const char *const lip_verdict_names[] = {"unknown", "verified", "violated", NULL};
 
 enum { FEW_INPUTS = 20 }; /* boxes are halved */
-enum { ATTACKS = 8, STARTS = 2 }; /* runs of the attack side by side, from the middle and from points at random */
+enum {
+  ATTACKS = 8,
+  STARTS = 2
+}; /* runs of the attack side by side, from the middle and from points at random */
 
-static const char doubtful[] =
-    "the executed net breaks it at a point where exact arithmetic of its weights does not, or nearly so";
-
-/* ---- limits ---- */
-
-const char *lip_search_over(const lip_search *s) {
-  if (lip_cancel_raised(s->net->engine.cancel)) return "interrupted";
-  if (s->conf->seconds > 0 && lip_seconds() - s->begun > s->conf->seconds) return "out of time";
-  if (s->conf->nodes > 0 && s->progress.nodes >= s->conf->nodes) return "out of nodes";
-  return NULL;
-}
-
-bool lip_search_tell(lip_search *s, double least) {
-  lip_decide_state *p = &s->progress;
-  lip_watch *w = s->conf->watch;
-  lip_snprintf(p->line, sizeof p->line, "%zu nodes, %zu open, depth %zu, %.1f %% proved, least bound %.3g", p->nodes,
-               p->open, p->deepest, 100 * p->done, least);
-  if (w) w->method = p->line;
-  lip_watch_add(w, p->nodes - atomic_load(&w->done));
-  return lip_watch_tell(w, false);
-}
-
-/* ---- counterexamples ---- */
-
-float lip_search_clamp(const lip_search *s, size_t k, double v) {
-  const float least = s->part.least[k], most = s->part.most[k], f = (float)v;
-  return f < least ? least : f > most ? most : f; /* NaN stays */
-}
-
-static bool is_inside(const lip_case *c, const float *x, size_t n) {
-  for (size_t k = 0; k < n; k++)
-    if (!(x[k] >= c->least[k] && x[k] <= c->most[k])) return false;
-  return true;
-}
-
-static void keep(lip_search *s, const float *x, const float *z) {
-  lip_decision *d = s->out;
-  if (!d->x) {
-    d->x = lip_alloc(s->n_in, sizeof *d->x);
-    d->z = lip_alloc(s->n_out, sizeof *d->z);
-  }
-  if (!d->x || !d->z) return; /* then the verdict stands alone */
-  memcpy(d->x, x, s->n_in * sizeof *x);
-  memcpy(d->z, z, s->n_out * sizeof *z);
-}
-
-bool lip_search_try(lip_search *s, const float *x, size_t B) {
-  const lip_question *q = s->question;
-  lip_net_forward(s->net, x, B, false);
-  for (size_t i = 0; i < B; i++) {
-    const float *at = x + i * s->n_in, *z = s->net->logits + i * s->n_out;
-    if (!is_inside(&s->part, at, s->n_in) || lip_property_state(s->part.property, 0, z) != LIP_BROKEN) continue;
-    if (q->counts && !q->counts(q->arg, s->number, at, z)) continue;
-    keep(s, at, z);
-    fenv_t saved;
-    lip_ieee_enter(&saved);
-    const bool broken = s->relax && lip_search_confirms(s, at);
-    lip_ieee_leave(&saved);
-    if (!broken) {
-      lip_snprintf(s->out->why, sizeof s->out->why, "%s", doubtful);
-      continue;
-    }
-    s->out->verdict = LIP_VIOLATED;
-    s->out->case_number = s->number;
-    return true;
-  }
-  return false;
-}
+/* ---- attacks ---- */
 
 /* The middle of the case, and what an attack makes of it. LIP_CANCELLED is left to lip_search_over. */
 static lip_status attack(lip_search *s, lip_err *err) {
@@ -132,15 +68,6 @@ static lip_status attack(lip_search *s, lip_err *err) {
 }
 
 /* ---- cases ---- */
-
-lip_region lip_search_region(const lip_search *s) {
-  return (lip_region){.p = LIP_PINF,
-                      .boxed = true,
-                      .from = s->part.from,
-                      .to = s->part.to,
-                      .executed = LIP_EXECUTED_FLOAT32,
-                      .cancel = s->net->engine.cancel};
-}
 
 static bool is_empty(const lip_case *c, size_t n) {
   for (size_t k = 0; k < n; k++)
@@ -225,8 +152,10 @@ static lip_status look_at_all(lip_search *s, bool *proved, lip_err *err) {
     if (!proved[i]) d->case_number = i, left++;
   if (left == 0) return LIP_OK;
   d->verdict = LIP_UNKNOWN;
-  if (!*d->why) lip_snprintf(d->why, sizeof d->why, "%s", lip_search_over(s) ? lip_search_over(s) : "not decided");
-  if (left > 1 || !(d->least < INFINITY)) d->least = -INFINITY; /* nothing is known of cases that nobody came to */
+  if (!*d->why)
+    lip_snprintf(d->why, sizeof d->why, "%s", lip_search_over(s) ? lip_search_over(s) : "not decided");
+  if (left > 1 || !(d->least < INFINITY))
+    d->least = -INFINITY; /* nothing is known of cases that nobody came to */
   return LIP_OK;
 }
 

@@ -38,10 +38,10 @@ typedef enum lip_verdict { LIP_UNKNOWN, LIP_VERIFIED, LIP_VIOLATED } lip_verdict
 extern const char *const lip_verdict_names[]; /* "unknown", "verified", "violated", NULL */
 
 typedef struct lip_decide_conf {
-  double seconds; /* <= 0: no limit */
-  size_t nodes;   /* 0: no limit. With this one the answer is the same on every run */
-  bool attack;    /* look for a counterexample first */
-  uint64_t seed;  /* of the attack */
+  double seconds;   /* <= 0: no limit */
+  size_t nodes;     /* 0: no limit. With this one the answer is the same on every run */
+  bool attack;      /* look for a counterexample first */
+  uint64_t seed;    /* of the attack */
   lip_watch *watch; /* bound/watch.h: told after every round; NULL */
 } lip_decide_conf;
 

@@ -32,7 +32,7 @@ static bool through_matrix(const lip_block *b, const double *y, double *z) {
   for (size_t k = 0; k < b->M; k++) {
     number sum = {b->b[k], true};
     for (size_t i = 0; i < b->N && sum.exact; i++)
-      if (b->W[k * b->N + i] != 0) sum = add(sum, b->W[k * b->N + i], y[i]);
+      if (lip_block_weight(b, k * b->N + i) != 0) sum = add(sum, lip_block_weight(b, k * b->N + i), y[i]);
     if (!sum.exact) return false;
     z[k] = sum.v;
   }

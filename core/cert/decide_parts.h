@@ -1,4 +1,5 @@
-/* Shared by decide.c (cases, counterexamples), decide_exact.c, decide_input.c (splitting the input) and decide_score.c. */
+/* Shared by decide.c (the cases of a question) and what it is made of: decide_search.c (limits, counterexamples), decide_exact.c,
+ * decide_tree.c, decide_input.c (splitting the input), decide_score.c, decide_unit.c (deciding units). */
 #ifndef LIP_CERT_DECIDE_PARTS_H
 #define LIP_CERT_DECIDE_PARTS_H
 
@@ -60,7 +61,7 @@ lip_score *lip_score_new(const lip_relax *r);
 void lip_score_free(lip_score *s); /* accepts NULL */
 /* score (n_in): what splitting input k would do for the bound of the row w (n_out) of the outputs, about; a (n_in): the
  * row's coefficients at the input. from, to (n_in): the box. */
-void lip_score_inputs(lip_score *s, const lip_ranges *g, const double *w, const double *from, const double *to,
-                      const double *a, double *score);
+void lip_score_inputs(lip_score *s, const lip_ranges *g, const double *w, const double *from,
+                      const double *to, const double *a, double *score);
 
 #endif

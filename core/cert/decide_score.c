@@ -17,8 +17,8 @@
 
 struct lip_score {
   const lip_relax *r;
-  double *J;         /* (units, n_in) of u, block after block */
-  double *y;         /* (widest, n_in) of the activations before a block */
+  double *J;          /* (units, n_in) of u, block after block */
+  double *y;          /* (widest, n_in) of the activations before a block */
   double *now, *next; /* (widest) the row over activations; over units */
 };
 
@@ -71,7 +71,8 @@ static void derive(lip_score *s, const lip_ranges *g) {
     const uint32_t *mate = b->block->mate;
     for (size_t k = 0; k < b->M; k++) {
       const size_t m = mate ? mate[k] : k, p = k < m ? k : m, d = k < m ? m : k; /* sum and difference */
-      const double at_p = middle_slope(q, p) * (p == d ? 1 : 0.5), at_d = p == d ? 0 : middle_slope(q, d) * (k == p ? 0.5 : -0.5);
+      const double at_p = middle_slope(q, p) * (p == d ? 1 : 0.5),
+                   at_d = p == d ? 0 : middle_slope(q, d) * (k == p ? 0.5 : -0.5);
       for (size_t i = 0; i < n; i++) s->y[k * n + i] = at_p * J[p * n + i] + at_d * J[d * n + i];
     }
     J += b->M * n;
@@ -107,8 +108,8 @@ static void through_pairs(lip_score *s, const slab *b) {
   }
 }
 
-void lip_score_inputs(lip_score *s, const lip_ranges *g, const double *w, const double *from, const double *to,
-                      const double *a, double *score) {
+void lip_score_inputs(lip_score *s, const lip_ranges *g, const double *w, const double *from,
+                      const double *to, const double *a, double *score) {
   const size_t n = s->r->a->n_in, last = s->r->n - 1;
   const double *J = s->J;
   double *width = s->y; /* free when the derivatives are there */

@@ -63,7 +63,8 @@ static void take(tree *t) {
 
 /* Puts the round back. */
 static void put_back(tree *t) {
-  for (size_t i = t->taken; i-- > 0;) (void)push(t, t->work + i * t->kind->numbers, t->round[i]); /* there was room */
+  for (size_t i = t->taken; i-- > 0;)
+    (void)push(t, t->work + i * t->kind->numbers, t->round[i]); /* there was room */
   t->taken = 0;
 }
 

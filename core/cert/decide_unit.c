@@ -168,7 +168,8 @@ static void half(void *arg, const double *node, const lip_fate *f, bool high, do
 
 static lip_status refute_set(deciding *t, lip_err *err) {
   const size_t U = t->units;
-  const lip_tree_kind kind = {numbers_of(t), look, half, t, "all units are decided, and a bound is not above 0"};
+  const lip_tree_kind kind = {numbers_of(t), look, half, t,
+                              "all units are decided, and a bound is not above 0"};
   double *root = lip_alloc(kind.numbers, sizeof *root);
   if (!root) return lip_fail(err, LIP_MEMORY, "decide: out of memory");
   for (size_t i = 0; i < U; i++) {
@@ -178,14 +179,16 @@ static lip_status refute_set(deciding *t, lip_err *err) {
   }
   for (size_t j = 0; j < t->n_rows; j++) root[PARTS * U + j] = 1 / (double)t->n_rows;
   for (size_t id = 0; id < t->s->threads; id++)
-    for (size_t i = 0; i < U; i++) t->hand[id].d->least[i] = 1, t->hand[id].d->most[i] = 0; /* slopes begin anew */
+    for (size_t i = 0; i < U; i++)
+      t->hand[id].d->least[i] = 1, t->hand[id].d->most[i] = 0; /* slopes begin anew */
   lip_status status = lip_tree_grow(t->s, &kind, root, err);
   lip_free(root);
   return status;
 }
 
 /* Rows of the clause that the bits of `set` name. */
-static void choose_rows(deciding *t, const lip_property *p, const lip_clause *c, const uint32_t *set, size_t n) {
+static void choose_rows(deciding *t, const lip_property *p, const lip_clause *c, const uint32_t *set,
+                        size_t n) {
   t->n_rows = n;
   for (size_t j = 0; j < n; j++) {
     const size_t r = c->first + set[j];
@@ -220,7 +223,8 @@ static lip_status refute_clause(deciding *t, const lip_clause *c, lip_err *err) 
   out->verdict = LIP_UNKNOWN;
   if (n > LIP_ROWS || (n > 1 && count_sets(c->n, n) > SETS)) {
     out->least = -INFINITY;
-    lip_snprintf(out->why, sizeof out->why, "a clause of %zu rows that needs %zu has too many ways to fail", c->n, c->need);
+    lip_snprintf(out->why, sizeof out->why, "a clause of %zu rows that needs %zu has too many ways to fail",
+                 c->n, c->need);
     return LIP_OK;
   }
   for (size_t j = 0; j < n; j++) set[j] = (uint32_t)j;

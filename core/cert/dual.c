@@ -28,8 +28,9 @@ lip_status lip_dual_new(const lip_relax *r, lip_dual **out, lip_err *err) {
     lip_free(d);
     return lip_fail(err, LIP_MEMORY, "out of memory for multipliers");
   }
-  double **part[ARRAYS] = {&d->alpha, &d->beta, &d->side, &d->least, &d->most, &d->g,          &d->h,
-                           &d->u,     &d->ma,   &d->va,   &d->mb,    &d->vb,   &d->best_alpha, &d->best_beta, &d->curve};
+  double **part[ARRAYS] = {&d->alpha, &d->beta, &d->side,       &d->least,     &d->most,
+                           &d->g,     &d->h,    &d->u,          &d->ma,        &d->va,
+                           &d->mb,    &d->vb,   &d->best_alpha, &d->best_beta, &d->curve};
   memset(at, 0, (ARRAYS * n + 2 * n_in + 2 * r->widest + 1) * sizeof *at);
   for (size_t i = 0; i < ARRAYS; i++) *part[i] = at + i * n;
   d->a = at + ARRAYS * n;
@@ -77,7 +78,8 @@ void lip_dual_prepare(lip_dual *d, const lip_ranges *g) {
     for (size_t k = 0; k < d->r->slab[l].M; k++) {
       const size_t i = d->first[l] + k;
       double least = 1, most = 0;
-      if (q->low[k] == q->high[k] || lip_block_is_line(b, k) || !slopes_at_kink(b, k, q->from[k], q->to[k], &least, &most, &d->curve[i])) {
+      if (q->low[k] == q->high[k] || lip_block_is_line(b, k) ||
+          !slopes_at_kink(b, k, q->from[k], q->to[k], &least, &most, &d->curve[i])) {
         d->least[i] = 1;
         d->most[i] = 0;
         continue;
@@ -207,7 +209,8 @@ double lip_dual_bound(lip_dual *d, lip_ranges *g, const lip_rows *rows) {
 static void least_point(lip_dual *d, lip_ranges *g) {
   const size_t n = d->r->a->n_in;
   if (g->copy.p == LIP_PINF) {
-    for (size_t i = 0; i < n; i++) d->x[i] = g->x_mid[i] + (d->a[i] > 0 ? -g->x_half[i] : d->a[i] < 0 ? g->x_half[i] : 0);
+    for (size_t i = 0; i < n; i++)
+      d->x[i] = g->x_mid[i] + (d->a[i] > 0 ? -g->x_half[i] : d->a[i] < 0 ? g->x_half[i] : 0);
     return;
   }
   double two = 0;
@@ -293,7 +296,8 @@ static void step_up(lip_dual *d, size_t t, double rate) {
       }
       if (!(d->least[i] <= d->most[i])) continue;
       const bool used = takes_free(d, i, d->g[i]);
-      d->alpha[i] += (d->most[i] - d->least[i]) * move(&a, used ? d->g[i] * d->u[i] : 0, &d->ma[i], &d->va[i]);
+      d->alpha[i] +=
+          (d->most[i] - d->least[i]) * move(&a, used ? d->g[i] * d->u[i] : 0, &d->ma[i], &d->va[i]);
       if (!(d->alpha[i] > d->least[i])) d->alpha[i] = d->least[i];
       if (d->alpha[i] > d->most[i]) d->alpha[i] = d->most[i];
     }

@@ -15,7 +15,8 @@ typedef struct lip_dual {
   double *side;         /* what is supposed: side u <= 0, side 1 or -1; 0: nothing */
   double *least, *most; /* of alpha; least > most: no line is free */
   double *curve;        /* of phi there: > 0 convex, the line below is free; < 0 concave, the line above */
-  double *g, *h, *u;    /* coefficients behind phi and before; value at the point where the relaxation is least */
+  double *g, *h,
+      *u; /* coefficients behind phi and before; value at the point where the relaxation is least */
   double *ma, *va, *mb, *vb; /* moments of Adam */
   double *best_alpha, *best_beta;
   double *a, *x; /* (n_in) the row at the input; that point there */

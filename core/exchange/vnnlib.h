@@ -129,7 +129,8 @@ lip_vnnlib_about lip_vnnlib_row_about(const lip_vnnlib *v, const lip_vnnlib_row 
  * point, proved (by a side, or by a row without variables). */
 bool lip_vnnlib_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high);
 /* The same rounded inwards: whatever is between these sides is in the box itself. False: nothing may be. */
-bool lip_vnnlib_inner_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high);
+bool lip_vnnlib_inner_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low,
+                          double *high);
 /* The same of all cases, without writing their boxes down: empty (n). LIP_MEMORY. */
 lip_status lip_vnnlib_empty(const lip_vnnlib *v, const lip_vnnlib_cases *c, bool *empty, lip_err *err);
 /* The rows of case i that lip_vnnlib_box says nothing about, counted by kind: [about]. */

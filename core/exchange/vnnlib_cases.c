@@ -199,7 +199,8 @@ void lip_vnnlib_count(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, 
 /* ---- boxes ---- */
 
 /* a x <= b for the decimals a, b: x <= *side, or (a < 0) x >= *side, rounded outwards; `inside`: inwards, `strict` included. */
-static void side_of(const lip_vnnlib_number *a, const lip_vnnlib_number *b, bool inside, bool strict, double *side) {
+static void side_of(const lip_vnnlib_number *a, const lip_vnnlib_number *b, bool inside, bool strict,
+                    double *side) {
   const bool above = a->negative; /* x >= b / a */
   if (a->down == a->up && fabs(a->down) == 1) {
     const double bound = inside ? b->down : b->up;
@@ -236,7 +237,8 @@ static bool read_side(const lip_vnnlib *v, const lip_vnnlib_row *r, bool inside,
   return true;
 }
 
-static bool find_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, bool inside, double *low, double *high) {
+static bool find_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, bool inside, double *low,
+                     double *high) {
   bool some = true;
   fenv_t saved;
   side s;
@@ -256,7 +258,8 @@ bool lip_vnnlib_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, do
   return find_box(v, c, i, false, low, high);
 }
 
-bool lip_vnnlib_inner_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low, double *high) {
+bool lip_vnnlib_inner_box(const lip_vnnlib *v, const lip_vnnlib_cases *c, size_t i, double *low,
+                          double *high) {
   return find_box(v, c, i, true, low, high);
 }
 

@@ -21,8 +21,11 @@ static lip_status set_sides(lip_vnnlib_question *q, size_t i, lip_err *err) {
     const size_t p = place_of(q, k);
     const double low = some ? q->side[p] : 1, high = some ? q->side[n + p] : 0; /* no input is inside */
     if (!isfinite(low) || !isfinite(high))
-      return lip_fail(err, LIP_UNSUPPORTED, "case %zu of the query: X_%zu is bounded on %s: give every input two sides", i + 1,
-                      p, isfinite(low) ? "its lower side only" : isfinite(high) ? "its upper side only" : "no side");
+      return lip_fail(err, LIP_UNSUPPORTED,
+                      "case %zu of the query: X_%zu is bounded on %s: give every input two sides", i + 1, p,
+                      isfinite(low)    ? "its lower side only"
+                      : isfinite(high) ? "its upper side only"
+                                       : "no side");
     q->sorted[k] = low;
     q->sorted[n + k] = high;
   }
@@ -57,15 +60,16 @@ static bool counts(void *arg, size_t i, const float *x, const float *z) {
   return lip_vnnlib_point(q->v, q->asked, z, &state, NULL) == LIP_OK && state == LIP_VNNLIB_UNSAFE;
 }
 
-lip_status lip_vnnlib_question_init(lip_vnnlib_question *q, const lip_vnnlib *v, const lip_vnnlib_cases *cases,
-                                    const uint32_t *order, size_t n_x, size_t n_y, lip_err *err) {
+lip_status lip_vnnlib_question_init(lip_vnnlib_question *q, const lip_vnnlib *v,
+                                    const lip_vnnlib_cases *cases, const uint32_t *order, size_t n_x,
+                                    size_t n_y, lip_err *err) {
   *q = (lip_vnnlib_question){.v = v, .cases = cases, .order = order};
   q->ask = (lip_question){cases->n, case_at, counts, q};
   if (v->n_network != 1)
     return lip_fail(err, LIP_SHAPE, "the query is about %zu networks, it can be asked of one", v->n_network);
   if (v->n_x != n_x || v->n_y != n_y)
-    return lip_fail(err, LIP_SHAPE, "the query has %zu inputs and %zu outputs, the net %zu and %zu", v->n_x, v->n_y, n_x,
-                    n_y);
+    return lip_fail(err, LIP_SHAPE, "the query has %zu inputs and %zu outputs, the net %zu and %zu", v->n_x,
+                    v->n_y, n_x, n_y);
   q->side = lip_alloc(4 * n_x + 1, sizeof *q->side);
   q->point = lip_alloc(3 * n_x + 1, sizeof *q->point);
   if (!q->side || !q->point) return lip_fail(err, LIP_MEMORY, "out of memory for a box of %zu inputs", n_x);

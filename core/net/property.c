@@ -62,7 +62,8 @@ void lip_property_free(lip_property *p) {
   *p = (lip_property){0};
 }
 
-lip_status lip_property_rows(const lip_property *p, size_t y, size_t n_out, lip_property *rows, lip_err *err) {
+lip_status lip_property_rows(const lip_property *p, size_t y, size_t n_out, lip_property *rows,
+                             lip_err *err) {
   *rows = (lip_property){.asked = LIP_ASK_ROWS, .C = n_out};
   if (n_out == 1) return lip_property_add(rows, &(double){y ? 1 : -1}, &(double){0}, 1, 1, err);
   const lip_clause c = lip_property_clause(p, y, 0);

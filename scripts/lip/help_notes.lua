@@ -75,14 +75,18 @@ Certified is the net that is returned, as lipwb executes it, and any program tha
 order: onnxruntime is at most 2 * net:deviation(size of the input) away, but for its tanh, sigmoid and softplus. A step is folded
 into another only where nothing is rounded; what is not read is named with its node. (x - mean) / std needs round = true
 where 1 / std is no float32: the net then multiplies by the nearest one.]],
+  ["lip.verify"] = [[
+Of one question, by branch and bound: local p = lip.property{ input = {low = lip.zeros(2), high = lip.ones(2)}, output = {C = {{1, -1}}, d = {0.5}} }
+input: a box, a ball {x =, eps =, scale =, box =} of norm inf, or a list of these. output: what must hold everywhere in it, rows
+C z + d > 0 (any = true: one of them), {between = {low, high}}, or {label = y}, {label = y, top = k}, {label = y, target = t}.
+  print(lip.verify(net, p).verdict)
+"verified" is proved for the net as executed in float32 and for exact arithmetic; "violated" comes with the point x.]],
   ["lip.property.vnnlib"] = [[
 Example: local query = assert(lip.property.vnnlib "prop.vnnlib.gz"); print(query, #query:cases())
-Whether a net can be unsafe in case i, as lip.verify decides it ("verified": it cannot):
-  local low, high = query:box(i)
-  lip.verify(net, (low + high):mul(0.5):reshape{1, query.inputs}, {eps = 1, scale = high - low, p = "inf",
-    box = {low, high}, spec = query:spec(i)}).verdicts[1]
-The box holds that of the query, whose decimals may be no float32: a point on its edge may be outside of the query, and
-query:holds(x, y) then says "safe". Draw a point that was found towards the middle a little and ask again.]],
+Whether a net can be unsafe ("verified": it cannot, neither in float32 nor in exact arithmetic):
+  local answer = lip.verify(net, query, {seconds = 60}); print(answer.verdict, answer.x)
+A counterexample is inside of the decimals of the query, exactly: query:holds(answer.x, answer.outputs) says "unsafe". box(i) is
+rounded outwards, so a point on its edge may be outside.]],
   ["lip.tensors"] = [[
 Example: local arrays, info = assert(lip.tensors "resnet.safetensors"); print(arrays["fc.weight"])
 Reads files of other programs: safetensors (F64, F32, F16, BF16, I8 to I64, U8 to U64, BOOL) and NumPy's NPZ, packed or not, of

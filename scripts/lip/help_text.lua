@@ -115,7 +115,7 @@ vjp(f, ...) -- f(...), and a function from a gradient of that to those of the ar
   { "Norms", "lip.", "lip", [[
 bound(net, options) -- net:bound(options)
 attack(net, data, options) -- searches points that the net answers wrongly; help "attack" lists the options
-verify(net, data, options) -- verified, violated or unproven for each point and a ball around it
+verify(net, data, options) -- verified, violated or unproven: for balls around points, or a property
 attacks() -- the methods of lip.attack as data
 bound_methods() -- the methods of net:bound and net:certify as data
 check_certificate(path, net, data) -- as lipwb check: a table with accepted=, and reason= when it is refused
@@ -140,6 +140,7 @@ weighted() -- how many layers have weights held to a share of the budget, in the
 bound(options) -- the Lipschitz bound: upper, lower, layer by layer; method=, pairs=, p=
 certify(data, options) -- certified accuracy and radii on a data set
 certificate(path, data, options) -- what certify finds, as a file that lipwb check verifies
+decide(question, options) -- whether a property holds, by branch and bound: lip.verify calls it
 ranges(x, eps, options) -- proved intervals of every output and hidden unit, for inputs within eps of x
 jacobian(x, eps, options) -- proved intervals of every partial derivative there
 save(path, options) -- writes a checkpoint (safetensors)
@@ -190,6 +191,9 @@ cifar10(folder) -- CIFAR-10, binary version
 cifar100(folder) -- CIFAR-100, binary version
 download(urls, path, sha256) -- fetches a file and checks it]] },
   { "Properties", "lip.property.", "lip.property", [[
+robust(x, label, eps) -- inputs no farther than eps from x, in norm inf, are given the label
+top_k(x, label, k, eps) -- the label is among their k largest outputs
+output_range(input, low, high) -- outputs stay between two numbers, in a box {low =, high =} or ball
 vnnlib(path) -- a VNN-LIB query, version 1 or 2, also packed or as {text = "..."}; or nil, message, code]] },
   { "Methods of a query", "query:", "type:lip.vnnlib", [[
 text({version = 2}) -- canonical text, in its own version if not told; numbers stay the decimals they are

@@ -259,6 +259,7 @@ function tests.test_functions_show_their_options()
     ["net:project"] = { net.project, net, wrong }, ["net:evaluate"] = { net.evaluate, net, ds, wrong },
     ["net:bound"] = { net.bound, net, wrong }, ["net:certify"] = { net.certify, net, ds, wrong },
     ["net:ranges"] = { net.ranges, net, lip.zeros(1, 2), 1, wrong },
+    ["net:decide"] = { net.decide, net, {}, wrong },
     ["net:jacobian"] = { net.jacobian, net, lip.zeros(1, 2), 1, wrong },
     ["net:certificate"] = { net.certificate, net, "none", ds, wrong },
     ["lip.onnx"] = { lip.onnx, "none", wrong },

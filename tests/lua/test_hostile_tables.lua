@@ -309,6 +309,11 @@ local calls = {
   ["lip.property.vnnlib"] = function()
     return { text = text "(declare-const X_0 Real)(declare-const Y_0 Real)(assert |(<= X_0 Y_0))" }
   end,
+  ["lip.net:decide"] = function(net)
+    local shape = net.input_shape or { 4 }
+    local low = lip.zeros(table.unpack(shape))
+    return net, { input = { { x = low, eps = 0.1, box = { 0, 1 } } }, spec = { between = { -1, 1 } } }, { nodes = 3, attack = false }
+  end,
   ["lip.layer:__call"] = function(d) return d, { beta = 2, mode = text "sl|ow" } end,
   ["lip.layer"] = function()
     local function same(_, _, dy) return dy end
