@@ -20,8 +20,8 @@ The first line of output is the answer:
   timeout   not decided in time
   unknown   not decided for another reason, which the second line tells
 Exit status: 0 unsat, 3 sat, 4 timeout or unknown, 1 a file could not be read or written, 2 wrong usage.]]
-parser:argument("net", "an ONNX file (.onnx, .onnx.gz), or a checkpoint")
-parser:argument("property", "a VNN-LIB file (.vnnlib, .vnnlib.gz)")
+parser:argument("net", "an ONNX file (.onnx, .onnx.gz), or a checkpoint"):args "?"
+parser:argument("property", "a VNN-LIB file (.vnnlib, .vnnlib.gz)"):args "?"
 local function positive(text)
   local v = tonumber(text)
   if not v or not (v > 0) then return nil, ("a number > 0 expected, got '%s'"):format(text) end
@@ -39,6 +39,13 @@ parser:option("--input", "the shape of one sample of an ONNX net that leaves it 
 parser:flag("--round", "numbers of an ONNX file that are no float32 are rounded to nearest")
 parser:flag("--drop-softmax", "leave out a softmax at the end")
 parser:flag("--quiet", "the answer only")
+parser:option("--instances", "in place of NET and PROP: a CSV file of lines net,property,timeout[,answer]; stored as a sweep, "
+  .. "so that the same command goes on where it was ended")
+parser:option("-j --jobs", "with --instances: how many at once")
+parser:option("--store", "with --instances: the database of results, as of lipwb sweep")
+parser:option("--plot", "with --instances: a figure of answers over time")
+parser:option("--run-instance", "in place of NET and PROP: what the competition calls with (v1, category, net, property, file for "
+  .. "the result, timeout)"):args(6):argname { "VERSION", "CATEGORY", "ONNX", "VNNLIB", "RESULT", "SECONDS" }
 
 --- The point of a decision as the competition writes it, X in the order of the query.
 function command.point_text(decision, order)
@@ -82,12 +89,44 @@ local function say_more(decision, notes)
     decision.seconds))
 end
 
+-- The sweep over all lines of a CSV file.
+local function run_instances(args)
+  local file = package.searchpath("lip.decide.instances", package.path)
+  local words = { file, "--set", "instances=" .. args.instances }
+  for _, name in ipairs { "jobs", "store", "plot" } do
+    if args[name] then table.move({ "--" .. name, args[name] }, 1, 2, #words + 1, words) end
+  end
+  if args.timeout then table.move({ "--set", "timeout=" .. args.timeout }, 1, 2, #words + 1, words) end
+  if args.round then table.move({ "--set", "round=true" }, 1, 2, #words + 1, words) end
+  return require("lip.sweep.command").main(table.unpack(words))
+end
+
+-- The answer goes into a file: "unsat", "sat" and the point, "timeout", "unknown" or "error".
+local function run_instance(words)
+  local version, _, net, property, result, seconds = table.unpack(words)
+  if version ~= "v1" then return complain(("--run-instance knows version v1, got '%s'"):format(version), commands.USAGE) end
+  if not tonumber(seconds) then return complain(("--run-instance expects seconds, got '%s'"):format(seconds), commands.USAGE) end
+  local decision, notes, code = command.decide(net, property, { seconds = tonumber(seconds), round = true, drop_softmax = false,
+    progress = false })
+  local answer = decision and command.answer(decision) or "error"
+  local text = answer .. "\n" .. (answer == "sat" and command.point_text(decision, notes.order) or "")
+  local done, message = core.file.write(result, text)
+  if not done then return complain(message) end
+  if not decision then return commands.status(complain, nil, notes, code) end
+  return commands.OK
+end
+
 ---@return integer status
 function command.main(...)
   local words = { ... }
   if commands.helped(parser, words) then return commands.OK end
   local args, status = commands.parse(parser, words, complain)
   if not args then return status end
+  if args.instances and not args.net then return run_instances(args) end
+  if args.run_instance and not args.net then return run_instance(args.run_instance) end
+  if not args.property or args.instances or args.run_instance then
+    return complain("NET and PROP are expected, or --instances FILE alone\n" .. parser:get_usage(), commands.USAGE)
+  end
   if files.kind(args.property) ~= "vnnlib" then
     return complain(args.property .. ": a query ends with .vnnlib or .vnnlib.gz", commands.USAGE)
   end
