@@ -1,5 +1,6 @@
 /* net:decide: properties of nets over boxes, by branch and bound. */
 #include <math.h>
+#include <string.h>
 
 #include "bindings/bind_cert.h"
 #include "bindings/bind_property.h"
@@ -261,12 +262,25 @@ static void push_decision(lua_State *L, const lip_decision *d, const lip_net *ne
   lipL_setnumber(L, "seconds", d->seconds);
 }
 
-/* net:decide({query =} or {input = {{low =, high =} or {x =, eps =}, ...}, spec =, label =}, {seconds =, nodes =, attack =, seed =, progress =}) ->
+static lip_split read_split(lua_State *L) {
+  char got[80];
+  lip_split split = LIP_SPLIT_BEST;
+  if (lua_getfield(L, 3, "split") != LUA_TNIL) {
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    while (lip_split_names[split] && strcmp(lip_split_names[split], name) != 0) split++;
+    if (!lip_split_names[split])
+      luaL_error(L, "decide: option 'split' expects \"best\", \"input\" or \"unit\", got %s", lipL_typetext(L, -1, got, sizeof got));
+  }
+  lua_pop(L, 1);
+  return split;
+}
+
+/* net:decide({query =} or {input = {{low =, high =} or {x =, eps =}, ...}, spec =, label =}, {seconds =, nodes =, split =, attack =, seed =, progress =}) ->
  * {verdict = "verified" | "violated" | "unknown", x =, outputs =, label =, case =, reason =, least =, nodes =, leaves =,
  *  deepest =, seconds =} | nil, message, code */
 static int net_decide(lua_State *L) {
   static const char *const fields[] = {"query", "order", "input", "spec", "label", NULL};
-  static const char *const known[] = {"seconds", "nodes", "attack", "seed", "progress", NULL};
+  static const char *const known[] = {"seconds", "nodes", "split", "attack", "seed", "progress", NULL};
   lip_err err;
   lip_net *net = lipL_checkidle(L, 1);
   lua_settop(L, 3);
@@ -281,6 +295,7 @@ static int net_decide(lua_State *L) {
       luaL_error(L, "decide: option 'seconds' expects a number > 0, got %f", conf.seconds);
     if (!isfinite(conf.seconds)) conf.seconds = 0;
     conf.nodes = lipL_optfield_size(L, 3, "decide", "nodes", 0);
+    conf.split = read_split(L);
     conf.attack = lipL_optfield_bool(L, 3, "decide", "attack", true);
     conf.seed = lipL_optfield_size(L, 3, "decide", "seed", 1);
   }

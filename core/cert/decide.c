@@ -18,6 +18,7 @@
 #include "core/norm/round.h"
 
 const char *const lip_verdict_names[] = {"unknown", "verified", "violated", NULL};
+const char *const lip_split_names[] = {"best", "input", "unit", NULL};
 
 enum { FEW_INPUTS = 20 }; /* boxes are halved */
 enum {
@@ -126,7 +127,8 @@ static lip_status look_at_case(lip_search *s, int round, size_t i, bool *proved,
                    s->affine.unknown ? s->affine.unknown : "");
     return LIP_OK;
   }
-  status = s->n_in <= FEW_INPUTS ? lip_decide_input(s, err) : lip_decide_unit(s, err);
+  const bool few = s->conf->split == LIP_SPLIT_INPUT || (s->conf->split == LIP_SPLIT_BEST && s->n_in <= FEW_INPUTS);
+  status = few ? lip_decide_input(s, err) : lip_decide_unit(s, err);
   d->leaves += s->progress.closed;
   *proved = d->verdict == LIP_VERIFIED;
   return status;

@@ -37,9 +37,14 @@ typedef struct lip_question {
 typedef enum lip_verdict { LIP_UNKNOWN, LIP_VERIFIED, LIP_VIOLATED } lip_verdict;
 extern const char *const lip_verdict_names[]; /* "unknown", "verified", "violated", NULL */
 
+/* What is split: inputs where there are at most 20 of them, else units; or always the one or the other. */
+typedef enum lip_split { LIP_SPLIT_BEST, LIP_SPLIT_INPUT, LIP_SPLIT_UNIT } lip_split;
+extern const char *const lip_split_names[]; /* "best", "input", "unit", NULL */
+
 typedef struct lip_decide_conf {
   double seconds;   /* <= 0: no limit */
   size_t nodes;     /* 0: no limit. With this one the answer is the same on every run */
+  lip_split split;
   bool attack;      /* look for a counterexample first */
   uint64_t seed;    /* of the attack */
   lip_watch *watch; /* bound/watch.h: told after every round; NULL */

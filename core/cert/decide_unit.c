@@ -6,7 +6,9 @@
  * or for the part below a node, and multipliers found for the rows' bound give the half space that does most (refute.c).
  *
  * A node is what its units' intervals are, with the slopes and multipliers to begin with. The intervals hold wherever what is
- * supposed holds; sizes and roundings are those of the whole region. */
+ * supposed holds; sizes and roundings are those of the whole region. Where all units are decided a linear program is left, which
+ * ascent need not solve to the end: then the box of inputs is halved, too. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -36,12 +38,16 @@ typedef struct deciding {
   double *w, *c; /* rows of the set at hand */
 } deciding;
 
-/* ---- nodes as numbers: from, to, alpha, beta, side (units each), shares ---- */
+/* ---- nodes as numbers: from, to, alpha, beta, side (units each), shares (rows), the box of inputs (2 n_in) ---- */
 
 enum { PARTS = 5 };
 
-static size_t numbers_of(const deciding *t) {
+static size_t box_at(const deciding *t) {
   return PARTS * t->units + t->n_rows;
+}
+
+static size_t numbers_of(const deciding *t) {
+  return box_at(t) + 2 * t->s->n_in;
 }
 
 static void save(const deciding *t, const hand *h, double *node) {
@@ -65,6 +71,9 @@ static met load(const deciding *t, hand *h, const double *node) {
   const lip_relax *r = t->s->relax;
   const size_t U = t->units;
   lip_relax_restore(h->g);
+  h->g->copy.from = node + box_at(t);
+  h->g->copy.to = h->g->copy.from + t->s->n_in;
+  if (!lip_region_start(h->g)) return UNKNOWN;
   for (size_t l = 0; l + 1 < r->n; l++) {
     reach *q = &h->g->reach[l];
     const double *from = node + h->d->first[l], *to = from + U;
@@ -138,6 +147,19 @@ static size_t worst_unit(const deciding *t, const hand *h, bool *high) {
   return found;
 }
 
+/* The input whose halves change the bound most; SIZE_MAX: none can be halved. */
+static size_t widest_input(const deciding *t, const hand *h, const double *box) {
+  const size_t n = t->s->n_in;
+  size_t found = SIZE_MAX;
+  double most = -1;
+  for (size_t k = 0; k < n; k++) {
+    const double from = box[k], to = box[n + k], m = 0.5 * from + 0.5 * to;
+    const double score = (fabs(h->d->a[k]) + DBL_MIN) * (to - from);
+    if (m > from && m < to && score > most) most = score, found = k;
+  }
+  return found;
+}
+
 static void look(void *arg, size_t id, double *node, float *points, lip_fate *f) {
   const deciding *t = arg;
   const size_t n = t->s->n_in;
@@ -146,7 +168,13 @@ static void look(void *arg, size_t id, double *node, float *points, lip_fate *f)
   for (size_t i = 0; i < t->units && first; i++) first = node[4 * t->units + i] == 0;
   f->proved = refutes(t, h, node, first, &f->least);
   if (f->proved) return;
-  if (f->least > -INFINITY) f->split = worst_unit(t, h, &f->high);
+  if (f->least > -INFINITY) {
+    f->split = worst_unit(t, h, &f->high);
+    if (f->split == SIZE_MAX) {
+      const size_t k = widest_input(t, h, node + box_at(t));
+      if (k != SIZE_MAX) f->split = t->units + k, f->high = h->d->a[k] < 0;
+    }
+  }
   if (f->split != SIZE_MAX) save(t, h, node);
   for (size_t k = 0; k < n; k++) { /* where the bound is least, and the middle */
     points[k] = lip_search_clamp(t->s, k, h->d->x[k]);
@@ -158,6 +186,12 @@ static void half(void *arg, const double *node, const lip_fate *f, bool high, do
   const deciding *t = arg;
   const size_t i = f->split, U = t->units;
   memcpy(child, node, numbers_of(t) * sizeof *node);
+  if (i >= U) {
+    double *box = child + box_at(t) + (i - U);
+    const size_t n = t->s->n_in;
+    box[high ? 0 : n] = 0.5 * box[0] + 0.5 * box[n];
+    return;
+  }
   child[4 * U + i] = high ? -1 : 1;
   child[3 * U + i] = 0;
   if (high && !(child[i] > 0)) child[i] = 0;
@@ -169,7 +203,7 @@ static void half(void *arg, const double *node, const lip_fate *f, bool high, do
 static lip_status refute_set(deciding *t, lip_err *err) {
   const size_t U = t->units;
   const lip_tree_kind kind = {numbers_of(t), look, half, t,
-                              "all units are decided, and a bound is not above 0"};
+                              "all units are decided and inputs too close to be halved, and a bound is not above 0"};
   double *root = lip_alloc(kind.numbers, sizeof *root);
   if (!root) return lip_fail(err, LIP_MEMORY, "decide: out of memory");
   for (size_t i = 0; i < U; i++) {
@@ -178,6 +212,8 @@ static lip_status refute_set(deciding *t, lip_err *err) {
     root[2 * U + i] = root[3 * U + i] = root[4 * U + i] = 0;
   }
   for (size_t j = 0; j < t->n_rows; j++) root[PARTS * U + j] = 1 / (double)t->n_rows;
+  memcpy(root + box_at(t), t->s->part.from, t->s->n_in * sizeof *root);
+  memcpy(root + box_at(t) + t->s->n_in, t->s->part.to, t->s->n_in * sizeof *root);
   for (size_t id = 0; id < t->s->threads; id++)
     for (size_t i = 0; i < U; i++)
       t->hand[id].d->least[i] = 1, t->hand[id].d->most[i] = 0; /* slopes begin anew */

@@ -335,6 +335,7 @@ seed = 1 -- of the attack
 -> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, region=, assumed=, reason= }; assumed, region: as of net:certify; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
   ["net:decide"] = [[
 seconds = no limit -- then the answer is unknown
+split = best -- what is split: "input", "unit", or the first where there are at most 20 inputs
 nodes = no limit -- of the tree; the answer is the same on every run and for any number of threads
 attack = true -- look for a counterexample first
 seed = 1 -- of the attack
