@@ -269,7 +269,8 @@ static lip_split read_split(lua_State *L) {
     const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     while (lip_split_names[split] && strcmp(lip_split_names[split], name) != 0) split++;
     if (!lip_split_names[split])
-      luaL_error(L, "decide: option 'split' expects \"best\", \"input\" or \"unit\", got %s", lipL_typetext(L, -1, got, sizeof got));
+      luaL_error(L, "decide: option 'split' expects \"best\", \"input\" or \"unit\", got %s",
+                 lipL_typetext(L, -1, got, sizeof got));
   }
   lua_pop(L, 1);
   return split;
@@ -318,7 +319,8 @@ static int net_decide(lua_State *L) {
   const float *before = lipL_weightsnow(L, net);
   if (lua_getfield(L, 2, "query") != LUA_TNIL) {
     if (!lipL_checkvnnlib(L, -1, "decide", &query, &cases)) return 3;
-    status = lip_vnnlib_question_init(&h->query, query, cases, order, net->root->n_in, net->root->n_out, &err);
+    status =
+        lip_vnnlib_question_init(&h->query, query, cases, order, net->root->n_in, net->root->n_out, &err);
     h->has_query = true;
     ask = &h->query.ask;
     if (status) return lipL_fail(L, &err);

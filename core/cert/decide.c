@@ -127,7 +127,8 @@ static lip_status look_at_case(lip_search *s, int round, size_t i, bool *proved,
                    s->affine.unknown ? s->affine.unknown : "");
     return LIP_OK;
   }
-  const bool few = s->conf->split == LIP_SPLIT_INPUT || (s->conf->split == LIP_SPLIT_BEST && s->n_in <= FEW_INPUTS);
+  const bool few =
+      s->conf->split == LIP_SPLIT_INPUT || (s->conf->split == LIP_SPLIT_BEST && s->n_in <= FEW_INPUTS);
   status = few ? lip_decide_input(s, err) : lip_decide_unit(s, err);
   d->leaves += s->progress.closed;
   *proved = d->verdict == LIP_VERIFIED;

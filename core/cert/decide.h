@@ -42,8 +42,8 @@ typedef enum lip_split { LIP_SPLIT_BEST, LIP_SPLIT_INPUT, LIP_SPLIT_UNIT } lip_s
 extern const char *const lip_split_names[]; /* "best", "input", "unit", NULL */
 
 typedef struct lip_decide_conf {
-  double seconds;   /* <= 0: no limit */
-  size_t nodes;     /* 0: no limit. With this one the answer is the same on every run */
+  double seconds; /* <= 0: no limit */
+  size_t nodes;   /* 0: no limit. With this one the answer is the same on every run */
   lip_split split;
   bool attack;      /* look for a counterexample first */
   uint64_t seed;    /* of the attack */

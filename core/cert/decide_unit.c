@@ -202,21 +202,20 @@ static void half(void *arg, const double *node, const lip_fate *f, bool high, do
 
 static lip_status refute_set(deciding *t, lip_err *err) {
   const size_t U = t->units;
-  const lip_tree_kind kind = {numbers_of(t), look, half, t,
-                              "all units are decided and inputs too close to be halved, and a bound is not above 0"};
+  const lip_tree_kind kind = {
+      numbers_of(t), look, half, t,
+      "all units are decided and inputs too close to be halved, and a bound is not above 0"};
   double *root = lip_alloc(kind.numbers, sizeof *root);
   if (!root) return lip_fail(err, LIP_MEMORY, "decide: out of memory");
   for (size_t i = 0; i < U; i++) {
     root[i] = -INFINITY;
     root[U + i] = INFINITY;
-    root[2 * U + i] = root[3 * U + i] = root[4 * U + i] = 0;
+    root[2 * U + i] = NAN; /* as the lines have it */
+    root[3 * U + i] = root[4 * U + i] = 0;
   }
   for (size_t j = 0; j < t->n_rows; j++) root[PARTS * U + j] = 1 / (double)t->n_rows;
   memcpy(root + box_at(t), t->s->part.from, t->s->n_in * sizeof *root);
   memcpy(root + box_at(t) + t->s->n_in, t->s->part.to, t->s->n_in * sizeof *root);
-  for (size_t id = 0; id < t->s->threads; id++)
-    for (size_t i = 0; i < U; i++)
-      t->hand[id].d->least[i] = 1, t->hand[id].d->most[i] = 0; /* slopes begin anew */
   lip_status status = lip_tree_grow(t->s, &kind, root, err);
   lip_free(root);
   return status;

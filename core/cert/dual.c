@@ -37,6 +37,7 @@ lip_status lip_dual_new(const lip_relax *r, lip_dual **out, lip_err *err) {
   d->x = d->a + n_in;
   d->y = d->x + n_in;
   d->z = d->y + r->widest;
+  for (size_t i = 0; i < n; i++) d->alpha[i] = NAN;
   *out = d;
   return LIP_OK;
 }
@@ -82,12 +83,12 @@ void lip_dual_prepare(lip_dual *d, const lip_ranges *g) {
           !slopes_at_kink(b, k, q->from[k], q->to[k], &least, &most, &d->curve[i])) {
         d->least[i] = 1;
         d->most[i] = 0;
+        d->alpha[i] = NAN;
         continue;
       }
-      const bool fresh = !(d->least[i] <= d->most[i]);
       d->least[i] = least;
       d->most[i] = most;
-      if (fresh) d->alpha[i] = d->curve[i] < 0 ? q->above_slope[k] : q->below_slope[k];
+      if (isnan(d->alpha[i])) d->alpha[i] = d->curve[i] < 0 ? q->above_slope[k] : q->below_slope[k];
       if (!(d->alpha[i] >= least)) d->alpha[i] = least;
       if (!(d->alpha[i] <= most)) d->alpha[i] = most;
     }

@@ -38,7 +38,7 @@ typedef struct lip_rows {
 lip_status lip_dual_new(const lip_relax *r, lip_dual **out, lip_err *err);
 void lip_dual_free(lip_dual *d); /* accepts NULL */
 
-/* Which lines are free in the region that g has; slopes are kept where they may be, others set as g has them. */
+/* Which lines are free in the region that g has; slopes are kept where they may be, those that are NaN set as g has them. */
 void lip_dual_prepare(lip_dual *d, const lip_ranges *g);
 /* A lower bound of the weighted sum where all that is supposed holds; -INFINITY: not known. Fills g, h, a, rest. */
 double lip_dual_bound(lip_dual *d, lip_ranges *g, const lip_rows *rows);
