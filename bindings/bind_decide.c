@@ -19,6 +19,10 @@ typedef struct holder {
   size_t n_in;
   double *sides; /* (n, 2 n_in) */
   float *points; /* (n, 2 n_in) */
+  lip_p p;
+  lip_region *ball; /* (n) of norm 1 or 2 */
+  double *limits;   /* (n, 3 n_in) their boxes and scales */
+  float *x;         /* (n, n_in) */
   const lip_property *property;
   lip_property rows; /* of a label */
   lip_decision decision;
@@ -33,6 +37,12 @@ static int holder_gc(lua_State *L) {
   lip_free(h->points);
   h->sides = NULL;
   h->points = NULL;
+  lip_free(h->ball);
+  lip_free(h->limits);
+  lip_free(h->x);
+  h->ball = NULL;
+  h->limits = NULL;
+  h->x = NULL;
   lip_property_free(&h->rows);
   lip_decision_free(&h->decision);
   return 0;
@@ -44,7 +54,8 @@ static lip_status box_at(void *arg, size_t i, lip_case *out, lip_err *err) {
   (void)err;
   double *s = h->sides + 2 * i * n;
   float *p = h->points + 2 * i * n;
-  *out = (lip_case){s, s + n, p, p + n, h->property};
+  *out = (lip_case){.from = s, .to = s + n, .least = p, .most = p + n, .property = h->property};
+  if (h->p != LIP_PINF) out->ball = &h->ball[i];
   return LIP_OK;
 }
 
@@ -92,7 +103,41 @@ static float float_above(double v) {
   return -lipL_floatbelow(-v);
 }
 
-/* {x =, eps =, scale =, box =} on top of the stack: the ball of norm inf, cut with the box. */
+/* Field p of the table on top of the stack. */
+static lip_p read_norm(lua_State *L) {
+  char got[80];
+  lip_p p = LIP_PINF;
+  const int type = lua_getfield(L, -1, "p");
+  const lua_Number v = type == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+  if (v == 1 || v == 2)
+    p = v == 1 ? LIP_P1 : LIP_P2;
+  else if (type != LUA_TNIL && v != HUGE_VAL && (type != LUA_TSTRING || lip_p_parse(lua_tostring(L, -1), &p, NULL)))
+    luaL_error(L, "decide: input: p expects 1, 2, math.huge or \"inf\", got %s", lipL_typetext(L, -1, got, sizeof got));
+  lua_pop(L, 1);
+  return p;
+}
+
+/* Ball i, copied: what is on the stack may be changed by functions of the script. */
+static void set_ball(lua_State *L, holder *h, size_t i, lip_region ball) {
+  const size_t n = h->n_in;
+  double *from = h->limits + 3 * i * n, *to = from + n, *scale = to + n;
+  float *x = h->x + i * n;
+  for (size_t k = 0; k < n; k++) {
+    x[k] = ball.x[k];
+    if (ball.boxed) from[k] = ball.from[k], to[k] = ball.to[k];
+    if (ball.scale) scale[k] = ball.scale[k];
+    if (ball.boxed && !((double)x[k] >= from[k] && (double)x[k] <= to[k]))
+      luaL_error(L, "decide: input: the middle of a ball of norm %s lies in its box, input %d does not",
+                 lip_p_name(ball.p), (int)k + 1);
+  }
+  h->ball[i] = ball;
+  h->ball[i].x = x;
+  h->ball[i].from = from;
+  h->ball[i].to = to;
+  if (ball.scale) h->ball[i].scale = scale;
+}
+
+/* {x =, eps =, p =, scale =, box =} on top of the stack: the ball, or its bounding box, cut with the box. */
 static void read_ball(lua_State *L, const lip_net *net, holder *h, size_t i) {
   char got[80];
   lipL_box box;
@@ -125,6 +170,8 @@ static void read_ball(lua_State *L, const lip_net *net, holder *h, size_t i) {
   }
   lip_ieee_leave(&saved);
   check_sides(L, &s, h->n_in);
+  if (h->p != LIP_PINF)
+    set_ball(L, h, i, (lip_region){.x = x, .p = h->p, .eps = eps, .boxed = box.given, .from = box.from, .to = box.to, .scale = scale});
   lua_settop(L, top);
 }
 
@@ -147,10 +194,13 @@ static void read_box(lua_State *L, const lip_net *net, holder *h, size_t i) {
 
 /* One part of the input, on top of the stack. */
 static void read_part(lua_State *L, const lip_net *net, holder *h, size_t i) {
-  static const char *const known[] = {"low", "high", "x", "eps", "scale", "box", NULL};
+  static const char *const known[] = {"low", "high", "x", "eps", "p", "scale", "box", NULL};
   lipL_checkfields(L, lua_gettop(L), "decide: input", known);
   const bool ball = lua_getfield(L, -1, "x") != LUA_TNIL;
   lua_pop(L, 1);
+  const lip_p p = ball ? read_norm(L) : LIP_PINF;
+  if (i > 0 && p != h->p) luaL_error(L, "decide: input: all parts are of one norm, boxes of inf");
+  h->p = p;
   if (ball)
     read_ball(L, net, h, i);
   else
@@ -166,10 +216,13 @@ static void read_boxes(lua_State *L, int idx, const lip_net *net, holder *h, siz
   const size_t n = lua_rawlen(L, list);
   size_t total;
   if (n == 0) luaL_error(L, "decide: 'input' has no boxes");
-  if (!lip_mul_fits(n, 2 * h->n_in * sizeof(double), &total)) luaL_error(L, "decide: too many boxes");
+  if (!lip_mul_fits(n, 3 * h->n_in * sizeof(double), &total)) luaL_error(L, "decide: too many boxes");
   h->sides = lip_alloc(n * 2 * h->n_in, sizeof *h->sides);
   h->points = lip_alloc(n * 2 * h->n_in, sizeof *h->points);
-  if (!h->sides || !h->points) luaL_error(L, "decide: out of memory for %d boxes", (int)n);
+  h->ball = lip_alloc(n, sizeof *h->ball);
+  h->limits = lip_alloc(n * 3 * h->n_in, sizeof *h->limits);
+  h->x = lip_alloc(n * h->n_in, sizeof *h->x);
+  if (!h->sides || !h->points || !h->ball || !h->limits || !h->x) luaL_error(L, "decide: out of memory for %d boxes", (int)n);
   for (size_t i = 0; i < n; i++) {
     if (lua_rawgeti(L, list, (lua_Integer)i + 1) != LUA_TTABLE)
       luaL_error(L, "decide: 'input' expects a list of boxes {low =, high =}, element %d is %s", (int)i + 1,
@@ -302,7 +355,7 @@ static int net_decide(lua_State *L) {
   }
   holder *h = lipL_newobject(L, DECIDE_T, sizeof *h, 0);
   h->n_in = net->root->n_in;
-  lip_question boxes = {.at = box_at, .arg = h};
+  lip_question boxes = {.p = LIP_PINF, .at = box_at, .arg = h};
   const lip_question *ask = &boxes;
   lip_status status = LIP_OK;
   /* functions of the script may run while tables are read: what is lent is asked for last */
@@ -312,6 +365,7 @@ static int net_decide(lua_State *L) {
   lipL_watch watch;
   if (lua_getfield(L, 2, "query") == LUA_TNIL) {
     read_boxes(L, 2, net, h, &boxes.n);
+    boxes.p = h->p;
     status = read_property(L, net, h, &err);
     if (status) return lipL_fail(L, &err);
   }

@@ -28,6 +28,26 @@ enum {
 
 /* ---- attacks ---- */
 
+/* Where an attack starts, how far it may go, and what of the box. scale (3 n) is room for what it needs. */
+static void set_attack(const lip_search *s, lip_attack_conf *conf, float *x, double *scale) {
+  const size_t n = s->n_in;
+  const lip_case *c = &s->part;
+  for (size_t k = 0; k < n; k++) {
+    const double low = c->least[k], high = c->most[k], m = c->ball ? (double)c->ball->x[k] : 0.5 * low + 0.5 * high;
+    x[k] = lip_search_clamp(s, k, m);
+    scale[k] = fmax(high - x[k], x[k] - low);
+    scale[n + k] = low;
+    scale[2 * n + k] = high;
+  }
+  for (size_t i = 1; i < ATTACKS; i++) memcpy(x + i * n, x, n * sizeof *x);
+  conf->p = s->question->p;
+  conf->eps = c->ball ? c->ball->eps : 1;
+  conf->scale = c->ball ? c->ball->scale : scale;
+  conf->boxed = true;
+  conf->low = scale + n;
+  conf->high = scale + 2 * n;
+}
+
 /* The middle of the case, and what an attack makes of it. LIP_CANCELLED is left to lip_search_over. */
 static lip_status attack(lip_search *s, lip_err *err) {
   const size_t n = s->n_in;
@@ -38,29 +58,14 @@ static lip_status attack(lip_search *s, lip_err *err) {
   double *scale = lip_alloc(3 * n, sizeof *scale);
   lip_attack *a = NULL;
   lip_attacked out[ATTACKS];
+  lip_attack_conf conf = {.kind = lip_attack_kind_find("apgd"), .restarts = STARTS, .seed = s->conf->seed, .property = c->property};
   lip_status status = x && scale ? LIP_OK : lip_fail(err, LIP_MEMORY, "decide: out of memory for an attack");
-  for (size_t k = 0; !status && k < n; k++) {
-    const double low = c->least[k], high = c->most[k], m = 0.5 * low + 0.5 * high;
-    for (size_t i = 0; i < ATTACKS; i++) x[i * n + k] = lip_search_clamp(s, k, m);
-    scale[k] = fmax(high - x[k], x[k] - low);
-    scale[n + k] = low;
-    scale[2 * n + k] = high;
-  }
+  if (!status) set_attack(s, &conf, x, scale);
   if (!status) status = lip_net_reserve(s->net, ATTACKS, err);
   bool over = !status && lip_search_try(s, x, 1);
-  const lip_attack_conf conf = {.kind = lip_attack_kind_find("apgd"),
-                                .p = LIP_PINF,
-                                .eps = 1,
-                                .restarts = STARTS,
-                                .boxed = true,
-                                .low = scale + n,
-                                .high = scale + 2 * n,
-                                .scale = scale,
-                                .seed = s->conf->seed,
-                                .property = c->property};
   if (!status && !over) status = lip_attack_new(s->net, &conf, ATTACKS, &a, err);
   if (!status && !over) status = lip_attack_run(a, x, NULL, 0, ATTACKS, found, out, err);
-  if (!status && !over) over = lip_search_try(s, found, ATTACKS);
+  if (!status && !over) lip_search_try(s, found, ATTACKS);
   if (status == LIP_CANCELLED) status = LIP_OK;
   lip_attack_free(a);
   lip_free(x);
@@ -127,8 +132,11 @@ static lip_status look_at_case(lip_search *s, int round, size_t i, bool *proved,
                    s->affine.unknown ? s->affine.unknown : "");
     return LIP_OK;
   }
-  const bool few =
-      s->conf->split == LIP_SPLIT_INPUT || (s->conf->split == LIP_SPLIT_BEST && s->n_in <= FEW_INPUTS);
+  const bool input = s->conf->split == LIP_SPLIT_INPUT, boxes = s->question->p == LIP_PINF;
+  if (input && !boxes)
+    return lip_fail(err, LIP_OPTION, "decide: inputs of a ball of norm %s cannot be halved, split units",
+                    lip_p_name(s->question->p));
+  const bool few = boxes && (input || (s->conf->split == LIP_SPLIT_BEST && s->n_in <= FEW_INPUTS));
   status = few ? lip_decide_input(s, err) : lip_decide_unit(s, err);
   d->leaves += s->progress.closed;
   *proved = d->verdict == LIP_VERIFIED;
@@ -165,7 +173,9 @@ static lip_status look_at_all(lip_search *s, bool *proved, lip_err *err) {
 static lip_status open_search(lip_search *s, lip_err *err) {
   s->threads = lip_pool_threads(s->net->engine.pool);
   lip_status status = lip_affine_init(&s->affine, s->net, err);
-  if (!status) status = lip_relax_new(&s->affine, LIP_PINF, &s->relax, err);
+  if (!status) status = lip_relax_new(&s->affine, s->question->p, &s->relax, err);
+  s->work = status ? NULL : lip_alloc(s->n_in, sizeof *s->work);
+  if (!status && !s->work) status = lip_fail(err, LIP_MEMORY, "decide: out of memory");
   s->ranges = status ? NULL : lip_alloc(s->threads, sizeof *s->ranges);
   if (!status && !s->ranges) status = lip_fail(err, LIP_MEMORY, "decide: out of memory");
   for (size_t i = 0; s->ranges && i < s->threads; i++) s->ranges[i] = NULL;
@@ -177,6 +187,7 @@ static lip_status open_search(lip_search *s, lip_err *err) {
 static void close_search(lip_search *s) {
   for (size_t i = 0; s->ranges && i < s->threads; i++) lip_ranges_free(s->ranges[i]);
   lip_free(s->ranges);
+  lip_free(s->work);
   lip_relax_free(s->relax);
   lip_affine_free(&s->affine);
 }

@@ -13,12 +13,16 @@
 
 #include "core/base/error.h"
 #include "core/bound/watch.h"
+#include "core/cert/relax.h"
 #include "core/net/net.h"
 #include "core/net/property.h"
 
 /* One part of a question: has the net the property wherever from <= x <= to? */
 typedef struct lip_case {
   const double *from, *to; /* (n_in) finite; a side with from > to: there is no such x */
+  /* A ball of norm 1 or 2 around an x, scaled, cut with a box that x lies in: only inputs in it are asked about (relax.h; its
+   * `executed` and `cancel` do not count). from and to are no narrower. NULL: the box alone */
+  const lip_region *ball;
   /* (n_in) what of it counts as a counterexample: float32 points with least <= x <= most, none where some least > most */
   const float *least, *most;
   const lip_property *property; /* LIP_ASK_ROWS */
@@ -27,6 +31,7 @@ typedef struct lip_case {
 /* The property must hold in each of n cases. */
 typedef struct lip_question {
   size_t n;
+  lip_p p; /* of all balls; inf where there are none */
   /* Case i, lent until the next call. */
   lip_status (*at)(void *arg, size_t i, lip_case *out, lip_err *err);
   /* The last word on a counterexample x of case i with its executed outputs z; NULL: no more is asked. */
@@ -63,7 +68,7 @@ typedef struct lip_decision {
 
 /* Runs on all threads of the net; the tree, and so the answer, does not depend on how many, but for `seconds`. *out is filled
  * also when it is interrupted (LIP_CANCELLED is no failure here: the answer is unknown). LIP_OPTION: a property that does not
- * fit the net; LIP_MEMORY before the search has begun; what question->at fails with. lip_decision_free in any case. */
+ * fit the net, inputs of balls are to be split; LIP_MEMORY before the search has begun; what question->at fails with. lip_decision_free in any case. */
 lip_status lip_decide(lip_net *net, const lip_question *q, const lip_decide_conf *conf, lip_decision *out,
                       lip_err *err);
 void lip_decision_free(lip_decision *d);

@@ -92,8 +92,8 @@ static bool by_bounds(lip_search *s, const float *x, double *room) {
   for (size_t k = 0; k < n; k++) room[k] = room[n + k] = x[k];
   for (size_t i = 0; i < p->m * p->C; i++) w[i] = -p->weight[i];
   for (size_t j = 0; j < p->m; j++) d[j] = -p->constant[j];
-  const lip_region region = {
-      .p = LIP_PINF, .boxed = true, .from = room, .to = room + n, .executed = LIP_EXECUTED_EXACT};
+  const lip_region box = {.p = LIP_PINF, .boxed = true, .from = room, .to = room + n}, ball = {.x = x, .p = s->question->p};
+  const lip_region region = s->question->p == LIP_PINF ? box : ball; /* exact arithmetic */
   lip_ranges_start(g, &region);
   lip_ranges_rows(g, lip_ranges_last(g), w, d, p->m, false, low);
   for (size_t i = 0; i < p->n; i++) {

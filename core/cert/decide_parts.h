@@ -26,6 +26,7 @@ typedef struct lip_search {
   lip_relax *relax;
   size_t threads, n_in, n_out;
   lip_ranges **ranges; /* (threads) */
+  double *work;        /* (n_in) */
   lip_decision *out;
   double begun;
   /* of the case that is looked at */

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/attack/ball.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
 #include "core/base/number.h"
@@ -37,10 +38,13 @@ float lip_search_clamp(const lip_search *s, size_t k, double v) {
   return f < least ? least : f > most ? most : f; /* NaN stays */
 }
 
-static bool is_inside(const lip_case *c, const float *x, size_t n) {
-  for (size_t k = 0; k < n; k++)
+static bool is_inside(const lip_search *s, const float *x) {
+  const lip_case *c = &s->part;
+  for (size_t k = 0; k < s->n_in; k++)
     if (!(x[k] >= c->least[k] && x[k] <= c->most[k])) return false;
-  return true;
+  if (!c->ball) return true;
+  const lip_ball ball = {.p = c->ball->p, .eps = c->ball->eps, .scale = c->ball->scale};
+  return lip_ball_distance(&ball, x, c->ball->x, s->n_in, s->work) <= c->ball->eps; /* rounded up */
 }
 
 static void keep(lip_search *s, const float *x, const float *z) {
@@ -59,7 +63,7 @@ bool lip_search_try(lip_search *s, const float *x, size_t B) {
   lip_net_forward(s->net, x, B, false);
   for (size_t i = 0; i < B; i++) {
     const float *at = x + i * s->n_in, *z = s->net->logits + i * s->n_out;
-    if (!is_inside(&s->part, at, s->n_in) || lip_property_state(s->part.property, 0, z) != LIP_BROKEN)
+    if (!is_inside(s, at) || lip_property_state(s->part.property, 0, z) != LIP_BROKEN)
       continue;
     if (q->counts && !q->counts(q->arg, s->number, at, z)) continue;
     keep(s, at, z);
@@ -81,6 +85,12 @@ bool lip_search_try(lip_search *s, const float *x, size_t B) {
 /* ---- the region ---- */
 
 lip_region lip_search_region(const lip_search *s) {
+  if (s->part.ball) {
+    lip_region ball = *s->part.ball;
+    ball.executed = LIP_EXECUTED_FLOAT32;
+    ball.cancel = s->net->engine.cancel;
+    return ball;
+  }
   return (lip_region){.p = LIP_PINF,
                       .boxed = true,
                       .from = s->part.from,

@@ -71,9 +71,11 @@ static met load(const deciding *t, hand *h, const double *node) {
   const lip_relax *r = t->s->relax;
   const size_t U = t->units;
   lip_relax_restore(h->g);
-  h->g->copy.from = node + box_at(t);
-  h->g->copy.to = h->g->copy.from + t->s->n_in;
-  if (!lip_region_start(h->g)) return UNKNOWN;
+  if (!t->s->part.ball) {
+    h->g->copy.from = node + box_at(t);
+    h->g->copy.to = h->g->copy.from + t->s->n_in;
+    if (!lip_region_start(h->g)) return UNKNOWN;
+  }
   for (size_t l = 0; l + 1 < r->n; l++) {
     reach *q = &h->g->reach[l];
     const double *from = node + h->d->first[l], *to = from + U;
@@ -152,7 +154,7 @@ static size_t widest_input(const deciding *t, const hand *h, const double *box) 
   const size_t n = t->s->n_in;
   size_t found = SIZE_MAX;
   double most = -1;
-  for (size_t k = 0; k < n; k++) {
+  for (size_t k = 0; k < n && !t->s->part.ball; k++) {
     const double from = box[k], to = box[n + k], m = 0.5 * from + 0.5 * to;
     const double score = (fabs(h->d->a[k]) + DBL_MIN) * (to - from);
     if (m > from && m < to && score > most) most = score, found = k;
@@ -176,9 +178,11 @@ static void look(void *arg, size_t id, double *node, float *points, lip_fate *f)
     }
   }
   if (f->split != SIZE_MAX) save(t, h, node);
-  for (size_t k = 0; k < n; k++) { /* where the bound is least, and the middle */
-    points[k] = lip_search_clamp(t->s, k, h->d->x[k]);
-    points[n + k] = lip_search_clamp(t->s, k, h->g->x_mid[k]);
+  const double inwards = t->s->part.ball ? 1 - 0x1p-20 : 1;
+  for (size_t k = 0; k < n; k++) { /* where the bound is least, and half way there */
+    const double x = h->g->x[k], d = (h->d->x[k] - x) * inwards;
+    points[k] = lip_search_clamp(t->s, k, x + d);
+    points[n + k] = lip_search_clamp(t->s, k, x + 0.5 * d);
   }
 }
 

@@ -206,17 +206,27 @@ double lip_dual_bound(lip_dual *d, lip_ranges *g, const lip_rows *rows) {
 
 /* ---- the point ---- */
 
-/* Where the last row is least over the region, about. */
+/* Where the last row is least over the region, about: of balls as if no box cut them. */
 static void least_point(lip_dual *d, lip_ranges *g) {
   const size_t n = d->r->a->n_in;
+  const double *s = g->copy.scale;
+  double two = 0, top = 0;
+  size_t at = 0;
   if (g->copy.p == LIP_PINF) {
     for (size_t i = 0; i < n; i++)
       d->x[i] = g->x_mid[i] + (d->a[i] > 0 ? -g->x_half[i] : d->a[i] < 0 ? g->x_half[i] : 0);
     return;
   }
-  double two = 0;
-  for (size_t i = 0; i < n; i++) two += d->a[i] * d->a[i];
-  for (size_t i = 0; i < n; i++) d->x[i] = g->x[i] - (two > 0 ? g->copy.eps * d->a[i] / sqrt(two) : 0);
+  for (size_t i = 0; i < n; i++) {
+    const double v = fabs(d->a[i]) * (s ? s[i] : 1);
+    two += v * v;
+    if (v > top) top = v, at = i;
+    d->x[i] = g->x[i];
+  }
+  if (!(two > 0)) return;
+  if (g->copy.p == LIP_P1) d->x[at] -= copysign(g->copy.eps * (s ? s[at] : 1), d->a[at]);
+  for (size_t i = 0; i < n && g->copy.p == LIP_P2; i++)
+    d->x[i] -= g->copy.eps * d->a[i] * (s ? s[i] * s[i] : 1) / sqrt(two);
 }
 
 LIP_HOT static double dot(const double *restrict a, const double *restrict b, size_t n) {

@@ -48,7 +48,7 @@ static lip_status case_at(void *arg, size_t i, lip_case *out, lip_err *err) {
   lip_status status = set_sides(q, i, err);
   lip_ieee_leave(&saved);
   if (!status) status = lip_vnnlib_spec(q->v, q->cases, i, &q->spec, err);
-  *out = (lip_case){q->sorted, q->sorted + n, q->point, q->point + n, &q->spec};
+  *out = (lip_case){.from = q->sorted, .to = q->sorted + n, .least = q->point, .most = q->point + n, .property = &q->spec};
   return status;
 }
 
@@ -64,7 +64,7 @@ lip_status lip_vnnlib_question_init(lip_vnnlib_question *q, const lip_vnnlib *v,
                                     const lip_vnnlib_cases *cases, const uint32_t *order, size_t n_x,
                                     size_t n_y, lip_err *err) {
   *q = (lip_vnnlib_question){.v = v, .cases = cases, .order = order};
-  q->ask = (lip_question){cases->n, case_at, counts, q};
+  q->ask = (lip_question){.n = cases->n, .p = LIP_PINF, .at = case_at, .counts = counts, .arg = q};
   if (v->n_network != 1)
     return lip_fail(err, LIP_SHAPE, "the query is about %zu networks, it can be asked of one", v->n_network);
   if (v->n_x != n_x || v->n_y != n_y)

@@ -47,10 +47,9 @@ local function part_of(v, level)
   end
   if not ball then return copy end
   if copy.eps == nil then fail(level, "input: eps is required: the size of the ball") end
-  if copy.p ~= nil and copy.p ~= math.huge and copy.p ~= "inf" then
-    fail(level, "input: balls of norm inf are decided, and boxes; got p = %s (lip.verify with a data set takes others)", tostring(copy.p))
+  if copy.p ~= nil and copy.p ~= 1 and copy.p ~= 2 and copy.p ~= math.huge and copy.p ~= "inf" then
+    fail(level, 'input: p expects 1, 2, math.huge or "inf", got %s', type(copy.p) == "number" and shown(copy.p) or tostring(copy.p))
   end
-  copy.p = nil
   return copy
 end
 

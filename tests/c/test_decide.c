@@ -168,7 +168,7 @@ static lip_status case_at(void *arg, size_t i, lip_case *out, lip_err *err) {
   asking *a = arg;
   (void)i;
   (void)err;
-  *out = (lip_case){a->b.from, a->b.to, a->b.least, a->b.most, &a->p};
+  *out = (lip_case){.from = a->b.from, .to = a->b.to, .least = a->b.least, .most = a->b.most, .property = &a->p};
   return LIP_OK;
 }
 
@@ -216,7 +216,7 @@ static void verdicts_beside_points(void **state) {
     random_box(&a.b, &rng);
     random_property(&a, &rng, draw(&rng, 4));
     assert_int_equal(lip_net_reserve(net, 1, &err), LIP_OK);
-    const lip_question q = {.n = 1, .at = case_at, .arg = &a};
+    const lip_question q = {.n = 1, .p = LIP_PINF, .at = case_at, .arg = &a};
     lip_verdict seen[2];
     for (int split = 0; split < 2; split++) {
       const lip_decide_conf conf = {
@@ -257,7 +257,7 @@ static void no_memory_is_said(void **state) {
   asking a;
   random_box(&a.b, &rng);
   random_property(&a, &rng, 2);
-  const lip_question q = {.n = 1, .at = case_at, .arg = &a};
+  const lip_question q = {.n = 1, .p = LIP_PINF, .at = case_at, .arg = &a};
   for (int split = 0; split < 2; split++) {
     const lip_decide_conf conf = {
         .nodes = 300, .split = split ? LIP_SPLIT_UNIT : LIP_SPLIT_INPUT, .attack = true};

@@ -273,9 +273,36 @@ function tests.test_boxes()
   lu.assertErrorMsgContains("eps", ask, { x = x, eps = -1 }, 0)
   lu.assertErrorMsgContains("eps", ask, { x = x, eps = 0 / 0 }, 0)
   lu.assertErrorMsgContains("one input", ask, { x = lip.ones(2, 2), eps = 1 }, 0)
-  lu.assertErrorMsgContains("norm inf", ask, { x = x, eps = 1, p = 2 }, 0)
+  lu.assertErrorMsgContains("expects 1, 2", ask, { x = x, eps = 1, p = 3 }, 0)
+  lu.assertErrorMsgContains("one norm", ask, { { x = x, eps = 1, p = 2 }, { x = x, eps = 1 } }, 0)
+  lu.assertErrorMsgContains("middle", ask, { x = x, eps = 1, p = 2, box = { 1, 3 } }, 0)
   lu.assertErrorMsgContains("both", ask, { x = x, low = x, high = x }, 0)
   lu.assertErrorMsgContains("knows", ask, { x = x, eps = 1, radius = 2 }, 0)
+end
+
+-- Balls of norm 1 and 2: a row's least value is known.
+function tests.test_balls()
+  local net = net_of { { { { 3, 4 }, { -3, -4 } }, { 0, 0 } }, { { { 1, -1 } }, { 0 } } } -- 3 x + 4 y
+  local function ask(input, d, options)
+    return assert(lip.verify(net, lip.property { input = input, output = { C = { { 1 } }, d = { d } } }, options))
+  end
+  local x = lip.tensor { 1, 1 }
+  for _, split in ipairs { "best", "unit" } do
+    local o = { split = split, nodes = 200 }
+    lu.assertEquals(ask({ x = x, eps = 1, p = 2 }, -1.999, o).verdict, "verified")
+    local r = ask({ x = x, eps = 1, p = 2 }, -2.001, o)
+    lu.assertEquals(r.verdict, "violated")
+    lu.assertTrue((r.x:get(1) - 1) ^ 2 + (r.x:get(2) - 1) ^ 2 <= 1)
+    lu.assertEquals(ask({ x = x, eps = 1, p = 1 }, -2.999, o).verdict, "verified")
+    r = ask({ x = x, eps = 1, p = 1 }, -3.001, o)
+    lu.assertEquals(r.verdict, "violated")
+    lu.assertTrue(math.abs(r.x:get(1) - 1) + math.abs(r.x:get(2) - 1) <= 1)
+    lu.assertEquals(ask({ x = x, eps = 1, p = 2, box = { 0.5, 2 } }, -3.49, o).verdict, "verified")
+    lu.assertEquals(ask({ x = x, eps = 0.1, p = 2, scale = lip.tensor { 0, 10 } }, -2.99, o).verdict, "verified")
+    lu.assertEquals(ask({ x = x, eps = 0.1, p = 2, scale = lip.tensor { 0, 10 } }, -3.01, o).verdict, "violated")
+  end
+  lu.assertErrorMsgContains("cannot be halved", function() assert(lip.verify(net, lip.property { input = { x = x, eps = 1, p = 2 },
+    output = { C = { { 1 } }, d = { -100 } } }, { split = "input", attack = false })) end)
 end
 
 function tests.test_labels()
