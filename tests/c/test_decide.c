@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/attack/ball.h"
 #include "core/base/mem.h"
 #include "core/base/thread.h"
 #include "core/cert/decide.h"
@@ -161,6 +162,9 @@ static void bounds_hold_where_they_should(void **state) {
 
 typedef struct asking {
   box b;
+  lip_p norm;
+  float x[IN];
+  lip_region ball; /* of norm 1 or 2 */
   lip_property p;
 } asking;
 
@@ -168,7 +172,9 @@ static lip_status case_at(void *arg, size_t i, lip_case *out, lip_err *err) {
   asking *a = arg;
   (void)i;
   (void)err;
-  *out = (lip_case){.from = a->b.from, .to = a->b.to, .least = a->b.least, .most = a->b.most, .property = &a->p};
+  *out =
+      (lip_case){.from = a->b.from, .to = a->b.to, .least = a->b.least, .most = a->b.most, .property = &a->p};
+  if (a->norm != LIP_PINF) out->ball = &a->ball;
   return LIP_OK;
 }
 
@@ -182,30 +188,71 @@ static void random_property(asking *a, lip_rng *rng, double shift) {
   assert_int_equal(lip_property_add(&a->p, w, d, n, need, NULL), LIP_OK);
 }
 
-static bool is_inside(const box *b, const float *x) {
+/* A box, or a ball in it that may be cut by it. */
+static void random_region(asking *a, lip_p norm, lip_rng *rng) {
+  random_box(&a->b, rng);
+  a->norm = norm;
+  double widest = 0;
+  for (size_t k = 0; k < IN; k++) {
+    a->x[k] = (float)(0.5 * (a->b.from[k] + a->b.to[k]));
+    if (!(a->x[k] >= a->b.least[k] && a->x[k] <= a->b.most[k])) a->x[k] = a->b.least[k];
+    widest = fmax(widest, a->b.to[k] - a->b.from[k]);
+  }
+  const bool cut = lip_rng_below(rng, 2);
+  a->ball =
+      (lip_region){.x = a->x, .p = norm, .eps = widest * (0.1 + 0.6 * lip_rng_uniform(rng)), .boxed = cut};
+  for (size_t k = 0; k < IN && norm != LIP_PINF; k++) {
+    const double low = (double)a->x[k] - a->ball.eps - 1e-6, high = (double)a->x[k] + a->ball.eps + 1e-6;
+    if (cut && a->b.from[k] > low && a->b.to[k] < high) continue;
+    a->b.from[k] = low, a->b.to[k] = high;
+    a->b.least[k] = (float)low, a->b.most[k] = (float)high;
+  }
+  a->ball.from = a->b.from;
+  a->ball.to = a->b.to;
+}
+
+static bool is_inside(const asking *a, const float *x) {
+  const lip_ball ball = {.p = a->norm, .eps = a->ball.eps};
+  double work[IN];
   for (size_t k = 0; k < IN; k++)
-    if (!(x[k] >= b->least[k] && x[k] <= b->most[k])) return false;
-  return true;
+    if (!((double)x[k] >= a->b.from[k] && (double)x[k] <= a->b.to[k])) return false;
+  return a->norm == LIP_PINF || lip_ball_distance(&ball, x, a->x, IN, work) <= a->ball.eps;
+}
+
+/* False: it has fallen outside. */
+static bool point_inside(const asking *a, lip_rng *rng, float *x) {
+  random_point(&a->b, rng, x);
+  if (a->norm != LIP_PINF) {
+    double v[IN], norm = 0;
+    const bool one = a->norm == LIP_P1;
+    for (size_t k = 0; k < IN; k++) {
+      v[k] = lip_rng_below(rng, 2) ? draw(rng, 1) : 0;
+      norm += one ? fabs(v[k]) : v[k] * v[k];
+    }
+    norm = one ? norm : sqrt(norm);
+    for (size_t k = 0; k < IN && norm > 0; k++)
+      x[k] = (float)(a->x[k] + v[k] / norm * a->ball.eps * (1 - 1e-6));
+  }
+  return is_inside(a, x);
 }
 
 static void check_verdict(lip_net *net, const asking *a, const lip_decision *d, lip_rng *rng) {
   float x[IN];
   if (d->verdict == LIP_VIOLATED) {
     assert_non_null(d->x);
-    assert_true(is_inside(&a->b, d->x));
+    assert_true(is_inside(a, d->x));
     lip_net_forward(net, d->x, 1, false);
     assert_int_equal(lip_property_state(&a->p, 0, net->logits), LIP_BROKEN);
   }
   for (size_t i = 0; d->verdict == LIP_VERIFIED && i < 400; i++) {
-    random_point(&a->b, rng, x);
+    if (!point_inside(a, rng, x)) continue;
     lip_net_forward(net, x, 1, false);
     assert_int_equal(lip_property_state(&a->p, 0, net->logits), LIP_HOLDS);
   }
 }
 
-static void verdicts_beside_points(void **state) {
-  (void)state;
-  lip_rng rng = lip_rng_new(2, LIP_RNG_USER, 0);
+static void verdicts_in(lip_p norm) {
+  lip_rng rng = lip_rng_new(2, LIP_RNG_USER, norm);
   size_t count[2][3] = {{0}};
   lip_err err;
   lip_pool *pool = lip_pool_new(3, &err);
@@ -213,12 +260,12 @@ static void verdicts_beside_points(void **state) {
   for (size_t i = 0; i < 60 * NETS; i++) {
     lip_net *net = cert_build("inf", (lip_shape){1, {IN}}, nets[i % NETS], 2, i + 1);
     asking a;
-    random_box(&a.b, &rng);
+    random_region(&a, norm, &rng);
     random_property(&a, &rng, draw(&rng, 4));
     assert_int_equal(lip_net_reserve(net, 1, &err), LIP_OK);
-    const lip_question q = {.n = 1, .p = LIP_PINF, .at = case_at, .arg = &a};
-    lip_verdict seen[2];
-    for (int split = 0; split < 2; split++) {
+    const lip_question q = {.n = 1, .p = norm, .at = case_at, .arg = &a};
+    lip_verdict seen[2] = {LIP_UNKNOWN, LIP_UNKNOWN};
+    for (int split = norm == LIP_PINF ? 0 : 1; split < 2; split++) {
       const lip_decide_conf conf = {
           .nodes = 150, .split = split ? LIP_SPLIT_UNIT : LIP_SPLIT_INPUT, .attack = i % 3 > 0};
       lip_decision d, e;
@@ -241,10 +288,17 @@ static void verdicts_beside_points(void **state) {
     lip_property_free(&a.p);
     lip_net_free(net);
   }
-  for (int split = 0; split < 2; split++)
+  for (int split = norm == LIP_PINF ? 0 : 1; split < 2; split++)
     assert_true(count[split][LIP_VERIFIED] > 60 && count[split][LIP_VIOLATED] > 60 &&
                 count[split][LIP_UNKNOWN] < 60);
   lip_pool_free(pool);
+}
+
+static void verdicts_beside_points(void **state) {
+  (void)state;
+  verdicts_in(LIP_PINF);
+  verdicts_in(LIP_P2);
+  verdicts_in(LIP_P1);
 }
 
 /* ---- memory ---- */
@@ -255,7 +309,7 @@ static void no_memory_is_said(void **state) {
   lip_rng rng = lip_rng_new(3, LIP_RNG_USER, 0);
   lip_net *net = cert_build("inf", (lip_shape){1, {IN}}, nets[0], 2, 5);
   asking a;
-  random_box(&a.b, &rng);
+  random_region(&a, LIP_PINF, &rng);
   random_property(&a, &rng, 2);
   const lip_question q = {.n = 1, .p = LIP_PINF, .at = case_at, .arg = &a};
   for (int split = 0; split < 2; split++) {
