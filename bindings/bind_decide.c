@@ -270,8 +270,9 @@ static lip_status read_property(lua_State *L, const lip_net *net, holder *h, lip
                rows ? "'label' does not go with rows of the outputs"
                     : "'spec' expects rows of the outputs, or 'label' one of the classes");
   lua_getfield(L, 2, "label");
-  const lua_Integer y = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
-  if (y < 0 || (size_t)y >= C)
+  int whole = 0;
+  const lua_Integer y = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
+  if (!whole || y < 0 || (size_t)y >= C)
     luaL_error(L, "decide: 'label' expects a class from 0 to %d, got %s", (int)C - 1,
                lipL_typetext(L, -1, got, sizeof got));
   lip_property label = {.asked = LIP_ASK_LABEL, .C = C, .m = C};

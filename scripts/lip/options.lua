@@ -331,6 +331,8 @@ attack = apgd -- one of lip.attacks(), or false: points that are not proved stay
 steps = the attack's -- gradients per run
 restarts = 1 -- runs per class
 limit = all -- the first so many rows only
+seconds = none -- for each ball that neither proof nor attack settles: branch and bound, so long at most
+nodes = none -- the same, so many nodes at most
 seed = 1 -- of the attack
 -> { n=, verified=, violated=, unproven=, clean=, verdicts={...}, labels=, rows={...}, adversarial=, p=, eps=, region=, assumed=, reason= }; assumed, region: as of net:certify; verified, violated, unproven: shares, of 1 together; an input answered wrongly is violated; adversarial: a point for each of rows, those violated though the input itself is answered correctly]],
   ["net:decide"] = [[

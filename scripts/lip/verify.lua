@@ -2,7 +2,7 @@
 --
 --   verified  the net as executed gives every float32 input of the ball the label of the data: proved by net:certify
 --   violated  a float32 input of the ball (in the box) is given another one: found by lip.attack, or the point itself
---   unproven  neither
+--   unproven  neither; with `seconds` or `nodes` such balls are decided one by one, by branch and bound
 --
 -- With `spec` the same of what it asks of the outputs, in place of the label.
 -- With a box only inputs in ball and box together count.
@@ -17,7 +17,7 @@ local function rows_of(data, labels)
   return own("verify", 3, lip.data.tensors, data, labels, { channels = "first" }) -- as for the net itself
 end
 
--- Points that an attack finds for the rows in `open`: {row, ...} and a tensor.
+-- Points that an attack finds for the rows in `open`: { {row, point}, ... }.
 local function violations(net, data, open, options)
   if #open == 0 or options.attack == false then return {} end
   local x, y = data:batch(open)
@@ -26,21 +26,42 @@ local function violations(net, data, open, options)
     scale = options.scale, box = options.box, method = options.attack, steps = options.steps,
     restarts = options.restarts, seed = options.seed, spec = options.spec })
   if not report then return nil, message, code end
-  local rows, broken, kept = {}, report.broken:totable(), nil
+  local found, broken = {}, report.broken:totable()
   for i, row in ipairs(open) do
-    if broken[i] == 1 then rows[#rows + 1] = row end
+    if broken[i] == 1 then found[#found + 1] = { row, report.adversarial:select(1, i) } end
   end
-  if #rows > 0 then
-    local shape = report.adversarial:shape()
-    shape[1] = #rows
-    kept = lip.zeros(table.unpack(shape))
-    local k = 0
-    for i in ipairs(open) do
-      if broken[i] == 1 then
-        k = k + 1
-        kept:select(1, k):copy(report.adversarial:select(1, i))
-      end
-    end
+  return found
+end
+
+-- Whether a spec asks about the label of each input; what it is else is looked at by net:certify.
+local function asks_label(spec)
+  return spec == nil or type(spec) == "table" and (spec.target ~= nil or spec.top ~= nil)
+end
+
+-- Balls around the rows in `open`, decided: sets verdicts[row], adds to `found`.
+local function decide_rows(net, data, open, o, p, answers, verdicts, found)
+  for _, row in ipairs(open) do
+    local x = data:batch({ row }):select(1, 1)
+    local question = { input = { { x = x, eps = o.eps, p = p, scale = o.scale, box = o.box } }, spec = o.spec,
+      label = asks_label(o.spec) and answers[row] or nil }
+    local d, message, code = own("verify", 4, net.decide, net, question, { seconds = o.seconds, nodes = o.nodes,
+      seed = o.seed, attack = false })
+    if not d then return nil, message, code end
+    if d.verdict ~= "unknown" then verdicts[row] = d.verdict end
+    if d.verdict == "violated" and d.x then found[#found + 1] = { row, d.x } end
+  end
+  return true
+end
+
+-- { {row, point}, ... } as a list of rows and one tensor, or an empty list and nil.
+local function together(found)
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  if #found == 0 then return {} end
+  local rows, kept = {}, lip.zeros(#found, table.unpack(found[1][2]:shape()))
+  for k, one in ipairs(found) do
+    rows[k] = one[1]
+    local to = kept:select(1, k)
+    to:copy(one[2]:reshape(to:shape()))
   end
   return rows, kept
 end
@@ -70,11 +91,6 @@ local function check_numbers(o)
       error(("verify: option '%s' expects a whole number >= %d, got %s"):format(name, name == "seed" and 0 or 1, tostring(v)), 3)
     end
   end
-end
-
--- Whether a spec asks about the label of each input; what it is else is looked at by net:certify.
-local function asks_label(spec)
-  return spec == nil or type(spec) == "table" and (spec.target ~= nil or spec.top ~= nil)
 end
 
 -- One question about a net, by branch and bound.
@@ -114,10 +130,20 @@ local function verify(net, data, y, options)
     verdicts[i] = unknown and "unproven" or not right and "violated" or reached[i] == 1 and "verified" or "unproven"
     if verdicts[i] == "unproven" and not unknown then open[#open + 1] = i end
   end
-  local rows, points, why = violations(net, data, open, { eps = o.eps, scale = o.scale, p = report.p, box = o.box,
+  local broken, why, kind = violations(net, data, open, { eps = o.eps, scale = o.scale, p = report.p, box = o.box,
     attack = o.attack, steps = o.steps, restarts = o.restarts, seed = o.seed, spec = o.spec })
-  if not rows then return nil, points, why end
-  for _, row in ipairs(rows) do verdicts[row] = "violated" end
+  if not broken then return nil, why, kind end
+  for _, one in ipairs(broken) do verdicts[one[1]] = "violated" end
+  if o.seconds or o.nodes then
+    local left = {}
+    for _, row in ipairs(open) do
+      if verdicts[row] == "unproven" then left[#left + 1] = row end
+    end
+    local done
+    done, why, kind = decide_rows(net, data, left, o, report.p, labels, verdicts, broken)
+    if not done then return nil, why, kind end
+  end
+  local rows, points = together(broken)
   for _, verdict in ipairs(verdicts) do count[verdict] = count[verdict] + 1 end
   return { n = report.n, verified = count.verified / report.n, violated = count.violated / report.n,
     unproven = count.unproven / report.n, clean = clean / report.n, verdicts = verdicts, labels = report.labels,

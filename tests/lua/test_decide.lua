@@ -359,6 +359,35 @@ function tests.test_layers_without_bounds()
   lu.assertStrContains(r.reason, "linf_dist")
 end
 
+-- ---- data ----
+
+-- Balls that one look leaves open are decided; verdicts that were there stay.
+function tests.test_data()
+  local digits = lip.data.digits { n = 460, seed = 3 }
+  local train, test = digits:subset(1, 400), digits:subset(401, 460)
+  local info = test:info()
+  local net = lip.net { input = info.shape, norm = 2, budget = 30, seed = 2, lip.flatten {}, D(24), lip.relu {}, D(24), lip.relu {}, D(10) }
+  assert(lip.train(net, train, { epochs = 4, batch = 32, seed = 1 }))
+  for _, o in ipairs { { p = 2, eps = 0.5 }, { p = "inf", eps = 0.05 }, { p = 1, eps = 1.5 } } do
+    o.box = { 0, 1 }
+    local before = assert(lip.verify(net, test, o))
+    o.nodes = 200
+    local after = assert(lip.verify(net, test, o))
+    lu.assertTrue(after.unproven <= before.unproven)
+    lu.assertTrue(before.unproven == 0 or after.unproven < before.unproven, ("%s %g"):format(o.p, before.unproven))
+    local labels, k = test:labels():totable(), 0
+    for i, verdict in ipairs(before.verdicts) do
+      if verdict ~= "unproven" then lu.assertEquals(after.verdicts[i], verdict) end
+    end
+    for j, row in ipairs(after.rows) do
+      k = k + 1
+      lu.assertEquals(after.verdicts[row], "violated")
+      lu.assertNotEquals(net:predict(after.adversarial:slice(1, j, j))[1], labels[row])
+    end
+    lu.assertTrue(k > 0)
+  end
+end
+
 -- ---- the command ----
 
 function tests.test_command()
