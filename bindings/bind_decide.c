@@ -111,8 +111,10 @@ static lip_p read_norm(lua_State *L) {
   const lua_Number v = type == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
   if (v == 1 || v == 2)
     p = v == 1 ? LIP_P1 : LIP_P2;
-  else if (type != LUA_TNIL && v != HUGE_VAL && (type != LUA_TSTRING || lip_p_parse(lua_tostring(L, -1), &p, NULL)))
-    luaL_error(L, "decide: input: p expects 1, 2, math.huge or \"inf\", got %s", lipL_typetext(L, -1, got, sizeof got));
+  else if (type != LUA_TNIL && v != HUGE_VAL &&
+           (type != LUA_TSTRING || lip_p_parse(lua_tostring(L, -1), &p, NULL)))
+    luaL_error(L, "decide: input: p expects 1, 2, math.huge or \"inf\", got %s",
+               lipL_typetext(L, -1, got, sizeof got));
   lua_pop(L, 1);
   return p;
 }
@@ -171,7 +173,14 @@ static void read_ball(lua_State *L, const lip_net *net, holder *h, size_t i) {
   lip_ieee_leave(&saved);
   check_sides(L, &s, h->n_in);
   if (h->p != LIP_PINF)
-    set_ball(L, h, i, (lip_region){.x = x, .p = h->p, .eps = eps, .boxed = box.given, .from = box.from, .to = box.to, .scale = scale});
+    set_ball(L, h, i,
+             (lip_region){.x = x,
+                          .p = h->p,
+                          .eps = eps,
+                          .boxed = box.given,
+                          .from = box.from,
+                          .to = box.to,
+                          .scale = scale});
   lua_settop(L, top);
 }
 
@@ -222,7 +231,8 @@ static void read_boxes(lua_State *L, int idx, const lip_net *net, holder *h, siz
   h->ball = lip_alloc(n, sizeof *h->ball);
   h->limits = lip_alloc(n * 3 * h->n_in, sizeof *h->limits);
   h->x = lip_alloc(n * h->n_in, sizeof *h->x);
-  if (!h->sides || !h->points || !h->ball || !h->limits || !h->x) luaL_error(L, "decide: out of memory for %d boxes", (int)n);
+  if (!h->sides || !h->points || !h->ball || !h->limits || !h->x)
+    luaL_error(L, "decide: out of memory for %d boxes", (int)n);
   for (size_t i = 0; i < n; i++) {
     if (lua_rawgeti(L, list, (lua_Integer)i + 1) != LUA_TTABLE)
       luaL_error(L, "decide: 'input' expects a list of boxes {low =, high =}, element %d is %s", (int)i + 1,

@@ -2,24 +2,26 @@
  * with multipliers for what is supposed Wang et al. 2021, "beta-CROWN"). For nets of many inputs.
  *
  * What is refuted are sets of rows that would all have to be <= 0 at a counterexample: of a clause of n rows that needs k, every
- * set of n - k + 1. Supposing that such a set is <= 0 makes the intervals of all units smaller (relax_cut.c), for the whole tree
- * or for the part below a node, and multipliers found for the rows' bound give the half space that does most (refute.c).
+ * set of n - k + 1. Supposing that such a set is <= 0 makes the intervals of all units smaller (relax_cut.c) for the
+ * whole tree, in the half space that the rows' bound leaves (refute.c).
  *
  * A node is what its units' intervals are, with the slopes and multipliers to begin with. The intervals hold wherever what is
  * supposed holds; sizes and roundings are those of the whole region. Where all units are decided a linear program is left, which
  * ascent need not solve to the end: then the box of inputs is halved, too. */
 #include <float.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "core/base/mem.h"
 #include "core/base/number.h"
 #include "core/base/thread.h"
+#include "core/cert/alpha.h"
 #include "core/cert/decide_tree.h"
 #include "core/cert/dual.h"
 #include "core/norm/round.h"
 
-enum { STEPS = 20, FIRST_STEPS = 60, ROUNDS = 1, FIRST_ROUNDS = 8, SETS = 64 };
+enum { STEPS = 20, FIRST_STEPS = 60, FIRST_ROUNDS = 8, ALPHA_STEPS = 8, SETS = 64 };
 
 /* A round of smaller intervals that brings the bound no nearer to 0 than by this factor is the last. */
 #define PROGRESS 0.9
@@ -27,6 +29,7 @@ enum { STEPS = 20, FIRST_STEPS = 60, ROUNDS = 1, FIRST_ROUNDS = 8, SETS = 64 };
 /* One thread's own. */
 typedef struct hand {
   lip_ranges *g;
+  lip_alpha *alpha; /* NULL: the net is not made for it */
   lip_dual *d;
   lip_rows rows;
 } hand;
@@ -36,6 +39,11 @@ typedef struct deciding {
   hand *hand; /* (threads) */
   size_t units, n_rows;
   double *w, *c; /* rows of the set at hand */
+  /* intervals of the whole region */
+  size_t block, n_waiting;
+  uint32_t *waiting; /* (widest) */
+  double *from, *to; /* (widest) of those */
+  atomic_size_t next;
 } deciding;
 
 /* ---- nodes as numbers: from, to, alpha, beta, side (units each), shares (rows), the box of inputs (2 n_in) ---- */
@@ -115,7 +123,7 @@ static bool refutes(const deciding *t, hand *h, const double *node, bool first, 
   *bound = -INFINITY;
   if (state != MET) return state == EMPTY;
   *bound = lip_dual_ascend(h->d, h->g, &h->rows, first ? FIRST_STEPS : STEPS);
-  for (size_t i = 0; i < (first ? FIRST_ROUNDS : ROUNDS) && !(*bound > 0) && *bound > -INFINITY; i++) {
+  for (size_t i = 0; first && i < FIRST_ROUNDS && !(*bound > 0) && *bound > -INFINITY; i++) {
     state = narrow(t, h);
     if (state == EMPTY) return true;
     if (state == UNKNOWN || lip_cancel_raised(t->s->net->engine.cancel)) {
@@ -130,7 +138,17 @@ static bool refutes(const deciding *t, hand *h, const double *node, bool first, 
   return *bound > 0;
 }
 
-/* The undecided unit that takes most from the bound; SIZE_MAX: none takes anything that a decision would give back. */
+/* What deciding unit k of block l may give back to the bound, about: what its line takes where the relaxed function is least,
+ * and, where the chord is what counts, how far that is from the kink (De Palma et al. 2021, "BaBSR"). */
+static double promise(const hand *h, size_t l, size_t k) {
+  const reach *q = &h->g->reach[l];
+  const size_t i = h->d->first[l] + k;
+  const double g = h->d->g[i];
+  const bool chord = (h->d->curve[i] > 0) != (g >= 0);
+  return lip_dual_loss(h->d, h->g, l, k) + (chord ? fabs(g) * fabs(g >= 0 ? q->below[k] : q->above[k]) : 0);
+}
+
+/* The undecided unit that promises most; SIZE_MAX: all are decided. */
 static size_t worst_unit(const deciding *t, const hand *h, bool *high) {
   const lip_relax *r = t->s->relax;
   const lip_dual *d = h->d;
@@ -140,9 +158,9 @@ static size_t worst_unit(const deciding *t, const hand *h, bool *high) {
     for (size_t k = 0; k < r->slab[l].M; k++) {
       const size_t i = d->first[l] + k;
       if (!(d->least[i] <= d->most[i])) continue;
-      const double loss = lip_dual_loss(d, h->g, l, k);
-      if (!(loss > most)) continue;
-      most = loss;
+      const double much = promise(h, l, k);
+      if (!(much > most)) continue;
+      most = much;
       found = i;
       *high = d->u[i] > 0;
     }
@@ -200,6 +218,66 @@ static void half(void *arg, const double *node, const lip_fate *f, bool high, do
   child[3 * U + i] = 0;
   if (high && !(child[i] > 0)) child[i] = 0;
   if (!high && !(child[U + i] < 0)) child[U + i] = 0;
+}
+
+/* ---- the whole region ---- */
+
+static void start(void *arg, const lip_worker *me) {
+  const deciding *t = arg;
+  lip_ranges *g = t->hand[me->id].g;
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  const lip_region region = lip_search_region(t->s);
+  lip_ranges_start(g, &region);
+  lip_ranges_tighten(g);
+  lip_ieee_leave(&saved);
+}
+
+/* The next of the waiting units. */
+static void tighten_share(void *arg, const lip_worker *me) {
+  deciding *t = arg;
+  const hand *h = &t->hand[me->id];
+  enum { MOST = LIP_CHUNK / 2 };
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  for (size_t i; (i = MOST * atomic_fetch_add(&t->next, 1)) < t->n_waiting;) {
+    const size_t n = t->n_waiting - i < MOST ? t->n_waiting - i : MOST;
+    lip_alpha_units(h->alpha, h->g, t->block, t->waiting + i, n, ALPHA_STEPS, t->from + i, t->to + i);
+  }
+  lip_ieee_leave(&saved);
+}
+
+/* What the shares have found, in every hand's ranges; false: nothing is known. */
+static bool take_intervals(const deciding *t) {
+  bool known = !lip_cancel_raised(t->s->net->engine.cancel);
+  for (size_t id = 0; id < t->s->threads; id++) {
+    reach *q = &t->hand[id].g->reach[t->block];
+    for (size_t i = 0; i < t->n_waiting && known; i++) {
+      const size_t k = t->waiting[i];
+      if (t->from[i] > q->from[k]) q->from[k] = t->from[i];
+      if (t->to[i] < q->to[k]) q->to[k] = t->to[i];
+    }
+    known = known && lip_relax_lines(t->hand[id].g, t->block);
+  }
+  return known;
+}
+
+/* Intervals of undecided units with slopes of their own, block after block, where what the hands' ranges suppose holds. */
+static void tighten(deciding *t) {
+  const lip_relax *r = t->s->relax;
+  fenv_t saved;
+  lip_ieee_enter(&saved);
+  for (t->block = 1; t->hand[0].alpha && t->hand[0].g->known && t->block + 1 < r->n; t->block++) {
+    const reach *q = &t->hand[0].g->reach[t->block];
+    t->n_waiting = 0;
+    for (size_t k = 0; k < r->slab[t->block].M; k++)
+      if (q->low[k] != q->high[k]) t->waiting[t->n_waiting++] = (uint32_t)k;
+    atomic_store(&t->next, 0);
+    lip_pool_run(t->s->net->engine.pool, false, tighten_share, t);
+    if (!take_intervals(t))
+      for (size_t id = 0; id < t->s->threads; id++) t->hand[id].g->known = false;
+  }
+  lip_ieee_leave(&saved);
 }
 
 /* ---- sets of rows ---- */
@@ -283,13 +361,17 @@ static lip_status hands_init(deciding *t, lip_err *err) {
   lip_status status = LIP_OK;
   t->hand = lip_alloc(s->threads, sizeof *t->hand);
   t->w = lip_alloc(LIP_ROWS * C + LIP_ROWS, sizeof *t->w);
-  if (!t->hand || !t->w) return lip_fail(err, LIP_MEMORY, "decide: out of memory");
+  t->waiting = lip_alloc(2 * s->relax->widest, sizeof *t->waiting);
+  t->from = lip_alloc(2 * s->relax->widest, sizeof *t->from);
+  if (t->hand) memset(t->hand, 0, s->threads * sizeof *t->hand);
+  if (!t->hand || !t->w || !t->waiting || !t->from) return lip_fail(err, LIP_MEMORY, "decide: out of memory");
   t->c = t->w + LIP_ROWS * C;
-  memset(t->hand, 0, s->threads * sizeof *t->hand);
+  t->to = t->from + s->relax->widest;
   for (size_t i = 0; !status && i < s->threads; i++) {
     hand *h = &t->hand[i];
     h->g = s->ranges[i];
     status = lip_dual_new(s->relax, &h->d, err);
+    if (!status) status = lip_alpha_new(s->relax, &h->alpha, err);
     h->rows = (lip_rows){.w = t->w, .c = t->c, .share = lip_alloc(LIP_ROWS + C, sizeof(double))};
     if (!status && !h->rows.share) status = lip_fail(err, LIP_MEMORY, "decide: out of memory");
     if (h->rows.share) h->rows.sum = h->rows.share + LIP_ROWS;
@@ -301,23 +383,13 @@ static lip_status hands_init(deciding *t, lip_err *err) {
 static void hands_free(deciding *t) {
   for (size_t i = 0; t->hand && i < t->s->threads; i++) {
     lip_dual_free(t->hand[i].d);
+    lip_alpha_free(t->hand[i].alpha);
     lip_free(t->hand[i].rows.share);
   }
   lip_free(t->hand);
   lip_free(t->w);
-}
-
-/* What is known of the whole region, kept in every hand's ranges. */
-static void start(void *arg, const lip_worker *me) {
-  const deciding *t = arg;
-  lip_ranges *g = t->hand[me->id].g;
-  fenv_t saved;
-  lip_ieee_enter(&saved);
-  const lip_region region = lip_search_region(t->s);
-  lip_ranges_start(g, &region);
-  lip_ranges_tighten(g);
-  if (g->known) lip_relax_keep(g);
-  lip_ieee_leave(&saved);
+  lip_free(t->waiting);
+  lip_free(t->from);
 }
 
 lip_status lip_decide_unit(lip_search *s, lip_err *err) {
@@ -325,7 +397,12 @@ lip_status lip_decide_unit(lip_search *s, lip_err *err) {
   deciding t = {.s = s};
   lip_status status = hands_init(&t, err);
   s->out->verdict = LIP_VERIFIED;
-  if (!status) lip_pool_run(s->net->engine.pool, false, start, &t);
+  if (!status) {
+    lip_pool_run(s->net->engine.pool, false, start, &t);
+    tighten(&t);
+    for (size_t id = 0; id < s->threads; id++)
+      if (t.hand[id].g->known) lip_relax_keep(t.hand[id].g);
+  }
   for (size_t i = 0; !status && i < p->n && s->out->verdict == LIP_VERIFIED; i++)
     status = refute_clause(&t, &p->clause[i], err);
   hands_free(&t);

@@ -51,22 +51,6 @@ void lip_dual_free(lip_dual *d) {
 
 /* ---- which lines are free ---- */
 
-/* Slopes of lines through (0, 0) that stay below phi (*curve 1) or above it (-1) on [from, to]. With phi(0) = 0 and slopes of
- * at most a left of 0 and at least b >= a right of it, phi(u) >= c u for every c in [a, b]; above likewise. */
-static bool slopes_at_kink(const lip_block *b, size_t k, double from, double to, double *least, double *most,
-                           double *curve) {
-  lip_range left, right, kink;
-  if (!(from < 0 && to > 0)) return false;
-  lip_phi_range(b, k, 0, 0, &kink);
-  if (kink.least != 0 || kink.most != 0) return false;
-  lip_phi_range(b, k, from, 0, &left);
-  lip_phi_range(b, k, 0, to, &right);
-  *curve = left.high < right.low ? 1 : -1;
-  *least = *curve > 0 ? left.high : right.high;
-  *most = *curve > 0 ? right.low : left.low;
-  return *least < *most;
-}
-
 /* Whether a row with coefficient g takes the free line of place i. */
 static bool takes_free(const lip_dual *d, size_t i, double g) {
   return d->least[i] <= d->most[i] && (d->curve[i] > 0) == (g >= 0);
@@ -80,7 +64,7 @@ void lip_dual_prepare(lip_dual *d, const lip_ranges *g) {
       const size_t i = d->first[l] + k;
       double least = 1, most = 0;
       if (q->low[k] == q->high[k] || lip_block_is_line(b, k) ||
-          !slopes_at_kink(b, k, q->from[k], q->to[k], &least, &most, &d->curve[i])) {
+          !lip_kink_slopes(b, k, q->from[k], q->to[k], &least, &most, &d->curve[i])) {
         d->least[i] = 1;
         d->most[i] = 0;
         d->alpha[i] = NAN;
@@ -302,7 +286,7 @@ static void step_up(lip_dual *d, size_t t, double rate) {
     for (size_t k = 0; k < M; k++) {
       const size_t i = at + k;
       if (d->side[i] != 0) {
-        d->beta[i] += 0.5 * large * move(&a, d->side[i] * d->u[i], &d->mb[i], &d->vb[i]);
+        d->beta[i] += 2 * large * move(&a, d->side[i] * d->u[i], &d->mb[i], &d->vb[i]);
         if (!(d->beta[i] > 0)) d->beta[i] = 0;
       }
       if (!(d->least[i] <= d->most[i])) continue;

@@ -141,3 +141,19 @@ void lip_set_lines(reach *q, const lip_block *b, size_t k, lip_executed executed
     tangent(&t, c, from, to, -1, &q->above_slope[k], &q->above[k]);
   }
 }
+
+/* With phi(0) = 0 and slopes of
+ * at most a left of 0 and at least b >= a right of it, phi(u) >= c u for every c in [a, b]; above likewise. */
+bool lip_kink_slopes(const lip_block *b, size_t k, double from, double to, double *least, double *most,
+                     double *curve) {
+  lip_range left, right, kink;
+  if (!(from < 0 && to > 0)) return false;
+  lip_phi_range(b, k, 0, 0, &kink);
+  if (kink.least != 0 || kink.most != 0) return false;
+  lip_phi_range(b, k, from, 0, &left);
+  lip_phi_range(b, k, 0, to, &right);
+  *curve = left.high < right.low ? 1 : -1;
+  *least = *curve > 0 ? left.high : right.high;
+  *most = *curve > 0 ? right.low : left.low;
+  return *least < *most;
+}

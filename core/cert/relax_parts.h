@@ -177,6 +177,12 @@ void lip_cut_rows(lip_ranges *g);
 /* Rows g->G (R, N of block `at`) with g->rest and g->slack stand for linear functions of the input of block `at`: lower
  * bounds of them over the region, into g->found (R). Destroys rest and slack. */
 void lip_relax_back(lip_ranges *g, size_t at, size_t R);
+/* The end of that way: g->now (L lanes of the inputs), rest and slack; bounds into g->found. */
+void lip_relax_end(lip_ranges *g, size_t L);
+/* Whether phi(0) = 0 is a kink of unit k on [from, to]: lines through it of slopes *least to *most stay below phi (*curve 1) or
+ * above it (-1). */
+bool lip_kink_slopes(const lip_block *b, size_t k, double from, double to, double *least, double *most,
+                     double *curve);
 /* The same of n <= LIP_CHUNK / 2 units of block l: of u_k into found[i], of -u_k into found[n + i]. Best where units with
  * the same pattern follow each other. */
 void lip_relax_units(lip_ranges *g, size_t l, const uint32_t *unit, size_t n);
