@@ -77,7 +77,7 @@ into another only where nothing is rounded; what is not read is named with its n
 where 1 / std is no float32: the net then multiplies by the nearest one.]],
   ["lip.verify"] = [[
 Of one question, by branch and bound: local p = lip.property{ input = {low = lip.zeros(2), high = lip.ones(2)}, output = {C = {{1, -1}}, d = {0.5}} }
-input: a box, a ball {x =, eps =, scale =, box =} of norm inf, or a list of these. output: what must hold everywhere in it, rows
+input: a box, a ball {x =, eps =, p =, scale =, box =}, or a list of these. output: what must hold everywhere in it, rows
 C z + d > 0 (any = true: one of them), {between = {low, high}}, or {label = y}, {label = y, top = k}, {label = y, target = t}.
   print(lip.verify(net, p).verdict)
 "verified" is proved for the net as executed in float32 and for exact arithmetic; "violated" comes with the point x.]],

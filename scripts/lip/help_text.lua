@@ -191,8 +191,8 @@ cifar10(folder) -- CIFAR-10, binary version
 cifar100(folder) -- CIFAR-100, binary version
 download(urls, path, sha256) -- fetches a file and checks it]] },
   { "Properties", "lip.property.", "lip.property", [[
-robust(x, label, eps) -- inputs no farther than eps from x, in norm inf, are given the label
-top_k(x, label, k, eps) -- the label is among their k largest outputs
+robust(x, label, eps, p) -- inputs no farther than eps from x, in norm p or inf, are given the label
+top_k(x, label, k, eps, p) -- the label is among their k largest outputs
 output_range(input, low, high) -- outputs stay between two numbers, in a box {low =, high =} or ball
 vnnlib(path) -- a VNN-LIB query, version 1 or 2, also packed or as {text = "..."}; or nil, message, code]] },
   { "Methods of a query", "query:", "type:lip.vnnlib", [[

@@ -368,12 +368,13 @@ function tests.test_data()
   local info = test:info()
   local net = lip.net { input = info.shape, norm = 2, budget = 30, seed = 2, lip.flatten {}, D(24), lip.relu {}, D(24), lip.relu {}, D(10) }
   assert(lip.train(net, train, { epochs = 4, batch = 32, seed = 1 }))
+  local left = 0
   for _, o in ipairs { { p = 2, eps = 0.5 }, { p = "inf", eps = 0.05 }, { p = 1, eps = 1.5 } } do
     o.box = { 0, 1 }
     local before = assert(lip.verify(net, test, o))
     o.nodes = 200
     local after = assert(lip.verify(net, test, o))
-    lu.assertTrue(after.unproven <= before.unproven)
+    left = left + before.unproven
     lu.assertTrue(before.unproven == 0 or after.unproven < before.unproven, ("%s %g"):format(o.p, before.unproven))
     local labels, k = test:labels():totable(), 0
     for i, verdict in ipairs(before.verdicts) do
@@ -385,7 +386,9 @@ function tests.test_data()
       lu.assertNotEquals(net:predict(after.adversarial:slice(1, j, j))[1], labels[row])
     end
     lu.assertTrue(k > 0)
+    k = 0
   end
+  lu.assertTrue(left > 0.1, left)
 end
 
 -- ---- the command ----
